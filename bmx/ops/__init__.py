@@ -1,0 +1,86 @@
+"""The C++ operators ``xnor_popcount`` and ``binarize``: importing this package loads them into MXNet, once.
+
+Afterwards ``mx.nd.xnor_popcount``, ``mx.sym.xnor_popcount``, ``mx.nd.binarize`` and ``mx.sym.binarize`` exist.
+"""
+
+import ctypes
+from pathlib import Path
+
+import mxnet as mx
+
+from . import reference
+from .packing import pack_weights, unpack_weights
+
+__all__ = ["isa", "kernels", "library_path", "pack_weights", "reference", "unpack_weights", "use_kernel"]
+
+
+def library_path():
+    """Absolute path of the C++ library, for ``mx.library.load`` or MXNet's ``MXLoadLib``.
+
+    Returns
+    -------
+    str
+    """
+    return str(Path(__file__).resolve().parent / "libbmx.so")
+
+
+def _load():
+    path = library_path()
+    if not Path(path).exists():
+        raise ImportError("{} is missing: build it with `pip install -e .` (or `python setup.py build_ext "
+                          "--inplace`) in the repository of bmx".format(path))
+    mx.library.load(path, verbose=False)
+    library = ctypes.CDLL(path)  # the copy that MXNet has loaded
+    library.bmx_kernel_name.argtypes = [ctypes.c_int]
+    library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
+    for function in (library.bmx_kernel_name, library.bmx_current_kernel, library.bmx_use_kernel,
+                     library.bmx_last_error):
+        function.restype = ctypes.c_char_p
+    if library.bmx_current_kernel() is None:
+        raise ImportError(library.bmx_last_error().decode())
+    return library
+
+
+_LIBRARY = _load()
+
+
+def isa():
+    """Name of the kernel in use: the fastest this CPU supports, or the one that ``BMX_ISA`` names.
+
+    Returns
+    -------
+    str
+    """
+    return _LIBRARY.bmx_current_kernel().decode()
+
+
+def kernels():
+    """Names of all kernels in the library, the slowest first, whether or not this CPU supports them.
+
+    Returns
+    -------
+    tuple of str
+    """
+    names = []
+    while True:
+        name = _LIBRARY.bmx_kernel_name(len(names))
+        if name is None:
+            return tuple(names)
+        names.append(name.decode())
+
+
+def use_kernel(name):
+    """Put a kernel in use for the whole process; for tests and benchmarks.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`kernels`.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this CPU does not support the kernel.
+    """
+    if _LIBRARY.bmx_use_kernel(name.encode()) is None:
+        raise ValueError(_LIBRARY.bmx_last_error().decode())

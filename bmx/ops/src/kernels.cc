@@ -1,0 +1,55 @@
+#include "kernels.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "report.h"
+
+namespace bmx {
+
+void run_portable(const Product& product);
+
+namespace {
+
+bool always() { return true; }
+
+std::atomic<const Kernel*> in_use{nullptr};
+
+const Kernel& find(const std::string& name) {
+  std::string valid;
+  for (const Kernel& kernel : kernels()) {
+    if (!kernel.supported()) continue;
+    if (kernel.name == name) return kernel;
+    valid += std::string(valid.empty() ? "" : ", ") + kernel.name;
+  }
+  fail("no kernel '", name, "' for this CPU (BMX_ISA); valid names: ", valid);
+}
+
+}  // namespace
+
+const std::vector<Kernel>& kernels() {
+  static const std::vector<Kernel> table = {
+      {"portable", always, 4, run_portable},
+  };
+  return table;
+}
+
+const Kernel& current_kernel() {
+  const Kernel* kernel = in_use.load();
+  if (!kernel) {
+    const char* forced = std::getenv("BMX_ISA");
+    if (forced) {
+      kernel = &find(forced);
+    } else {
+      for (const Kernel& candidate : kernels()) {
+        if (candidate.supported()) kernel = &candidate;
+      }
+    }
+    in_use.store(kernel);
+  }
+  return *kernel;
+}
+
+void use_kernel(const std::string& name) { in_use.store(&find(name)); }
+
+}  // namespace bmx

@@ -1,0 +1,217 @@
+// mx.nd.xnor_popcount, mx.sym.xnor_popcount: attributes, shapes and types; the work is done in convolution.cc.
+#include <mxnet/lib_api.h>
+
+#include <climits>
+#include <limits>
+
+#include "attributes.h"
+#include "convolution.h"
+#include "report.h"
+
+namespace bmx {
+namespace {
+
+using mxnet::ext::MXReturnValue;
+using mxnet::ext::MXTensor;
+using Shape = std::vector<unsigned int>;
+
+const char kName[] = "xnor_popcount";
+const char* const kInputs[] = {"data", "weight", "threshold"};
+
+// MXNet hands an unknown dimension over as -1 cast to unsigned; 0 given back means unknown.
+constexpr unsigned int kUnknownIn = UINT_MAX;
+constexpr unsigned int kUnknownOut = 0;
+
+// Sums of more than 2^24 ones are not exact in float32.
+constexpr int64_t kMaxBits = int64_t{1} << 24;
+
+struct Parameters {
+  std::vector<int64_t> kernel, stride, pad, dilate;
+  int64_t filters, groups;
+  int pad_value;
+  bool threshold;
+};
+
+std::string text(const std::vector<int64_t>& values) {
+  std::string joined;
+  for (int64_t value : values) joined += (joined.empty() ? "" : ", ") + std::to_string(value);
+  return "(" + joined + ")";
+}
+
+std::string text(const Shape& shape) { return text(std::vector<int64_t>(shape.begin(), shape.end())); }
+
+void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t least, size_t dimensions) {
+  if (!values.empty() && values.size() != dimensions) {
+    fail(name, " ", text(values), " must have as many numbers as kernel, ", dimensions);
+  }
+  for (int64_t value : values) {
+    if (value < least || value > INT_MAX) fail(name, " must be at least ", least, ", got ", text(values));
+  }
+}
+
+Parameters parse(const Attributes& attributes) {
+  check_names(attributes,
+              {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold"});
+  Parameters p;
+  p.kernel = get_tuple(attributes, "kernel");
+  p.stride = get_tuple(attributes, "stride");
+  p.pad = get_tuple(attributes, "pad");
+  p.dilate = get_tuple(attributes, "dilate");
+  if (p.kernel.size() > 2) fail("kernel must have 1 or 2 numbers, or none for a dense layer, got ", text(p.kernel));
+  check_tuple("kernel", p.kernel, 1, p.kernel.size());
+  check_tuple("stride", p.stride, 1, p.kernel.size());
+  check_tuple("dilate", p.dilate, 1, p.kernel.size());
+  check_tuple("pad", p.pad, 0, p.kernel.size());
+  if (!attributes.count("num_filter")) fail("num_filter is required");
+  p.filters = get_int(attributes, "num_filter", 0);
+  p.groups = get_int(attributes, "num_group", 1);
+  if (p.filters < 1 || p.filters > INT_MAX) fail("num_filter must be at least 1, got ", p.filters);
+  if (p.groups < 1 || p.filters % p.groups) {
+    fail("num_group must divide num_filter, got num_group ", p.groups, " and num_filter ", p.filters);
+  }
+  if (p.kernel.empty() && p.groups != 1) fail("a dense layer (no kernel) has num_group 1, got ", p.groups);
+  const int64_t pad_value = get_int(attributes, "pad_value", -1);
+  if (pad_value < -1 || pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", pad_value);
+  p.pad_value = static_cast<int>(pad_value);
+  p.threshold = get_bool(attributes, "threshold", false);
+  return p;
+}
+
+// The convolution of `p` over data of `shape`, whose dimensions are all known and match `p`.
+Convolution make_convolution(const Parameters& p, const std::vector<int64_t>& shape) {
+  Convolution conv;
+  conv.filters = p.filters;
+  conv.groups = p.groups;
+  conv.pad_value = p.pad_value;
+  conv.channels = shape[1];
+  const auto size = [&](const std::vector<int64_t>& values, int64_t missing) {
+    const size_t n = values.size();
+    return Size{n > 1 ? values[0] : (n && p.kernel.size() == 2 ? values[0] : missing), n ? values[n - 1] : missing};
+  };
+  conv.kernel = size(p.kernel, 1);
+  conv.stride = size(p.stride, 1);
+  conv.dilate = size(p.dilate, 1);
+  conv.pad = size(p.pad, 0);
+  if (p.kernel.empty()) {  // dense: the batch is one image whose pixels are the rows
+    conv.images = 1;
+    conv.image = {1, shape[0]};
+    conv.channel_stride = conv.out_filter_stride = 1;
+    conv.pixel_stride = conv.channels;
+    conv.out_pixel_stride = conv.filters;
+  } else {
+    conv.images = shape[0];
+    conv.image = {shape.size() == 4 ? shape[2] : 1, shape.back()};
+    conv.channel_stride = conv.image.height * conv.image.width;
+    conv.pixel_stride = conv.out_pixel_stride = 1;
+    conv.out_filter_stride = conv.out().height * conv.out().width;
+  }
+  return conv;
+}
+
+// Gives `shape` the dimensions of `wanted` where they are unknown; throws where they differ.
+void match(const char* input, const Shape& wanted, Shape* shape) {
+  if (shape->empty()) *shape = Shape(wanted.size(), kUnknownIn);
+  bool same = shape->size() == wanted.size();
+  for (size_t i = 0; same && i < wanted.size(); ++i) {
+    if ((*shape)[i] == kUnknownIn) (*shape)[i] = wanted[i];
+    same = wanted[i] == kUnknownOut || (*shape)[i] == wanted[i];
+  }
+  if (!same) fail(input, " must have shape ", text(wanted), ", got ", text(*shape));
+}
+
+void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
+  Shape& data = (*in)[0];
+  if (data.empty()) return;  // unknown yet: MXNet asks again
+  if (data.size() != p.kernel.size() + 2) {
+    fail("data must have ", p.kernel.size() + 2, " dimensions for kernel ", text(p.kernel), ", got shape ", text(data));
+  }
+  for (size_t i = 0; i < data.size(); ++i) {
+    if (data[i] == 0) fail("data has a dimension of size 0, shape ", text(data));
+    if (data[i] == kUnknownIn) data[i] = kUnknownOut;
+  }
+  const int64_t channels = data[1], taps = p.kernel.empty() ? 1 : p.kernel[0] * p.kernel.back();
+  static_cast<void>(taps);
+  if (channels != kUnknownOut) {
+    if (channels % p.groups) fail("num_group ", p.groups, " does not divide the ", channels, " channels of data");
+    int64_t bits = channels / p.groups;
+    Shape weight = {static_cast<unsigned int>(p.filters)};
+    for (int64_t k : p.kernel) {
+      weight.push_back(static_cast<unsigned int>(k));
+      bits *= k;
+      if (bits > kMaxBits) fail("more than ", kMaxBits, " taps times channels, kernel ", text(p.kernel));
+    }
+    if (bits > kMaxBits) fail("more than ", kMaxBits, " channels, got ", channels);
+    weight.push_back(static_cast<unsigned int>((channels / p.groups + 7) / 8));
+    match("weight", weight, &(*in)[1]);
+    if (p.threshold) match("threshold", {2, data[1]}, &(*in)[2]);
+  }
+  *out = {data[0], static_cast<unsigned int>(p.filters)};
+  for (size_t i = 0; i < p.kernel.size(); ++i) {
+    const auto at = [i](const std::vector<int64_t>& values, int64_t missing) {
+      return values.empty() ? missing : values[i];
+    };
+    if (data[i + 2] == kUnknownOut) {
+      out->push_back(kUnknownOut);
+      continue;
+    }
+    const int64_t padded = data[i + 2] + 2 * at(p.pad, 0), reach = at(p.dilate, 1) * (p.kernel[i] - 1) + 1;
+    if (reach > padded) {
+      fail("kernel ", text(p.kernel), " with dilate reaches over ", reach, " but the padded data is only ", padded,
+           ", data ", text(data));
+    }
+    const int64_t size = (padded - reach) / at(p.stride, 1) + 1;
+    if (size > INT_MAX) fail("output dimension ", size, " is too large, pad ", text(p.pad));
+    out->push_back(static_cast<unsigned int>(size));
+  }
+}
+
+void infer_type(std::vector<int>* in, std::vector<int>* out) {
+  const int wanted[] = {mxnet::ext::kFloat32, mxnet::ext::kUint8, mxnet::ext::kFloat32};
+  for (size_t i = 0; i < in->size(); ++i) {
+    if ((*in)[i] == -1) (*in)[i] = wanted[i];
+    if ((*in)[i] != wanted[i]) {
+      fail(kInputs[i], " must be ", wanted[i] == mxnet::ext::kUint8 ? "uint8 (packed bits)" : "float32");
+    }
+  }
+  (*out)[0] = mxnet::ext::kFloat32;
+}
+
+MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
+  return guarded(kName, [&] {
+    *inputs = parse(attributes).threshold ? 3 : 2;
+    *outputs = 1;
+  });
+}
+
+MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+  return guarded(kName, [&] { infer_type(in, out); });
+}
+
+MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
+  return guarded(kName, [&] { infer_shape(parse(attributes), in, &(*out)[0]); });
+}
+
+MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
+                      const mxnet::ext::OpResource&) {
+  return guarded(kName, [&] {
+    const Parameters p = parse(attributes);
+    convolve(make_convolution(p, (*in)[0].shape), (*in)[0].data<float>(), (*in)[1].data<uint8_t>(),
+             p.threshold ? (*in)[2].data<float>() : nullptr, (*out)[0].data<float>());
+  });
+}
+
+// Registered because CachedOp refuses an operator without a gradient even for inference.
+MXReturnValue backward(const Attributes&, std::vector<MXTensor>*, std::vector<MXTensor>*,
+                       const mxnet::ext::OpResource&) {
+  return guarded(kName, [] { fail("has no gradient, it is for deployment only; train the float network"); });
+}
+
+REGISTER_OP(xnor_popcount)
+    .setForward(forward, "cpu")
+    .setBackward(backward, "cpu")
+    .setParseAttrs(parse_attributes)
+    .setInferType(infer_types)
+    .setInferShape(infer_shapes);
+
+}  // namespace
+}  // namespace bmx
