@@ -1,0 +1,6 @@
+"""Training: recipes, optimizers, data sets, the loop, checkpoints. `train_imagenet.py` puts them together."""
+from . import data, optimizers, recipes
+from .checkpoint import CheckpointStore
+from .errors import TrainingError
+from .loop import Interrupted, Training
+from .progress import configure_logging

@@ -1,0 +1,84 @@
+"""Data sets: where they are looked for, how they are opened. Nothing is ever downloaded."""
+import glob
+import os
+from collections import namedtuple
+
+from ..errors import TrainingError
+from .base import Batch, ImageData
+from .recordio import RecordData
+from .samples import open_cifar10, open_digits, open_folder
+from .transforms import AUGMENTATIONS
+
+DEFAULT_DIR = os.path.join('~', '.mxnet', 'datasets', 'imagenet')
+
+Source = namedtuple('Source', 'kind location')
+Source.__doc__ = """A data set that was found: its kind (key of `recipes.DATASETS`) and where (path, dict of files, None)."""
+
+
+def find_data(data_dir=None, records=None):
+    """Find the data set a user means.
+
+    Parameters
+    ----------
+    data_dir : str, optional
+        Folder with ``train/`` and ``val/``, or with CIFAR-10's ``.bin`` files. None looks at GluonCV's default place
+        for ImageNet and takes the bundled digits if nothing is there.
+    records : dict, optional
+        Paths ``train, train_idx, val, val_idx`` of RecordIO files; used instead of `data_dir`.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    TrainingError
+        A place that was named does not hold what it should.
+    """
+    if records is not None:
+        records = {name: os.path.expanduser(path) for name, path in records.items()}
+        missing = ['--rec-%s %s' % (name.replace('_', '-'), path) for name, path in records.items()
+                   if not os.path.isfile(path)]
+        if missing:
+            raise TrainingError('no such RecordIO file: %s (make it with: python -m mxnet.tools.im2rec)'
+                                % ', '.join(missing))
+        return Source('recordio', records)
+    if data_dir is None:
+        default = os.path.expanduser(DEFAULT_DIR)
+        return Source('folder', default) if os.path.isdir(os.path.join(default, 'train')) else Source('digits', None)
+    path = os.path.expanduser(data_dir)
+    if not os.path.isdir(path):
+        raise TrainingError('--data-dir %s does not exist or is no folder' % data_dir)
+    for candidate in (path, os.path.join(path, 'cifar-10-batches-bin')):
+        if glob.glob(os.path.join(candidate, 'data_batch_*.bin')):
+            return Source('cifar10', candidate)
+    return Source('folder', path)
+
+
+def open_data(source, options):
+    """Open what :func:`find_data` found.
+
+    Parameters
+    ----------
+    source : Source
+    options : object
+        With `batch_size`, `num_workers`, `augmentation`, `seed`, `input_size` and `crop_ratio`.
+
+    Returns
+    -------
+    ImageData
+    """
+    if options.augmentation not in AUGMENTATIONS:
+        raise TrainingError('unknown --augmentation %r: choose one of %s'
+                            % (options.augmentation, ', '.join(AUGMENTATIONS)))
+
+    def make_preprocess(mean, std):
+        return {'size': [options.input_size] * 2, 'crop_ratio': options.crop_ratio, 'mean': list(mean),
+                'std': list(std)}
+
+    if source.kind == 'recordio':
+        return RecordData(source.location, options, make_preprocess)
+    if source.kind == 'digits':
+        return open_digits(options, make_preprocess)
+    opener = {'folder': open_folder, 'cifar10': open_cifar10}[source.kind]
+    return opener(source.location, options, make_preprocess)

@@ -1,0 +1,57 @@
+"""The interface of every data set."""
+from collections import namedtuple
+
+Batch = namedtuple('Batch', 'data label skipped')
+Batch.__doc__ = """Images float32 ``(N, 3, H, W)`` (None if N = 0), labels float32 ``(N,)``, number of unreadable images.
+
+Arrays are NumPy's or MXNet's, on the CPU."""
+
+
+class ImageData:
+    """Images to train on and to validate with.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `bmx.train.recipes.DATASETS`.
+    train_size, val_size : int
+        Numbers of images.
+    classes : list of str
+        Names of the classes; a label is an index into them.
+    preprocess : dict
+        How an image becomes an input, see `bmx.preprocess`.
+    options : object
+        With `batch_size`, `num_workers`, `augmentation` and `seed`.
+    """
+
+    def __init__(self, kind, train_size, val_size, classes, preprocess, options):
+        self.kind = kind
+        self.train_size = train_size
+        self.val_size = val_size
+        self.classes = classes
+        self.preprocess = preprocess
+        self._options = options
+
+    @property
+    def image_shape(self):
+        """Shape of one image as the network sees it, ``(3, H, W)``."""
+        return (3,) + tuple(self.preprocess['size'])
+
+    @property
+    def num_train_batches(self):
+        """Batches of an epoch; the last one may be smaller."""
+        return -(-self.train_size // self._options.batch_size)
+
+    @property
+    def identity(self):
+        """What has to be the same when a training is resumed, as a dict for JSON."""
+        return {'kind': self.kind, 'train_images': self.train_size, 'val_images': self.val_size,
+                'classes': list(self.classes)}
+
+    def train_batches(self, epoch, start_batch=0):
+        """Iterator over the `Batch` es of one epoch, from `start_batch` on: always the same for the same arguments."""
+        raise NotImplementedError
+
+    def val_batches(self):
+        """Iterator over the `Batch` es of the validation images, in their order."""
+        raise NotImplementedError

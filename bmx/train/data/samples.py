@@ -1,0 +1,173 @@
+"""Images that can be read one by one: folders of photographs, CIFAR-10's binary files, scikit-learn's digits."""
+import glob
+import logging
+import os
+import warnings
+
+import numpy as np
+from gluoncv.data import ImageNet1kAttr
+from mxnet import gluon
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from ...preprocess import prepare, read_image
+from ..errors import TrainingError
+from ..randomness import stream
+from .base import Batch, ImageData
+from .transforms import IMAGENET_MEAN, IMAGENET_STD, augment
+
+_logger = logging.getLogger('bmx.train')
+
+CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+
+
+class FileSamples:
+    """Image files, decoded when asked for: `items` are pairs of path and label."""
+
+    def __init__(self, items):
+        self._items = items
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, index):
+        path, label = self._items[index]
+        return read_image(path), label
+
+
+class _Reader(gluon.data.Dataset):
+    """What the data workers call: sample `index` of epoch `epoch`, ready for the network, or None if it is unreadable.
+
+    Parameters
+    ----------
+    samples : sequence
+        Pairs of image, uint8 (H, W, 3), and label.
+    transform : callable
+        (image, epoch, index) to float32 (3, H, W).
+    """
+
+    def __init__(self, samples, transform):
+        self._samples = samples
+        self._transform = transform
+        self._reported = set()
+
+    def __len__(self):
+        return len(self._samples)
+
+    def __getitem__(self, key):
+        epoch, index = key
+        try:
+            image, label = self._samples[index]
+        except OSError as error:
+            if index not in self._reported:
+                self._reported.add(index)
+                _logger.warning('skipped: %s', error)
+            return None
+        return self._transform(image, epoch, index), label
+
+
+def _batchify(samples):
+    readable = [sample for sample in samples if sample is not None]
+    data = np.stack([image for image, _ in readable]) if readable else None
+    return Batch(data, np.array([label for _, label in readable], dtype=np.float32), len(samples) - len(readable))
+
+
+class SampleData(ImageData):
+    """Data set of single images, read by threads.
+
+    Threads, because Pillow and NumPy release the interpreter lock while they decode and compute, and because threads,
+    unlike forked processes, receive no Ctrl-C of their own and leave nothing behind when the training is killed.
+    """
+
+    def __init__(self, kind, train, val, classes, preprocess, options):
+        super().__init__(kind, len(train), len(val), classes, preprocess, options)
+        self._train = _Reader(train, self._augment)
+        self._val = _Reader(val, lambda image, epoch, index: prepare(image, preprocess))
+
+    def _augment(self, image, epoch, index):
+        return augment(image, self._options.augmentation, stream(self._options.seed, 'sample', epoch, index),
+                       self.preprocess)
+
+    def _batches(self, reader, order, epoch, start_batch):
+        size = self._options.batch_size
+        keys = [[(epoch, int(index)) for index in order[start:start + size]]
+                for start in range(start_batch * size, len(order), size)]
+        workers = self._options.num_workers
+        return iter(gluon.data.DataLoader(reader, batch_sampler=keys, batchify_fn=_batchify, num_workers=workers,
+                                          prefetch=workers, thread_pool=True, timeout=3600))
+
+    def train_batches(self, epoch, start_batch=0):
+        order = stream(self._options.seed, 'order', epoch).permutation(self.train_size)
+        return self._batches(self._train, order, epoch, start_batch)
+
+    def val_batches(self):
+        return self._batches(self._val, range(self.val_size), 0, 0)
+
+
+def open_folder(path, options, make_preprocess):
+    """``path/train/CLASS/*.jpg`` and ``path/val/CLASS/*.jpg``, ImageNet's classes by their names."""
+    parts = {}
+    for part in ('train', 'val'):
+        directory = os.path.join(path, part)
+        if not os.path.isdir(directory):
+            raise TrainingError('%s has no folder %s/: --data-dir needs train/ and val/, each with one folder per class '
+                                '(or data_batch_*.bin and test_batch.bin of CIFAR-10)' % (path, part))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # gluon warns of every file that is not an image
+            dataset = gluon.data.vision.ImageFolderDataset(directory)
+        if not dataset.items:
+            raise TrainingError('%s holds no images: looked for CLASS/*.jpg, *.jpeg, *.png' % directory)
+        parts[part] = dataset
+    train, val = parts['train'], parts['val']
+    if train.synsets != val.synsets:
+        only = ['%s only in %s/' % (', '.join(sorted(names)[:5]), part) for part, names in
+                (('train', set(train.synsets) - set(val.synsets)), ('val', set(val.synsets) - set(train.synsets)))
+                if names]
+        raise TrainingError('train/ and val/ of %s have different class folders: %s' % (path, '; '.join(only)))
+    return SampleData('folder', FileSamples(train.items), FileSamples(val.items), class_names(train.synsets),
+                      make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
+
+
+def class_names(folders):
+    """English names of ImageNet's folders (n01440764: tench); other folders are called what they are called."""
+    attributes = ImageNet1kAttr()
+    known = dict(zip(attributes.synset, attributes.classes))
+    return [known.get(folder, folder) for folder in folders]
+
+
+def _read_cifar10(paths):
+    images, labels = [], []
+    for path in paths:
+        raw = np.fromfile(path, dtype=np.uint8)
+        if raw.size == 0 or raw.size % 3073:
+            raise TrainingError('%s is not a binary CIFAR-10 file: its %d bytes are no multiple of 3073'
+                                % (path, raw.size))
+        records = raw.reshape(-1, 3073)
+        if records[:, 0].max() > 9:
+            raise TrainingError('%s is not a binary CIFAR-10 file: it has the label %d' % (path, records[:, 0].max()))
+        labels.append(records[:, 0])
+        images.append(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return gluon.data.ArrayDataset(np.concatenate(images), np.concatenate(labels))
+
+
+def open_cifar10(path, options, make_preprocess):
+    """``data_batch_*.bin`` and ``test_batch.bin`` of https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz."""
+    test = os.path.join(path, 'test_batch.bin')
+    if not os.path.isfile(test):
+        raise TrainingError('%s has data_batch_*.bin but no test_batch.bin' % path)
+    train = _read_cifar10(sorted(glob.glob(os.path.join(path, 'data_batch_*.bin'))))
+    return SampleData('cifar10', train, _read_cifar10([test]), list(CIFAR10_CLASSES),
+                      make_preprocess((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)), options)
+
+
+def open_digits(options, make_preprocess):
+    """Scikit-learn's 1797 handwritten digits of 8x8 pixels as RGB; a fixed fifth of every class is held out."""
+    digits = load_digits()
+    pixels = (digits.images * (255 / 16)).round().astype(np.uint8)
+    images = np.repeat(pixels[..., None], 3, axis=-1)
+    train, val, train_labels, val_labels = train_test_split(images, digits.target, test_size=0.2, random_state=0,
+                                                            stratify=digits.target)
+    mean, std = train.mean() / 255, train.std() / 255
+    return SampleData('digits', gluon.data.ArrayDataset(train, train_labels), gluon.data.ArrayDataset(val, val_labels),
+                      [str(name) for name in digits.target_names],
+                      make_preprocess((round(mean, 4),) * 3, (round(std, 4),) * 3), options)

@@ -1,0 +1,286 @@
+"""The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
+import math
+import os
+import signal
+import time
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from . import recipes
+from .checkpoint import atomic_file, check_same_training
+from .errors import TrainingError
+from .progress import draw_curves, duration, logger, write_metrics
+from .randomness import stream
+
+
+class Interrupted(Exception):
+    """The training was asked to stop, and saved a checkpoint; `checkpoint` is its path."""
+
+    def __init__(self, checkpoint):
+        super().__init__('stopped; saved %s' % checkpoint)
+        self.checkpoint = checkpoint
+
+
+class StopSignals:
+    """Turns the first SIGINT (Ctrl-C) or SIGTERM into a wish, `requested`; the second one acts as always."""
+
+    def __enter__(self):
+        self.requested = False
+        self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _request(self, _number, _frame):
+        self.requested = True
+        self._restore()
+        logger.info('stopping after this step; once more stops at once, without saving')
+
+    def _restore(self):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_):
+        self._restore()
+
+
+class Totals:
+    """Sums over the images of one epoch so far; plain numbers, so that a checkpoint can hold them."""
+
+    def __init__(self, images=0, loss=0.0, top1=0, top5=0, skipped=0, seconds=0.0):
+        self.images = images
+        self.loss = loss
+        self.top1 = top1
+        self.top5 = top5
+        self.skipped = skipped
+        self.seconds = seconds
+
+    def add(self, scores, label, loss):
+        """Count one batch: scores (N, classes) and labels (N,) as NumPy arrays, the sum of its losses."""
+        best = np.argsort(-scores, axis=1)[:, :5]
+        hits = best == label.astype(int)[:, None]
+        self.images += len(label)
+        self.loss += loss
+        self.top1 += int(hits[:, 0].sum())
+        self.top5 += int(hits.sum())
+
+    def mean(self, name):
+        """Mean over the images; NaN of no images."""
+        return getattr(self, name) / self.images if self.images else math.nan
+
+    @property
+    def images_per_s(self):
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+class Training:
+    """One training, from its beginning or from a checkpoint to its last epoch.
+
+    Parameters
+    ----------
+    net : gluon.Block
+        Initialized, with settled shapes.
+    data : data.ImageData
+    recipe : dict
+        Result of `recipes.resolve`.
+    options : object
+        With `model`, `seed`, `dtype`, `label_smoothing`, `mixup`, `mixup_alpha`, `mixup_off_epoch`, `log_interval`.
+    arguments : dict
+        What decides the result and has to be the same on resuming.
+    store : checkpoint.CheckpointStore
+    contexts : list of mx.Context
+    """
+
+    def __init__(self, net, data, recipe, options, arguments, store, contexts):
+        self.net = net
+        self.data = data
+        self.history = []
+        self.best = -1.0
+        self._epoch = 0
+        self._batch = 0
+        self._totals = Totals()
+        self._recipe = recipe
+        self._options = options
+        self._arguments = arguments
+        self._store = store
+        self._contexts = contexts
+        self._learning_rate = recipes.learning_rate(recipe, data.num_train_batches)
+        self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype))
+        self._dense_labels = options.label_smoothing or options.mixup
+        self._train_loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels)
+        self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
+
+    # Checkpoints ----------------------------------------------------------------------------------------------------
+
+    def restore(self, checkpoint):
+        """Go to where a `Checkpoint` was saved."""
+        check_same_training(checkpoint, self._arguments)
+        self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
+        self._epoch, self._batch = checkpoint.epoch, checkpoint.batch
+        self._totals = Totals(**checkpoint.state['totals'])
+        self.history = checkpoint.state['history']
+        self.best = checkpoint.state['best']
+
+    def load(self, params=None, states=None, epoch=0):
+        """Load parameters and optimizer states from single files and start at `epoch`."""
+        if params is not None:
+            self.net.load_parameters(params, ctx=self._contexts)
+        if states is not None:
+            self._trainer.load_states(states)
+        self._epoch = epoch
+
+    def _save(self):
+        state = {'seed': self._options.seed, 'step': self._epoch * self.data.num_train_batches + self._batch,
+                 'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
+                 'history': self.history}
+        return self._store.save(self._epoch, self._batch, state, {
+            'net.params': self.net.save_parameters, 'trainer.states': self._trainer.save_states})
+
+    # Epochs ---------------------------------------------------------------------------------------------------------
+
+    def run(self):
+        """Train to the last epoch.
+
+        Raises
+        ------
+        Interrupted
+            After a signal, when the checkpoint is written.
+        TrainingError
+            The loss is not finite, or no image can be read.
+        """
+        with StopSignals() as stop, logging_redirect_tqdm([logger]):
+            while self._epoch < self._recipe['num_epochs']:
+                self._train_epoch(stop)
+                validation = self._validate(stop)
+                self._finish_epoch(validation)
+                checkpoint = self._save()
+                if stop.requested:
+                    raise Interrupted(checkpoint)
+
+    def try_one_step(self):
+        """One step of training and one of validation; saves nothing."""
+        for batches, use in ((self.data.train_batches(0), self._train_step),
+                             (self.data.val_batches(), lambda batch: self._evaluate(batch, Totals()))):
+            use(next(batch for batch in batches if len(batch.label)))
+
+    def _train_epoch(self, stop):
+        with self._bar('epoch %d/%d' % (self._epoch + 1, self._recipe['num_epochs']), self.data.train_size) as bar:
+            bar.update(self._totals.images + self._totals.skipped)
+            tic = time.time()
+            for batch in self.data.train_batches(self._epoch, self._batch):
+                # One image for each device at least; of the last batch of an epoch there may be fewer.
+                if len(batch.label) >= len(self._contexts):
+                    self._train_step(batch)
+                self._totals.skipped += batch.skipped
+                self._batch += 1
+                tic, elapsed = time.time(), time.time() - tic
+                self._totals.seconds += elapsed
+                self._report_step(bar, len(batch.label) + batch.skipped)
+                if stop.requested:
+                    raise Interrupted(self._save())
+        if self._totals.images == 0:
+            raise TrainingError('none of the %d training images can be read' % self.data.train_size)
+
+    def _train_step(self, batch):
+        options, epoch = self._options, self._epoch
+        random = stream(options.seed, 'step', epoch, self._batch)
+        mx.random.seed(int(random.randint(2 ** 31)))
+        images = self._split(batch.data)
+        labels = self._split(batch.label)
+        targets = labels
+        if self._dense_labels:
+            mixing = options.mixup and epoch < self._recipe['num_epochs'] - options.mixup_off_epoch
+            share = random.beta(options.mixup_alpha, options.mixup_alpha) if mixing else 1.0
+            images = [share * x + (1 - share) * x[::-1] for x in images]
+            targets = [self._dense(y, share) for y in labels]
+        with autograd.record():
+            scores = [self.net(x.astype(options.dtype, copy=False)).astype('float32') for x in images]
+            losses = [self._train_loss(score, target) for score, target in zip(scores, targets)]
+        autograd.backward(losses)
+        loss = sum(float(loss.sum().asscalar()) for loss in losses)
+        if not math.isfinite(loss):
+            newest = self._store.newest
+            raise TrainingError('the loss is %s in epoch %d, batch %d; the update was not made. %s. Try a lower --lr or '
+                                'more --warmup-epochs' % (
+                                    loss, epoch + 1, self._batch + 1,
+                                    'The last checkpoint is %s' % newest if newest else 'There is no checkpoint yet'))
+        self._trainer.set_learning_rate(self._learning_rate(epoch * self.data.num_train_batches + self._batch))
+        self._trainer.step(len(batch.label))
+        for score, label in zip(scores, labels):
+            self._totals.add(score.asnumpy(), label.asnumpy(), 0.0)
+        self._totals.loss += loss
+
+    def _dense(self, label, share):
+        """Labels (N,) as distributions (N, classes): smoothed by 0.1, mixed with the batch in reverse order."""
+        classes = len(self.data.classes)
+        rest = 0.1 / classes if self._options.label_smoothing else 0.0
+        on = 1 - 0.1 + rest if self._options.label_smoothing else 1.0
+        hot = label.one_hot(classes, on_value=on, off_value=rest)
+        return share * hot + (1 - share) * hot[::-1]
+
+    def _validate(self, stop):
+        totals = Totals()
+        with self._bar('validation', self.data.val_size) as bar:
+            for batch in self.data.val_batches():
+                self._evaluate(batch, totals)
+                bar.update(len(batch.label) + batch.skipped)
+                if stop.requested:
+                    raise Interrupted(self._save())
+        if totals.images == 0:
+            raise TrainingError('none of the %d validation images can be read' % self.data.val_size)
+        return totals
+
+    def _evaluate(self, batch, totals):
+        totals.skipped += batch.skipped
+        if len(batch.label):
+            for x, label in zip(self._split(batch.data), self._split(batch.label)):
+                scores = self.net(x.astype(self._options.dtype, copy=False)).astype('float32')
+                totals.add(scores.asnumpy(), label.asnumpy(), float(self._val_loss(scores, label).sum().asscalar()))
+
+    def _finish_epoch(self, validation):
+        train = self._totals
+        row = {'epoch': self._epoch + 1, 'lr': self._trainer.learning_rate, 'train_loss': train.mean('loss'),
+               'train_top1': train.mean('top1'), 'val_loss': validation.mean('loss'),
+               'val_top1': validation.mean('top1'), 'val_top5': validation.mean('top5'),
+               'images_per_s': train.images_per_s, 'seconds': train.seconds,
+               'skipped_images': train.skipped + validation.skipped}
+        self.history.append(row)
+        logger.info('epoch %(epoch)d: lr %(lr).3g, train loss %(train_loss).4f top-1 %(train_top1).4f, validation loss '
+                    '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s', row)
+        if row['skipped_images']:
+            logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
+        directory = self._store.directory
+        os.makedirs(directory, exist_ok=True)
+        if row['val_top1'] > self.best:
+            self.best = row['val_top1']
+            with atomic_file(os.path.join(directory, '%s-best.params' % self._options.model)) as temporary:
+                self.net.save_parameters(temporary)
+        write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
+        draw_curves(os.path.join(directory, 'curves.png'), self.history,
+                    '%s on %s' % (self._options.model, self.data.kind))
+        self._epoch, self._batch, self._totals = self._epoch + 1, 0, Totals()
+
+    # Helpers --------------------------------------------------------------------------------------------------------
+
+    def _split(self, array):
+        contexts = self._contexts[:len(array)]
+        return gluon.utils.split_and_load(array, contexts, even_split=False)
+
+    @staticmethod
+    def _bar(title, images):
+        # Only on a terminal; the log lines do the same elsewhere.
+        return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None)
+
+    def _report_step(self, bar, images):
+        totals, batches = self._totals, self.data.num_train_batches
+        steps_left = (self._recipe['num_epochs'] - self._epoch) * batches - self._batch
+        left = duration(steps_left * totals.seconds / self._batch)
+        bar.set_postfix_str('loss %.4f, top-1 %.4f, training ends in %s' % (totals.mean('loss'), totals.mean('top1'), left),
+                            refresh=False)
+        bar.update(images)
+        if self._options.log_interval and self._batch % self._options.log_interval == 0:
+            logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',
+                         self._epoch + 1, self._recipe['num_epochs'], self._batch, batches, self._trainer.learning_rate,
+                         totals.mean('loss'), totals.mean('top1'), totals.images_per_s, left)

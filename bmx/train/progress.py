@@ -1,0 +1,78 @@
+"""What a training tells: log lines, metrics.csv, the picture of the curves."""
+import csv
+import logging
+import sys
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .checkpoint import atomic_file
+
+# One row of metrics.csv; an epoch's number counts from 1.
+COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
+           'skipped_images')
+
+logger = logging.getLogger('bmx.train')
+
+
+def configure_logging(path=None):
+    """Log to the console and to a file.
+
+    The file gets every line. A terminal shows a progress bar, so the lines within an epoch (level DEBUG) go to the
+    console only where it is not one.
+
+    Parameters
+    ----------
+    path : str, optional
+        Log file, appended to.
+    """
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    console = logging.StreamHandler(sys.stdout)
+    console.setLevel(logging.INFO if sys.stderr.isatty() else logging.DEBUG)
+    logger.addHandler(console)
+    if path is not None:
+        file = logging.FileHandler(path)
+        file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+        logger.addHandler(file)
+
+
+def write_metrics(path, history):
+    """Write all rows (dicts with the keys `COLUMNS`) of a training as CSV."""
+    with atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows({key: '%.6g' % row[key] for key in COLUMNS} for row in history)
+
+
+_CURVES = (('loss', (('train_loss', 'training'), ('val_loss', 'validation'))),
+           ('accuracy / %', (('train_top1', 'training top-1'), ('val_top1', 'validation top-1'),
+                             ('val_top5', 'validation top-5'))))
+
+
+def draw_curves(path, history, title):
+    """Draw loss and accuracy against the epoch as PNG."""
+    figure = Figure(figsize=(11, 4.2), dpi=120, constrained_layout=True)
+    FigureCanvasAgg(figure)
+    epochs = [row['epoch'] for row in history]
+    for axes, (label, curves) in zip(figure.subplots(1, len(_CURVES)), _CURVES):
+        for key, name in curves:
+            values = [row[key] * (100 if '%' in label else 1) for row in history]
+            axes.plot(epochs, values, label='%s (%.4g)' % (name, values[-1]), marker='.')
+        axes.set(xlabel='epoch', ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format='png')
+
+
+def duration(seconds):
+    """Seconds as h:mm:ss."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    return '%d:%02d:%02d' % (*divmod(minutes, 60), seconds)

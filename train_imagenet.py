@@ -1,0 +1,246 @@
+#!/usr/bin/env python
+"""Train a binary network on ImageNet, a folder of images, CIFAR-10 or the bundled digits, and export it packed.
+
+The flags are those of GluonCV's script of the same name. What is not given comes from the recipe of the model's family
+(bmx/train/recipes.py). Example:
+
+    python train_imagenet.py --model meliusnet22 --data-dir ~/imagenette --input-size 128 --save-dir runs/meliusnet22
+"""
+import argparse
+import ast
+import os
+import shlex
+import sys
+
+import mxnet as mx
+
+import bmx
+import bmx.train
+from bmx.train import TrainingError, recipes
+from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
+from bmx.train.progress import logger
+from bmx.train.randomness import integer
+
+RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.idx' if '_idx' in name else '.rec'))
+           for name in ('train', 'train_idx', 'val', 'val_idx')}
+
+# Together with the recipe, what a resumed training must have in common with the interrupted one.
+DECISIVE = ('model', 'model_kwargs', 'use_pretrained', 'dtype', 'num_gpus', 'mixup', 'mixup_alpha', 'mixup_off_epoch',
+            'label_smoothing', 'no_wd', 'seed')
+
+
+def natural(text):
+    """A whole number of at least 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError('must be at least 0, got %d' % value)
+    return value
+
+
+def positive(text):
+    """A whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError('must be at least 1, got %d' % value)
+    return value
+
+
+def setting(text):
+    """KEY=VALUE, for argparse; the value is a Python literal, or else a string."""
+    key, separator, value = text.partition('=')
+    if not separator or not key.isidentifier():
+        raise argparse.ArgumentTypeError('expected KEY=VALUE, got %r' % text)
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def parse(argv):
+    """The command line. Flags whose default is None are settled by the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    group = parser.add_argument_group('data')
+    group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: %s '
+                       'if it is there, else the bundled digits' % DEFAULT_DIR)
+    group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
+    for name, path in RECORDS.items():
+        group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
+    group.add_argument('--input-size', type=positive, help='height and width of the network\'s input')
+    group.add_argument('--crop-ratio', type=float, help='share of the resized image that evaluation keeps')
+    group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
+    group.add_argument('-j', '--num-data-workers', dest='num_workers', type=natural, default=4,
+                       help='threads that read images (default: 4)')
+
+    group = parser.add_argument_group('model')
+    group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
+    group.add_argument('--stem', choices=bmx.nn.STEMS)
+    group.add_argument('--set', dest='settings', type=setting, action='append', default=[], metavar='KEY=VALUE',
+                       help='any keyword of the model; can be repeated')
+    group.add_argument('--clip-threshold', type=float, help='of the straight-through gradient')
+    group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
+    group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
+    group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
+    group.add_argument('--num-gpus', type=natural, default=0, help='0 (default): the CPU')
+
+    group = parser.add_argument_group('training')
+    group.add_argument('--batch-size', type=positive, help='images per device and step')
+    group.add_argument('--num-epochs', type=positive)
+    group.add_argument('--optimizer', help='any MXNet optimizer, or radam')
+    group.add_argument('--lr', type=float)
+    group.add_argument('--momentum', type=float)
+    group.add_argument('--wd', type=float, help='weight decay; binary weights never decay')
+    group.add_argument('--no-wd', action='store_true', help='no weight decay on biases and batch normalisation either')
+    group.add_argument('--lr-mode', choices=('constant', 'step', 'linear', 'poly', 'cosine'))
+    group.add_argument('--lr-decay', type=float, help='factor of mode step')
+    group.add_argument('--lr-decay-period', type=natural, help='epochs from one step to the next; 0: --lr-decay-epoch')
+    group.add_argument('--lr-decay-epoch', help='epochs of the steps, for example 40,60')
+    group.add_argument('--warmup-lr', type=float, help='learning rate at the beginning of the warm-up')
+    group.add_argument('--warmup-epochs', type=natural)
+    group.add_argument('--mixup', action='store_true')
+    group.add_argument('--mixup-alpha', type=float, default=0.2)
+    group.add_argument('--mixup-off-epoch', type=natural, default=0, help='last epochs without mixup')
+    group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
+    group.add_argument('--seed', type=natural, default=0, help='everything random follows from it (default: 0)')
+
+    group = parser.add_argument_group('progress')
+    group.add_argument('--save-dir', default='params', help='checkpoints, metrics.csv, curves.png, the exported model '
+                       '(default: params)')
+    group.add_argument('--save-frequency', type=natural, default=10, help='every so many epochs a checkpoint is kept, '
+                       'beside the newest two (default: 10; 0: none)')
+    group.add_argument('--resume', action='store_true', help='continue the newest checkpoint of --save-dir')
+    group.add_argument('--resume-epoch', type=natural, default=0, help='start at this epoch, with the next two')
+    group.add_argument('--resume-params', help='parameters to load')
+    group.add_argument('--resume-states', help='optimizer states to load')
+    group.add_argument('--log-interval', type=natural, default=50, help='batches between log lines (default: 50)')
+    group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
+    group.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    group.add_argument('--no-export', action='store_true', help='do not export the trained network')
+
+    options = parser.parse_args(argv)
+    if options.resume and (options.resume_params or options.resume_states or options.resume_epoch):
+        parser.error('--resume finds everything itself: leave out --resume-epoch, --resume-params, --resume-states')
+    return options
+
+
+def settle(options):
+    """Find the data and settle every option that was not given; returns where the data is and the recipe."""
+    given_records = {name: getattr(options, 'rec_' + name) for name in RECORDS}
+    use_records = options.use_rec or given_records != RECORDS
+    source = find_data(options.data_dir, given_records if use_records else None)
+    if source.kind == 'digits':
+        logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits', DEFAULT_DIR)
+    recipe = recipes.resolve(options.model, source.kind, vars(options))
+    vars(options).update(recipe)
+    options.batch_size *= max(1, options.num_gpus)
+    options.model_kwargs = dict(options.settings)
+    if options.stem is not None:
+        options.model_kwargs.setdefault('stem', options.stem)
+    return source, recipe
+
+
+def build_net(options, data, contexts):
+    """The network: initialized, shapes settled, hybridized, without weight decay where there must be none."""
+    mx.random.seed(integer(options.seed, 'init'))
+    try:
+        with bmx.nn.config(clip_threshold=options.clip_threshold):
+            net = bmx.get_model(options.model, classes=len(data.classes), ctx=contexts,
+                                pretrained=options.use_pretrained, **options.model_kwargs)
+    except (ValueError, TypeError, OSError) as error:
+        raise TrainingError('cannot build %s: %s' % (options.model, error))
+    if not options.use_pretrained:
+        net.initialize(mx.init.create(options.initializer), ctx=contexts)
+    net.cast(options.dtype)
+    for context in contexts:
+        net(mx.nd.zeros((1,) + data.image_shape, ctx=context, dtype=options.dtype))
+    if options.mode == 'hybrid':
+        net.hybridize(static_alloc=True, static_shape=True)
+    for parameter in bmx.nn.binary_parameters(net):
+        parameter.wd_mult = 0.0
+    if options.no_wd:
+        for parameter in net.collect_params('.*beta|.*gamma|.*bias').values():
+            parameter.wd_mult = 0.0
+    return net
+
+
+def build(options):
+    """Data, network and training, at the epoch where it has to go on."""
+    source, recipe = settle(options)
+    data = open_data(source, options)
+    logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
+                data.val_size, len(data.classes))
+    logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(recipe.items())))
+    contexts = [mx.gpu(i) for i in range(options.num_gpus)] if options.num_gpus else [mx.cpu()]
+    arguments = dict(recipe, data=data.identity, **{name: getattr(options, name) for name in DECISIVE})
+    store = bmx.train.CheckpointStore(options.save_dir, options.save_frequency)
+    training = bmx.train.Training(build_net(options, data, contexts), data, recipe, options, arguments, store, contexts)
+    if options.resume:
+        checkpoint = store.latest()
+        if checkpoint is None:
+            logger.info('no checkpoint in %s yet: starting from the beginning', options.save_dir)
+        else:
+            training.restore(checkpoint)
+            logger.info('resuming %s', checkpoint.path)
+    else:
+        training.load(options.resume_params, options.resume_states, options.resume_epoch)
+    return training
+
+
+def check_save_dir(options):
+    """Refuse to mix two trainings in one directory."""
+    newest = bmx.train.CheckpointStore(options.save_dir, options.save_frequency).newest
+    if options.resume and not os.path.isdir(options.save_dir):
+        raise TrainingError('nothing to resume: there is no --save-dir %s' % options.save_dir)
+    if newest and not (options.resume or options.dry_run):
+        raise TrainingError('%s already has %s of a training: add --resume to continue it, or choose another --save-dir'
+                            % (options.save_dir, os.path.basename(newest)))
+
+
+def export(training, options):
+    """Write the trained network packed, verified on real images."""
+    data, net = training.data, training.net
+    if options.dtype != 'float32':
+        net.cast('float32')
+    batch = next(batch for batch in data.val_batches() if len(batch.label))
+    result = bmx.export(net, os.path.join(options.save_dir, options.model), data_shape=(1,) + data.image_shape,
+                        inputs=mx.nd.array(batch.data[:32]), model=options.model, preprocess=data.preprocess,
+                        classes=data.classes)
+    logger.info('%s', result.report)
+    logger.info('exported %s-symbol.json and %s-0000.params', result.prefix, result.prefix)
+
+
+def resume_command(argv):
+    """The command line which continues this training."""
+    return shlex.join([sys.executable, sys.argv[0]] + argv + ([] if '--resume' in argv else ['--resume']))
+
+
+def main(argv=None):
+    """Train; returns the exit code: 0 trained, 1 error, 130 stopped."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    options = parse(argv)
+    bmx.train.configure_logging()
+    try:
+        check_save_dir(options)
+        if not options.dry_run:
+            os.makedirs(options.save_dir, exist_ok=True)
+            bmx.train.configure_logging(options.logging_file or os.path.join(options.save_dir, 'train.log'))
+        training = build(options)
+        if options.dry_run:
+            training.try_one_step()
+            logger.info('dry run: one step of training and one of validation went through; nothing was written')
+            return 0
+        training.run()
+        logger.info('best validation top-1: %.4f', training.best)
+        if not options.no_export:
+            export(training, options)
+    except bmx.train.Interrupted as stop:
+        logger.info('%s; continue with:\n%s', stop, resume_command(argv))
+        return 130
+    except (TrainingError, bmx.ExportError) as error:
+        logger.error('error: %s', error)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
