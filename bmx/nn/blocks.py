@@ -1,0 +1,105 @@
+"""Blocks around the binary layers that stay float: stems and channel shuffle."""
+from mxnet import gluon
+from mxnet.gluon import nn
+
+
+class ChannelShuffle(gluon.HybridBlock):
+    """Interleave the channels of groups (ShuffleNet): channel i of group j becomes channel i * groups + j.
+
+    Parameters
+    ----------
+    groups : int
+        Must divide the number of channels.
+
+    Inputs and outputs: (N, C, H, W).
+    """
+
+    def __init__(self, groups, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        self._groups = groups
+
+    def hybrid_forward(self, F, x):
+        x = F.reshape(x, shape=(0, -4, self._groups, -1, -2))
+        return F.reshape(F.swapaxes(x, 1, 2), shape=(0, -3, -2))
+
+    def __repr__(self):
+        return 'ChannelShuffle(groups=%d)' % self._groups
+
+
+class PlainLayout(gluon.HybridBlock):
+    """The identity, which makes MXNet return to the plain NCHW layout.
+
+    After a convolution with 4 or 8 channels a group oneDNN leaves the data blocked by 4 channels, a layout in which
+    BatchNorm and Pooling fall back to reference code some 20 times slower, and so do their gradients.
+    """
+
+    def hybrid_forward(self, F, x):
+        return F.reshape(x, shape=(0, 0, 0, 0))
+
+
+def _add_conv(stem, channels, kernel, stride=1, groups=1):
+    stem.add(nn.Conv2D(channels, kernel, stride, kernel // 2, groups=groups, use_bias=False))
+    if groups > 1:
+        stem.add(PlainLayout())
+    stem.add(nn.BatchNorm(), nn.Activation('relu'))
+
+
+class GroupedStem(nn.HybridSequential):
+    """Three 3x3 convolutions, two of them grouped, and max pooling (MeliusNet, section 3.2, Figure 3b).
+
+    Parameters
+    ----------
+    channels : int
+        Output channels; the first two convolutions have half of them.
+
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
+    """
+
+    def __init__(self, channels=64, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            _add_conv(self, channels // 2, 3, stride=2)
+            _add_conv(self, channels // 2, 3, groups=4)
+            _add_conv(self, channels, 3, groups=8)
+            self.add(nn.MaxPool2D(3, 2, 1))
+
+
+class ImageNetStem(nn.HybridSequential):
+    """The 7x7 convolution with stride 2 and max pooling of ResNet and DenseNet (MeliusNet, Figure 3a).
+
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
+    """
+
+    def __init__(self, channels=64, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            _add_conv(self, channels, 7, stride=2)
+            self.add(nn.MaxPool2D(3, 2, 1))
+
+
+class ThumbnailStem(nn.HybridSequential):
+    """One 3x3 convolution, for small images as those of CIFAR-10; the resolution stays.
+
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H, W).
+    """
+
+    def __init__(self, channels=64, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            self.add(nn.Conv2D(channels, 3, 1, 1, use_bias=False))
+
+
+STEMS = {'grouped': GroupedStem, 'imagenet': ImageNetStem, 'thumbnail': ThumbnailStem}
+
+
+def make_stem(name, channels=64):
+    """The stem of that name in `STEMS`.
+
+    Raises
+    ------
+    ValueError
+        Unknown name; the message lists the known ones.
+    """
+    if name not in STEMS:
+        raise ValueError('unknown stem %r; choose from %s' % (name, ', '.join(STEMS)))
+    return STEMS[name](channels)

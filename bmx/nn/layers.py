@@ -1,0 +1,198 @@
+"""Quantized Gluon layers: the signatures of their Gluon parents, plus how to quantize.
+
+A layer multiplies what it is given with its quantized weights; `QActivation` before it quantizes the input. With both
+binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent.
+"""
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from .config import resolve
+
+
+class QActivation(gluon.HybridBlock):
+    """Quantize activations: sign in the forward pass, an estimator in the backward pass.
+
+    Parameters
+    ----------
+    bits, quantizer, clip_threshold
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`. bits=32 passes its input through.
+
+    Inputs: data of any shape. Outputs: +1 or -1, of the same shape and dtype.
+    """
+
+    def __init__(self, bits=None, quantizer=None, clip_threshold=None, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold)
+
+    def hybrid_forward(self, F, x):
+        return self.quantization.quantize(x)
+
+    def __repr__(self):
+        return '%s(%s)' % (type(self).__name__, self.quantization)
+
+
+class _QuantizedLayer:
+    """What quantized layers share: the weight's quantization, its scaling, bias and activation after the product."""
+
+    def _quantize_weight(self, weight):
+        # Shapes pass through an external operator only forwards: what is yet unknown of a weight's shape is inferred
+        # from the product, through built-in operators.
+        return self.quantization.quantize(weight, composed=0 in self.weight.shape)
+
+    def _finish(self, F, product, weight, bias, channel_shape):
+        """Scale, shift, activate; after the product, because the product of signs is an exact integer."""
+        if self.quantization.scaling != 'none':
+            alpha = F.mean(F.abs(weight), axis=0, exclude=True)
+            if self.quantization.scaling == 'constant':
+                alpha = F.BlockGrad(alpha)
+            product = F.broadcast_mul(product, F.reshape(alpha, shape=channel_shape))
+        if bias is not None:
+            product = F.broadcast_add(product, F.reshape(bias, shape=channel_shape))
+        return product if self.act is None else self.act(product)
+
+    def __repr__(self):
+        return '%s[%s]' % (super().__repr__(), self.quantization)
+
+
+class _QConv(_QuantizedLayer):
+    def _init_quantization(self, **given):
+        self.quantization = resolve(**given)
+        if self.quantization.bits < 32 and self._kwargs['layout'] not in ('NCW', 'NCHW'):
+            raise ValueError('%s: layout must be NCW or NCHW for a binary convolution, got %s'
+                             % (self.name, self._kwargs['layout']))
+
+    def hybrid_forward(self, F, x, weight, bias=None):
+        if self.quantization.bits == 32:
+            return super().hybrid_forward(F, x, weight, bias)
+        attributes = dict(self._kwargs, no_bias=True)
+        padding = attributes['pad']
+        if any(padding) and self.quantization.pad_value != 0:
+            x = self._pad(F, x, padding)
+            attributes['pad'] = (0,) * len(padding)
+        product = F.Convolution(x, self._quantize_weight(weight), name='fwd', **attributes)
+        return self._finish(F, product, weight, bias, (1, -1) + (1,) * len(padding))
+
+    def _pad(self, F, x, padding):
+        # MXNet pads 4-D arrays only: a row becomes an image of height 1.
+        one_dimensional = len(padding) == 1
+        if one_dimensional:
+            x = F.expand_dims(x, axis=2)
+            padding = (0,) + tuple(padding)
+        (height, width) = padding
+        x = F.Pad(x, mode='constant', constant_value=self.quantization.pad_value,
+                  pad_width=(0, 0, 0, 0, height, height, width, width))
+        return F.squeeze(x, axis=2) if one_dimensional else x
+
+
+class QConv1D(_QConv, nn.Conv1D):
+    """Convolution over (N, C, W) with quantized weights; `mxnet.gluon.nn.Conv1D`'s parameters, and those of `Config`.
+
+    Parameters
+    ----------
+    bits, quantizer, clip_threshold, scaling, pad_value
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
+    """
+
+    def __init__(self, channels, kernel_size, strides=1, padding=0, dilation=1, groups=1, layout='NCW',
+                 activation=None, use_bias=True, weight_initializer=None, bias_initializer='zeros', in_channels=0,
+                 bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None, **kwargs):
+        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
+                         weight_initializer, bias_initializer, in_channels, **kwargs)
+        self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
+                                pad_value=pad_value)
+
+
+class QConv2D(_QConv, nn.Conv2D):
+    """Convolution over (N, C, H, W) with quantized weights; `mxnet.gluon.nn.Conv2D`'s parameters, and those of `Config`.
+
+    Parameters
+    ----------
+    bits, quantizer, clip_threshold, scaling, pad_value
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
+    """
+
+    def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1,
+                 layout='NCHW', activation=None, use_bias=True, weight_initializer=None, bias_initializer='zeros',
+                 in_channels=0, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None, **kwargs):
+        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
+                         weight_initializer, bias_initializer, in_channels, **kwargs)
+        self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
+                                pad_value=pad_value)
+
+
+class QDense(_QuantizedLayer, nn.Dense):
+    """Fully connected layer with quantized weights; `mxnet.gluon.nn.Dense`'s parameters, and those of `Config`.
+
+    Parameters
+    ----------
+    bits, quantizer, clip_threshold, scaling
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
+    """
+
+    def __init__(self, units, activation=None, use_bias=True, flatten=True, dtype='float32', weight_initializer=None,
+                 bias_initializer='zeros', in_units=0, bits=None, quantizer=None, clip_threshold=None, scaling=None,
+                 **kwargs):
+        super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units,
+                         **kwargs)
+        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling)
+
+    def hybrid_forward(self, F, x, weight, bias=None):
+        if self.quantization.bits == 32:
+            return super().hybrid_forward(F, x, weight, bias)
+        product = F.FullyConnected(x, self._quantize_weight(weight), no_bias=True, num_hidden=self._units,
+                                   flatten=self._flatten, name='fwd')
+        # The channels are the last axis, whatever the number of axes before it.
+        return self._finish(F, product, weight, bias, (-1,))
+
+
+class BinaryConv(gluon.HybridBlock):
+    """Quantized activation and convolution without bias: what binary networks are made of.
+
+    With bits=32 a ReLU stands in the sign's place, as in the float networks they are compared with.
+
+    Parameters
+    ----------
+    channels, kernel_size, strides, padding, dilation, groups, in_channels, weight_initializer
+        Those of `QConv2D`.
+    bits, quantizer, clip_threshold, scaling, pad_value
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
+
+    Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
+    """
+
+    def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, in_channels=0,
+                 weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
+                 prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
+                                in_channels=in_channels, weight_initializer=weight_initializer, bits=bits,
+                                quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
+                                pad_value=pad_value)
+            if self.conv.quantization.bits == 32:
+                self.activation = nn.Activation('relu')
+            else:
+                self.activation = QActivation(bits, quantizer, clip_threshold)
+
+    def hybrid_forward(self, F, x):
+        return self.conv(self.activation(x))
+
+
+def binary_parameters(net):
+    """The parameters of a net that its layers binarize, in the order of its blocks, each once.
+
+    Parameters
+    ----------
+    net : gluon.Block
+
+    Returns
+    -------
+    list of gluon.Parameter
+    """
+    found = {}
+
+    def visit(block):
+        if isinstance(block, _QuantizedLayer) and block.quantization.bits < 32:
+            found[block.weight.name] = block.weight
+    net.apply(visit)
+    return list(found.values())

@@ -1,0 +1,76 @@
+"""Quantizers: pure functions of an NDArray or Symbol, each with the gradient that replaces the sign's own.
+
+All share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 else -1, and keep shape and dtype. On the CPU that is
+one pass of the operator `binarize`; elsewhere the same function is composed of MXNet's built-in operators.
+"""
+import mxnet as mx
+
+from .. import ops  # noqa: F401  (registers the operator binarize)
+
+
+def _namespace(x):
+    return mx.sym if isinstance(x, mx.sym.Symbol) else mx.nd
+
+
+def _has_operator(x):
+    # A symbol has no device: Gluon traces a graph inside the context of the data it was called with.
+    context = mx.current_context() if isinstance(x, mx.sym.Symbol) else x.context
+    return context.device_type.startswith('cpu')
+
+
+def _sign_with_gradient_of(F, x, surrogate):
+    # surrogate - surrogate is exactly 0, so that the forward stays exactly +-1.
+    return F.BlockGrad((x >= 0) * 2 - 1) + (surrogate - F.BlockGrad(surrogate))
+
+
+def ste_sign(x, clip_threshold=1.3, composed=False):
+    """Sign with the clipped straight-through estimator (Hubara et al. 2016; MeliusNet, Equations 1 to 3).
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        float16, float32 or float64, any shape.
+    clip_threshold : float
+        t of the gradient: 1 where |x| <= t, else 0.
+    composed : bool
+        Use built-in operators also where the operator `binarize` could serve.
+
+    Returns
+    -------
+    NDArray or Symbol
+        +1 or -1, of x's shape and dtype.
+    """
+    F = _namespace(x)
+    if _has_operator(x) and not composed:
+        return F.binarize(x, estimator='clip', clip_threshold=clip_threshold)
+    return _sign_with_gradient_of(F, x, F.clip(x, -clip_threshold, clip_threshold))
+
+
+def approx_sign(x, clip_threshold=None, composed=False):
+    """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al. 2018, Equation 6).
+
+    The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0.
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        float16, float32 or float64, any shape.
+    clip_threshold : float
+        Ignored: the polynomial ends at 1.
+    composed : bool
+        Use built-in operators also where the operator `binarize` could serve.
+
+    Returns
+    -------
+    NDArray or Symbol
+        +1 or -1, of x's shape and dtype.
+    """
+    F = _namespace(x)
+    if _has_operator(x) and not composed:
+        return F.binarize(x, estimator='polynomial')
+    clipped = F.clip(x, -1, 1)
+    return _sign_with_gradient_of(F, x, clipped * (2 - F.abs(clipped)))
+
+
+# What a layer's configuration can name; all have the signature (x, clip_threshold, composed).
+QUANTIZERS = {'ste_sign': ste_sign, 'approx_sign': approx_sign}

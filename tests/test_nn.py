@@ -1,0 +1,270 @@
+"""Quantized layers against their Gluon parents, imperative and hybridized, and their gradients against NumPy."""
+import itertools
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+from mxnet.gluon import nn
+from mxnet.test_utils import assert_almost_equal
+
+import bmx
+from bmx.nn import quantizers
+
+# Quantized layer, its Gluon parent, shape of the input, arguments.
+LAYERS = [
+    (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3)),
+    (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3, padding=1, strides=2)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9), dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 5, 4, 4), dict(channels=5, kernel_size=3, groups=5, use_bias=False, padding=1)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 3, 4, 4), dict(channels=2, kernel_size=1, activation='relu', in_channels=3)),
+    (bmx.nn.QConv1D, nn.Conv1D, (2, 3, 8), dict(channels=4, kernel_size=3, padding=1)),
+    (bmx.nn.QConv1D, nn.Conv1D, (2, 4, 8), dict(channels=4, kernel_size=2, groups=2, strides=2)),
+    (bmx.nn.QDense, nn.Dense, (3, 11), dict(units=4)),
+    (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, activation='tanh')),
+    (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, flatten=False)),
+]
+IDS = ['%s-%d' % (row[0].__name__, index) for index, row in enumerate(LAYERS)]
+
+
+def random(shape, seed=0):
+    return mx.nd.array(np.random.RandomState(seed).normal(size=shape))
+
+
+def initialized(layer, shape, hybridize=False):
+    mx.random.seed(1)
+    layer.initialize(mx.init.Normal(1))
+    if hybridize:
+        layer.hybridize(static_alloc=True, static_shape=True)
+    layer(random(shape))
+    if getattr(layer, 'bias', None) is not None:
+        layer.bias.set_data(random(layer.bias.shape, 7))
+    return layer
+
+
+def sign(x):
+    return np.where(x >= 0, 1, -1).astype(x.dtype)
+
+
+@pytest.mark.parametrize('hybridize', [False, True])
+@pytest.mark.parametrize('quantized, parent, shape, arguments', LAYERS, ids=IDS)
+def test_32_bits_equal_the_gluon_layer(quantized, parent, shape, arguments, hybridize):
+    layer = initialized(quantized(bits=32, **arguments), shape, hybridize)
+    reference = initialized(parent(**arguments), shape)
+    for name, value in layer._collect_params_with_prefix().items():
+        reference._collect_params_with_prefix()[name].set_data(value.data())
+    assert (layer(random(shape)) == reference(random(shape))).asnumpy().all()
+
+
+@pytest.mark.parametrize('hybridize', [False, True])
+@pytest.mark.parametrize('pad_value', [-1, 1, 0])
+@pytest.mark.parametrize('quantized, parent, shape, arguments', LAYERS, ids=IDS)
+def test_binary_layer_is_the_gluon_layer_on_signs(quantized, parent, shape, arguments, pad_value, hybridize):
+    with bmx.nn.config(pad_value=pad_value):
+        layer = initialized(quantized(**arguments), shape, hybridize)
+    x = sign(random(shape).asnumpy())
+    found = layer(mx.nd.array(x)).asnumpy()
+    padding = layer._kwargs['pad'] if parent is not nn.Dense else ()
+    if any(padding):
+        x = np.pad(x, [(0, 0), (0, 0)] + [(p, p) for p in padding], constant_values=pad_value)
+        arguments = dict(arguments, padding=0)
+    reference = parent(**dict(arguments, use_bias=False, activation=None))
+    reference.initialize()
+    reference(mx.nd.array(x))
+    reference.weight.set_data(mx.nd.array(sign(layer.weight.data().asnumpy())))
+    expected = reference(mx.nd.array(x))
+    if layer.bias is not None:
+        channels = (1, -1) + (1,) * len(padding) if parent is not nn.Dense else (-1,)
+        expected = mx.nd.broadcast_add(expected, layer.bias.data().reshape(channels))
+    if 'activation' in arguments:
+        expected = mx.nd.Activation(expected, arguments['activation'])
+    assert (found == expected.asnumpy()).all()
+
+
+@pytest.mark.parametrize('scaling', ['constant', 'gradient'])
+def test_weight_scaling_and_its_gradient(scaling):
+    layer = bmx.nn.QConv2D(3, 2, use_bias=False, scaling=scaling, clip_threshold=0.8, in_channels=2)
+    layer.initialize(mx.init.Normal(1))
+    plain = bmx.nn.QConv2D(3, 2, use_bias=False, clip_threshold=0.8, in_channels=2)
+    plain.initialize()
+    weight = layer.weight.data().asnumpy()
+    plain.weight.set_data(layer.weight.data())
+    x = random((2, 2, 5, 5))
+    head = random((2, 3, 4, 4), 3)
+    with autograd.record():
+        y = layer(x)
+    y.backward(head)
+    alpha = np.abs(weight).mean(axis=(1, 2, 3))
+    dots = plain(x).asnumpy()
+    assert_almost_equal(y.asnumpy(), dots * alpha.reshape(1, 3, 1, 1), rtol=1e-6)
+    # d/dw of alpha * dot: through the sign (straight through) and, for 'gradient', through alpha = mean |w|.
+    with autograd.record():
+        z = plain(x)
+    z.backward(head * mx.nd.array(alpha.reshape(1, 3, 1, 1)))
+    expected = plain.weight.grad().asnumpy()
+    if scaling == 'gradient':
+        through_alpha = (head.asnumpy() * dots).sum(axis=(0, 2, 3)) / weight[0].size
+        expected = expected + through_alpha.reshape(3, 1, 1, 1) * np.sign(weight)
+    assert_almost_equal(layer.weight.grad().asnumpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+EDGES = [0.0, -0.0, 1.3, -1.3, 0.8, -0.8, 1.0, -1.0, 1e-30, -1e-30, 5.0, -5.0, 0.5, -0.25]
+SIGNS = {
+    'ste_sign': (quantizers.ste_sign, 0.8, lambda x: (np.abs(x) <= np.float32(0.8)).astype(np.float32)),
+    'ste_sign at 0': (quantizers.ste_sign, 0, lambda x: (x == 0).astype(np.float32)),
+    'approx_sign': (quantizers.approx_sign, None, lambda x: np.where(np.abs(x) <= 1, 2 - 2 * np.abs(x), 0)),
+}
+
+
+@pytest.mark.parametrize('name', SIGNS)
+@pytest.mark.parametrize('composed', [False, True])
+def test_sign_and_gradient(name, composed):
+    quantizer, clip_threshold, gradient = SIGNS[name]
+    x = mx.nd.array(np.concatenate([EDGES, random((200,)).asnumpy()]).astype(np.float32))
+    head = random(x.shape, 2)
+    x.attach_grad()
+    with autograd.record():
+        y = quantizer(x, clip_threshold=clip_threshold, composed=composed)
+    y.backward(head)
+    assert (y.asnumpy() == sign(x.asnumpy())).all()
+    assert_almost_equal(x.grad.asnumpy(), head.asnumpy() * gradient(x.asnumpy()), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('quantizer', bmx.nn.QUANTIZERS)
+def test_gpu_graphs_hold_built_in_operators_only(quantizer):
+    net = nn.HybridSequential()
+    net.add(bmx.nn.BinaryConv(4, 3, padding=1, in_channels=4, quantizer=quantizer, scaling='gradient'),
+            bmx.nn.QDense(2, in_units=16, quantizer=quantizer))
+    with mx.gpu(0):
+        on_gpu = net(mx.sym.var('data'))
+    assert 'binarize' not in on_gpu.tojson()
+    on_cpu = net(mx.sym.var('data'))
+    assert 'binarize' in on_cpu.tojson()
+    net.initialize(mx.init.Normal(1))
+    values = {name: value.data() for name, value in net.collect_params().items()}
+    results = []
+    for symbol in (on_cpu, on_gpu):
+        gradients = {name: mx.nd.zeros(value.shape) for name, value in values.items()}
+        executor = symbol.bind(mx.cpu(), dict(values, data=random((3, 4, 2, 2))), gradients)
+        output = executor.forward(is_train=True)[0]
+        executor.backward(random(output.shape, 5))
+        results.append([output.asnumpy()] + [gradients[name].asnumpy() for name in sorted(gradients)])
+    assert (results[0][0] == results[1][0]).all()
+    for operator, composed in zip(results[0][1:], results[1][1:]):
+        assert_almost_equal(operator, composed, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('hybridize', [False, True])
+@pytest.mark.parametrize('bits', [1, 32])
+def test_deferred_shapes_inside_a_network(hybridize, bits):
+    net = nn.HybridSequential()
+    with bmx.nn.config(bits=bits):
+        net.add(bmx.nn.QConv2D(4, 3, padding=1), nn.BatchNorm(), bmx.nn.BinaryConv(6, 3, groups=2, scaling='gradient'),
+                bmx.nn.QActivation(), bmx.nn.QDense(5))
+    net.initialize()
+    if hybridize:
+        net.hybridize(static_alloc=True, static_shape=True)
+    with autograd.record():
+        net(random((2, 3, 6, 6))).sum().backward()
+    assert net[0].weight.shape == (4, 3, 3, 3) and net[2].conv.weight.shape == (6, 2, 3, 3)
+    assert net[4].weight.shape == (5, 96)
+    assert all(np.isfinite(p.grad().asnumpy()).all() for p in net.collect_params('.*weight').values())
+
+
+def test_hybridized_training_equals_imperative():
+    losses = []
+    for hybridize in (False, True):
+        mx.random.seed(3)
+        net = bmx.get_model('meliusnet22', stem='thumbnail', classes=3, blocks=(1, 1), reductions=(0.5,))
+        net.initialize(mx.init.Xavier())
+        if hybridize:
+            net.hybridize(static_alloc=True, static_shape=True)
+        net(random((4, 3, 8, 8)))
+        for index, value in enumerate(net.collect_params('.*weight').values()):
+            value.set_data(random(value.shape, index) * 0.2)
+        trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
+        for step in range(3):
+            with autograd.record():
+                loss = (net(random((4, 3, 8, 8), step)) ** 2).mean()
+            loss.backward()
+            trainer.step(1)
+            losses.append(loss.asscalar())
+    assert_almost_equal(np.array(losses[:3]), np.array(losses[3:]), rtol=1e-4)
+
+
+def test_config_is_a_scope_kept_by_what_is_built_in_it():
+    with bmx.nn.config(clip_threshold=0, scaling='constant'):
+        inside = bmx.nn.QConv2D(1, 1)
+        with bmx.nn.config(bits=32):
+            nested = bmx.nn.QActivation()
+    outside = bmx.nn.QConv2D(1, 1)
+    assert inside.quantization == bmx.nn.Config(clip_threshold=0, scaling='constant')
+    assert (nested.quantization.bits, nested.quantization.clip_threshold) == (32, 0)
+    assert outside.quantization == bmx.nn.Config()
+    assert bmx.nn.QActivation(clip_threshold=0).quantization.clip_threshold == 0
+
+
+@pytest.mark.parametrize('setting, error', [
+    (dict(bits=2), ValueError), (dict(quantizer='tanh'), ValueError), (dict(scaling='yes'), ValueError),
+    (dict(pad_value=2), ValueError), (dict(clip_threshold=-1), ValueError), (dict(clip=1), TypeError)])
+def test_bad_settings(setting, error):
+    with pytest.raises(error, match=list(setting)[0]):
+        with bmx.nn.config(**setting):
+            pass
+
+
+def test_channels_last_is_refused_where_it_would_be_wrong():
+    with pytest.raises(ValueError, match='layout'):
+        bmx.nn.QConv2D(4, 3, layout='NHWC')
+
+
+def test_save_load_cast_and_summary(tmp_path, capsys):
+    def build():
+        net = nn.HybridSequential()
+        net.add(bmx.nn.QConv2D(4, 3, in_channels=2), bmx.nn.BinaryConv(4, 3, in_channels=4))
+        return net
+    net, again = build(), build()
+    net.initialize(mx.init.Normal(1))
+    net.save_parameters(str(tmp_path / 'net.params'))
+    again.load_parameters(str(tmp_path / 'net.params'))
+    x = random((1, 2, 8, 8))
+    assert (net(x) == again(x)).asnumpy().all()
+    net.summary(x)
+    assert 'BinaryConv' in capsys.readouterr().out
+    net.cast('float64')
+    y = net(x.astype('float64'))
+    assert y.dtype == np.float64 and (y.asnumpy()[:, :, 1:, 1:] == again(x).asnumpy()[:, :, 1:, 1:]).all()
+    net.cast('float16')
+    assert net[0].weight.data().dtype == np.float16
+    sign = bmx.nn.QActivation()(x.astype('float16'))
+    assert sign.dtype == np.float16 and (sign.astype('float32') == bmx.nn.QActivation()(x)).asnumpy().all()
+
+
+@pytest.mark.parametrize('groups, height', itertools.product((1, 2, 4), (1, 3)))
+def test_channel_shuffle(groups, height):
+    x = random((2, 8, height, 5))
+    expected = x.asnumpy().reshape(2, groups, 8 // groups, height, 5).swapaxes(1, 2).reshape(x.shape)
+    block = bmx.nn.ChannelShuffle(groups)
+    assert (block(x).asnumpy() == expected).all()
+    block.hybridize()
+    assert (block(x).asnumpy() == expected).all()
+
+
+@pytest.mark.parametrize('name, size', [('grouped', 8), ('imagenet', 8), ('thumbnail', 32)])
+def test_stems(name, size):
+    stem = bmx.nn.make_stem(name, 64)
+    stem.initialize()
+    assert stem(random((1, 3, 32, 32))).shape == (1, 64, size, size)
+
+
+def test_unknown_stem():
+    with pytest.raises(ValueError, match='grouped, imagenet, thumbnail'):
+        bmx.nn.make_stem('resnet')
+
+
+def test_binary_parameters():
+    shared = bmx.nn.QConv2D(4, 1, in_channels=4)
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 1), shared, bmx.nn.QConv2D(4, 1, bits=32), nn.HybridSequential(), bmx.nn.QDense(2))
+    net[3].add(shared)
+    assert bmx.nn.binary_parameters(net) == [shared.weight, net[4].weight]
