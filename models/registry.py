@@ -1,0 +1,67 @@
+"""The registry of models: one table, one `get_model`."""
+import functools
+import os
+
+import mxnet as mx
+
+MODELS = {}
+
+
+def register(entry):
+    """Make a function `name(classes, **kwargs) -> gluon.HybridBlock` known under its name; usable as a decorator."""
+    if entry.__name__ in MODELS:
+        raise ValueError('a model named %s is registered already' % entry.__name__)
+    MODELS[entry.__name__] = entry
+    return entry
+
+
+def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.join('~', '.mxnet', 'models'),
+              **kwargs):
+    """Build a model by its name.
+
+    Parameters
+    ----------
+    name : str
+        A name of `MODELS`, in any case.
+    classes : int
+        Outputs of the classifier.
+    ctx : Context or list of Context
+        Where pretrained parameters go.
+    pretrained : bool
+        Load `root`/`name`.params; nothing is downloaded.
+    root : str
+        Folder of parameter files.
+    **kwargs
+        Keywords of the model, for example stem='thumbnail'.
+
+    Returns
+    -------
+    gluon.HybridBlock
+        Not initialized, unless pretrained. Its `model_name` and `model_kwargs` say how to build it again.
+
+    Raises
+    ------
+    ValueError
+        Unknown name; the message lists the valid ones.
+    FileNotFoundError
+        `pretrained` without a parameter file.
+    """
+    entry = MODELS.get(name.lower())
+    if entry is None:
+        raise ValueError('unknown model %r; choose from %s' % (name, ', '.join(sorted(MODELS))))
+    net = entry(classes=classes, **kwargs)
+    net.model_name = entry.__name__
+    net.model_kwargs = dict(kwargs, classes=classes)
+    if pretrained:
+        path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
+        if not os.path.isfile(path):
+            raise FileNotFoundError('no pretrained parameters of %s at %s: train it with train_imagenet.py and put its '
+                                    '.params there, or give root=' % (entry.__name__, path))
+        net.load_parameters(path, ctx=ctx)
+    return net
+
+
+def register_with_gluoncv():
+    """Make `gluoncv.model_zoo.get_model` know the models of this package."""
+    from gluoncv.model_zoo import model_zoo
+    model_zoo._models.update({name: functools.partial(get_model, name) for name in MODELS})
