@@ -1,0 +1,219 @@
+"""A network's symbol as a graph that Python can read and rewrite.
+
+Accounting and deployment both work on it. Layers are recognised by their operators and attributes, never by name.
+"""
+import ast
+import json
+
+import mxnet as mx
+
+class Node:
+    """An operator or (op == 'null') a variable.
+
+    Attributes
+    ----------
+    op, name : str
+    attrs : dict of str to str
+    inputs : list of (Node, int)
+        Producer and index of its output.
+    """
+
+    def __init__(self, op, name, attrs=None, inputs=()):
+        self.op, self.name, self.attrs, self.inputs = op, name, dict(attrs or {}), list(inputs)
+
+    @property
+    def is_variable(self):
+        return self.op == 'null'
+
+    def input(self, index):
+        return self.inputs[index][0]
+
+    def attr(self, key, default=None):
+        """An attribute as a Python value: number, bool, tuple or string."""
+        if key not in self.attrs:
+            return default
+        try:
+            return ast.literal_eval(self.attrs[key])
+        except (ValueError, SyntaxError):
+            return self.attrs[key]
+
+    def __repr__(self):
+        return '%s(%s)' % (self.op, self.name)
+
+
+class Graph:
+    """The nodes of a symbol in topological order, and its outputs.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    outputs : list of (Node, int)
+    variable_shapes : dict of str to tuple
+        Shapes of variables as far as they are known beforehand.
+    """
+
+    def __init__(self, outputs, variable_shapes=None):
+        self.outputs, self.variable_shapes = list(outputs), dict(variable_shapes or {})
+
+    @classmethod
+    def from_symbol(cls, symbol, variable_shapes=None):
+        """Read a symbol. Operators get unique names: Gluon repeats a name where a block is called twice."""
+        content = json.loads(symbol.tojson())
+        nodes, names = [], set()
+        for entry in content['nodes']:
+            name, suffix = entry['name'], 0
+            while entry['op'] != 'null' and name in names:
+                suffix += 1
+                name = '%s_%d' % (entry['name'], suffix)
+            names.add(name)
+            nodes.append(Node(entry['op'], name, entry.get('attrs'),
+                              [(nodes[source], index) for source, index, _ in entry['inputs']]))
+        return cls([(nodes[source], index) for source, index, _ in content['heads']], variable_shapes)
+
+    @classmethod
+    def from_block(cls, block, data_shape):
+        """Trace a Gluon block with one input, named data, of shape `data_shape`.
+
+        The parameters of a block that was never called keep what is deferred of their shapes.
+        """
+        parameters = block.collect_params()
+        declared = [(parameter, parameter.shape) for parameter in parameters.values()]
+        try:
+            with mx.autograd.pause(), mx.cpu():
+                if any(shape is None or 0 in shape for _, shape in declared):
+                    block.infer_shape(mx.nd.zeros(data_shape))
+                    block._clear_cached_op()
+                symbol = block(mx.sym.var('data'))
+            shapes = dict({name: parameter.shape for name, parameter in parameters.items()}, data=tuple(data_shape))
+        finally:
+            for parameter, shape in declared:
+                parameter._shape = shape
+        return cls.from_symbol(mx.sym.Group(list(symbol)) if isinstance(symbol, (list, tuple)) else symbol, shapes)
+
+    @property
+    def nodes(self):
+        """All nodes that the outputs need, producers first."""
+        order, seen = [], set()
+        stack = [(node, False) for node, _ in reversed(self.outputs)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                order.append(node)
+            elif id(node) not in seen:
+                seen.add(id(node))
+                stack.append((node, True))
+                stack.extend((source, False) for source, _ in reversed(node.inputs) if id(source) not in seen)
+        return order
+
+    def to_json(self):
+        nodes = self.nodes
+        index = {id(node): i for i, node in enumerate(nodes)}
+        return json.dumps({
+            'nodes': [dict(op=node.op, name=node.name, **({'attrs': node.attrs} if node.attrs else {}),
+                           inputs=[[index[id(source)], i, 0] for source, i in node.inputs]) for node in nodes],
+            'arg_nodes': [i for i, node in enumerate(nodes) if node.is_variable],
+            'heads': [[index[id(node)], i, 0] for node, i in self.outputs],
+            'attrs': {'mxnet_version': ['int', 10901]}}, indent=1)
+
+    def to_symbol(self):
+        return mx.sym.load_json(self.to_json())
+
+    def consumers(self):
+        """Map id(node) to the nodes that read it, with repetition."""
+        readers = {}
+        for node in self.nodes:
+            for source, _ in node.inputs:
+                readers.setdefault(id(source), []).append(node)
+        return readers
+
+    def replace(self, old, new):
+        """Let everything that reads output 0 of `old` read output 0 of `new`."""
+        for node in self.nodes:
+            node.inputs = [(new, 0) if source is old and index == 0 else (source, index)
+                           for source, index in node.inputs]
+        self.outputs = [(new, 0) if source is old and index == 0 else (source, index) for source, index in self.outputs]
+
+    def infer_shapes(self):
+        """Shape of each node's first output by the node's name."""
+        internals = self.to_symbol().get_internals()
+        known = {node.name: self.variable_shapes[node.name] for node in self.nodes
+                 if node.is_variable and node.name in self.variable_shapes}
+        _, shapes, _ = internals.infer_shape(**known)
+        by_output = dict(zip(internals.list_outputs(), shapes))
+        found = {}
+        for node in self.nodes:
+            for suffix in ('', '_output', '_output0'):
+                if node.name + suffix in by_output:
+                    found[node.name] = by_output[node.name + suffix]
+                    break
+        return found
+
+
+class BinaryProduct:
+    """A convolution or dense layer that a float operator computes on binarized weights.
+
+    Attributes
+    ----------
+    node : Node
+        The Convolution or FullyConnected.
+    weight : Node
+        The variable whose sign is used.
+    activation : Node or None
+        The `binarize` node of the input; None where the input is not binary (such a layer stays float).
+    pad : tuple of int
+        Padding of each spatial axis, from the operator or from the Pad before it.
+    pad_value : float
+        What the padding holds.
+    """
+
+    def __init__(self, node, weight, activation, pad, pad_value):
+        self.node, self.weight, self.activation = node, weight, activation
+        self.pad, self.pad_value = pad, pad_value
+
+
+PRODUCTS = ('Convolution', 'FullyConnected')
+
+
+def match_binary_product(node):
+    """Describe a node as a `BinaryProduct`, or return None if its weights are not binarized."""
+    if node.op not in PRODUCTS:
+        return None
+    sign = node.input(1)
+    if sign.op != 'binarize' or not sign.input(0).is_variable:
+        return None
+    data, pad, pad_value = node.input(0), (), 0
+    if node.op == 'Convolution':
+        pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
+        if not any(pad):
+            data, pad, pad_value = _look_through_padding(data, pad)
+    activation = _look_through_reshapes(data) if node.op == 'FullyConnected' else data
+    return BinaryProduct(node, sign.input(0), activation if activation.op == 'binarize' else None, pad, pad_value)
+
+
+def _look_through_padding(data, pad):
+    """The node before a constant Pad of the spatial axes, with its padding; the node itself if there is none.
+
+    A one-dimensional convolution pads between expand_dims and squeeze.
+    """
+    node, squeezed = data, False
+    if node.op == 'squeeze':
+        node, squeezed = node.input(0), True
+    if node.op != 'Pad' or node.attr('mode') != 'constant':
+        return data, pad, 0
+    width = node.attr('pad_width')
+    before, after = width[0::2], width[1::2]
+    spatial = before[3:] if squeezed else before[2:]
+    if before != after or any(before[:2]) or len(spatial) != len(pad) or (squeezed and before[2]):
+        return data, pad, 0
+    node_before = node.input(0)
+    if squeezed:
+        if node_before.op != 'expand_dims':
+            return data, pad, 0
+        node_before = node_before.input(0)
+    return node_before, tuple(spatial), float(node.attr('constant_value', 0))
+
+
+def _look_through_reshapes(node):
+    while node.op in ('Flatten', 'flatten', 'Reshape', 'reshape'):
+        node = node.input(0)
+    return node

@@ -1,0 +1,79 @@
+"""Operations and sizes, against the papers' numbers and against counts made by hand."""
+import csv
+import json
+import os
+
+import pytest
+from mxnet.gluon import nn
+
+import bmx
+
+with open(os.path.join(os.path.dirname(__file__), 'paper_meliusnet.csv')) as stream:
+    PAPER = list(csv.DictReader(stream))
+
+
+def printed(value, text, scale):
+    """Whether a value, in units of scale, is what was printed: rounded, or cut (Table 1 cuts its FLOPs)."""
+    digits = len(text.partition('.')[2])
+    step = 10.0 ** -digits
+    rounded = round(value / scale, digits)
+    cut = int(value / scale / step) * step
+    return abs(rounded - float(text)) < step / 100 or abs(cut - float(text)) < step / 100
+
+
+@pytest.mark.parametrize('row', PAPER, ids=lambda row: '%s-%s' % (row['model'], row['stem']))
+def test_paper(row):
+    counted = bmx.summary(bmx.get_model(row['model'], stem=row['stem']), (1, 3, 224, 224))
+    for key, value, scale in (('bops_e9', counted.bops, 1e9), ('flops_e8', counted.flops_without_classifier, 1e8),
+                              ('ops_e8', counted.ops_without_classifier, 1e8), ('size_mib', counted.size_mib, 1)):
+        if row[key]:
+            assert printed(value, row[key], scale), (key, value / scale, row[key])
+
+
+def test_counts_made_by_hand():
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(8, 3, padding=1),                     # 8*3*9 weights, 8 biases
+            nn.BatchNorm(),                                 # two values a channel
+            bmx.nn.BinaryConv(16, 3, padding=1, groups=2),  # 16*4*9 binary weights
+            nn.HybridSequential(), nn.Dense(10))            # 10*16*6*6 weights, 10 biases
+    net[3].add(nn.MaxPool2D(2))
+    counted = bmx.summary(net, (2, 3, 12, 12))
+    assert counted.params_binary == 16 * 4 * 9
+    assert counted.params_float == 8 * 3 * 9 + 8 + 16 + 10 * 16 * 36 + 10
+    assert counted.bops == 16 * 4 * 9 * 144
+    assert counted.flops == 8 * 3 * 9 * 144 + 10 * 16 * 36
+    assert counted.flops_without_classifier == 8 * 3 * 9 * 144
+    assert counted.ops == counted.bops / 64 + counted.flops
+    assert counted.size_mib == (counted.params_binary / 8 + 4 * counted.params_float) / 2 ** 20
+    assert [layer['bits'] for layer in counted.layers if layer['bits']] == ['32/32', '1/1', '32/32']
+
+
+def test_shared_weights_count_once_and_their_operations_twice():
+    layer = bmx.nn.BinaryConv(8, 3, padding=1, in_channels=8)
+    net = nn.HybridSequential()
+    net.add(layer, nn.HybridSequential())
+    net[1].add(layer)
+    counted = bmx.summary(net, (1, 8, 4, 4))
+    assert counted.params_binary == 8 * 8 * 9
+    assert counted.bops == 2 * 8 * 8 * 9 * 16
+
+
+def test_binary_weights_on_float_input_are_flops():
+    net = nn.HybridSequential()
+    net.add(bmx.nn.QConv2D(4, 1, in_channels=3, use_bias=False))
+    counted = bmx.summary(net, (1, 3, 5, 5))
+    assert (counted.params_binary, counted.bops, counted.flops) == (12, 0, 300)
+    assert counted.layers[0]['bits'] == '1/32'
+
+
+@pytest.mark.parametrize('initialized', [False, True])
+def test_counting_needs_no_parameters_and_changes_none(initialized):
+    net = bmx.get_model('meliusnet22', stem='thumbnail', classes=10)
+    if initialized:
+        net.initialize()
+    counted = bmx.summary(net, (1, 3, 32, 32))
+    assert counted.ops > counted.ops_without_classifier > 0
+    assert 'MiB' in str(counted)
+    keys = {'bops', 'flops', 'flops_without_classifier', 'ops', 'ops_without_classifier', 'params_binary',
+            'params_float', 'size_mib', 'layers'}
+    assert keys <= set(json.loads(counted.to_json()))
