@@ -13,6 +13,11 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
+
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "bmx" / "ops" / "src"
 OBJECTS = ROOT / "build" / "objects"
@@ -76,24 +81,17 @@ class BuildLibrary(build_ext):
             sys.exit("bmx: the C++ compiler failed: {}".format(" ".join(error.cmd)))
 
 
-def commands():
-    """Our build command, and where `wheel` is there, wheels tagged for any Python 3."""
-    try:
-        from wheel.bdist_wheel import bdist_wheel
-    except ImportError:
-        return {"build_ext": BuildLibrary}
+class AnyPythonWheel(bdist_wheel):
+    """Tags the wheel for any Python 3: the library does not use Python."""
 
-    class AnyPythonWheel(bdist_wheel):
-        def get_tag(self):
-            return ("py3", "none", super().get_tag()[2])
-
-    return {"build_ext": BuildLibrary, "bdist_wheel": AnyPythonWheel}
+    def get_tag(self):
+        return ("py3", "none", super().get_tag()[2])
 
 
 setup(
     packages=find_packages(include=["bmx", "bmx.*"]) + ["bmx.models"],
     package_dir={"bmx.models": "models"},
     ext_modules=[Extension("bmx.ops.libbmx", sources=[])],
-    cmdclass=commands(),
+    cmdclass={"build_ext": BuildLibrary, "bdist_wheel": AnyPythonWheel},
     zip_safe=False,
 )

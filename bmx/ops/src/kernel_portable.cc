@@ -2,6 +2,7 @@
 //
 // Carry-save adders turn eight words into bits of weight 1, 2, 4 (kept) and 8 (counted), so that only one word in eight
 // is counted; see Harley and Seal in Warren, "Hacker's Delight", section 5-1, and Mula et al., arXiv:1611.07612.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels.h"
@@ -15,9 +16,8 @@ namespace {
 // Two 64-bit words: the vector that every x86-64 and AArch64 has.
 typedef uint64_t Vector __attribute__((vector_size(16)));
 
-constexpr int kVectors = 2;          // vectors of weights in a tile: 4 filters
-constexpr int kBlock = 2 * kVectors;
-constexpr int kMaxRounds = 31;       // 31 * 8 is the largest count of eights that fits a byte
+constexpr int kBlock = 4;        // filters in a tile: two vectors of weights
+constexpr int kMaxRounds = 31;   // 31 * 8 is the largest count of eights that fits a byte
 
 inline Vector load(const uint64_t* from) {
   Vector value;
@@ -41,47 +41,94 @@ inline Vector count_bytes(Vector x) {
   return (x + (x >> 4)) & all(0x0f0f0f0f0f0f0f0f);
 }
 
-// Sum of the bytes of each word.
-inline Vector sum_bytes(Vector x) {
-  x = (x & all(0x00ff00ff00ff00ff)) + ((x >> 8) & all(0x00ff00ff00ff00ff));
-  x = x + (x >> 16);
-  return (x + (x >> 32)) & all(0xffff);
+// Sum of the bytes of each word, those of `eights` counted eightfold.
+inline Vector sum_bytes(Vector units, Vector eights) {
+  const Vector even = all(0x00ff00ff00ff00ff);
+  Vector sum = (units & even) + ((units >> 8) & even) + (((eights & even) + ((eights >> 8) & even)) << 3);
+  sum = sum + (sum >> 16);
+  return (sum + (sum >> 32)) & all(0xffff);
 }
 
-// Words that differ between one pixel and the filters of one block.
-inline void count_block(const uint64_t* activation, const int64_t* taps, const uint64_t* weights, int64_t depth,
-                        Vector total[kVectors]) {
-  Vector ones[kVectors] = {}, twos[kVectors] = {}, fours[kVectors] = {};
-  for (int v = 0; v < kVectors; ++v) total[v] = all(0);
-  int64_t k = 0;
-  while (k + 8 <= depth) {
-    Vector eights[kVectors] = {};
-    for (int round = 0; round < kMaxRounds && k + 8 <= depth; ++round, k += 8) {
-      Vector a[8];
-      for (int i = 0; i < 8; ++i) a[i] = all(activation[taps[k + i]]);
-      for (int v = 0; v < kVectors; ++v) {
-        const uint64_t* w = weights + k * kBlock + 2 * v;
-        Vector two[2], four[2], eight;
-        for (int half = 0; half < 2; ++half) {
-          for (int quarter = 0; quarter < 2; ++quarter) {
-            const int i = 4 * half + 2 * quarter;
-            ones[v] = add3(ones[v], a[i] ^ load(w + i * kBlock), a[i + 1] ^ load(w + (i + 1) * kBlock), &two[quarter]);
-          }
-          twos[v] = add3(twos[v], two[0], two[1], &four[half]);
-        }
-        fours[v] = add3(fours[v], four[0], four[1], &eight);
-        eights[v] += count_bytes(eight);
-      }
-    }
-    for (int v = 0; v < kVectors; ++v) total[v] += sum_bytes(eights[v]) << 3;
+// Bits that differ between one pixel and the filters of one block: their bits of weight 1, 2 and 4 so far.
+struct Counter {
+  Vector ones = all(0), twos = all(0), fours = all(0);
+
+  // Each adds words and returns the carry, of twice, four times or eight times a word's weight.
+  Vector add_two(const Vector* x) {
+    Vector two;
+    ones = add3(ones, x[0], x[1], &two);
+    return two;
   }
-  for (int v = 0; v < kVectors; ++v) {
-    // at most 7 * 8 + (1 + 2 + 4) * 8 = 112 in a byte
-    Vector rest = count_bytes(ones[v]) + (count_bytes(twos[v]) << 1) + (count_bytes(fours[v]) << 2);
-    for (int64_t tail = k; tail < depth; ++tail) {
-      rest += count_bytes(all(activation[taps[tail]]) ^ load(weights + tail * kBlock + 2 * v));
+  Vector add_four(const Vector* x) {
+    const Vector first = add_two(x), second = add_two(x + 2);
+    Vector four;
+    twos = add3(twos, first, second, &four);
+    return four;
+  }
+  Vector add_eight(const Vector* x) {
+    const Vector first = add_four(x), second = add_four(x + 4);
+    Vector eight;
+    fours = add3(fours, first, second, &eight);
+    return eight;
+  }
+};
+
+template <int Vectors>
+inline void count_block(const uint64_t* activation, const int64_t* taps, const uint64_t* weights, int64_t depth,
+                        Vector total[Vectors]) {
+  const auto differing = [&](int64_t k, int count, int v, Vector* x) {
+    for (int i = 0; i < count; ++i) x[i] = all(activation[taps[k + i]]) ^ load(weights + (k + i) * kBlock + 2 * v);
+  };
+  Counter counters[Vectors];
+  Vector eights[Vectors], x[8];
+  for (int v = 0; v < Vectors; ++v) total[v] = eights[v] = all(0);
+  int64_t k = 0;
+  for (int round = 0; k + 8 <= depth; k += 8) {
+    for (int v = 0; v < Vectors; ++v) {
+      differing(k, 8, v, x);
+      eights[v] += count_bytes(counters[v].add_eight(x));
     }
-    total[v] += sum_bytes(rest);
+    if (++round < kMaxRounds) continue;
+    round = 0;
+    for (int v = 0; v < Vectors; ++v) {
+      total[v] += sum_bytes(all(0), eights[v]);
+      eights[v] = all(0);
+    }
+  }
+  const int64_t left = depth - k;
+  for (int v = 0; v < Vectors; ++v) {
+    Vector units = all(0);  // at most 14 * 8 in a byte
+    int64_t at = k;
+    if (left & 4) {
+      differing(at, 4, v, x);
+      units += count_bytes(counters[v].add_four(x)) << 2;
+      at += 4;
+    }
+    if (left & 2) {
+      differing(at, 2, v, x);
+      units += count_bytes(counters[v].add_two(x)) << 1;
+      at += 2;
+    }
+    if (left & 1) {
+      differing(at, 1, v, x);
+      units += count_bytes(x[0]);
+    }
+    units += count_bytes(counters[v].ones) + (count_bytes(counters[v].twos) << 1);
+    if (depth >= 8) units += count_bytes(counters[v].fours) << 2;
+    total[v] += sum_bytes(units, eights[v]);
+  }
+}
+
+// `filters` filters of one block: as many vectors as they fill.
+template <int Vectors>
+void run_block(const Product& product, const uint64_t* weights, int64_t filters, float* out) {
+  for (int64_t p = 0; p < product.pixels; ++p) {
+    Vector differing[Vectors];
+    count_block<Vectors>(product.activations + product.origins[p], product.taps, weights, product.depth, differing);
+    for (int64_t f = 0; f < filters; ++f) {
+      const int64_t count = static_cast<int64_t>(differing[f / 2][f % 2]);
+      out[f * product.filter_stride + p * product.pixel_stride] = static_cast<float>(product.bits - 2 * count);
+    }
   }
 }
 
@@ -89,17 +136,9 @@ inline void count_block(const uint64_t* activation, const int64_t* taps, const u
 
 void run_portable(const Product& product) {
   for (int64_t first = 0; first < product.filters; first += kBlock) {
-    const uint64_t* weights = product.weights + first * product.depth;
-    const int64_t filters = product.filters - first < kBlock ? product.filters - first : kBlock;
-    float* out = product.out + first * product.filter_stride;
-    for (int64_t p = 0; p < product.pixels; ++p) {
-      Vector differing[kVectors];
-      count_block(product.activations + product.origins[p], product.taps, weights, product.depth, differing);
-      for (int64_t o = 0; o < filters; ++o) {
-        const int64_t count = static_cast<int64_t>(differing[o / 2][o % 2]);
-        out[o * product.filter_stride + p * product.pixel_stride] = static_cast<float>(product.bits - 2 * count);
-      }
-    }
+    const int64_t filters = std::min<int64_t>(kBlock, product.filters - first);
+    const auto run = filters > 2 ? run_block<2> : run_block<1>;
+    run(product, product.weights + first * product.depth, filters, product.out + first * product.filter_stride);
   }
 }
 

@@ -8,6 +8,10 @@
 namespace bmx {
 
 void run_portable(const Product& product);
+#ifdef __x86_64__
+bool supports_popcnt();
+void run_popcnt(const Product& product);
+#endif
 
 namespace {
 
@@ -30,6 +34,9 @@ const Kernel& find(const std::string& name) {
 const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> table = {
       {"portable", always, 4, run_portable},
+#ifdef __x86_64__
+      {"popcnt", supports_popcnt, 1, run_popcnt},
+#endif
   };
   return table;
 }

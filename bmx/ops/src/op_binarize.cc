@@ -1,4 +1,5 @@
 // mx.nd.binarize, mx.sym.binarize: sign with a straight-through gradient, one pass over memory each way.
+// A NaN gives -1 and no gradient.
 #include <mxnet/lib_api.h>
 
 #include <climits>
@@ -164,6 +165,8 @@ MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, 
   });
 }
 
+// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. Where
+// grad_req='add' or many consumers ask for a sum, the network has to put `identity` before it, which can add.
 REGISTER_OP(binarize)
     .setForward(forward, "cpu")
     .setBackward(backward, "cpu")

@@ -2,7 +2,8 @@
 #include <mxnet/lib_api.h>
 
 #include <climits>
-#include <limits>
+#include <string>
+#include <vector>
 
 #include "attributes.h"
 #include "convolution.h"
@@ -40,12 +41,16 @@ std::string text(const std::vector<int64_t>& values) {
 
 std::string text(const Shape& shape) { return text(std::vector<int64_t>(shape.begin(), shape.end())); }
 
+void check_range(const char* name, int64_t value, int64_t least) {
+  if (value < least || value > INT_MAX) fail(name, " must be between ", least, " and ", INT_MAX, ", got ", value);
+}
+
 void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t least, size_t dimensions) {
   if (!values.empty() && values.size() != dimensions) {
     fail(name, " ", text(values), " must have as many numbers as kernel, ", dimensions);
   }
   for (int64_t value : values) {
-    if (value < least || value > INT_MAX) fail(name, " must be at least ", least, ", got ", text(values));
+    check_range(name, value, least);
   }
 }
 
@@ -65,7 +70,7 @@ Parameters parse(const Attributes& attributes) {
   if (!attributes.count("num_filter")) fail("num_filter is required");
   p.filters = get_int(attributes, "num_filter", 0);
   p.groups = get_int(attributes, "num_group", 1);
-  if (p.filters < 1 || p.filters > INT_MAX) fail("num_filter must be at least 1, got ", p.filters);
+  check_range("num_filter", p.filters, 1);
   if (p.groups < 1 || p.filters % p.groups) {
     fail("num_group must divide num_filter, got num_group ", p.groups, " and num_filter ", p.filters);
   }
@@ -84,9 +89,8 @@ Convolution make_convolution(const Parameters& p, const std::vector<int64_t>& sh
   conv.groups = p.groups;
   conv.pad_value = p.pad_value;
   conv.channels = shape[1];
-  const auto size = [&](const std::vector<int64_t>& values, int64_t missing) {
-    const size_t n = values.size();
-    return Size{n > 1 ? values[0] : (n && p.kernel.size() == 2 ? values[0] : missing), n ? values[n - 1] : missing};
+  const auto size = [](const std::vector<int64_t>& values, int64_t missing) {
+    return Size{values.size() == 2 ? values[0] : missing, values.empty() ? missing : values.back()};
   };
   conv.kernel = size(p.kernel, 1);
   conv.stride = size(p.stride, 1);
@@ -122,6 +126,7 @@ void match(const char* input, const Shape& wanted, Shape* shape) {
 void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
   Shape& data = (*in)[0];
   if (data.empty()) return;  // unknown yet: MXNet asks again
+  if (p.kernel.empty() && data.size() != 2) fail("data of a dense layer (no kernel) must be 2-D, got ", text(data));
   if (data.size() != p.kernel.size() + 2) {
     fail("data must have ", p.kernel.size() + 2, " dimensions for kernel ", text(p.kernel), ", got shape ", text(data));
   }
@@ -129,18 +134,20 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
     if (data[i] == 0) fail("data has a dimension of size 0, shape ", text(data));
     if (data[i] == kUnknownIn) data[i] = kUnknownOut;
   }
-  const int64_t channels = data[1], taps = p.kernel.empty() ? 1 : p.kernel[0] * p.kernel.back();
-  static_cast<void>(taps);
+  const int64_t channels = data[1];
   if (channels != kUnknownOut) {
     if (channels % p.groups) fail("num_group ", p.groups, " does not divide the ", channels, " channels of data");
     int64_t bits = channels / p.groups;
     Shape weight = {static_cast<unsigned int>(p.filters)};
-    for (int64_t k : p.kernel) {
-      weight.push_back(static_cast<unsigned int>(k));
-      bits *= k;
-      if (bits > kMaxBits) fail("more than ", kMaxBits, " taps times channels, kernel ", text(p.kernel));
+    for (size_t i = 0; i <= p.kernel.size(); ++i) {
+      if (bits > kMaxBits) {
+        fail("sums of more than ", kMaxBits, " products are not exact in float32, got ", channels / p.groups,
+             " channels and kernel ", text(p.kernel));
+      }
+      if (i == p.kernel.size()) break;
+      weight.push_back(static_cast<unsigned int>(p.kernel[i]));
+      bits *= p.kernel[i];
     }
-    if (bits > kMaxBits) fail("more than ", kMaxBits, " channels, got ", channels);
     weight.push_back(static_cast<unsigned int>((channels / p.groups + 7) / 8));
     match("weight", weight, &(*in)[1]);
     if (p.threshold) match("threshold", {2, data[1]}, &(*in)[2]);
@@ -156,7 +163,7 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
     }
     const int64_t padded = data[i + 2] + 2 * at(p.pad, 0), reach = at(p.dilate, 1) * (p.kernel[i] - 1) + 1;
     if (reach > padded) {
-      fail("kernel ", text(p.kernel), " with dilate reaches over ", reach, " but the padded data is only ", padded,
+      fail("kernel ", text(p.kernel), " with its dilate spans ", reach, " but the padded data only ", padded,
            ", data ", text(data));
     }
     const int64_t size = (padded - reach) / at(p.stride, 1) + 1;

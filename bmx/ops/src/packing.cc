@@ -6,7 +6,7 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kTile = 16;  // pixels binarized at once: 32 channels of them stay in four 128-bit registers
+constexpr int64_t kTile = 16;  // adjacent pixels binarized at once: 32 channels of them stay in four 128-bit registers
 constexpr int64_t kHalf = 32;  // a word is written in halves, which are as wide as the floats they come from
 
 typedef float Floats __attribute__((vector_size(16)));
@@ -43,51 +43,77 @@ uint32_t pack_pixel(const float* data, int64_t channel_stride, int64_t channels,
   return half;
 }
 
+// A bit string of `channels` ones, word w of it.
+uint64_t ones_word(int64_t channels, int64_t w) {
+  const int64_t left = channels - w * kWordBits;
+  return left >= kWordBits ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
+}
+
 }  // namespace
 
-void pack_pixels(const float* data, int64_t channel_stride, int64_t pixel_stride, int64_t channels, int64_t pixels,
-                 const float* threshold, const float* direction, uint64_t* words) {
-  const int64_t depth = words_for(channels);
-  for (int64_t p = 0; p < pixels; p += kTile) {
-    const int64_t count = std::min(kTile, pixels - p);
+void fill_padding(const Convolution& conv, uint64_t* words) {
+  const int64_t channels = conv.group_channels(), depth = words_for(channels);
+  const Size padded = conv.padded();
+  for (int64_t y = 0; y < padded.height; ++y) {
+    const bool inside = y >= conv.pad.height && y < conv.pad.height + conv.image.height;
+    for (int64_t x = 0; x < padded.width; ++x) {
+      if (inside && x == conv.pad.width) x += conv.image.width;
+      if (x == padded.width) break;
+      uint64_t* to = words + (y * padded.width + x) * depth;
+      for (int64_t w = 0; w < depth; ++w) to[w] = conv.pad_value == 1 ? ones_word(channels, w) : 0;
+    }
+  }
+}
+
+void pack_pixels(const Convolution& conv, const float* data, const float* threshold, const float* direction,
+                 int64_t begin, int64_t end, uint64_t* words) {
+  const int64_t channels = conv.group_channels(), depth = words_for(channels);
+  const bool tiled = conv.pixel_stride == 1 && conv.image.height * conv.image.width >= kTile;
+  for (int64_t p = begin; p < end; p += kTile) {
+    const int64_t count = std::min(kTile, end - p);
+    // the last tile of an image reaches back over pixels that another one writes
+    const int64_t first = tiled ? std::min(p, conv.image.height * conv.image.width - kTile) : p;
+    uint64_t* to[kTile];
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t y = (p + i) / conv.image.width + conv.pad.height, x = (p + i) % conv.image.width + conv.pad.width;
+      to[i] = words + (y * conv.padded().width + x) * depth;
+    }
     for (int64_t w = 0; w < depth; ++w) {
       uint32_t halves[2][kTile] = {};
       for (int64_t h = 0; h < 2; ++h) {
-        const int64_t c = w * kWordBits + h * kHalf;
-        const int64_t left = std::min(kHalf, channels - c);
+        const int64_t c = w * kWordBits + h * kHalf, left = std::min(kHalf, channels - c);
         if (left <= 0) break;
-        const float* from = data + c * channel_stride + p * pixel_stride;
+        const float* from = data + c * conv.channel_stride + first * conv.pixel_stride;
         const float* t = threshold ? threshold + c : nullptr;
         const float* d = threshold ? direction + c : nullptr;
-        if (count == kTile && pixel_stride == 1) {
-          pack_tile(from, channel_stride, left, t, d, halves[h]);
+        if (tiled) {
+          pack_tile(from, conv.channel_stride, left, t, d, halves[h]);
         } else {
           for (int64_t i = 0; i < count; ++i) {
-            halves[h][i] = pack_pixel(from + i * pixel_stride, channel_stride, left, t, d);
+            halves[h][i] = pack_pixel(from + i * conv.pixel_stride, conv.channel_stride, left, t, d);
           }
         }
       }
       for (int64_t i = 0; i < count; ++i) {
-        words[(p + i) * depth + w] = halves[0][i] | static_cast<uint64_t>(halves[1][i]) << kHalf;
+        const int64_t at = p - first + i;
+        to[i][w] = halves[0][at] | static_cast<uint64_t>(halves[1][at]) << kHalf;
       }
     }
   }
 }
 
-void pack_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, int64_t block,
-                  uint64_t* words) {
-  const int64_t bytes = (channels + 7) / 8;
-  const int64_t depth = words_for(channels);
-  const int64_t blocks = (filters + block - 1) / block;
-  for (int64_t o = 0; o < blocks * block; ++o) {
-    uint64_t* to = words + (o / block) * taps * depth * block + o % block;
+void pack_weights(const Convolution& conv, const uint8_t* weight, int64_t block, int64_t index, uint64_t* words) {
+  const int64_t taps = conv.kernel.height * conv.kernel.width, depth = words_for(conv.group_channels());
+  const int64_t bytes = (conv.group_channels() + 7) / 8;
+  for (int64_t lane = 0; lane < block; ++lane) {
+    const int64_t filter = index * block + lane;
+    const bool missing = filter >= conv.group_filters();
     for (int64_t tap = 0; tap < taps; ++tap) {
-      for (int64_t w = 0; w < depth; ++w, to += block) {
-        *to = 0;
-        if (o >= filters) continue;
-        const uint8_t* from = weight + (o * taps + tap) * bytes + w * 8;
-        const int64_t left = std::min<int64_t>(8, bytes - w * 8);
-        for (int64_t b = 0; b < left; ++b) *to |= static_cast<uint64_t>(from[b]) << (8 * b);
+      for (int64_t w = 0; w < depth; ++w) {
+        uint64_t word = 0;  // little-endian, as the bytes are
+        const uint8_t* from = weight + (filter * taps + tap) * bytes + 8 * w;
+        if (!missing) std::memcpy(&word, from, std::min<int64_t>(8, bytes - 8 * w));
+        words[(tap * depth + w) * block + lane] = word;
       }
     }
   }

@@ -12,15 +12,21 @@ constexpr int64_t kWordBits = 64;
 
 inline int64_t words_for(int64_t channels) { return (channels + kWordBits - 1) / kWordBits; }
 
-// Binarizes `pixels` consecutive pixels of `channels` channels: bit c of pixel p is data[c * channel_stride +
-// p * pixel_stride] >= threshold[c], or <= where direction[c] is negative. Null `threshold` means 0 and >=.
-// The words of pixel p begin at words + p * words_for(channels).
-void pack_pixels(const float* data, int64_t channel_stride, int64_t pixel_stride, int64_t channels, int64_t pixels,
-                 const float* threshold, const float* direction, uint64_t* words);
+// One group of one image in words: channels last, with its padding.
+inline int64_t image_words(const Convolution& conv) {
+  return conv.padded().height * conv.padded().width * words_for(conv.group_channels());
+}
 
-// Weights of one group, (filters, taps, ceil(channels / 8)) bytes, to (ceil(filters / block), taps * words, block).
-void pack_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, int64_t block,
-                  uint64_t* words);
+// Writes the padding of one group of one image; where pad_value is 0 it is written as -1.
+void fill_padding(const Convolution& conv, uint64_t* words);
+
+// Binarizes the pixels [begin, end) of one group of one image, whose first channel is at `data`. Bit c is
+// value >= threshold[c], or value <= threshold[c] where direction[c] is negative; null means 0 and >=.
+void pack_pixels(const Convolution& conv, const float* data, const float* threshold, const float* direction,
+                 int64_t begin, int64_t end, uint64_t* words);
+
+// Weights of one group, (filters, taps, ceil(channels / 8)) bytes, to block `index` of (taps * words, block) words.
+void pack_weights(const Convolution& conv, const uint8_t* weight, int64_t block, int64_t index, uint64_t* words);
 
 }  // namespace bmx
 
