@@ -124,12 +124,10 @@ def parse(argv):
 
 
 def settle(options):
-    """Find the data and settle every option that was not given; returns where the data is and the recipe."""
+    """Find the data and settle every option that was not given; returns the data's `Source` and the recipe."""
     given_records = {name: getattr(options, 'rec_' + name) for name in RECORDS}
     use_records = options.use_rec or given_records != RECORDS
     source = find_data(options.data_dir, given_records if use_records else None)
-    if source.kind == 'digits':
-        logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits', DEFAULT_DIR)
     recipe = recipes.resolve(options.model, source.kind, vars(options))
     vars(options).update(recipe)
     options.batch_size *= max(1, options.num_gpus)
@@ -137,6 +135,15 @@ def settle(options):
     if options.stem is not None:
         options.model_kwargs.setdefault('stem', options.stem)
     return source, recipe
+
+
+def describe(data, recipe):
+    """Log what is trained on, and how."""
+    if data.kind == 'digits':
+        logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits', DEFAULT_DIR)
+    logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
+                data.val_size, len(data.classes))
+    logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(recipe.items())))
 
 
 def build_net(options, data, contexts):
@@ -163,13 +170,8 @@ def build_net(options, data, contexts):
     return net
 
 
-def build(options):
-    """Data, network and training, at the epoch where it has to go on."""
-    source, recipe = settle(options)
-    data = open_data(source, options)
-    logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
-                data.val_size, len(data.classes))
-    logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(recipe.items())))
+def build(options, data, recipe):
+    """The training, at the epoch where it has to go on."""
     contexts = [mx.gpu(i) for i in range(options.num_gpus)] if options.num_gpus else [mx.cpu()]
     arguments = dict(recipe, data=data.identity, **{name: getattr(options, name) for name in DECISIVE})
     store = bmx.train.CheckpointStore(options.save_dir, options.save_frequency)
@@ -221,10 +223,13 @@ def main(argv=None):
     bmx.train.configure_logging()
     try:
         check_save_dir(options)
+        source, recipe = settle(options)
+        data = open_data(source, options)
         if not options.dry_run:
             os.makedirs(options.save_dir, exist_ok=True)
             bmx.train.configure_logging(options.logging_file or os.path.join(options.save_dir, 'train.log'))
-        training = build(options)
+        describe(data, recipe)
+        training = build(options, data, recipe)
         if options.dry_run:
             training.try_one_step()
             logger.info('dry run: one step of training and one of validation went through; nothing was written')
