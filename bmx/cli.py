@@ -1,0 +1,176 @@
+"""The command line: `python -m bmx COMMAND ...`."""
+import argparse
+import ast
+import json
+import sys
+
+import mxnet as mx
+import numpy as np
+
+from . import deploy, preprocess
+from .accounting import summary
+from .deploy import files
+from .models import MODELS, get_model
+
+
+def parse_setting(text):
+    """A `key=value` of --set as (key, value); the value is a Python literal, else a string."""
+    key, separator, value = text.partition('=')
+    if not separator or not key.isidentifier():
+        raise argparse.ArgumentTypeError('%r is not key=value' % text)
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def add_model_options(parser):
+    """The options by which every command describes a model, beside its name."""
+    parser.add_argument('--stem', help='first layers of the model: grouped, imagenet (7x7) or thumbnail (small images)')
+    parser.add_argument('--set', action='append', default=[], type=parse_setting, metavar='KEY=VALUE', dest='settings',
+                        help='a keyword of the model, for example classes=10; may be repeated')
+
+
+def build_model(arguments):
+    """The model that the options describe."""
+    settings = dict(arguments.settings)
+    if arguments.stem is not None:
+        settings['stem'] = arguments.stem
+    try:
+        return get_model(arguments.model, **settings)
+    except TypeError as error:
+        raise ValueError('model %s does not take these settings: %s' % (arguments.model, error)) from None
+
+
+def _input_size(arguments):
+    if arguments.input_size is not None:
+        return arguments.input_size
+    return 32 if arguments.stem == 'thumbnail' else 224
+
+
+def _summary(arguments):
+    size = _input_size(arguments)
+    counted = summary(build_model(arguments), (1, 3, size, size))
+    print(counted.to_json() if arguments.json else counted)
+
+
+def _export(arguments):
+    net = build_model(arguments)
+    deploy.load_parameters(net, arguments.params)
+    net.hybridize(static_alloc=True, static_shape=True)
+    size = _input_size(arguments)
+    settings = {'size': [size, size], 'crop_ratio': arguments.crop_ratio, 'mean': arguments.mean, 'std': arguments.std}
+    inputs = None
+    if arguments.verify_on:
+        inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings)
+    classes = None
+    if arguments.class_names:
+        with open(arguments.class_names) as stream:
+            classes = stream.read().splitlines()
+    result = deploy.export(net, arguments.out, (1, 3, size, size), inputs, classes=classes, preprocess=settings)
+    print(result.report)
+
+
+def _verify(arguments):
+    deployed, metadata = deploy.load(arguments.prefix)
+    deployed.hybridize(static_alloc=True, static_shape=True)
+    print('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
+                                                        'x'.join(map(str, metadata.input_shape))))
+    if arguments.params is None:
+        print('give --model and --params to compare it with the float network')
+        return
+    arguments.model = arguments.model or metadata.model
+    if metadata.classes is not None:
+        arguments.settings.insert(0, ('classes', len(metadata.classes)))
+    net = build_model(arguments)
+    deploy.load_parameters(net, arguments.params)
+    net.hybridize(static_alloc=True, static_shape=True)
+    if arguments.data_dir is not None:
+        batches = preprocess.load_inputs(preprocess.find_images(arguments.data_dir), _preprocessing(metadata))
+    else:
+        print('no --data-dir: comparing on random inputs')
+        batches = [mx.nd.array(np.random.RandomState(0).normal(size=[16] + metadata.input_shape))]
+    comparison = deploy.compare(net, deployed, batches)
+    print(comparison)
+    if not comparison.equal:
+        raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: %s'
+                                 % comparison.differing[:10])
+
+
+def _preprocessing(metadata):
+    if metadata.preprocess is None:
+        raise deploy.LoadError('the model does not say how an image becomes its input: '
+                               'export it again with preprocess=')
+    return metadata.preprocess
+
+
+def _predict(arguments):
+    deployed, metadata = deploy.load(arguments.prefix)
+    settings = _preprocessing(metadata)
+    rows = []
+    for path in arguments.images:
+        output = deployed(next(preprocess.load_inputs([path], settings)))
+        probabilities = mx.nd.softmax(output)[0].asnumpy()
+        best = np.argsort(-probabilities, kind='stable')[:5]
+        rows.append({'image': path, 'top': [
+            {'class': metadata.classes[index] if metadata.classes else str(index), 'probability': float(probabilities[index])}
+            for index in best]})
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(row['image'])
+        for guess in row['top']:
+            print('  %5.1f %%  %s' % (100 * guess['probability'], guess['class']))
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog='python -m bmx', description='Binary neural networks for MXNet.')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND')
+    commands.required = True
+
+    command = commands.add_parser('summary', help='operations and size of a model, layer by layer')
+    command.set_defaults(run=_summary)
+    command.add_argument('model', help='one of: ' + ', '.join(sorted(MODELS)))
+    add_model_options(command)
+    command.add_argument('--input-size', type=int, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--json', action='store_true', help='machine-readable output')
+
+    command = commands.add_parser('export', help='convert trained parameters to a packed, verified model')
+    command.set_defaults(run=_export)
+    command.add_argument('--model', required=True)
+    command.add_argument('--params', required=True, help='written by save_parameters or train_imagenet.py')
+    command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and PREFIX-0000.params')
+    add_model_options(command)
+    command.add_argument('--input-size', type=int, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--crop-ratio', type=float, default=0.875)
+    command.add_argument('--mean', type=float, nargs=3, default=[0.485, 0.456, 0.406])
+    command.add_argument('--std', type=float, nargs=3, default=[0.229, 0.224, 0.225])
+    command.add_argument('--class-names', metavar='FILE', help='a name a line')
+    command.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
+
+    command = commands.add_parser('verify', help="check a deployed model's files, and its results against the float network")
+    command.set_defaults(run=_verify)
+    command.add_argument('prefix')
+    command.add_argument('--model', help='default: the one that the file names')
+    command.add_argument('--params', help='parameters of the float network')
+    add_model_options(command)
+    command.add_argument('--data-dir', metavar='FOLDER', help='images to compare on (default: random inputs)')
+
+    command = commands.add_parser('predict', help='top-5 of images by a deployed model')
+    command.set_defaults(run=_predict)
+    command.add_argument('prefix')
+    command.add_argument('images', nargs='+', metavar='IMAGE')
+    command.add_argument('--json', action='store_true', help='machine-readable output')
+    return parser
+
+
+def main(argv=None):
+    """Run a command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (OSError, ValueError) as error:
+        print('bmx %s: %s' % (arguments.command, error), file=sys.stderr)
+        return 1
+    return 0

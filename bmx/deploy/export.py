@@ -1,0 +1,121 @@
+"""Write a network packed, after having seen that it computes what the float network computes."""
+import os
+import tempfile
+
+import mxnet as mx
+import numpy as np
+
+from ..graph import Graph
+from . import files
+from .errors import ExportError
+from .lower import lower
+from .verify import compare
+
+
+class Export:
+    """A deployed model that was written.
+
+    Attributes
+    ----------
+    prefix : str
+    rows : list of Row
+        What became of each convolution and dense layer.
+    comparison : Comparison
+        Against the float network.
+    params_bytes : int
+        Size of the .params file.
+    """
+
+    def __init__(self, prefix, rows, comparison, params_bytes):
+        self.prefix, self.rows, self.comparison, self.params_bytes = prefix, rows, comparison, params_bytes
+
+    @property
+    def report(self):
+        """A table of the layers, and the totals."""
+        width = max([5] + [len(row.name) for row in self.rows])
+        lines = ['%-*s  %12s  %12s  %s' % (width, 'layer', 'bytes before', 'bytes after', 'runs')]
+        lines += ['%-*s  %12s  %12s  %s' % (width, row.name, '{:,}'.format(row.bytes_before),
+                                            '{:,}'.format(row.bytes_after),
+                                            'binary' if row.reason is None else 'float: ' + row.reason)
+                  for row in self.rows]
+        binary = sum(row.reason is None for row in self.rows)
+        lines.append('%d of %d layers binary; %s and %s (%.2f MiB)' % (
+            binary, len(self.rows), files.symbol_path(self.prefix), files.params_path(self.prefix),
+            self.params_bytes / 2 ** 20))
+        lines.append('verified against the float network: %s' % self.comparison)
+        return '\n'.join(lines)
+
+
+def export(net, prefix, data_shape, inputs=None, model=None, classes=None, preprocess=None):
+    """Export a trained network: lowered to `xnor_popcount`, weights packed, verified, then kept.
+
+    The files load with plain MXNet and the one library: `SymbolBlock.imports`, `mx.mod.Module`, the C predict API.
+
+    Parameters
+    ----------
+    net : gluon.HybridBlock
+        Initialized, float32, with one input.
+    prefix : str
+        Writes PREFIX-symbol.json and PREFIX-0000.params; existing ones are replaced once the new ones are verified.
+    data_shape : tuple of int
+        Shape of an input, batch first.
+    inputs : NDArray or sequence of NDArray, optional
+        Batches of real inputs to verify on; by default 4 of random numbers.
+    model : str, optional
+        Name of the source model; by default the network's own.
+    classes : sequence of str, optional
+        Names of the outputs.
+    preprocess : dict, optional
+        How an image becomes an input, for `python -m bmx predict`.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ExportError
+        The network cannot be converted faithfully, or the converted one computes something else. Nothing is written.
+    """
+    graph, params = _trace(net, data_shape)
+    shapes = graph.infer_shapes()
+    params, rows = lower(graph, params, shapes)
+    if inputs is None:
+        inputs = mx.nd.array(np.random.RandomState(0).normal(size=(4,) + tuple(data_shape[1:])))
+    batches = [inputs] if isinstance(inputs, mx.nd.NDArray) else inputs
+    metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
+                              model=model if model is not None else getattr(net, 'model_name', net.name),
+                              classes=None if classes is None else list(classes), preprocess=preprocess)
+    folder = os.path.dirname(os.path.abspath(prefix))
+    os.makedirs(folder, exist_ok=True)
+    # In the target's folder, so that the final rename stays inside one file system.
+    with tempfile.TemporaryDirectory(prefix='.bmx-export-', dir=folder) as scratch:
+        candidate = os.path.join(scratch, 'model')
+        files.write(candidate, graph, params, metadata)
+        deployed, _ = files.load(candidate)
+        comparison = compare(net, deployed, batches)
+        if not comparison.equal:
+            raise ExportError('the converted network computes something else than %s, nothing was written: %s'
+                              % (metadata.model, comparison))
+        size = os.path.getsize(files.params_path(candidate))
+        files.move(candidate, prefix)
+    return Export(prefix, rows, comparison, size)
+
+
+def _trace(net, data_shape):
+    """The graph of a network, and its parameters by name."""
+    if not isinstance(net, mx.gluon.HybridBlock):
+        raise ExportError('%s is a %s; only a HybridBlock can be exported' % (net.name, type(net).__name__))
+    try:
+        params = {name: parameter.data().as_in_context(mx.cpu()) for name, parameter in net.collect_params().items()}
+    except mx.gluon.parameter.DeferredInitializationError:
+        with mx.autograd.pause():
+            net(mx.nd.zeros(tuple(data_shape)))
+        return _trace(net, data_shape)
+    except RuntimeError as error:
+        raise ExportError('the network has no parameters yet: %s' % str(error).splitlines()[0]) from None
+    try:
+        graph = Graph.from_block(net, data_shape)
+    except Exception as error:
+        raise ExportError('the network cannot be traced to a symbol: %s' % error) from error
+    return graph, params

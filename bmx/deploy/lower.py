@@ -1,0 +1,176 @@
+"""Rewrite a traced network: binary products become `xnor_popcount` nodes with packed weights."""
+import mxnet as mx
+import numpy as np
+
+from .. import ops
+from ..graph import PRODUCTS, Graph, Node, match_binary_product
+from .errors import ExportError
+from .threshold import batchnorm_threshold
+
+# Run Python code, so that they cannot be deployed.
+_UNDEPLOYABLE = ('Custom', '_CustomFunction')
+
+
+class Row:
+    """What became of a layer: bytes of its weights before and after, and why it stays float (None if it does not)."""
+
+    def __init__(self, name, bytes_before, bytes_after, reason=None):
+        self.name, self.bytes_before, self.bytes_after, self.reason = name, bytes_before, bytes_after, reason
+
+
+def lower(graph, params, shapes):
+    """Convert the binary layers of a traced network.
+
+    Parameters
+    ----------
+    graph : Graph
+        Changed in place.
+    params : dict of str to NDArray
+        Parameters and auxiliary states by name.
+    shapes : dict of str to tuple
+        Shape of each node's output (`Graph.infer_shapes`).
+
+    Returns
+    -------
+    (dict of str to NDArray, list of Row)
+        Parameters of the lowered graph, and a row for each convolution and dense layer.
+
+    Raises
+    ------
+    ExportError
+        A layer that cannot be converted faithfully.
+    """
+    return _Lowering(graph, params, shapes).run()
+
+
+class _Lowering:
+    def __init__(self, graph, params, shapes):
+        self.graph, self.params, self.shapes = graph, dict(params), shapes
+        self.variables = {}
+
+    def run(self):
+        for node in self.graph.nodes:
+            if node.op in _UNDEPLOYABLE:
+                raise ExportError('layer %s runs Python code (operator %s), which a deployed model cannot'
+                                  % (node.name, node.op))
+        for name, value in self.params.items():
+            if value.dtype != np.float32:
+                raise ExportError('parameter %s is %s; convert the network with net.cast("float32") first'
+                                  % (name, np.dtype(value.dtype).name))
+            if not np.isfinite(value.asnumpy()).all():
+                raise ExportError('parameter %s has a value that is not finite' % name)
+        rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
+        self._fold_constants()
+        used = {node.name for node in self.graph.nodes if node.is_variable}
+        return {name: value for name, value in self.params.items() if name in used}, rows
+
+    def _lower(self, node):
+        weight = node.input(1)
+        weight = weight.input(0) if weight.op == 'binarize' else weight
+        size = 4 * int(np.prod(self.shapes[weight.name]))
+        product = match_binary_product(node)
+        reason = _why_float(node, product, self.shapes)
+        if reason:
+            return Row(node.name, size, size, reason)
+        packed = self._packed_weight(product.weight)
+        if node.op == 'Convolution':
+            lowered = self._convolution(product, packed)
+        else:
+            lowered = self._dense(product, packed)
+        self.graph.replace(node, lowered)
+        return Row(node.name, size, self.params[packed.name].size)
+
+    def _variable(self, name, value):
+        """A parameter of the lowered graph, made once."""
+        if name not in self.variables:
+            self.params[name] = mx.nd.array(value, dtype=value.dtype)
+            dtype = {'uint8': 3, 'float32': 0}[value.dtype.name]
+            self.variables[name] = Node('null', name, {'__shape__': str(value.shape), '__dtype__': str(dtype)})
+        return self.variables[name]
+
+    def _packed_weight(self, weight):
+        return self._variable(weight.name + '_packed', ops.pack_weights(self.params[weight.name].asnumpy()))
+
+    def _binary_input(self, sign):
+        """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place."""
+        norm = sign.input(0)
+        if norm.op == 'BatchNorm' and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0:
+            values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
+            attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
+            threshold = self._variable(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))
+            return [norm.inputs[0], (threshold, 0)]
+        return [sign.inputs[0]]
+
+    def _xnor(self, name, inputs, packed, attrs):
+        data, thresholds = inputs[0], inputs[1:]
+        if thresholds:
+            attrs = dict(attrs, threshold='True')
+        return Node('xnor_popcount', name, attrs, [data, (packed, 0)] + thresholds)
+
+    def _convolution(self, product, packed):
+        node = product.node
+        attrs = {key: str(node.attrs[key]) for key in ('kernel', 'stride', 'dilate', 'num_filter', 'num_group')
+                 if key in node.attrs and node.attr(key) != ()}
+        attrs.update(pad=str(tuple(product.pad)), pad_value=str(int(product.pad_value)))
+        return self._xnor(node.name, self._binary_input(product.activation), packed, attrs)
+
+    def _dense(self, product, packed):
+        node, sign = product.node, product.activation
+        shape = self.shapes[node.input(0).name]
+        attrs = {'num_filter': node.attrs['num_hidden']}
+        if node.input(0) is sign and len(shape) == 2:
+            return self._xnor(node.name, self._binary_input(sign), packed, attrs)
+        # A sign and a reshape change places; the product then works on rows of features.
+        data = self._without_sign(node.inputs[0], sign)
+        if len(shape) > 2:
+            features = shape[-1] if not node.attr('flatten', True) else int(np.prod(shape[1:]))
+            data = (Node('Reshape', node.name + '_rows', {'shape': str((-1, features))}, [data]), 0)
+        lowered = self._xnor(node.name, [data], packed, attrs)
+        output = self.shapes[node.name]
+        if len(output) == 2:
+            return lowered
+        return Node('Reshape', node.name + '_unrows', {'shape': str((-1,) + tuple(output[1:]))}, [(lowered, 0)])
+
+    def _without_sign(self, entry, sign):
+        """A chain of reshapes after a sign, applied to what is before the sign."""
+        node, index = entry
+        if node is sign:
+            return sign.inputs[0]
+        copy = Node(node.op, node.name + '_unsigned', node.attrs, [self._without_sign(node.inputs[0], sign)])
+        return copy, index
+
+    def _fold_constants(self):
+        """Compute once what depends on parameters alone (scaling factors, signs of weights of float layers)."""
+        auxiliary = set(self.graph.to_symbol().list_auxiliary_states())
+        constant = set()
+        for node in self.graph.nodes:
+            if node.is_variable:
+                if node.name != 'data' and node.name not in auxiliary:
+                    constant.add(id(node))
+            elif node.inputs and all(id(producer) in constant for producer, _ in node.inputs):
+                constant.add(id(node))
+        readers = self.graph.consumers()
+        for node in self.graph.nodes:
+            if not node.is_variable and id(node) in constant and any(
+                    id(reader) not in constant for reader in readers.get(id(node), [])):
+                symbol = Graph([(node, 0)]).to_symbol()
+                values = {name: self.params[name] for name in symbol.list_arguments()}
+                value = symbol.bind(mx.cpu(), values, grad_req='null').forward()[0].asnumpy()
+                self.graph.replace(node, self._variable(node.name + '_constant', value))
+
+
+def _why_float(node, product, shapes):
+    """Why a product cannot run on xnor_popcount; None if it can."""
+    if product is None:
+        return 'its weights are not binary'
+    if product.activation is None:
+        return 'its input is not binary'
+    if node.attr('layout') not in (None, 'None', 'NCW', 'NCHW'):
+        return 'its layout is %s' % node.attr('layout')
+    if len(shapes[node.name]) > 4:
+        return 'it has more than two spatial axes'
+    if product.pad_value not in (-1, 0, 1):
+        return 'it pads with %g' % product.pad_value
+    if len(node.inputs) > 2:
+        return 'its bias is added inside the product'
+    return None

@@ -1,0 +1,90 @@
+"""Every registered model, through everything that a model has to do."""
+import gluoncv
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+
+import bmx
+from bmx.models import MODELS
+from bmx.nn import STEMS
+
+
+def images(size, count=2, seed=0):
+    return mx.nd.array(np.random.RandomState(seed).normal(size=(count, 3, size, size)))
+
+
+def initialized(name, **kwargs):
+    mx.random.seed(0)
+    net = bmx.get_model(name, **kwargs)
+    net.initialize(mx.init.Xavier())
+    return net
+
+
+@pytest.mark.parametrize('name', sorted(MODELS))
+def test_trains_and_deploys(name, tmp_path):
+    net = initialized(name, classes=7, stem='thumbnail')
+    net.hybridize(static_alloc=True, static_shape=True)
+    x, label = images(16), mx.nd.array([1, 3])
+    trainer = gluon.Trainer(net.collect_params(), 'adam', {'learning_rate': 0.01})
+    before = {p.name: p.data(mx.cpu()).copy() for p in bmx.nn.binary_parameters(net)}
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    for _ in range(2):
+        with autograd.record():
+            value = loss(net(x), label)
+        value.backward()
+        trainer.step(2)
+    assert np.isfinite(value.asnumpy()).all()
+    assert before and all((p.data() != before[p.name]).sum().asscalar() > 0 for p in bmx.nn.binary_parameters(net))
+    inputs = images(16, 8, 1)
+    exported = bmx.export(net, str(tmp_path / name), x.shape, inputs)
+    assert exported.comparison.equal and exported.comparison.images == 8
+    counted = bmx.summary(net, x.shape)
+    assert sum(row.reason is None for row in exported.rows) == sum(row['bits'] == '1/1' for row in counted.layers)
+    assert exported.params_bytes / 2 ** 20 == pytest.approx(counted.size_mib, rel=0.03)
+
+
+@pytest.mark.parametrize('stem', STEMS)
+@pytest.mark.parametrize('name', sorted(MODELS))
+def test_every_stem_counts(name, stem):
+    net = bmx.get_model(name, classes=10, stem=stem)
+    assert bmx.summary(net, (1, 3, 64, 64)).layers[-1]['output_shape'] == [1, 10]
+
+
+def test_through_gluoncv():
+    net = gluoncv.model_zoo.get_model('MeliusNet29', classes=5, stem='thumbnail')
+    assert net.model_name == 'meliusnet29' and net.model_kwargs == dict(classes=5, stem='thumbnail')
+    assert 'resnet18_v1' in gluoncv.model_zoo.get_model_list()
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="unknown model 'meliusnet'; choose from .*meliusnet22.*meliusnet_a"):
+        bmx.get_model('meliusnet')
+
+
+def test_other_blocks_and_reductions():
+    net = bmx.get_model('meliusnet22', blocks=(1, 2), reductions=(0.5,), growth=32, classes=4, stem='thumbnail')
+    binary = [p.shape for p in bmx.nn.binary_parameters(net)]
+    assert binary == [(32, 64, 3, 3), (32, 96, 3, 3),
+                      (32, 64, 3, 3), (32, 96, 3, 3), (32, 96, 3, 3), (32, 128, 3, 3)]
+    with pytest.raises(ValueError, match='2 stages need 1 reductions, got 3'):
+        bmx.get_model('meliusnet22', blocks=(1, 2))
+
+
+def test_32_bits_hold_no_sign():
+    net = bmx.get_model('meliusnet22', bits=32, classes=4, stem='thumbnail')
+    assert not bmx.nn.binary_parameters(net)
+    assert 'binarize' not in net(mx.sym.var('data')).tojson()
+    counted = bmx.summary(net, (1, 3, 16, 16))
+    assert counted.bops == 0 and counted.params_binary == 0
+
+
+def test_pretrained_parameters_come_from_the_root(tmp_path):
+    with pytest.raises(FileNotFoundError, match='meliusnet22.params'):
+        bmx.get_model('meliusnet22', pretrained=True, root=str(tmp_path))
+    net = initialized('meliusnet22', classes=3, stem='thumbnail')
+    x = images(8)
+    expected = net(x)
+    net.save_parameters(str(tmp_path / 'meliusnet22.params'))
+    again = bmx.get_model('meliusnet22', classes=3, stem='thumbnail', pretrained=True, root=str(tmp_path))
+    assert (again(x) == expected).asnumpy().all()
