@@ -1,0 +1,26 @@
+# make demo: install into .venv, train on the bundled digits, export, verify.   make test: install, run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= runs/demo
+
+.PHONY: demo test test-full clean
+
+$(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: $(BIN)/installed
+	$(BIN)/python train_imagenet.py --model meliusnet29 --num-epochs 8 --batch-size 32 --save-dir $(DEMO)
+	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
+
+test: $(BIN)/installed
+	$(BIN)/python -m pytest -q -m 'not full' tests
+
+# Everything, the large matrices of shapes included.
+test-full: $(BIN)/installed
+	$(BIN)/python -m pytest -q tests
+
+clean:
+	rm -rf $(VENV) build dist bmx.egg-info runs
