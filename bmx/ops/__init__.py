@@ -4,6 +4,7 @@ Afterwards ``mx.nd.xnor_popcount``, ``mx.sym.xnor_popcount``, ``mx.nd.binarize``
 """
 
 import ctypes
+import os
 from pathlib import Path
 
 import mxnet as mx
@@ -12,6 +13,12 @@ from . import reference
 from .packing import pack_weights, unpack_weights
 
 __all__ = ["isa", "kernels", "library_path", "pack_weights", "reference", "unpack_weights", "use_kernel"]
+
+
+# For a value with 8 or more consumers MXNet tells their backward operators to add to one array. It does not pass that
+# on to a library's operators, whose gradients would silently overwrite each other; without this short cut it sums
+# them afterwards. It reads the variable when it plans its first gradient.
+os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", str(2 ** 31 - 1))
 
 
 def library_path():

@@ -16,7 +16,8 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
     weight : numpy.ndarray
         uint8, as :func:`bmx.ops.pack_weights` makes it.
     threshold : numpy.ndarray, optional
-        float32, shape (2, C): thresholds t and directions d. Channel c is +1 where ``d*x >= d*t``. Default t = 0, d = +1.
+        float32, shape (2, C): thresholds t and directions d. Channel c is +1 where ``d*x >= d*t``.
+        Default t = 0, d = +1.
     kernel, stride, pad, dilate : tuple of int
         As in MXNet's Convolution, one number for each spatial dimension.
     num_filter : int

@@ -31,7 +31,7 @@ extern "C" {
 
 // Name of kernel `index` of the table; null past its end.
 const char* bmx_kernel_name(int index) {
-  return index < static_cast<int>(bmx::kernels().size()) ? bmx::kernels()[index].name : nullptr;
+  return index >= 0 && index < static_cast<int>(bmx::kernels().size()) ? bmx::kernels()[index].name : nullptr;
 }
 
 // Name of the kernel in use; null where there is none, see bmx_last_error.

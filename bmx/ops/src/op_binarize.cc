@@ -165,8 +165,8 @@ MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, 
   });
 }
 
-// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. Where
-// grad_req='add' or many consumers ask for a sum, the network has to put `identity` before it, which can add.
+// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. For an array
+// with grad_req='add' the network has to put `identity` before it, which can add.
 REGISTER_OP(binarize)
     .setForward(forward, "cpu")
     .setBackward(backward, "cpu")
