@@ -2,7 +2,7 @@
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, make_stem
+from bmx.nn import BinaryConv, ChannelShuffle, grouped_conv, make_stem
 
 from .registry import register
 
@@ -42,10 +42,9 @@ def _transition(index, channels, groups):
     with block.name_scope():
         block.add(nn.BatchNorm(), nn.MaxPool2D(2, 2), nn.Activation('relu'))
         if groups > 1:
-            block.add(ChannelShuffle(groups))
-        block.add(nn.Conv2D(channels, 1, groups=groups, use_bias=False))
-        if groups > 1:
-            block.add(PlainLayout())
+            block.add(ChannelShuffle(groups), grouped_conv(channels, 1, groups))
+        else:
+            block.add(nn.Conv2D(channels, 1, use_bias=False))
     return block
 
 
