@@ -125,6 +125,8 @@ def parse(argv):
 
 def settle(options):
     """Find the data and settle every option that was not given; returns the data's `Source` and the recipe."""
+    if options.dtype == 'float16' and options.num_gpus == 0:
+        raise TrainingError('MXNet computes float16 on GPUs only: give --num-gpus, or --dtype float32')
     given_records = {name: getattr(options, 'rec_' + name) for name in RECORDS}
     use_records = options.use_rec or given_records != RECORDS
     source = find_data(options.data_dir, given_records if use_records else None)

@@ -1,4 +1,5 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
+import functools
 import math
 import os
 import signal
@@ -108,6 +109,8 @@ class Training:
         self._contexts = contexts
         self._learning_rate = recipes.learning_rate(recipe, data.num_train_batches)
         self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype))
+        parameters = [each for each in net.collect_params().values() if each.grad_req != 'null']
+        self._gradients = list(zip(*(each.list_grad() for each in parameters)))  # for each device
         self._dense_labels = options.label_smoothing or options.mixup
         self._train_loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels)
         self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
@@ -125,10 +128,13 @@ class Training:
 
     def load(self, params=None, states=None, epoch=0):
         """Load parameters and optimizer states from single files and start at `epoch`."""
-        if params is not None:
-            self.net.load_parameters(params, ctx=self._contexts)
-        if states is not None:
-            self._trainer.load_states(states)
+        for path, load in ((params, functools.partial(self.net.load_parameters, ctx=self._contexts)),
+                           (states, self._trainer.load_states)):
+            if path is not None:
+                try:
+                    load(path)
+                except Exception as error:  # a pickle of another program can raise anything
+                    raise TrainingError('cannot load %s: %s' % (path, error)) from error
         self._epoch = epoch
 
     def _save(self):
@@ -200,17 +206,28 @@ class Training:
             losses = [self._train_loss(score, target) for score, target in zip(scores, targets)]
         autograd.backward(losses)
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
-        if not math.isfinite(loss):
-            newest = self._store.newest
-            raise TrainingError('the loss is %s in epoch %d, batch %d; the update was not made. %s. Try a lower --lr or '
-                                'more --warmup-epochs' % (
-                                    loss, epoch + 1, self._batch + 1,
-                                    'The last checkpoint is %s' % newest if newest else 'There is no checkpoint yet'))
+        self._check_finite(loss)
         self._trainer.set_learning_rate(self._learning_rate(epoch * self.data.num_train_batches + self._batch))
         self._trainer.step(len(batch.label))
         for score, label in zip(scores, labels):
             self._totals.add(score.asnumpy(), label.asnumpy(), 0.0)
         self._totals.loss += loss
+
+    def _check_finite(self, loss):
+        """Stop before an update that would spoil the parameters."""
+        problem = None
+        if not math.isfinite(loss):
+            problem = 'the loss is %s' % loss
+        # Signs turn NaN into bits, so the loss of a binary network can stay finite while gradients do not.
+        elif not all(mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients)).asscalar()
+                     for gradients in self._gradients):
+            problem = 'a gradient is not finite'
+        if problem:
+            newest = self._store.newest
+            raise TrainingError('%s in epoch %d, batch %d; the update was not made. %s. Try a lower --lr or more '
+                                '--warmup-epochs' % (
+                                    problem, self._epoch + 1, self._batch + 1,
+                                    'The last checkpoint is %s' % newest if newest else 'There is no checkpoint yet'))
 
     def _dense(self, label, share):
         """Labels (N,) as distributions (N, classes): smoothed by 0.1, mixed with the batch in reverse order."""

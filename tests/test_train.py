@@ -1,0 +1,305 @@
+"""The training script in-process, with a tiny network on tiny data."""
+import csv
+import math
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+from PIL import Image
+from test_data import write_cifar10, write_folder
+
+import bmx
+import train_imagenet
+from bmx.train import TrainingError, recipes
+from bmx.train.loop import Totals
+from bmx.train.progress import COLUMNS, logger
+
+
+def tiny(classes, stem='thumbnail', channels=8):
+    """A binary network of three layers, with dropout so that it draws random numbers."""
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Conv2D(channels, 3, padding=1, in_channels=3), gluon.nn.BatchNorm(),
+            bmx.nn.BinaryConv(channels, 3, padding=1), gluon.nn.GlobalAvgPool2D(), gluon.nn.Flatten(), gluon.nn.Dropout(0.2), gluon.nn.Dense(classes))
+    return net
+
+
+@pytest.fixture(autouse=True)
+def tiny_model(monkeypatch):
+    monkeypatch.setitem(bmx.models.MODELS, 'tiny', tiny)
+    yield
+    for handler in list(logger.handlers):  # they write to what pytest has captured for one test
+        logger.removeHandler(handler)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(write_folder(tmp_path / 'data', train=5, val=3))
+
+
+def arguments(folder, tmp_path, *more):
+    """A command line for `tiny`: 10 images in batches of 4, so that the last one is smaller."""
+    return ['--model', 'tiny', '--data-dir', folder, '--save-dir', str(tmp_path / 'run'), '--input-size', '16',
+            '--batch-size', '4', '--num-epochs', '2', '-j', '1', '--warmup-epochs', '0', '--log-interval', '1'] + list(more)
+
+
+def prepare(command):
+    """The `Training` of a command line."""
+    options = train_imagenet.parse(command)
+    source, recipe = train_imagenet.settle(options)
+    return train_imagenet.build(options, train_imagenet.open_data(source, options), recipe), options
+
+
+# Recipes --------------------------------------------------------------------------------------------------------------
+
+MELIUSNET = dict(optimizer='radam', lr=0.002, lr_mode='cosine', num_epochs=120, warmup_epochs=0, batch_size=256,
+                 clip_threshold=1.3, augmentation='paper', initializer='xavier', input_size=224, stem=None)
+RECIPES = [
+    ('meliusnet22', 'folder', {}, MELIUSNET),
+    ('meliusnet_a', 'recordio', {}, MELIUSNET),
+    ('meliusnet29', 'cifar10', {}, dict(MELIUSNET, stem='thumbnail', input_size=32, augmentation='shift-flip')),
+    ('meliusnet29', 'digits', {}, dict(MELIUSNET, stem='thumbnail', input_size=8, augmentation='shift', batch_size=32,
+                                       num_epochs=10)),
+    ('meliusnet29', 'digits', dict(stem='grouped', input_size=64), dict(stem='grouped', input_size=64)),
+    ('other', 'folder', {}, dict(optimizer='adam', lr=0.001, warmup_epochs=5)),
+    ('meliusnet22', 'folder', dict(lr=0.0, wd=0.0, clip_threshold=0.0, momentum=0.0),
+     dict(lr=0.0, wd=0.0, clip_threshold=0.0, momentum=0.0)),
+    ('other', 'folder', dict(warmup_epochs=0, lr=None), dict(warmup_epochs=0, lr=0.001)),
+]
+
+
+@pytest.mark.parametrize('model, dataset, given, expected', RECIPES)
+def test_recipe(model, dataset, given, expected):
+    recipe = recipes.resolve(model, dataset, given)
+    assert {key: recipe[key] for key in expected} == expected
+    assert set(recipe) == set(recipes.RECIPES[''])
+
+
+def test_zero_on_the_command_line_is_zero(folder, tmp_path):
+    options = train_imagenet.parse(arguments(folder, tmp_path, '--lr', '0', '--wd', '0', '--clip-threshold', '0',
+                                             '--warmup-epochs', '0', '--set', 'stem=none', '--set', 'channels=0'))
+    train_imagenet.settle(options)
+    assert (options.lr, options.wd, options.clip_threshold, options.warmup_epochs) == (0, 0, 0, 0)
+    assert options.model_kwargs == {'stem': 'none', 'channels': 0}
+
+
+def _cosine(t, total):
+    return (1 + math.cos(math.pi * t / (total - 1))) / 2
+
+
+SCHEDULES = [
+    (dict(lr_mode='constant', warmup_epochs=0), lambda t: 0.5),
+    (dict(lr_mode='cosine', warmup_epochs=0), lambda t: 0.5 * _cosine(t, 60)),
+    (dict(lr_mode='cosine', warmup_epochs=2, warmup_lr=0.1),
+     lambda t: 0.1 + 0.4 * t / 19 if t < 20 else 0.5 * _cosine(t - 20, 40)),
+    (dict(lr_mode='linear', warmup_epochs=0), lambda t: 0.5 * (1 - t / 59)),
+    (dict(lr_mode='poly', warmup_epochs=0), lambda t: 0.5 * (1 - t / 59) ** 2),
+    (dict(lr_mode='step', warmup_epochs=0, lr_decay_epoch='2,5', lr_decay=0.3),
+     lambda t: 0.5 * 0.3 ** ((t >= 20) + (t >= 50))),
+    (dict(lr_mode='step', warmup_epochs=1, lr_decay_period=2, lr_decay=0.3),
+     lambda t: 0.5 * t / 9 if t < 10 else 0.5 * 0.3 ** ((t >= 20) + (t >= 40))),
+]
+
+
+@pytest.mark.parametrize('given, expected', SCHEDULES)
+def test_learning_rate(given, expected):
+    recipe = recipes.resolve('other', 'folder', dict(given, lr=0.5, num_epochs=6))
+    schedule = recipes.learning_rate(recipe, batches_per_epoch=10)
+    np.testing.assert_allclose([schedule(t) for t in range(60)], [expected(t) for t in range(60)], atol=1e-12)
+
+
+@pytest.mark.parametrize('warmup', [0, 1])
+def test_learning_rate_of_single_steps(warmup):
+    recipe = recipes.resolve('other', 'folder', dict(num_epochs=1 + warmup, warmup_epochs=warmup))
+    assert recipes.learning_rate(recipe, 1)(warmup) == recipe['lr']
+
+
+# Steps ----------------------------------------------------------------------------------------------------------------
+
+def test_what_decays(folder, tmp_path):
+    training, _ = prepare(arguments(folder, tmp_path, '--no-wd'))
+    decays = [name for name, parameter in training.net._collect_params_with_prefix().items()
+              if parameter.wd_mult and parameter.grad_req != 'null']
+    assert decays == ['0.weight', '6.weight']
+    training, _ = prepare(arguments(folder, tmp_path))
+    binary = bmx.nn.binary_parameters(training.net)
+    assert len(binary) == 1 and {parameter.wd_mult for parameter in binary} == {0.0}
+    assert all(parameter.wd_mult == 1 for parameter in training.net.collect_params().values() if parameter not in binary)
+
+
+def test_clip_threshold_reaches_the_network(folder, tmp_path):
+    gradients = []
+    for threshold in ('0', '1000'):
+        training, _ = prepare(arguments(folder, tmp_path, '--clip-threshold', threshold))
+        with autograd.record():
+            loss = (training.net(mx.nd.random.normal(shape=(2, 3, 16, 16))) ** 2).sum()
+        loss.backward()
+        gradients.append(float(training.net[0].weight.grad().abs().sum().asscalar()))
+    assert gradients[0] == 0 < gradients[1]
+
+
+@pytest.mark.parametrize('more', [('--mode', 'imperative'), ('--optimizer', 'sgd', '--lr', '0.01'),
+                                  ('--optimizer', 'adam', '--warmup-epochs', '1'),
+                                  ('--label-smoothing', '--mixup', '--mixup-off-epoch', '1')], ids=' '.join)
+def test_options_train_and_export(folder, tmp_path, more):
+    assert train_imagenet.main(arguments(folder, tmp_path, *more)) == 0
+    rows = read_metrics(tmp_path / 'run')
+    assert [row['epoch'] for row in rows] == [1, 2]
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+    assert (tmp_path / 'run' / 'tiny-symbol.json').is_file() and (tmp_path / 'run' / 'tiny-0000.params').is_file()
+
+
+def test_modes_compute_the_same(folder, tmp_path):
+    losses = []
+    for mode in ('hybrid', 'imperative'):
+        assert train_imagenet.main(arguments(folder, tmp_path / mode, '--mode', mode, '--no-export')) == 0
+        losses.append([row['val_loss'] for row in read_metrics(tmp_path / mode / 'run')])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize('smoothing, share, expected', [
+    (False, 1.0, [[0, 0, 1, 0], [1, 0, 0, 0]]),
+    (True, 1.0, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]]),
+    (False, 0.75, [[0.25, 0, 0.75, 0], [0.75, 0, 0.25, 0]]),
+])
+def test_dense_labels(folder, tmp_path, smoothing, share, expected):
+    training, options = prepare(arguments(folder, tmp_path))
+    options.label_smoothing = smoothing
+    training.data.classes = list('abcd')
+    np.testing.assert_allclose(training._dense(mx.nd.array([2, 0]), share).asnumpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('classes', [2, 5, 20])
+def test_totals_equal_mxnet_metrics(classes):
+    rng = np.random.RandomState(0)
+    totals, top1, top5 = Totals(), mx.metric.Accuracy(), mx.metric.TopKAccuracy(min(5, classes))
+    for size in (7, 3):
+        scores, label = rng.normal(size=(size, classes)).astype('float32'), rng.randint(classes, size=size)
+        totals.add(scores, label.astype('float32'), 0.0)
+        top1.update([mx.nd.array(label)], [mx.nd.array(scores)])
+        if classes > 5:
+            top5.update([mx.nd.array(label)], [mx.nd.array(scores)])
+    assert totals.mean('top1') == top1.get()[1]
+    assert totals.mean('top5') == (top5.get()[1] if classes > 5 else 1.0)
+
+
+def test_not_finite_loss_stops_before_the_update(folder, tmp_path, capsys):
+    command = arguments(folder, tmp_path, '--no-export', '--optimizer', 'sgd')
+    assert train_imagenet.main(command + ['--lr', '1e30']) == 1
+    assert 'the update was not made' in capsys.readouterr().out
+
+
+def _nan_image(_net, batch):
+    batch.data[0] = np.nan  # the sign makes bits of it, so the loss stays finite
+
+
+def _nan_classifier(net, _batch):
+    net[-1].bias.set_data(mx.nd.full((2,), np.nan))
+
+
+@pytest.mark.parametrize('spoil, what', [(_nan_image, 'a gradient is not finite'), (_nan_classifier, 'the loss is nan')])
+def test_nan_keeps_parameters_and_checkpoint(folder, tmp_path, spoil, what):
+    training, _ = prepare(arguments(folder, tmp_path, '--num-epochs', '1'))
+    training.run()
+    before = training.net[0].weight.data().asnumpy()
+    batch = next(training.data.train_batches(0))
+    spoil(training.net, batch)
+    with pytest.raises(TrainingError, match=what + ' in epoch 2, batch 1; the update was not made. '
+                                                   'The last checkpoint is .*checkpoint-0001'):
+        training._train_step(batch)
+    np.testing.assert_array_equal(training.net[0].weight.data().asnumpy(), before)
+
+
+# The whole script -----------------------------------------------------------------------------------------------------
+
+def read_metrics(directory):
+    with open(str(directory / 'metrics.csv')) as lines:
+        reader = csv.DictReader(lines)
+        assert tuple(reader.fieldnames) == COLUMNS
+        return [{key: float(value) for key, value in row.items()} for row in reader]
+
+
+def test_what_a_training_leaves(folder, tmp_path):
+    (tmp_path / 'data' / 'train' / 'zebra' / '0.jpg').write_bytes(b'broken')
+    assert train_imagenet.main(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
+    run = tmp_path / 'run'
+    assert sorted(path.name for path in run.iterdir()) == [
+        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'tiny-0000.params', 'tiny-best.params',
+        'tiny-symbol.json', 'train.log']
+    rows = read_metrics(run)
+    assert [row['skipped_images'] for row in rows] == [1, 1]
+    assert Image.open(str(run / 'curves.png')).size > (800, 300)
+    log = (run / 'train.log').read_text()
+    assert 'epoch 2/2 batch 3/3' in log and 'skipped 1 unreadable images' in log and '0.jpg' in log
+    deployed, metadata = bmx.deploy.load(str(run / 'tiny'))
+    assert metadata.classes == ['tench', 'zebra'] and metadata.preprocess['size'] == [16, 16]
+    training, _ = prepare(arguments(folder, tmp_path, '--resume'))
+    batch = next(training.data.val_batches())
+    np.testing.assert_allclose(deployed(mx.nd.array(batch.data)).asnumpy(),
+                               training.net(mx.nd.array(batch.data)).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_dry_run_writes_nothing(folder, tmp_path, capsys):
+    assert train_imagenet.main(arguments(folder, tmp_path, '--dry-run')) == 0
+    assert not (tmp_path / 'run').exists()
+    out = capsys.readouterr().out
+    assert 'optimizer=adam' in out and 'nothing was written' in out
+
+
+@pytest.mark.parametrize('dataset', ['digits', 'cifar10'])
+def test_small_images_imply_their_stem(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    where = ['--data-dir', str(write_cifar10(tmp_path / 'cifar'))] if dataset == 'cifar10' else []
+    assert train_imagenet.main(['--model', 'meliusnet_c', '--dry-run', '--batch-size', '4'] + where) == 0
+    out = capsys.readouterr().out
+    assert 'stem=thumbnail' in out
+    assert ('training on the bundled handwritten digits' in out) == (dataset == 'digits')
+
+
+ERRORS = [
+    (('--model', 'nonsense'), "cannot build nonsense: unknown model 'nonsense'; choose from "),
+    (('--set', 'colour=3'), 'cannot build tiny: '),
+    (('--data-dir', 'nowhere'), '--data-dir nowhere does not exist'),
+    (('--optimizer', 'magic'), "unknown --optimizer 'magic': choose one of "),
+    (('--warmup-epochs', '2'), '2 warm-up epochs leave nothing of 2 epochs'),
+    (('--dtype', 'float16'), 'MXNet computes float16 on GPUs only'),
+    (('--resume',), 'nothing to resume: there is no --save-dir '),
+    (('--resume-params', 'nowhere.params'), 'cannot load nowhere.params'),
+    (('--resume-states', 'nowhere.states'), 'cannot load nowhere.states'),
+    (('--use-rec', '--rec-train', 'nowhere.rec'), 'no such RecordIO file: --rec-train nowhere.rec'),
+]
+
+
+@pytest.mark.parametrize('more, message', ERRORS)
+def test_errors(folder, tmp_path, capsys, more, message):
+    assert train_imagenet.main(arguments(folder, tmp_path, *more)) == 1
+    assert 'error: ' + message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_nothing_readable(folder, tmp_path, capsys, part):
+    for path in (tmp_path / 'data' / part).glob('*/*.jpg'):
+        path.write_bytes(b'broken')
+    assert train_imagenet.main(arguments(folder, tmp_path)) == 1
+    assert {'train': 'none of the 10 training images', 'val': 'none of the 6 validation images'}[part] in \
+        capsys.readouterr().out
+
+
+@pytest.mark.parametrize('more', [('--batch-size', '0'), ('--seed', '-1'), ('--set', 'novalue'), ('--num-epochs', '0'),
+                                  ('--resume', '--resume-epoch', '3'), ('--augmentation', 'wild')], ids=' '.join)
+def test_bad_command_lines(folder, tmp_path, more):
+    with pytest.raises(SystemExit) as stop:
+        train_imagenet.parse(arguments(folder, tmp_path, *more))
+    assert stop.value.code == 2
+
+
+def test_gluoncv_style_resume(folder, tmp_path):
+    assert train_imagenet.main(arguments(folder, tmp_path, '--no-export', '--lr', '0.01')) == 0
+    first = tmp_path / 'run' / 'checkpoint-0001'
+    more = ['--no-export', '--lr', '0.01', '--resume-epoch', '1', '--resume-params', str(first / 'net.params'),
+            '--resume-states', str(first / 'trainer.states')]
+    assert train_imagenet.main(arguments(folder, tmp_path / 'second', *more)) == 0
+    (row,) = read_metrics(tmp_path / 'second' / 'run')
+    whole = read_metrics(tmp_path / 'run')[1]
+    for key in ('epoch', 'lr', 'train_loss', 'val_loss'):
+        assert row[key] == pytest.approx(whole[key], rel=1e-4)
