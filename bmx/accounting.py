@@ -124,7 +124,7 @@ def summary(net, shape):
     layers, counted, binarized = [], set(auxiliary) | {'data'}, _binarized_weights(graph)
     for node in graph.nodes:
         owned = [variable for variable in _parameters(node) if variable.name not in counted]
-        if node.op in _PRODUCTS or (owned and node.op != 'binarize'):
+        if node.op in _PRODUCTS or (owned and not _constant(node)):
             counted.update(variable.name for variable in owned)
             layers.append(_layer(node, owned, shapes, binarized))
             if node.name.startswith(prefix):

@@ -149,6 +149,14 @@ class Graph:
         return found
 
 
+def source(node, index=0):
+    """The node that feeds an input, looking through identities."""
+    node = node.input(index)
+    while node.op in ('identity', '_copy'):
+        node = node.input(0)
+    return node
+
+
 class BinaryProduct:
     """A convolution or dense layer that a float operator computes on binarized weights.
 
@@ -178,16 +186,16 @@ def match_binary_product(node):
     """Describe a node as a `BinaryProduct`, or return None if its weights are not binarized."""
     if node.op not in PRODUCTS:
         return None
-    sign = node.input(1)
-    if sign.op != 'binarize' or not sign.input(0).is_variable:
+    sign = source(node, 1)
+    if sign.op != 'binarize' or not source(sign).is_variable:
         return None
-    data, pad, pad_value = node.input(0), (), 0
+    data, pad, pad_value = source(node), (), 0
     if node.op == 'Convolution':
         pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
         if not any(pad):
             data, pad, pad_value = _look_through_padding(data, pad)
     activation = _look_through_reshapes(data) if node.op == 'FullyConnected' else data
-    return BinaryProduct(node, sign.input(0), activation if activation.op == 'binarize' else None, pad, pad_value)
+    return BinaryProduct(node, source(sign), activation if activation.op == 'binarize' else None, pad, pad_value)
 
 
 def _look_through_padding(data, pad):

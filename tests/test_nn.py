@@ -192,6 +192,20 @@ def test_hybridized_training_equals_imperative():
     assert_almost_equal(np.array(losses[:3]), np.array(losses[3:]), rtol=1e-4)
 
 
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_gradients_accumulate(hybridize):
+    layer = initialized(bmx.nn.QConv2D(4, 3, in_channels=2, clip_threshold=9), (1, 2, 5, 5), hybridize)
+    gradients = []
+    for grad_req, passes in (('write', 1), ('add', 3)):
+        layer.collect_params().setattr('grad_req', grad_req)
+        for _ in range(passes):
+            with autograd.record():
+                y = layer(random((1, 2, 5, 5)))
+            y.backward()
+        gradients.append(layer.weight.grad().asnumpy())
+    assert_almost_equal(gradients[1], 3 * gradients[0], rtol=1e-5)
+
+
 def test_config_is_a_scope_kept_by_what_is_built_in_it():
     with bmx.nn.config(clip_threshold=0, scaling='constant'):
         inside = bmx.nn.QConv2D(1, 1)

@@ -65,9 +65,7 @@ class _Lowering:
         return {name: value for name, value in self.params.items() if name in used}, rows
 
     def _lower(self, node):
-        weight = node.input(1)
-        weight = weight.input(0) if weight.op == 'binarize' else weight
-        size = 4 * int(np.prod(self.shapes[weight.name]))
+        size = 4 * int(np.prod(self.shapes[node.input(1).name]))
         product = match_binary_product(node)
         reason = _why_float(node, product, self.shapes)
         if reason:

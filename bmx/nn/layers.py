@@ -34,7 +34,9 @@ class QActivation(gluon.HybridBlock):
 class _QuantizedLayer:
     """What quantized layers share: the weight's quantization, its scaling, bias and activation after the product."""
 
-    def _quantize_weight(self, weight):
+    def _quantize_weight(self, F, weight):
+        # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
+        weight = F.identity(weight)
         # Shapes pass through an external operator only forwards: what is yet unknown of a weight's shape is inferred
         # from the product, through built-in operators.
         return self.quantization.quantize(weight, composed=0 in self.weight.shape)
@@ -69,7 +71,7 @@ class _QConv(_QuantizedLayer):
         if any(padding) and self.quantization.pad_value != 0:
             x = self._pad(F, x, padding)
             attributes['pad'] = (0,) * len(padding)
-        product = F.Convolution(x, self._quantize_weight(weight), name='fwd', **attributes)
+        product = F.Convolution(x, self._quantize_weight(F, weight), name='fwd', **attributes)
         return self._finish(F, product, weight, bias, (1, -1) + (1,) * len(padding))
 
     def _pad(self, F, x, padding):
@@ -139,7 +141,7 @@ class QDense(_QuantizedLayer, nn.Dense):
     def hybrid_forward(self, F, x, weight, bias=None):
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)
-        product = F.FullyConnected(x, self._quantize_weight(weight), no_bias=True, num_hidden=self._units,
+        product = F.FullyConnected(x, self._quantize_weight(F, weight), no_bias=True, num_hidden=self._units,
                                    flatten=self._flatten, name='fwd')
         # The channels are the last axis, whatever the number of axes before it.
         return self._finish(F, product, weight, bias, (-1,))
