@@ -139,6 +139,9 @@ NETS = {
     'sign as number': (Sum, (2, 6, 5, 5), 1),
     'binary weights only': (lambda: sequential(bmx.nn.QConv2D(4, 3, scaling='constant')), (2, 6, 5, 5), 0),
     'binary input only': (lambda: sequential(bmx.nn.QActivation(), nn.Conv2D(4, 3)), (2, 6, 5, 5), 0),
+    'misleading names': (lambda: sequential(
+        bmx.nn.QActivation(prefix='relu_'), bmx.nn.QConv2D(4, 3, prefix='float_'),
+        nn.Conv2D(4, 1, prefix='qconv_binary_xnor_')), (2, 6, 5, 5), 1),
     'dropout': (lambda: sequential(nn.Dropout(0.5), bmx.nn.BinaryConv(4, 3)), (2, 6, 5, 5), 1),
 }
 
@@ -172,18 +175,40 @@ def small_net():
                      random((1, 3, 8, 8)))
 
 
+# Loaders are scripts that have `prefix`, `library` and `x`, NumPy (5, 3, 8, 8), and leave `out`, NumPy (5, 4).
 LOADERS = {
     'SymbolBlock': '''
+        import mxnet as mx
+        mx.library.load(library, verbose=False)
         net = mx.gluon.SymbolBlock.imports(prefix + '-symbol.json', ['data'], prefix + '-0000.params')
         net.hybridize(static_alloc=True, static_shape=True)
-        out = net(x)''',
+        out = net(mx.nd.array(x)).asnumpy()''',
     'Module': '''
+        import mxnet as mx
+        mx.library.load(library, verbose=False)
         symbol, arguments, auxiliary = mx.model.load_checkpoint(prefix, 0)
         module = mx.mod.Module(symbol, label_names=None)
         module.bind(for_training=False, data_shapes=[('data', x.shape)])
         module.set_params(arguments, auxiliary)
-        module.forward(mx.io.DataBatch([x]), is_train=False)
-        out = module.get_outputs()[0]''',
+        module.forward(mx.io.DataBatch([mx.nd.array(x)]), is_train=False)
+        out = module.get_outputs()[0].asnumpy()''',
+    'C predict API': '''
+        import ctypes, importlib.util, os
+        mxnet = ctypes.CDLL(os.path.join(importlib.util.find_spec('mxnet').submodule_search_locations[0], 'libmxnet.so'))
+        mxnet.MXGetLastError.restype = ctypes.c_char_p
+        def check(code):
+            assert code == 0, mxnet.MXGetLastError()
+        check(mxnet.MXLoadLib(library.encode(), 0))
+        symbol, params = (open(prefix + suffix, 'rb').read() for suffix in ('-symbol.json', '-0000.params'))
+        predictor, size = ctypes.c_void_p(), ctypes.c_uint(x.size)
+        check(mxnet.MXPredCreate(symbol, params, len(params), 1, 0, 1, (ctypes.c_char_p * 1)(b'data'),
+                                 (ctypes.c_uint * 2)(0, 4), (ctypes.c_uint * 4)(*x.shape), ctypes.byref(predictor)))
+        floats = ctypes.POINTER(ctypes.c_float)
+        check(mxnet.MXPredSetInput(predictor, b'data', x.ctypes.data_as(floats), size))
+        check(mxnet.MXPredForward(predictor))
+        out = np.empty((5, 4), np.float32)
+        check(mxnet.MXPredGetOutput(predictor, 0, out.ctypes.data_as(floats), ctypes.c_uint(out.size)))
+        check(mxnet.MXPredFree(predictor))''',
 }
 
 
@@ -192,16 +217,9 @@ def test_loads_where_only_the_library_is_loaded(loader, tmp_path):
     net, x, prefix = small_net(), random((5, 3, 8, 8), 2), str(tmp_path / 'net')
     bmx.export(net, prefix, x.shape, x)
     np.save(str(tmp_path / 'x.npy'), x.asnumpy())
-    script = textwrap.dedent('''
-        import sys
-        import mxnet as mx, numpy as np
-        prefix, library, folder = sys.argv[1:]
-        mx.library.load(library, verbose=False)
-        x = mx.nd.array(np.load(folder + '/x.npy'))
-        ''') + textwrap.dedent(LOADERS[loader]) + '''
-assert 'bmx' not in sys.modules
-np.save(folder + '/out.npy', out.asnumpy())
-'''
+    script = '\n'.join([
+        'import sys', 'import numpy as np', 'prefix, library, folder = sys.argv[1:]', 'x = np.load(folder + "/x.npy")',
+        textwrap.dedent(LOADERS[loader]), 'assert "bmx" not in sys.modules', 'np.save(folder + "/out.npy", out)'])
     subprocess.run([sys.executable, '-W', 'ignore', '-c', script, prefix, bmx.ops.library_path(), str(tmp_path)],
                    check=True, cwd=str(tmp_path))
     assert np.array_equal(np.load(str(tmp_path / 'out.npy')), net(x).asnumpy())
