@@ -80,8 +80,7 @@ def _verify(arguments):
         print('give --model and --params to compare it with the float network')
         return
     arguments.model = arguments.model or metadata.model
-    if metadata.classes is not None:
-        arguments.settings.insert(0, ('classes', len(metadata.classes)))
+    arguments.settings = list(metadata.settings.items()) + arguments.settings
     net = build_model(arguments)
     deploy.load_parameters(net, arguments.params)
     net.hybridize(static_alloc=True, static_shape=True)

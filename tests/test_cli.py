@@ -52,8 +52,7 @@ def test_export_verify_predict(folder, capsys):
     prefix = str(folder / 'out')
     assert main(['verify', prefix]) == 0
     assert 'files intact' in capsys.readouterr().out
-    assert main(['verify', prefix, '--params', str(folder / 'net.params'), '--data-dir', str(folder / 'images')]
-                + SMALL) == 0
+    assert main(['verify', prefix, '--params', str(folder / 'net.params'), '--data-dir', str(folder / 'images')]) == 0
     assert 'top-1 equal on 3 of 3 inputs' in capsys.readouterr().out
     images = [str(folder / 'images' / name) for name in ('0.png', '2.png')]
     assert main(['predict', prefix, '--json'] + images) == 0
@@ -73,7 +72,7 @@ def test_verify_finds_other_parameters(folder, capsys):
         parameter.set_data(-parameter.data())
     other = str(folder / 'other.params')
     net.save_parameters(other)
-    assert main(['verify', str(folder / 'out'), '--params', other] + SMALL) == 1
+    assert main(['verify', str(folder / 'out'), '--params', other]) == 1
     assert 'differs from the float network' in capsys.readouterr().err
 
 
@@ -86,7 +85,8 @@ ERRORS = {
                          'belongs to another model than meliusnet22'),
     'not parameters': (['export', '--model', 'meliusnet22', '--params', '{}/names.txt', '--out', '{}/x'], 'damaged or not'),
     'no prefix': (['verify', '{}/nothing'], 'nothing-symbol.json is missing'),
-    'no images': (['verify', '{}/out', '--params', '{}/net.params', '--data-dir', '{}/none'] + SMALL, 'no such folder'),
+    'no images': (['verify', '{}/out', '--params', '{}/net.params', '--data-dir', '{}/none'], 'no such folder'),
+    'other keywords': (['verify', '{}/out', '--params', '{}/net.params', '--set', 'classes=4'], 'was it built with other'),
     'no image': (['predict', '{}/out', '{}/none.jpg'], 'no such image'),
     'not an image': (['predict', '{}/out', '{}/names.txt'], 'names.txt cannot be decoded'),
 }

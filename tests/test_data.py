@@ -258,7 +258,8 @@ def test_bad_records(records, tmp_path):
     with pytest.raises(TrainingError, match=r'no such RecordIO file: --rec-val-idx .*nowhere.idx'):
         find_data(records=dict(records, val_idx=str(tmp_path / 'nowhere.idx')))
     garbage = tmp_path / 'garbage.idx'
-    for text, message in (('what is this', 'not the index'), ('', 'lists no records'), ('0\t4\n', 'no record at byte 4')):
+    for text, message in (('what is this', 'not the index'), ('', 'lists no records'),
+                          ('0\t4\n', 'no record at byte 4')):
         garbage.write_text(text)
         with pytest.raises(TrainingError, match=message):
             open_data(find_data(records=dict(records, val_idx=str(garbage))), options())

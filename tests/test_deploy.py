@@ -238,6 +238,7 @@ def test_metadata(tmp_path):
     bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess={'size': [8, 8]})
     _, metadata = deploy.load(prefix)
     assert (metadata.format, metadata.bit_order, metadata.model) == (1, 'lsb-first', 'tiny')
+    assert metadata.settings == {}
     assert (metadata.input_shape, metadata.classes, metadata.preprocess) == ([3, 8, 8], list('abcd'), {'size': [8, 8]})
 
 

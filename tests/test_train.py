@@ -20,7 +20,8 @@ def tiny(classes, stem='thumbnail', channels=8):
     """A binary network of three layers, with dropout so that it draws random numbers."""
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Conv2D(channels, 3, padding=1, in_channels=3), gluon.nn.BatchNorm(),
-            bmx.nn.BinaryConv(channels, 3, padding=1), gluon.nn.GlobalAvgPool2D(), gluon.nn.Flatten(), gluon.nn.Dropout(0.2), gluon.nn.Dense(classes))
+            bmx.nn.BinaryConv(channels, 3, padding=1), gluon.nn.GlobalAvgPool2D(), gluon.nn.Flatten(),
+            gluon.nn.Dropout(0.2), gluon.nn.Dense(classes))
     return net
 
 
@@ -40,7 +41,8 @@ def folder(tmp_path):
 def arguments(folder, tmp_path, *more):
     """A command line for `tiny`: 10 images in batches of 4, so that the last one is smaller."""
     return ['--model', 'tiny', '--data-dir', folder, '--save-dir', str(tmp_path / 'run'), '--input-size', '16',
-            '--batch-size', '4', '--num-epochs', '2', '-j', '1', '--warmup-epochs', '0', '--log-interval', '1'] + list(more)
+            '--batch-size', '4', '--num-epochs', '2', '-j', '1', '--warmup-epochs', '0', '--log-interval',
+            '1'] + list(more)
 
 
 def prepare(command):

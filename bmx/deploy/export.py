@@ -85,6 +85,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     batches = [inputs] if isinstance(inputs, mx.nd.NDArray) else inputs
     metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
                               model=model if model is not None else getattr(net, 'model_name', net.name),
+                              settings=getattr(net, 'model_kwargs', {}),
                               classes=None if classes is None else list(classes), preprocess=preprocess)
     folder = os.path.dirname(os.path.abspath(prefix))
     os.makedirs(folder, exist_ok=True)

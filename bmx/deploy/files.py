@@ -29,6 +29,8 @@ class Metadata:
         Of the .params file: the two files belong together.
     model : str
         Name of the source model.
+    settings : dict
+        Keywords that the source model was built with.
     classes : list of str, optional
         Names of the outputs.
     preprocess : dict, optional
@@ -39,6 +41,7 @@ class Metadata:
     input_shape: List[int]
     params_sha256: str
     model: str
+    settings: dict
     classes: Optional[List[str]] = None
     preprocess: Optional[dict] = None
     format: int = FORMAT_VERSION
@@ -60,7 +63,7 @@ def write(prefix, graph, params, metadata):
                                      for name, value in params.items()})
     metadata.params_sha256 = _sha256(params_path(prefix))
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
-    data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
+    data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata), default=repr)
     with open(symbol_path(prefix), 'w') as stream:
         stream.write(graph.to_json())
 

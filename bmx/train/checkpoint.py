@@ -1,8 +1,8 @@
 """Checkpoints that are there whole or not at all.
 
 A checkpoint is a directory ``checkpoint-EEEE`` (EEEE epochs are finished) or ``checkpoint-EEEE-BBBBBB`` (and BBBBBB
-batches of the next one) with ``net.params``, ``trainer.states`` and ``checkpoint.json``. It is written under a temporary name,
-flushed to the disk and renamed. Random states are not in it: see `randomness`.
+batches of the next one) with ``net.params``, ``trainer.states`` and ``checkpoint.json``. It is written under a
+temporary name, flushed to the disk and renamed. Random states are not in it: see `randomness`.
 """
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ _STATE = 'checkpoint.json'
 _logger = logging.getLogger('bmx.train')
 
 Checkpoint = namedtuple('Checkpoint', 'path epoch batch state')
-Checkpoint.__doc__ = """A checkpoint that was read and found whole: directory, finished epochs, batches in the next, its JSON."""
+Checkpoint.__doc__ = """A checkpoint found whole: its directory, finished epochs, batches in the next one, its JSON."""
 
 
 @contextlib.contextmanager

@@ -294,8 +294,8 @@ class Training:
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe['num_epochs'] - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
-        bar.set_postfix_str('loss %.4f, top-1 %.4f, training ends in %s' % (totals.mean('loss'), totals.mean('top1'), left),
-                            refresh=False)
+        bar.set_postfix_str('loss %.4f, top-1 %.4f, training ends in %s'
+                            % (totals.mean('loss'), totals.mean('top1'), left), refresh=False)
         bar.update(images)
         if self._options.log_interval and self._batch % self._options.log_interval == 0:
             logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',

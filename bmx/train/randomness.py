@@ -16,8 +16,8 @@ def stream(seed, purpose, *position):
     seed : int
         Seed of the training.
     purpose : {'init', 'order', 'sample', 'step', 'reader'}
-        What is drawn: initial weights, sample order, augmentation of a sample, everything inside a step (mixup, dropout),
-        or the seeds of a reader with a random generator of its own.
+        What is drawn: initial weights, sample order, augmentation of a sample, everything inside a step (mixup,
+        dropout), or the seeds of a reader with a random generator of its own.
     *position : int
         Where the training stands: epoch, and sample or batch.
 

@@ -12,7 +12,7 @@ from .transforms import AUGMENTATIONS
 DEFAULT_DIR = os.path.join('~', '.mxnet', 'datasets', 'imagenet')
 
 Source = namedtuple('Source', 'kind location')
-Source.__doc__ = """A data set that was found: its kind (key of `recipes.DATASETS`) and where (path, dict of files, None)."""
+Source.__doc__ = """A data set that was found: its kind (key of `recipes.DATASETS`) and its place (path, files or None)."""
 
 
 def find_data(data_dir=None, records=None):

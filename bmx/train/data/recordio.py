@@ -20,7 +20,7 @@ AUGMENTATIONS = {
     'gluoncv': dict(_CROP, rand_mirror=True, brightness=0.4, contrast=0.4, saturation=0.4, pca_noise=0.1),
 }
 
-# Before the image: the record's magic number and length (dmlc-core, recordio.h), then flag, label and two ids (IRHeader).
+# Before the image: magic number and length of the record (dmlc-core, recordio.h); flag, label and two ids (IRHeader).
 _RECORD = struct.Struct('<IIIfQQ')
 _MAGIC = 0xced7230a
 
