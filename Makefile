@@ -12,7 +12,8 @@ $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	touch $@
 
 demo: $(BIN)/installed
-	$(BIN)/python train_imagenet.py --model meliusnet29 --num-epochs 8 --batch-size 32 --save-dir $(DEMO)
+	rm -rf $(DEMO)
+	$(BIN)/python train_imagenet.py --model meliusnet29 --save-dir $(DEMO)
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
 
 test: $(BIN)/installed

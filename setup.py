@@ -19,29 +19,29 @@ except ImportError:  # setuptools before 70.1
     from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
-SOURCES = ROOT / "bmx" / "ops" / "src"
-OBJECTS = ROOT / "build" / "objects"
+SOURCES = ROOT / 'bmx' / 'ops' / 'src'
+OBJECTS = ROOT / 'build' / 'objects'
 # -Bsymbolic: libmxnet exports the same C++ templates, built by an older compiler; they must not replace ours.
 # No -march: the library has to run on any CPU, kernels name the instructions they need.
-COMPILE_FLAGS = ["-std=c++14", "-O3", "-Wall", "-fopenmp", "-fPIC"]
-LINK_FLAGS = ["-shared", "-fopenmp", "-Wl,-Bsymbolic"]
+COMPILE_FLAGS = ['-std=c++14', '-O3', '-Wall', '-fopenmp', '-fPIC']
+LINK_FLAGS = ['-shared', '-fopenmp', '-Wl,-Bsymbolic']
 # Flags of single files, by name.
-FILE_FLAGS = {"lib_api.cc": ["-w"]}
+FILE_FLAGS = {'lib_api.cc': ['-w']}
 
 
 def find_compiler():
     """The C++ compiler's command as a list: $CXX, else c++, else g++."""
-    for command in (os.environ.get("CXX"), "c++", "g++"):
+    for command in (os.environ.get('CXX'), 'c++', 'g++'):
         if command and shutil.which(shlex.split(command)[0]):
             return shlex.split(command)
-    sys.exit("bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++) or set CXX.")
+    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++) or set CXX.')
 
 
 def find_mxnet():
     """Folder of the MXNet wheel, which is not imported: it may fail to with the build environment's NumPy."""
-    spec = importlib.util.find_spec("mxnet")
+    spec = importlib.util.find_spec('mxnet')
     if spec is None:
-        sys.exit("bmx: MXNet is needed to build; run: pip install mxnet==1.9.1")
+        sys.exit('bmx: MXNet is needed to build; run: pip install mxnet==1.9.1')
     return Path(spec.submodule_search_locations[0])
 
 
@@ -49,23 +49,23 @@ class BuildLibrary(build_ext):
     """Compiles the library with the system's compiler; objects are kept and named by what they were made from."""
 
     def get_ext_filename(self, fullname):
-        return os.path.join(*fullname.split(".")) + ".so"  # not tied to a Python version
+        return os.path.join(*fullname.split('.')) + '.so'  # not tied to a Python version
 
     def build_extension(self, ext):
         compiler, mxnet = find_compiler(), find_mxnet()
-        sources = sorted(SOURCES.glob("*.cc")) + [mxnet / "src" / "lib_api.cc"]
-        headers = sorted(SOURCES.glob("*.h")) + [mxnet / "include" / "mxnet" / "lib_api.h"]
+        sources = sorted(SOURCES.glob('*.cc')) + [mxnet / 'src' / 'lib_api.cc']
+        headers = sorted(SOURCES.glob('*.h')) + [mxnet / 'include' / 'mxnet' / 'lib_api.h']
         OBJECTS.mkdir(parents=True, exist_ok=True)
 
         def compile_one(source):
-            command = compiler + COMPILE_FLAGS + FILE_FLAGS.get(source.name, []) + ["-I", str(mxnet / "include")]
+            command = compiler + COMPILE_FLAGS + FILE_FLAGS.get(source.name, []) + ['-I', str(mxnet / 'include')]
             key = hashlib.sha1(repr(command).encode())
             for file in [source] + headers:
                 key.update(file.read_bytes())
-            target = OBJECTS / "{}-{}.o".format(source.stem, key.hexdigest()[:16])
+            target = OBJECTS / '{}-{}.o'.format(source.stem, key.hexdigest()[:16])
             if not target.exists():
-                partial = target.with_suffix(".partial")
-                subprocess.run(command + ["-c", str(source), "-o", str(partial)], check=True)
+                partial = target.with_suffix('.partial')
+                subprocess.run(command + ['-c', str(source), '-o', str(partial)], check=True)
                 partial.replace(target)
             return str(target)
 
@@ -74,24 +74,24 @@ class BuildLibrary(build_ext):
         try:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 objects = list(pool.map(compile_one, reversed(sources)))  # lib_api.cc takes longest
-            partial = library.with_suffix(".partial")
-            subprocess.run(compiler + objects + LINK_FLAGS + ["-o", str(partial)], check=True)
+            partial = library.with_suffix('.partial')
+            subprocess.run(compiler + objects + LINK_FLAGS + ['-o', str(partial)], check=True)
             partial.replace(library)  # a process that has the old library loaded keeps it
         except subprocess.CalledProcessError as error:
-            sys.exit("bmx: the C++ compiler failed: {}".format(" ".join(error.cmd)))
+            sys.exit('bmx: the C++ compiler failed: {}'.format(' '.join(error.cmd)))
 
 
 class AnyPythonWheel(bdist_wheel):
     """Tags the wheel for any Python 3: the library does not use Python."""
 
     def get_tag(self):
-        return ("py3", "none", super().get_tag()[2])
+        return ('py3', 'none', super().get_tag()[2])
 
 
 setup(
-    packages=find_packages(include=["bmx", "bmx.*"]) + ["bmx.models"],
-    package_dir={"bmx.models": "models"},
-    ext_modules=[Extension("bmx.ops.libbmx", sources=[])],
-    cmdclass={"build_ext": BuildLibrary, "bdist_wheel": AnyPythonWheel},
+    packages=find_packages(include=['bmx', 'bmx.*']) + ['bmx.models'],
+    package_dir={'bmx.models': 'models'},
+    ext_modules=[Extension('bmx.ops.libbmx', sources=[])],
+    cmdclass={'build_ext': BuildLibrary, 'bdist_wheel': AnyPythonWheel},
     zip_safe=False,
 )

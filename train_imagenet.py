@@ -7,7 +7,8 @@ The flags are those of GluonCV's script of the same name. What is not given come
     python train_imagenet.py --model meliusnet22 --data-dir ~/imagenette --input-size 128 --save-dir runs/meliusnet22
 """
 import argparse
-import ast
+import itertools
+import math
 import os
 import shlex
 import sys
@@ -16,6 +17,7 @@ import mxnet as mx
 
 import bmx
 import bmx.train
+from bmx.cli import add_model_options
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -27,6 +29,10 @@ RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.
 # Together with the recipe, what a resumed training must have in common with the interrupted one.
 DECISIVE = ('model', 'model_kwargs', 'use_pretrained', 'dtype', 'num_gpus', 'mixup', 'mixup_alpha', 'mixup_off_epoch',
             'label_smoothing', 'no_wd', 'seed')
+
+
+# Validation images on which the exported network is compared with the float network.
+VERIFIED_IMAGES = 1000
 
 
 def natural(text):
@@ -45,17 +51,6 @@ def positive(text):
     return value
 
 
-def setting(text):
-    """KEY=VALUE, for argparse; the value is a Python literal, or else a string."""
-    key, separator, value = text.partition('=')
-    if not separator or not key.isidentifier():
-        raise argparse.ArgumentTypeError('expected KEY=VALUE, got %r' % text)
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
-
-
 def parse(argv):
     """The command line. Flags whose default is None are settled by the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,7 +61,7 @@ def parse(argv):
     group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
     for name, path in RECORDS.items():
         group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
-    group.add_argument('--input-size', type=positive, help='height and width of the network\'s input')
+    group.add_argument('--input-size', type=positive, help="height and width of the network's input")
     group.add_argument('--crop-ratio', type=float, help='share of the resized image that evaluation keeps')
     group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
     group.add_argument('-j', '--num-data-workers', dest='num_workers', type=natural, default=4,
@@ -74,9 +69,7 @@ def parse(argv):
 
     group = parser.add_argument_group('model')
     group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
-    group.add_argument('--stem', choices=bmx.nn.STEMS)
-    group.add_argument('--set', dest='settings', type=setting, action='append', default=[], metavar='KEY=VALUE',
-                       help='any keyword of the model; can be repeated')
+    add_model_options(group)
     group.add_argument('--clip-threshold', type=float, help='of the straight-through gradient')
     group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
@@ -201,16 +194,16 @@ def check_save_dir(options):
 
 
 def export(training, options):
-    """Write the trained network packed, verified on real images."""
+    """Write the best network packed, verified on real images."""
     data, net = training.data, training.net
-    if options.dtype != 'float32':
-        net.cast('float32')
-    batch = next(batch for batch in data.val_batches() if len(batch.label))
+    net.cast('float32')
+    net.collect_params().reset_ctx([mx.cpu()])
+    bmx.deploy.load_parameters(net, training.best_params)
+    batches = itertools.islice(data.val_batches(), math.ceil(VERIFIED_IMAGES / options.batch_size))
     result = bmx.export(net, os.path.join(options.save_dir, options.model), data_shape=(1,) + data.image_shape,
-                        inputs=mx.nd.array(batch.data[:32]), model=options.model, preprocess=data.preprocess,
-                        classes=data.classes)
+                        inputs=(mx.nd.array(batch.data) for batch in batches if len(batch.label)),
+                        preprocess=data.preprocess, classes=data.classes)
     logger.info('%s', result.report)
-    logger.info('exported %s-symbol.json and %s-0000.params', result.prefix, result.prefix)
 
 
 def resume_command(argv):

@@ -2,6 +2,7 @@
 from . import ops
 from . import nn
 from . import models
+from . import optimizers
 from .accounting import Summary, summary
 from .deploy import ExportError, LoadError, export
 from .models import get_model

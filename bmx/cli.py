@@ -9,8 +9,8 @@ import numpy as np
 
 from . import deploy, preprocess
 from .accounting import summary
-from .deploy import files
 from .models import MODELS, get_model
+from .nn import STEMS
 
 
 def parse_setting(text):
@@ -26,9 +26,10 @@ def parse_setting(text):
 
 def add_model_options(parser):
     """The options by which every command describes a model, beside its name."""
-    parser.add_argument('--stem', help='first layers of the model: grouped, imagenet (7x7) or thumbnail (small images)')
+    parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three grouped 3x3 convolutions, '
+                        'one 7x7, or one 3x3 for small images')
     parser.add_argument('--set', action='append', default=[], type=parse_setting, metavar='KEY=VALUE', dest='settings',
-                        help='a keyword of the model, for example classes=10; may be repeated')
+                        help='a keyword of the model, for example classes=10; can be repeated')
 
 
 def build_model(arguments):

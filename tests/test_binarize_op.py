@@ -5,15 +5,15 @@ import pytest
 
 from bmx import ops  # noqa: F401  (loads the operator)
 
-DTYPES = ["float16", "float32", "float64"]
-ESTIMATORS = [{}, {"clip_threshold": 0}, {"clip_threshold": 1.3}, {"clip_threshold": 0.7},
-              {"clip_threshold": float("inf")}, {"estimator": "polynomial"}]
+DTYPES = ['float16', 'float32', 'float64']
+ESTIMATORS = [{}, {'clip_threshold': 0}, {'clip_threshold': 1.3}, {'clip_threshold': 0.7},
+              {'clip_threshold': float('inf')}, {'estimator': 'polynomial'}]
 
 
-def gradient(x, estimator="clip", clip_threshold=1.3):
+def gradient(x, estimator='clip', clip_threshold=1.3):
     """Slope of the straight-through estimator at x, in the dtype of x."""
     size = np.abs(x)
-    if estimator == "clip":
+    if estimator == 'clip':
         return (size <= x.dtype.type(clip_threshold)).astype(x.dtype)
     two = x.dtype.type(2)
     return np.where(size <= 1, two - two * np.minimum(size, 1), x.dtype.type(0))
@@ -24,7 +24,7 @@ def values(dtype, size=3000):
     scalar = np.dtype(dtype).type
     edges = [scalar(edge) for edge in (0, 0.7, 1, 1.3)]
     edges += [np.nextafter(edge, scalar(to)) for edge in edges for to in (-9, 9)]
-    edges += [np.finfo(dtype).max, np.finfo(dtype).tiny, scalar("inf")]
+    edges += [np.finfo(dtype).max, np.finfo(dtype).tiny, scalar('inf')]
     edges = np.array(edges, dtype)
     random = np.random.RandomState(0).randn(size).astype(dtype)
     return np.concatenate([edges, -edges, random])
@@ -40,8 +40,8 @@ def run(x, arguments):
     return out.asnumpy(), data.grad.asnumpy(), head
 
 
-@pytest.mark.parametrize("arguments", ESTIMATORS, ids=str)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize('arguments', ESTIMATORS, ids=str)
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_equals_numpy(dtype, arguments):
     x = values(dtype)
     out, grad, head = run(x, arguments)
@@ -53,36 +53,36 @@ def test_equals_numpy(dtype, arguments):
 def test_float16_covers_every_value():
     x = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     for arguments in ESTIMATORS:
-        with np.errstate(all="ignore"):
+        with np.errstate(all='ignore'):
             out, grad, head = run(x, arguments)
             slope = gradient(x, **arguments)
             assert np.array_equal(out, np.where(x >= 0, 1, -1))
             assert np.array_equal(grad, np.where(slope == 0, 0, slope * head))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_zeros_are_plus_one(dtype):
     out, _, _ = run(np.array([0.0, -0.0], dtype), {})
     assert np.array_equal(out, [1, 1])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_nan_is_minus_one_without_gradient(dtype):
     for arguments in ESTIMATORS:
         out, grad, _ = run(np.array([np.nan, -np.nan], dtype), arguments)
         assert np.array_equal(out, [-1, -1]) and np.array_equal(grad, [0, 0])
 
 
-@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 4, 5), (2, 1, 1, 2, 3), (1 << 17,)])
+@pytest.mark.parametrize('shape', [(1,), (3, 5), (2, 3, 4, 5), (2, 1, 1, 2, 3), (1 << 17,)])
 def test_shapes(shape):
-    x = np.random.RandomState(2).randn(*shape).astype("float32")
+    x = np.random.RandomState(2).randn(*shape).astype('float32')
     out, grad, head = run(x, {})
     assert out.shape == grad.shape == shape
     assert np.array_equal(out, np.where(x >= 0, 1, -1))
     assert np.array_equal(grad, gradient(x) * head)
 
 
-@pytest.mark.parametrize("flags", [None, {}, {"static_alloc": True, "static_shape": True}], ids=str)
+@pytest.mark.parametrize('flags', [None, {}, {'static_alloc': True, 'static_shape': True}], ids=str)
 def test_in_a_block(flags):
     class Net(mx.gluon.HybridBlock):
         def hybrid_forward(self, F, x):
@@ -102,31 +102,31 @@ def test_in_a_block(flags):
 
 
 def test_symbol_infers_shape_and_type():
-    symbol = mx.sym.binarize(mx.sym.var("x"))
+    symbol = mx.sym.binarize(mx.sym.var('x'))
     assert symbol.infer_shape(x=(2, 3))[1] == [(2, 3)]
     assert symbol.infer_shape_partial(x=(0, 3))[1] == [(0, 3)]
-    assert symbol.infer_type(x="float16")[1] == [np.float16]
+    assert symbol.infer_type(x='float16')[1] == [np.float16]
 
 
-@pytest.mark.parametrize("consumers", [1, 2, 7, 8, 9, 20])
+@pytest.mark.parametrize('consumers', [1, 2, 7, 8, 9, 20])
 def test_gradients_of_many_consumers_add_up(consumers):
-    x = mx.sym.var("x")
+    x = mx.sym.var('x')
     out = mx.sym.add_n(*[mx.sym.binarize(x) * (i + 1) for i in range(consumers)])
-    executor = out.simple_bind(mx.cpu(), x=(3,), grad_req="write")
-    executor.arg_dict["x"][:] = [-0.5, 0.5, 2]
+    executor = out.simple_bind(mx.cpu(), x=(3,), grad_req='write')
+    executor.arg_dict['x'][:] = [-0.5, 0.5, 2]
     executor.forward(is_train=True)
     executor.backward(mx.nd.ones(3))
     total = consumers * (consumers + 1) // 2
-    assert np.array_equal(executor.grad_dict["x"].asnumpy(), [total, total, 0])
+    assert np.array_equal(executor.grad_dict['x'].asnumpy(), [total, total, 0])
 
 
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize('static', [False, True])
 def test_gradient_is_added_behind_identity(static):
     """MXNet does not tell the operator to add to a gradient; identity before it can (see op_binarize.cc)."""
     class Net(mx.gluon.HybridBlock):
         def __init__(self):
             super().__init__()
-            self.weight = self.params.get("weight", shape=(3,), grad_req="add")
+            self.weight = self.params.get('weight', shape=(3,), grad_req='add')
 
         def hybrid_forward(self, F, x, weight):
             return F.binarize(F.identity(weight)) * x
@@ -142,15 +142,15 @@ def test_gradient_is_added_behind_identity(static):
     assert np.array_equal(net.weight.grad().asnumpy(), [2, 4, 0])
 
 
-@pytest.mark.parametrize("dtype, arguments, message", [
-    ("float32", {"estimator": "none"}, "estimator must be 'clip' or 'polynomial', got 'none'"),
-    ("float32", {"clip_threshold": -1}, "clip_threshold must be at least 0, got -1"),
-    ("float32", {"clip_threshold": float("nan")}, "clip_threshold must be at least 0, got nan"),
-    ("float32", {"clip_threshold": "a"}, "clip_threshold must be a number, got 'a'"),
-    ("float32", {"threshold": 1}, "unknown attribute 'threshold'; valid names: estimator, clip_threshold"),
-    ("int32", {}, "data must be float16, float32 or float64"),
+@pytest.mark.parametrize('dtype, arguments, message', [
+    ('float32', {'estimator': 'none'}, "estimator must be 'clip' or 'polynomial', got 'none'"),
+    ('float32', {'clip_threshold': -1}, 'clip_threshold must be at least 0, got -1'),
+    ('float32', {'clip_threshold': float('nan')}, 'clip_threshold must be at least 0, got nan'),
+    ('float32', {'clip_threshold': 'a'}, "clip_threshold must be a number, got 'a'"),
+    ('float32', {'threshold': 1}, "unknown attribute 'threshold'; valid names: estimator, clip_threshold"),
+    ('int32', {}, 'data must be float16, float32 or float64'),
 ])
 def test_errors(dtype, arguments, message):
     with pytest.raises(mx.MXNetError) as error:
         mx.nd.binarize(mx.nd.zeros((2, 3), dtype=dtype), **arguments)
-    assert "binarize: " + message in str(error.value)
+    assert 'binarize: ' + message in str(error.value)

@@ -79,7 +79,7 @@ def test_verify_finds_other_parameters(folder, capsys):
 ERRORS = {
     'unknown model': (['summary', 'meliusnet'], "unknown model 'meliusnet'; choose from"),
     'unknown keyword': (['summary', 'meliusnet22', '--set', 'depth=3'], 'does not take these settings.*depth'),
-    'unknown stem': (['summary', 'meliusnet22', '--stem', 'big'], "unknown stem 'big'"),
+    'unknown stem': (['summary', 'meliusnet22', '--set', 'stem=big'], "unknown stem 'big'"),
     'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'], 'none does not exist'),
     'other parameters': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x'],
                          'belongs to another model than meliusnet22'),
@@ -101,10 +101,10 @@ def test_errors(name, folder, capsys):
     assert 'Traceback' not in error and not os.path.exists(str(folder / 'x-symbol.json'))
 
 
-@pytest.mark.parametrize('setting', ['classes', '1=2', ''])
-def test_setting_without_a_value(setting):
+@pytest.mark.parametrize('arguments', [['--set', 'classes'], ['--set', '1=2'], ['--set', ''], ['--stem', 'big']])
+def test_options_that_argparse_refuses(arguments):
     with pytest.raises(SystemExit):
-        main(['summary', 'meliusnet22', '--set', setting])
+        main(['summary', 'meliusnet22'] + arguments)
 
 
 @pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)), ((90, 5), (7, 7))])

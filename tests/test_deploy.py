@@ -177,13 +177,13 @@ def small_net():
 
 # Loaders are scripts that have `prefix`, `library` and `x`, NumPy (5, 3, 8, 8), and leave `out`, NumPy (5, 4).
 LOADERS = {
-    'SymbolBlock': '''
+    'SymbolBlock': """
         import mxnet as mx
         mx.library.load(library, verbose=False)
         net = mx.gluon.SymbolBlock.imports(prefix + '-symbol.json', ['data'], prefix + '-0000.params')
         net.hybridize(static_alloc=True, static_shape=True)
-        out = net(mx.nd.array(x)).asnumpy()''',
-    'Module': '''
+        out = net(mx.nd.array(x)).asnumpy()""",
+    'Module': """
         import mxnet as mx
         mx.library.load(library, verbose=False)
         symbol, arguments, auxiliary = mx.model.load_checkpoint(prefix, 0)
@@ -191,8 +191,8 @@ LOADERS = {
         module.bind(for_training=False, data_shapes=[('data', x.shape)])
         module.set_params(arguments, auxiliary)
         module.forward(mx.io.DataBatch([mx.nd.array(x)]), is_train=False)
-        out = module.get_outputs()[0].asnumpy()''',
-    'C predict API': '''
+        out = module.get_outputs()[0].asnumpy()""",
+    'C predict API': """
         import ctypes, importlib.util, os
         mxnet = ctypes.CDLL(os.path.join(importlib.util.find_spec('mxnet').submodule_search_locations[0], 'libmxnet.so'))
         mxnet.MXGetLastError.restype = ctypes.c_char_p
@@ -208,7 +208,7 @@ LOADERS = {
         check(mxnet.MXPredForward(predictor))
         out = np.empty((5, 4), np.float32)
         check(mxnet.MXPredGetOutput(predictor, 0, out.ctypes.data_as(floats), ctypes.c_uint(out.size)))
-        check(mxnet.MXPredFree(predictor))''',
+        check(mxnet.MXPredFree(predictor))""",
 }
 
 
@@ -354,14 +354,14 @@ def test_parameters_of_another_model_and_truncated_ones(tmp_path):
 def test_killed_while_writing_leaves_the_old_files(tmp_path):
     prefix = str(tmp_path / 'net')
     bmx.export(small_net(), prefix, (1, 3, 8, 8))
-    script = textwrap.dedent('''
+    script = textwrap.dedent("""
         import os, signal, sys
         sys.path.insert(0, sys.argv[2])
         import test_deploy, bmx
         from bmx.deploy import files
         files.load = lambda prefix: os.kill(os.getpid(), signal.SIGKILL)   # written, not yet verified
         bmx.export(test_deploy.small_net(), sys.argv[1], (1, 3, 8, 8))
-        ''')
+        """)
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', script, prefix, os.path.dirname(__file__)])
     assert run.returncode == -9
     deploy.load(prefix)

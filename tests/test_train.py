@@ -236,6 +236,7 @@ def test_what_a_training_leaves(folder, tmp_path):
     deployed, metadata = bmx.deploy.load(str(run / 'tiny'))
     assert metadata.classes == ['tench', 'zebra'] and metadata.preprocess['size'] == [16, 16]
     training, _ = prepare(arguments(folder, tmp_path, '--resume'))
+    bmx.deploy.load_parameters(training.net, training.best_params)
     batch = next(training.data.val_batches())
     np.testing.assert_allclose(deployed(mx.nd.array(batch.data)).asnumpy(),
                                training.net(mx.nd.array(batch.data)).asnumpy(), rtol=1e-4, atol=1e-5)

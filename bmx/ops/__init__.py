@@ -12,13 +12,13 @@ import mxnet as mx
 from . import reference
 from .packing import pack_weights, unpack_weights
 
-__all__ = ["isa", "kernels", "library_path", "pack_weights", "reference", "unpack_weights", "use_kernel"]
+__all__ = ['isa', 'kernels', 'library_path', 'pack_weights', 'reference', 'unpack_weights', 'use_kernel']
 
 
 # For a value with 8 or more consumers MXNet tells their backward operators to add to one array. It does not pass that
 # on to a library's operators, whose gradients would silently overwrite each other; without this short cut it sums
 # them afterwards. It reads the variable when it plans its first gradient.
-os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", str(2 ** 31 - 1))
+os.environ.setdefault('MXNET_EXEC_INPLACE_GRAD_SUM_CAP', str(2 ** 31 - 1))
 
 
 def library_path():
@@ -28,14 +28,14 @@ def library_path():
     -------
     str
     """
-    return str(Path(__file__).resolve().parent / "libbmx.so")
+    return str(Path(__file__).resolve().parent / 'libbmx.so')
 
 
 def _load():
     path = library_path()
     if not Path(path).exists():
-        raise ImportError("{} is missing: build it with `pip install -e .` (or `python setup.py build_ext "
-                          "--inplace`) in the repository of bmx".format(path))
+        raise ImportError('{} is missing: build it with `pip install -e .` (or `python setup.py build_ext '
+                          '--inplace`) in the repository of bmx'.format(path))
     mx.library.load(path, verbose=False)
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]

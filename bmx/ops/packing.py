@@ -23,11 +23,11 @@ def pack_weights(weight):
     """
     weight = np.asarray(weight)
     if weight.ndim not in (2, 3, 4):
-        raise ValueError("weight must have 2, 3 or 4 dimensions, got shape {}".format(weight.shape))
+        raise ValueError('weight must have 2, 3 or 4 dimensions, got shape {}'.format(weight.shape))
     if np.isnan(weight).any():
-        raise ValueError("weight of shape {} holds {} NaN; a NaN has no sign, the training that made it has failed"
+        raise ValueError('weight of shape {} holds {} NaN; a NaN has no sign, the training that made it has failed'
                          .format(weight.shape, int(np.isnan(weight).sum())))
-    return np.packbits(np.moveaxis(weight, 1, -1) >= 0, axis=-1, bitorder="little")
+    return np.packbits(np.moveaxis(weight, 1, -1) >= 0, axis=-1, bitorder='little')
 
 
 def unpack_weights(packed, channels):
@@ -52,10 +52,10 @@ def unpack_weights(packed, channels):
     """
     packed = np.asarray(packed)
     if packed.dtype != np.uint8 or packed.ndim not in (2, 3, 4):
-        raise ValueError("packed weights are uint8 with 2, 3 or 4 dimensions, got {} of shape {}"
+        raise ValueError('packed weights are uint8 with 2, 3 or 4 dimensions, got {} of shape {}'
                          .format(packed.dtype, packed.shape))
     if channels < 1 or (channels + 7) // 8 != packed.shape[-1]:
-        raise ValueError("packed weights of shape {} hold up to {} channels, not {}"
+        raise ValueError('packed weights of shape {} hold up to {} channels, not {}'
                          .format(packed.shape, 8 * packed.shape[-1], channels))
-    bits = np.unpackbits(packed, axis=-1, count=channels, bitorder="little")
+    bits = np.unpackbits(packed, axis=-1, count=channels, bitorder='little')
     return np.ascontiguousarray(np.moveaxis(bits, -1, 1)).astype(np.float32) * 2 - 1

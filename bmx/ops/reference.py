@@ -41,7 +41,7 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
     else:
         t, d = (row.reshape(column) for row in threshold)
         sign = np.where(np.where(d > 0, data >= t, data <= t), 1, -1)
-    sign = np.pad(sign, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode="constant", constant_values=pad_value)
+    sign = np.pad(sign, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant', constant_values=pad_value)
     weight = unpack_weights(weight, channels // num_group).astype(np.int64)
 
     size = [(sign.shape[i + 2] - dilate[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(spatial)]
@@ -53,5 +53,5 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
             window = tuple(slice(tap[i] * dilate[i], tap[i] * dilate[i] + stride[i] * (size[i] - 1) + 1, stride[i])
                            for i in range(spatial))
             x, w = sign[(slice(None), inputs) + window], weight[(outputs, slice(None)) + tap]
-            out[:, outputs] += np.einsum("nc...,oc->no...", x, w)
+            out[:, outputs] += np.einsum('nc...,oc->no...', x, w)
     return out

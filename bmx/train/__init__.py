@@ -1,5 +1,5 @@
-"""Training: recipes, optimizers, data sets, the loop, checkpoints. `train_imagenet.py` puts them together."""
-from . import data, optimizers, recipes
+"""Training: recipes, data sets, the loop, checkpoints. `train_imagenet.py` puts them together."""
+from . import data, recipes
 from .checkpoint import CheckpointStore
 from .errors import TrainingError
 from .loop import Interrupted, Training

@@ -144,6 +144,11 @@ class Training:
         return self._store.save(self._epoch, self._batch, state, {
             'net.params': self.net.save_parameters, 'trainer.states': self._trainer.save_states})
 
+    @property
+    def best_params(self):
+        """Path of the parameters with the best validation top-1 so far."""
+        return os.path.join(self._store.directory, '%s-best.params' % self._options.model)
+
     # Epochs ---------------------------------------------------------------------------------------------------------
 
     def run(self):
@@ -270,9 +275,9 @@ class Training:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
         directory = self._store.directory
         os.makedirs(directory, exist_ok=True)
-        if row['val_top1'] > self.best:
+        if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer
             self.best = row['val_top1']
-            with atomic_file(os.path.join(directory, '%s-best.params' % self._options.model)) as temporary:
+            with atomic_file(self.best_params) as temporary:
                 self.net.save_parameters(temporary)
         write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
         draw_curves(os.path.join(directory, 'curves.png'), self.history,

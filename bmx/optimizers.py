@@ -1,4 +1,4 @@
-"""Optimizers that MXNet 1.9.1 does not have."""
+"""Optimizers that MXNet 1.9.1 does not have; importing this module registers them under their names."""
 import math
 
 import mxnet as mx
