@@ -9,7 +9,7 @@ DEMO ?= runs/demo
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
+	@touch $@
 
 demo: $(BIN)/installed
 	rm -rf $(DEMO)
@@ -17,11 +17,11 @@ demo: $(BIN)/installed
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
 
 test: $(BIN)/installed
-	$(BIN)/python -m pytest -q -m 'not full' tests
+	$(BIN)/python -m pytest -q
 
 # Everything, the large matrices of shapes included.
 test-full: $(BIN)/installed
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -m 'full or not full'
 
 clean:
 	rm -rf $(VENV) build dist bmx.egg-info runs

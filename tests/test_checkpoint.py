@@ -14,8 +14,9 @@ from test_data import write_folder
 from test_train import tiny_model  # noqa: F401
 
 import train_imagenet
+from bmx.storage import atomic_file
 from bmx.train import CheckpointStore, TrainingError
-from bmx.train.checkpoint import Checkpoint, atomic_file, check_same_training
+from bmx.train.checkpoint import Checkpoint, check_same_training
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

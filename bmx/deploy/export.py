@@ -6,6 +6,7 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Graph
+from ..storage import TEMPORARY
 from . import files
 from .errors import ExportError
 from .lower import lower
@@ -90,7 +91,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     folder = os.path.dirname(os.path.abspath(prefix))
     os.makedirs(folder, exist_ok=True)
     # In the target's folder, so that the final rename stays inside one file system.
-    with tempfile.TemporaryDirectory(prefix='.bmx-export-', dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as scratch:
         candidate = os.path.join(scratch, 'model')
         files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)

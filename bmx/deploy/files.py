@@ -3,7 +3,6 @@
 What a reader needs to know beyond MXNet's format stands in the attribute __bmx__ of the symbol's variable data, as JSON.
 """
 import dataclasses
-import hashlib
 import json
 import os
 from typing import List, Optional
@@ -11,6 +10,7 @@ from typing import List, Optional
 import mxnet as mx
 from mxnet import gluon
 
+from ..storage import digest, flush
 from .errors import LoadError
 
 FORMAT_VERSION = 1
@@ -61,7 +61,7 @@ def write(prefix, graph, params, metadata):
     auxiliary = set(graph.to_symbol().list_auxiliary_states())
     mx.nd.save(params_path(prefix), {('aux:' if name in auxiliary else 'arg:') + name: value
                                      for name, value in params.items()})
-    metadata.params_sha256 = _sha256(params_path(prefix))
+    metadata.params_sha256 = digest(params_path(prefix))
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata), default=repr)
     with open(symbol_path(prefix), 'w') as stream:
@@ -71,15 +71,9 @@ def write(prefix, graph, params, metadata):
 def move(source, target):
     """Rename the pair of files, flushed to disk; each file is the old one or the new one at any moment."""
     for path in (params_path, symbol_path):
-        with open(path(source), 'rb') as stream:
-            os.fsync(stream.fileno())
+        flush(path(source))
         os.replace(path(source), path(target))
-
-
-def remove(prefix):
-    for path in (params_path(prefix), symbol_path(prefix)):
-        if os.path.exists(path):
-            os.remove(path)
+    flush(os.path.dirname(os.path.abspath(target)))
 
 
 def load(prefix, ctx=None):
@@ -108,7 +102,7 @@ def load(prefix, ctx=None):
             raise FileNotFoundError('%s is missing; a deployed model is the pair %s and %s'
                                     % (path, symbol_path(prefix), params_path(prefix)))
     metadata = _read_metadata(symbol_path(prefix))
-    if _sha256(params_path(prefix)) != metadata.params_sha256:
+    if digest(params_path(prefix)) != metadata.params_sha256:
         raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
                         % (params_path(prefix), symbol_path(prefix)))
     net = gluon.SymbolBlock.imports(symbol_path(prefix), ['data'], params_path(prefix), ctx=ctx)
@@ -129,14 +123,6 @@ def _read_metadata(path):
     if content.get('format') != FORMAT_VERSION:
         raise LoadError('%s has format %s, this version of bmx reads %d' % (path, content.get('format'), FORMAT_VERSION))
     return Metadata(**content)
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, 'rb') as stream:
-        for block in iter(lambda: stream.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def load_parameters(net, path, ctx=None):

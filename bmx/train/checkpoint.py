@@ -4,8 +4,6 @@ A checkpoint is a directory ``checkpoint-EEEE`` (EEEE epochs are finished) or ``
 batches of the next one) with ``net.params``, ``trainer.states`` and ``checkpoint.json``. It is written under a
 temporary name, flushed to the disk and renamed. Random states are not in it: see `randomness`.
 """
-import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -14,51 +12,17 @@ import shutil
 import tempfile
 from collections import namedtuple
 
+from ..storage import TEMPORARY, digest, flush
 from .errors import TrainingError
 
 FORMAT = 1
 _NAME = re.compile(r'checkpoint-(\d{4,})(?:-(\d{6,}))?$')
-_TEMPORARY = '.partial-'
 _STATE = 'checkpoint.json'
 
 _logger = logging.getLogger('bmx.train')
 
 Checkpoint = namedtuple('Checkpoint', 'path epoch batch state')
 Checkpoint.__doc__ = """A checkpoint found whole: its directory, finished epochs, batches in the next one, its JSON."""
-
-
-@contextlib.contextmanager
-def atomic_file(path):
-    """Yield a temporary name beside `path`; what was written there replaces `path` at the end, or nothing does."""
-    directory, name = os.path.split(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, suffix='-' + name, dir=directory)
-    os.close(handle)
-    os.chmod(temporary, 0o644)
-    try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    _flush(directory)
-
-
-def _flush(path):
-    """Have the disk hold a file, or the names in a directory."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _digest(path):
-    digest = hashlib.sha256()
-    with open(path, 'rb') as content:
-        for block in iter(lambda: content.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class CheckpointStore:
@@ -110,20 +74,20 @@ class CheckpointStore:
         path = os.path.join(self.directory, 'checkpoint-%04d' % epoch + ('-%06d' % batch if batch else ''))
         os.makedirs(self.directory, exist_ok=True)
         self._remove_leftovers()
-        temporary = tempfile.mkdtemp(prefix=_TEMPORARY, dir=self.directory)
+        temporary = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.directory)
         os.chmod(temporary, 0o755)
         for name, write in writers.items():
             write(os.path.join(temporary, name))
-        files = {name: _digest(os.path.join(temporary, name)) for name in writers}
+        files = {name: digest(os.path.join(temporary, name)) for name in writers}
         with open(os.path.join(temporary, _STATE), 'w') as out:
             json.dump(dict(state, format=FORMAT, epoch=epoch, batch=batch, files=files), out, indent=1)
         for name in os.listdir(temporary):
-            _flush(os.path.join(temporary, name))
-        _flush(temporary)
+            flush(os.path.join(temporary, name))
+        flush(temporary)
         if os.path.isdir(path):  # a damaged one, or the same state again
             shutil.rmtree(path)
         os.rename(temporary, path)
-        _flush(self.directory)
+        flush(self.directory)
         self._prune()
         return path
 
@@ -131,7 +95,7 @@ class CheckpointStore:
         """Delete what interrupted writes left."""
         for name in os.listdir(self.directory):
             path = os.path.join(self.directory, name)
-            if name.startswith(_TEMPORARY):
+            if name.startswith(TEMPORARY):
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
     def _prune(self):
@@ -169,8 +133,8 @@ class CheckpointStore:
         if state['format'] != FORMAT:
             raise TrainingError('%s has checkpoint format %s, this version of bmx reads %d: resume it with the version '
                                 'that wrote it' % (path, state['format'], FORMAT))
-        for name, digest in state['files'].items():
-            if _digest(os.path.join(path, name)) != digest:
+        for name, expected in state['files'].items():
+            if digest(os.path.join(path, name)) != expected:
                 raise ValueError('%s is not what was written' % name)
         return state
 

@@ -11,8 +11,9 @@ from mxnet import autograd, gluon
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..storage import atomic_file
 from . import recipes
-from .checkpoint import atomic_file, check_same_training
+from .checkpoint import check_same_training
 from .errors import TrainingError
 from .progress import draw_curves, duration, logger, write_metrics
 from .randomness import stream
