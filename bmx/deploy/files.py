@@ -5,6 +5,7 @@ What a reader needs to know beyond MXNet's format stands in the attribute __bmx_
 import dataclasses
 import json
 import os
+import warnings
 from typing import List, Optional
 
 import mxnet as mx
@@ -105,7 +106,9 @@ def load(prefix, ctx=None):
     if digest(params_path(prefix)) != metadata.params_sha256:
         raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
                         % (params_path(prefix), symbol_path(prefix)))
-    net = gluon.SymbolBlock.imports(symbol_path(prefix), ['data'], params_path(prefix), ctx=ctx)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
+        net = gluon.SymbolBlock.imports(symbol_path(prefix), ['data'], params_path(prefix), ctx=ctx)
     return net, metadata
 
 
