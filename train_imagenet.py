@@ -17,7 +17,7 @@ import mxnet as mx
 
 import bmx
 import bmx.train
-from bmx.cli import add_model_options
+from bmx.cli import add_model_options, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -40,14 +40,6 @@ def natural(text):
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError('must be at least 0, got %d' % value)
-    return value
-
-
-def positive(text):
-    """A whole number of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError('must be at least 1, got %d' % value)
     return value
 
 

@@ -24,6 +24,14 @@ def parse_setting(text):
         return key, value
 
 
+def positive(text):
+    """A whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError('must be at least 1, got %d' % value)
+    return value
+
+
 def add_model_options(parser):
     """The options by which every command describes a model, beside its name."""
     parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three grouped 3x3 convolutions, '
@@ -133,7 +141,7 @@ def _parser():
     command.set_defaults(run=_summary)
     command.add_argument('model', help='one of: ' + ', '.join(sorted(MODELS)))
     add_model_options(command)
-    command.add_argument('--input-size', type=int, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
     command.add_argument('--json', action='store_true', help='machine-readable output')
 
     command = commands.add_parser('export', help='convert trained parameters to a packed, verified model')
@@ -142,7 +150,7 @@ def _parser():
     command.add_argument('--params', required=True, help='written by save_parameters or train_imagenet.py')
     command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and PREFIX-0000.params')
     add_model_options(command)
-    command.add_argument('--input-size', type=int, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
     command.add_argument('--crop-ratio', type=float, default=0.875)
     command.add_argument('--mean', type=float, nargs=3, default=[0.485, 0.456, 0.406])
     command.add_argument('--std', type=float, nargs=3, default=[0.229, 0.224, 0.225])
@@ -170,7 +178,11 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
+    except mx.MXNetError as error:
+        message = deploy.sentence(error)
     except (OSError, ValueError) as error:
-        print('bmx %s: %s' % (arguments.command, error), file=sys.stderr)
-        return 1
-    return 0
+        message = error
+    else:
+        return 0
+    print('bmx %s: %s' % (arguments.command, message), file=sys.stderr)
+    return 1

@@ -80,6 +80,8 @@ ERRORS = {
     'unknown model': (['summary', 'meliusnet'], "unknown model 'meliusnet'; choose from"),
     'unknown keyword': (['summary', 'meliusnet22', '--set', 'depth=3'], 'does not take these settings.*depth'),
     'unknown stem': (['summary', 'meliusnet22', '--set', 'stem=big'], "unknown stem 'big'"),
+    'image too small': (['summary', 'meliusnet22', '--input-size', '8'], 'transition2_pool.*exceeds input'),
+    'groups that do not divide': (['summary', 'meliusnet59', '--set', 'groups=5'], 'must divide group size'),
     'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'], 'none does not exist'),
     'other parameters': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x'],
                          'belongs to another model than meliusnet22'),
@@ -101,7 +103,8 @@ def test_errors(name, folder, capsys):
     assert 'Traceback' not in error and not os.path.exists(str(folder / 'x-symbol.json'))
 
 
-@pytest.mark.parametrize('arguments', [['--set', 'classes'], ['--set', '1=2'], ['--set', ''], ['--stem', 'big']])
+@pytest.mark.parametrize('arguments', [['--set', 'classes'], ['--set', '1=2'], ['--set', ''], ['--stem', 'big'],
+                                       ['--input-size', '0']])
 def test_options_that_argparse_refuses(arguments):
     with pytest.raises(SystemExit):
         main(['summary', 'meliusnet22'] + arguments)

@@ -12,7 +12,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from ..storage import digest, flush
-from .errors import LoadError
+from .errors import LoadError, sentence
 
 FORMAT_VERSION = 1
 _KEY = '__bmx__'
@@ -116,15 +116,18 @@ def _read_metadata(path):
     try:
         with open(path) as stream:
             nodes = json.load(stream)['nodes']
-        found = [node['attrs'][_KEY] for node in nodes if _KEY in node.get('attrs', {})]
+        found = [json.loads(node['attrs'][_KEY]) for node in nodes if _KEY in node.get('attrs', {})]
     except (ValueError, KeyError, TypeError) as error:
         raise LoadError('%s is not a symbol file of MXNet (%s)' % (path, error)) from None
     if not found:
         raise LoadError('%s was not written by bmx: it has no attribute %s. Load it with SymbolBlock.imports'
                         % (path, _KEY))
-    content = json.loads(found[0])
+    content = found[0]
     if content.get('format') != FORMAT_VERSION:
         raise LoadError('%s has format %s, this version of bmx reads %d' % (path, content.get('format'), FORMAT_VERSION))
+    differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)}
+    if differing:
+        raise LoadError('the attribute %s of %s is damaged: see %s' % (_KEY, path, ', '.join(sorted(differing))))
     return Metadata(**content)
 
 
@@ -150,8 +153,7 @@ def load_parameters(net, path, ctx=None):
     try:
         found = mx.nd.load(path)
     except (mx.MXNetError, ValueError) as error:
-        raise LoadError('%s is damaged or not a parameter file of MXNet: %s'
-                        % (path, str(error).strip().splitlines()[-1])) from None
+        raise LoadError('%s is damaged or not a parameter file of MXNet: %s' % (path, sentence(error))) from None
     expected = net._collect_params_with_prefix()
     found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
