@@ -308,7 +308,7 @@ DAMAGE = {
     'flipped bit': (files.params_path, lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], 'damaged'),
     'truncated symbol': (files.symbol_path, lambda content: content[:len(content) // 2], 'not a symbol file'),
     'foreign symbol': (files.symbol_path, lambda content: content.replace(b'__bmx__', b'__other__'), 'not written by bmx'),
-    'foreign attribute': (files.symbol_path, lambda content: content.replace(br'\"model\"', br'\"net\"'), 'is damaged .*net'),
+    'foreign attribute': (files.symbol_path, lambda content: content.replace(br'\"model\"', br'\"net\"'), 'is damaged: see model, net'),
     'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 1', br'\"format\": 9'), 'has format 9'),
 }
 
