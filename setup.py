@@ -31,10 +31,10 @@ FILE_FLAGS = {'lib_api.cc': ['-w']}
 
 def find_compiler():
     """The C++ compiler's command as a list: $CXX, else c++, else g++."""
-    for command in (os.environ.get('CXX'), 'c++', 'g++'):
-        if command and shutil.which(shlex.split(command)[0]):
+    for command in [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++']:
+        if shutil.which(shlex.split(command)[0]):
             return shlex.split(command)
-    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++) or set CXX.')
+    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++), or set CXX to the one you have.')
 
 
 def find_mxnet():

@@ -17,7 +17,7 @@ import mxnet as mx
 
 import bmx
 import bmx.train
-from bmx.cli import add_model_options, positive
+from bmx.cli import add_model_options, fraction, model_settings, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -43,6 +43,11 @@ def natural(text):
     return value
 
 
+def epochs(text):
+    """Whole numbers with commas between them, for argparse."""
+    return tuple(natural(number) for number in text.split(','))
+
+
 def parse(argv):
     """The command line. Flags whose default is None are settled by the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,7 +59,7 @@ def parse(argv):
     for name, path in RECORDS.items():
         group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
     group.add_argument('--input-size', type=positive, help="height and width of the network's input")
-    group.add_argument('--crop-ratio', type=float, help='share of the resized image that evaluation keeps')
+    group.add_argument('--crop-ratio', type=fraction, help='share of the resized image that evaluation keeps')
     group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
     group.add_argument('-j', '--num-data-workers', dest='num_workers', type=natural, default=4,
                        help='threads that read images (default: 4)')
@@ -79,11 +84,11 @@ def parse(argv):
     group.add_argument('--lr-mode', choices=('constant', 'step', 'linear', 'poly', 'cosine'))
     group.add_argument('--lr-decay', type=float, help='factor of mode step')
     group.add_argument('--lr-decay-period', type=natural, help='epochs from one step to the next; 0: --lr-decay-epoch')
-    group.add_argument('--lr-decay-epoch', help='epochs of the steps, for example 40,60')
+    group.add_argument('--lr-decay-epoch', type=epochs, help='epochs of the steps, for example 40,60')
     group.add_argument('--warmup-lr', type=float, help='learning rate at the beginning of the warm-up')
     group.add_argument('--warmup-epochs', type=natural)
     group.add_argument('--mixup', action='store_true')
-    group.add_argument('--mixup-alpha', type=float, default=0.2)
+    group.add_argument('--mixup-alpha', type=fraction, default=0.2)
     group.add_argument('--mixup-off-epoch', type=natural, default=0, help='last epochs without mixup')
     group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
     group.add_argument('--seed', type=natural, default=0, help='everything random follows from it (default: 0)')
@@ -115,12 +120,14 @@ def settle(options):
     given_records = {name: getattr(options, 'rec_' + name) for name in RECORDS}
     use_records = options.use_rec or given_records != RECORDS
     source = find_data(options.data_dir, given_records if use_records else None)
+    try:
+        model_settings(options)  # a stem among them is part of the recipe
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
     recipe = recipes.resolve(options.model, source.kind, vars(options))
     vars(options).update(recipe)
     options.batch_size *= max(1, options.num_gpus)
-    options.model_kwargs = dict(options.settings)
-    if options.stem is not None:
-        options.model_kwargs.setdefault('stem', options.stem)
+    options.model_kwargs = model_settings(options)
     return source, recipe
 
 
@@ -190,7 +197,7 @@ def export(training, options):
     data, net = training.data, training.net
     net.cast('float32')
     net.collect_params().reset_ctx([mx.cpu()])
-    bmx.deploy.load_parameters(net, training.best_params)
+    bmx.load_parameters(net, training.best_params)
     batches = itertools.islice(data.val_batches(), math.ceil(VERIFIED_IMAGES / options.batch_size))
     result = bmx.export(net, os.path.join(options.save_dir, options.model), data_shape=(1,) + data.image_shape,
                         inputs=(mx.nd.array(batch.data) for batch in batches if len(batch.label)),
@@ -228,7 +235,7 @@ def main(argv=None):
     except bmx.train.Interrupted as stop:
         logger.info('%s; continue with:\n%s', stop, resume_command(argv))
         return 130
-    except (TrainingError, bmx.ExportError) as error:
+    except (TrainingError, bmx.ExportError, bmx.LoadError, OSError) as error:
         logger.error('error: %s', error)
         return 1
     return 0

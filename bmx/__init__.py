@@ -4,9 +4,10 @@ from . import nn
 from . import models
 from . import optimizers
 from .accounting import Summary, summary
-from .deploy import ExportError, LoadError, export
+from .deploy import ExportError, export
 from .models import get_model
 from .models.registry import register_with_gluoncv
+from .storage import LoadError, load_parameters
 
 __version__ = '0.1.0'
 register_with_gluoncv()

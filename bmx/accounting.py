@@ -12,6 +12,7 @@ import mxnet as mx
 from . import graph as graphs
 
 _PRODUCTS = graphs.PRODUCTS + ('Deconvolution', 'xnor_popcount')
+_UNCOUNTED = ('RNN', 'dot', 'batch_dot', '_linalg_gemm', '_linalg_gemm2')
 
 
 class Summary:
@@ -24,12 +25,16 @@ class Summary:
     layers : list of dict
         A layer each that computes products or owns parameters: name, op, output_shape, bits ('weights/activations'),
         params_binary, params_float, bops, flops, bytes_packed (bytes in an exported file).
+    uncounted : list of str
+        Layers whose products are not counted, because they are neither convolutions nor dense layers.
     """
 
-    def __init__(self, name, input_shape, layers):
-        self.name, self.input_shape, self.layers = name, tuple(input_shape), layers
+    def __init__(self, name, input_shape, layers, uncounted=()):
+        self.name, self.input_shape, self.layers, self.uncounted = name, tuple(input_shape), layers, list(uncounted)
         products = [layer for layer in layers if layer['op'] in _PRODUCTS]
-        self._classifier = products[-1] if products and products[-1]['op'] == 'FullyConnected' else None
+        self._classifier = {'bops': 0, 'flops': 0}
+        if products and (products[-1]['op'] == 'FullyConnected' or len(products[-1]['output_shape']) == 2):
+            self._classifier = products[-1]
 
     def _total(self, key):
         return sum(layer[key] for layer in self.layers)
@@ -45,7 +50,7 @@ class Summary:
     @property
     def flops_without_classifier(self):
         """FLOPs as the MeliusNet paper counts them: without the final dense layer."""
-        return self.flops - (self._classifier['flops'] if self._classifier else 0)
+        return self.flops - self._classifier['flops']
 
     @property
     def ops(self):
@@ -54,7 +59,7 @@ class Summary:
     @property
     def ops_without_classifier(self):
         """OPs as the MeliusNet paper counts them: without the final dense layer."""
-        return self.bops / 64 + self.flops_without_classifier
+        return (self.bops - self._classifier['bops']) / 64 + self.flops_without_classifier
 
     @property
     def params_binary(self):
@@ -98,6 +103,8 @@ class Summary:
                   'OPs          %.4fe8 without the final dense layer, %.4fe8 with it'
                   % (self.ops_without_classifier / 1e8, self.ops / 1e8),
                   'size         %.2f MiB' % self.size_mib]
+        if self.uncounted:
+            lines.append('not counted: ' + ', '.join(self.uncounted))
         return '\n'.join(lines)
 
 
@@ -109,7 +116,7 @@ def summary(net, shape):
     net : gluon.HybridBlock or mx.sym.Symbol
         Any network with one input, called data, trained or deployed; it need not be initialized.
     shape : tuple of int
-        Shape of the input, batch first. The batch does not multiply the counts.
+        Shape of the input, batch first. The counts are for one of the batch.
 
     Returns
     -------
@@ -120,73 +127,72 @@ def summary(net, shape):
     else:
         graph, name, prefix = graphs.Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
-    auxiliary = set(graph.to_symbol().list_auxiliary_states())
-    layers, counted, binarized = [], set(auxiliary) | {'data'}, _binarized_weights(graph)
+    constants = graph.constants()
+    binarized = {product.weight.name for product in map(graphs.match_binary_product, graph.nodes) if product}
+    layers, uncounted, counted, parameters = [], [], set(), {}
     for node in graph.nodes:
-        owned = [variable for variable in _parameters(node) if variable.name not in counted]
-        if node.op in _PRODUCTS or (owned and not _constant(node)):
+        parameters[id(node)] = _parameters(node, constants, parameters)
+        if id(node) in constants:
+            continue
+        own_name = node.name[len(prefix):] if node.name.startswith(prefix) else node.name
+        owned = [variable for variable in parameters[id(node)] if variable.name not in counted]
+        if node.op in _PRODUCTS or owned:
             counted.update(variable.name for variable in owned)
-            layers.append(_layer(node, owned, shapes, binarized))
-            if node.name.startswith(prefix):
-                layers[-1]['name'] = node.name[len(prefix):]
-    return Summary(name, shape, layers)
+            layers.append(dict({'name': own_name}, **_layer(node, owned, shapes, binarized, shape[0])))
+        if node.op in _UNCOUNTED:
+            uncounted.append(own_name)
+    return Summary(name, shape, layers, uncounted)
 
 
-def _parameters(node):
+def _parameters(node, constants, parameters):
     """The variables that a node reads, itself or through what is computed of variables alone (a weight's sign)."""
-    found = []
-    for producer, _ in node.inputs:
-        if producer.is_variable:
-            found.append(producer)
-        elif producer.op != 'BatchNorm' and all(_constant(source) for source, _ in producer.inputs):
-            found.extend(_parameters(producer))
-    return found
+    if node.is_variable:
+        return [node] if id(node) in constants else []
+    return [variable for producer, _ in node.inputs if id(producer) in constants for variable in parameters[id(producer)]]
 
 
-def _constant(node):
-    return node.name != 'data' if node.is_variable else all(_constant(producer) for producer, _ in node.inputs)
-
-
-def _binarized_weights(graph):
-    products = filter(None, map(graphs.match_binary_product, graph.nodes))
-    return {product.weight.name for product in products}
-
-
-def _layer(node, owned, shapes, binarized):
-    output = shapes[node.name]
-    macs, bits = 0, '32/32'
+def _layer(node, owned, shapes, binarized, batch):
+    macs, bits, packed = 0, '', False
     if node.op in _PRODUCTS:
-        macs = _multiply_accumulates(node, shapes)
+        macs = _multiply_accumulates(node, shapes) // batch
         product = graphs.match_binary_product(node)
-        if node.op == 'xnor_popcount':
+        packed = node.op == 'xnor_popcount' or (node.op in graphs.PRODUCTS and graphs.why_float(node, product) is None)
+        if packed or (product is not None and product.activation is not None):
             bits = '1/1'
-        elif product is not None:
-            bits = '1/32' if product.activation is None else '1/1'
-    layer = {'name': node.name, 'op': node.op, 'output_shape': list(output), 'bits': bits if macs else '',
-             'params_binary': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
-             'flops': 0 if bits == '1/1' else macs, 'bytes_packed': 0}
-    for variable in owned:
-        shape = shapes[variable.name]
-        if node.op == 'xnor_popcount' and variable is node.input(1):
-            inputs = shapes[node.input(0).name][1] // node.attr('num_group', 1)
-            layer['params_binary'] += math.prod(shape[:-1]) * inputs
-            layer['bytes_packed'] += math.prod(shape)
-        elif variable.name in binarized:
-            layer['params_binary'] += math.prod(shape)
-            layer['bytes_packed'] += math.prod(shape) // shape[1] * math.ceil(shape[1] / 8)
         else:
-            layer['params_float'] += math.prod(shape)
-            layer['bytes_packed'] += 4 * math.prod(shape)
+            bits = '32/32' if product is None else '1/32'
+    layer = {'op': node.op, 'output_shape': list(shapes[node.name, 0]), 'bits': bits, 'params_binary': 0,
+             'params_float': 0, 'bops': macs if bits == '1/1' else 0, 'flops': 0 if bits == '1/1' else macs,
+             'bytes_packed': 0}
+    for variable in owned:
+        shape = shapes[variable.name, 0]
+        size = math.prod(shape)
+        if node.op == 'xnor_popcount' and variable is node.input(1):
+            layer['params_binary'] += math.prod(shape[:-1]) * _group_channels(node, shapes)
+            layer['bytes_packed'] += size
+        elif variable.name in binarized:
+            layer['params_binary'] += size
+            layer['bytes_packed'] += size // shape[1] * math.ceil(shape[1] / 8) if packed else 4 * size
+        else:
+            layer['params_float'] += size
+            layer['bytes_packed'] += 4 * size
     return layer
 
 
+def _shape(node, index, shapes):
+    producer, output = node.inputs[index]
+    return shapes[producer.name, output]
+
+
+def _group_channels(node, shapes):
+    return _shape(node, 0, shapes)[1] // node.attr('num_group', 1)
+
+
 def _multiply_accumulates(node, shapes):
-    """Multiply-accumulates for one input (the first axis is the batch)."""
-    data, output = shapes[node.input(0).name], shapes[node.name]
-    groups = node.attr('num_group', 1)
-    kernel = math.prod(node.attr('kernel', ()))
+    """Multiply-accumulates for the whole batch."""
+    weight, output = _shape(node, 1, shapes), math.prod(shapes[node.name, 0])
     if node.op == 'Deconvolution':
-        return math.prod(data[1:]) * (output[1] // groups) * kernel
-    if node.op == 'FullyConnected':
-        return math.prod(output[1:]) * shapes[node.input(1).name][1]
-    return math.prod(output[1:]) * (data[1] // groups) * kernel
+        return math.prod(_shape(node, 0, shapes)) * math.prod(weight[1:])
+    if node.op == 'xnor_popcount':
+        return output * math.prod(weight[1:-1]) * _group_channels(node, shapes)
+    return output * math.prod(weight[1:])

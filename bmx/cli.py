@@ -10,7 +10,8 @@ import numpy as np
 from . import deploy, preprocess
 from .accounting import summary
 from .models import MODELS, get_model
-from .nn import STEMS
+from .nn import STEMS, config
+from .storage import LoadError, load_parameters, sentence
 
 
 def parse_setting(text):
@@ -32,6 +33,14 @@ def positive(text):
     return value
 
 
+def fraction(text):
+    """A number above 0 and up to 1, for argparse."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError('must be above 0 and at most 1, got %g' % value)
+    return value
+
+
 def add_model_options(parser):
     """The options by which every command describes a model, beside its name."""
     parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three grouped 3x3 convolutions, '
@@ -40,11 +49,19 @@ def add_model_options(parser):
                         help='a keyword of the model, for example classes=10; can be repeated')
 
 
-def build_model(arguments):
-    """The model that the options describe."""
+def model_settings(arguments):
+    """The keywords of the model that the options give; `arguments.stem` becomes their stem."""
     settings = dict(arguments.settings)
     if arguments.stem is not None:
-        settings['stem'] = arguments.stem
+        if settings.setdefault('stem', arguments.stem) != arguments.stem:
+            raise ValueError('--stem %s contradicts --set stem=%s' % (arguments.stem, settings['stem']))
+    arguments.stem = settings.get('stem')
+    return settings
+
+
+def build_model(arguments):
+    """The model that the options describe."""
+    settings = model_settings(arguments)
     try:
         return get_model(arguments.model, **settings)
     except TypeError as error:
@@ -58,14 +75,15 @@ def _input_size(arguments):
 
 
 def _summary(arguments):
+    net = build_model(arguments)
     size = _input_size(arguments)
-    counted = summary(build_model(arguments), (1, 3, size, size))
+    counted = summary(net, (1, 3, size, size))
     print(counted.to_json() if arguments.json else counted)
 
 
 def _export(arguments):
     net = build_model(arguments)
-    deploy.load_parameters(net, arguments.params)
+    load_parameters(net, arguments.params)
     net.hybridize(static_alloc=True, static_shape=True)
     size = _input_size(arguments)
     settings = {'size': [size, size], 'crop_ratio': arguments.crop_ratio, 'mean': arguments.mean, 'std': arguments.std}
@@ -86,12 +104,15 @@ def _verify(arguments):
     print('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
                                                         'x'.join(map(str, metadata.input_shape))))
     if arguments.params is None:
-        print('give --model and --params to compare it with the float network')
+        if arguments.model or arguments.settings or arguments.stem or arguments.data_dir:
+            raise ValueError('to compare with the float network, give its --params')
+        print('give --params to compare it with the float network')
         return
     arguments.model = arguments.model or metadata.model
     arguments.settings = list(metadata.settings.items()) + arguments.settings
-    net = build_model(arguments)
-    deploy.load_parameters(net, arguments.params)
+    with config(**metadata.layer_defaults):
+        net = build_model(arguments)
+    load_parameters(net, arguments.params)
     net.hybridize(static_alloc=True, static_shape=True)
     if arguments.data_dir is not None:
         batches = preprocess.load_inputs(preprocess.find_images(arguments.data_dir), _preprocessing(metadata))
@@ -102,12 +123,12 @@ def _verify(arguments):
     print(comparison)
     if not comparison.equal:
         raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: %s'
-                                 % comparison.differing[:10])
+                                 % sorted(comparison.differing_top1 + comparison.differing_values)[:10])
 
 
 def _preprocessing(metadata):
     if metadata.preprocess is None:
-        raise deploy.LoadError('the model does not say how an image becomes its input: '
+        raise LoadError('the model does not say how an image becomes its input: '
                                'export it again with preprocess=')
     return metadata.preprocess
 
@@ -151,9 +172,9 @@ def _parser():
     command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and PREFIX-0000.params')
     add_model_options(command)
     command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
-    command.add_argument('--crop-ratio', type=float, default=0.875)
-    command.add_argument('--mean', type=float, nargs=3, default=[0.485, 0.456, 0.406])
-    command.add_argument('--std', type=float, nargs=3, default=[0.229, 0.224, 0.225])
+    command.add_argument('--crop-ratio', type=fraction, default=0.875)
+    command.add_argument('--mean', type=float, nargs=3, default=preprocess.IMAGENET_MEAN)
+    command.add_argument('--std', type=float, nargs=3, default=preprocess.IMAGENET_STD)
     command.add_argument('--class-names', metavar='FILE', help='a name a line')
     command.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
 
@@ -179,7 +200,7 @@ def main(argv=None):
     try:
         arguments.run(arguments)
     except mx.MXNetError as error:
-        message = deploy.sentence(error)
+        message = sentence(error)
     except (OSError, ValueError) as error:
         message = error
     else:

@@ -7,6 +7,7 @@ import json
 
 import mxnet as mx
 
+
 class Node:
     """An operator or (op == 'null') a variable.
 
@@ -61,6 +62,9 @@ class Graph:
         content = json.loads(symbol.tojson())
         nodes, names = [], set()
         for entry in content['nodes']:
+            if entry.get('subgraphs'):
+                raise ValueError('layer %s (operator %s) holds a graph of its own, which is not supported'
+                                 % (entry['name'], entry['op']))
             name, suffix = entry['name'], 0
             while entry['op'] != 'null' and name in names:
                 suffix += 1
@@ -75,8 +79,17 @@ class Graph:
         """Trace a Gluon block with one input, named data, of shape `data_shape`.
 
         The parameters of a block that was never called keep what is deferred of their shapes.
+
+        Raises
+        ------
+        ValueError
+            The block cannot be traced: it is not hybrid, decides by values, has another number of inputs, ...
         """
+        if not isinstance(block, mx.gluon.HybridBlock):
+            raise ValueError('%s is a %s; only a HybridBlock has a graph' % (block.name, type(block).__name__))
         parameters = block.collect_params()
+        if 'data' in parameters:
+            raise ValueError('a parameter of %s is called data, as its input is' % block.name)
         declared = [(parameter, parameter.shape) for parameter in parameters.values()]
         try:
             with mx.autograd.pause(), mx.cpu():
@@ -85,6 +98,10 @@ class Graph:
                     block._clear_cached_op()
                 symbol = block(mx.sym.var('data'))
             shapes = dict({name: parameter.shape for name, parameter in parameters.items()}, data=tuple(data_shape))
+        except mx.MXNetError:
+            raise
+        except Exception as error:  # whatever the block's own code throws at a symbol
+            raise ValueError('%s cannot be traced to a graph of one input: %s' % (block.name, error)) from error
         finally:
             for parameter, shape in declared:
                 parameter._shape = shape
@@ -133,19 +150,31 @@ class Graph:
                            for source, index in node.inputs]
         self.outputs = [(new, 0) if source is old and index == 0 else (source, index) for source, index in self.outputs]
 
+    def constants(self):
+        """The ids of the nodes that depend on parameters alone, neither on the data nor on running statistics."""
+        auxiliary = set(self.to_symbol().list_auxiliary_states())
+        found = set()
+        for node in self.nodes:
+            if node.is_variable:
+                constant = node.name != 'data' and node.name not in auxiliary
+            else:
+                constant = bool(node.inputs) and all(id(producer) in found for producer, _ in node.inputs)
+            if constant:
+                found.add(id(node))
+        return found
+
     def infer_shapes(self):
-        """Shape of each node's first output by the node's name."""
+        """The shape of each output: a dict of (name of the node, index of its output) to tuple."""
         internals = self.to_symbol().get_internals()
         known = {node.name: self.variable_shapes[node.name] for node in self.nodes
                  if node.is_variable and node.name in self.variable_shapes}
         _, shapes, _ = internals.infer_shape(**known)
-        by_output = dict(zip(internals.list_outputs(), shapes))
         found = {}
-        for node in self.nodes:
-            for suffix in ('', '_output', '_output0'):
-                if node.name + suffix in by_output:
-                    found[node.name] = by_output[node.name + suffix]
-                    break
+        for output, shape in zip(internals, shapes):
+            index = 0
+            while (output.name, index) in found:
+                index += 1
+            found[output.name, index] = shape
         return found
 
 
@@ -196,6 +225,30 @@ def match_binary_product(node):
             data, pad, pad_value = _look_through_padding(data, pad)
     activation = _look_through_reshapes(data) if node.op == 'FullyConnected' else data
     return BinaryProduct(node, source(sign), activation if activation.op == 'binarize' else None, pad, pad_value)
+
+
+def why_float(node, product):
+    """Why a Convolution or FullyConnected cannot run on `xnor_popcount`, as text; None if it can.
+
+    Parameters
+    ----------
+    node : Node
+    product : BinaryProduct or None
+        Result of `match_binary_product`.
+    """
+    if product is None:
+        return 'its weights are not binary'
+    if product.activation is None:
+        return 'its input is not binary'
+    if node.attr('layout') not in (None, 'None', 'NCW', 'NCHW'):
+        return 'its layout is %s' % node.attr('layout')
+    if node.op == 'Convolution' and len(node.attr('kernel')) > 2:
+        return 'it has more than two spatial axes'
+    if product.pad_value not in (-1, 0, 1):
+        return 'it pads with %g' % product.pad_value
+    if len(node.inputs) > 2:
+        return 'its bias is added inside the product'
+    return None
 
 
 def _look_through_padding(data, pad):

@@ -11,7 +11,7 @@ class RAdam(mx.optimizer.Optimizer):
 
     With ``rho_inf = 2 / (1 - beta2) - 1`` and ``rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)``, step `t` is ::
 
-        g = clip(rescale_grad * grad) + wd * weight
+        g = clip(rescale_grad * grad + wd * weight)
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g^2
         m_hat = m / (1 - beta1^t)

@@ -1,8 +1,11 @@
 """The registry of models: one table, one `get_model`."""
+import dataclasses
 import functools
 import os
 
 import mxnet as mx
+
+from bmx.nn.config import resolve
 
 MODELS = {}
 
@@ -37,7 +40,8 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
     Returns
     -------
     gluon.HybridBlock
-        Not initialized, unless pretrained. Its `model_name` and `model_kwargs` say how to build it again.
+        Not initialized, unless pretrained. Its `model_name`, `model_kwargs` and `layer_defaults` (of the scope
+        `bmx.nn.config`) say how to build it again.
 
     Raises
     ------
@@ -52,6 +56,7 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
     net = entry(classes=classes, **kwargs)
     net.model_name = entry.__name__
     net.model_kwargs = dict(kwargs, classes=classes)
+    net.layer_defaults = dataclasses.asdict(resolve())
     if pretrained:
         path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
         if not os.path.isfile(path):

@@ -3,7 +3,9 @@ import csv
 import json
 import os
 
+import mxnet as mx
 import pytest
+from mxnet import gluon
 from mxnet.gluon import nn
 
 import bmx
@@ -64,6 +66,83 @@ def test_binary_weights_on_float_input_are_flops():
     counted = bmx.summary(net, (1, 3, 5, 5))
     assert (counted.params_binary, counted.bops, counted.flops) == (12, 0, 300)
     assert counted.layers[0]['bits'] == '1/32'
+
+
+class Split(gluon.HybridBlock):
+    """A product of the second, larger part of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2D(4, 1, use_bias=False)
+
+    def hybrid_forward(self, F, x):
+        return self.conv(F.split_v2(x, (2,), axis=1)[1])
+
+
+class Rows(gluon.HybridBlock):
+    """A dense layer on more rows than the batch has."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Dense(4, use_bias=False)
+
+    def hybrid_forward(self, F, x):
+        return self.dense(F.reshape(x, shape=(-1, 16)))
+
+
+# Network, shape of its input, FLOPs, BOPs, without the classifier.
+COUNTS = {
+    'channels last': (lambda: nn.Conv2D(8, 3, layout='NHWC', use_bias=False), (1, 10, 10, 3), 8 * 3 * 9 * 64, 0, None),
+    'second output': (Split, (3, 8, 4, 4), 4 * 6 * 16, 0, None),
+    'rows': (Rows, (5, 2, 4, 4), 2 * 16 * 4, 0, 0),
+    'transposed': (lambda: nn.Conv2DTranspose(6, 3, in_channels=4, use_bias=False), (1, 4, 5, 5), 4 * 6 * 9 * 25, 0, None),
+    'binary classifier': (lambda: binary_dense(True), (2, 64), 0, 640, 0),
+    'binary rows': (lambda: binary_dense(False), (2, 7, 64), 0, 7 * 640, 0),
+}
+
+
+def binary_dense(flatten):
+    net = nn.HybridSequential()
+    net.add(bmx.nn.QActivation(), bmx.nn.QDense(10, flatten=flatten, use_bias=False))
+    return net
+
+
+@pytest.mark.parametrize('name', COUNTS)
+def test_counts(name, tmp_path):
+    build, shape, flops, bops, ops_without_classifier = COUNTS[name]
+    net = build()
+    counted = bmx.summary(net, shape)
+    assert (counted.flops, counted.bops) == (flops, bops)
+    expected = counted.ops if ops_without_classifier is None else ops_without_classifier
+    assert counted.ops_without_classifier == expected
+    if bops:
+        net.initialize()
+        bmx.export(net, str(tmp_path / 'net'), shape)
+        deployed = bmx.summary(mx.sym.load(str(tmp_path / 'net-symbol.json')), shape)
+        assert (deployed.flops, deployed.bops, deployed.params_binary) == (flops, bops, counted.params_binary)
+        assert deployed.ops_without_classifier == expected
+
+
+def test_what_is_packed_is_what_the_exporter_packs(tmp_path):
+    net = nn.HybridSequential()
+    net.add(bmx.nn.QConv2D(16, 3, in_channels=5, use_bias=False), bmx.nn.BinaryConv(9, 3, in_channels=16))
+    net.initialize()
+    exported = bmx.export(net, str(tmp_path / 'net'), (1, 5, 9, 9))
+    counted = bmx.summary(net, (1, 5, 9, 9))
+    assert [layer['bytes_packed'] for layer in counted.layers] == [row.bytes_after for row in exported.rows]
+    assert [layer['bits'] for layer in counted.layers] == ['1/32', '1/1']
+
+
+def test_deep_networks():
+    counted = bmx.summary(gluon.model_zoo.vision.resnet152_v1(), (1, 3, 224, 224))
+    assert 11e9 < counted.flops < 11.7e9
+
+
+def test_what_is_not_counted_is_named():
+    net = nn.HybridSequential()
+    net.add(gluon.rnn.LSTM(8), nn.Dense(2))
+    counted = bmx.summary(net, (5, 1, 4))
+    assert len(counted.uncounted) == 1 and 'not counted: ' + counted.uncounted[0] in str(counted)
 
 
 @pytest.mark.parametrize('initialized', [False, True])

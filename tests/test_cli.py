@@ -53,7 +53,7 @@ def test_export_verify_predict(folder, capsys):
     assert main(['verify', prefix]) == 0
     assert 'files intact' in capsys.readouterr().out
     assert main(['verify', prefix, '--params', str(folder / 'net.params'), '--data-dir', str(folder / 'images')]) == 0
-    assert 'top-1 equal on 3 of 3 inputs' in capsys.readouterr().out
+    assert 'top-1 equal on 3 and values on 3 of 3 inputs' in capsys.readouterr().out
     images = [str(folder / 'images' / name) for name in ('0.png', '2.png')]
     assert main(['predict', prefix, '--json'] + images) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -80,6 +80,8 @@ ERRORS = {
     'unknown model': (['summary', 'meliusnet'], "unknown model 'meliusnet'; choose from"),
     'unknown keyword': (['summary', 'meliusnet22', '--set', 'depth=3'], 'does not take these settings.*depth'),
     'unknown stem': (['summary', 'meliusnet22', '--set', 'stem=big'], "unknown stem 'big'"),
+    'nothing to compare with': (['verify', '{}/out', '--data-dir', '{}/images'], 'give its --params'),
+    'contradiction': (['summary', 'meliusnet22', '--stem', 'imagenet', '--set', 'stem=grouped'], 'contradicts'),
     'image too small': (['summary', 'meliusnet22', '--input-size', '8'], 'transition2_pool.*exceeds input'),
     'groups that do not divide': (['summary', 'meliusnet59', '--set', 'groups=5'], 'must divide group size'),
     'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'], 'none does not exist'),

@@ -238,7 +238,7 @@ def test_metadata(tmp_path):
     bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess={'size': [8, 8]})
     _, metadata = deploy.load(prefix)
     assert (metadata.format, metadata.bit_order, metadata.model) == (1, 'lsb-first', 'tiny')
-    assert metadata.settings == {}
+    assert (metadata.settings, metadata.layer_defaults) == ({}, {})
     assert (metadata.input_shape, metadata.classes, metadata.preprocess) == ([3, 8, 8], list('abcd'), {'size': [8, 8]})
 
 
@@ -261,6 +261,20 @@ class Dynamic(gluon.HybridBlock):
         return x if x.shape[0] > 1 else x * 2
 
 
+class DataParameter(gluon.HybridBlock):
+    def __init__(self, prefix):
+        super().__init__(prefix=prefix)
+        self.data = self.params.get('data', shape=(1,), init='ones')
+
+    def hybrid_forward(self, F, x, data):
+        return F.broadcast_mul(x, data)
+
+
+class ControlFlow(gluon.HybridBlock):
+    def hybrid_forward(self, F, x):
+        return F.contrib.foreach(lambda row, state: (row * 2, state), x, [])[0]
+
+
 def with_weight(value):
     net = small_net()
     net[2].conv.weight.data()[0, 0, 0, 0] = value
@@ -277,6 +291,9 @@ REFUSED = {
     'not a number': (lambda: with_weight(np.nan), 'conv0_weight.*not finite'),
     'other dtype': (lambda: cast(small_net()), 'float64.*cast'),
     'not initialized': (lambda: sequential(nn.Dense(3)), 'no parameters yet'),
+    'two names for four outputs': (lambda: small_net(), '2 names of classes for 4 outputs'),
+    'parameter called data': (lambda: sequential(DataParameter(prefix='')), 'is called data'),
+    'control flow': (lambda: sequential(ControlFlow(prefix='loop_')), 'loop.*holds a graph of its own'),
     'not hybrid': (lambda: nn.Sequential(), 'only a HybridBlock'),
     'not traceable': (lambda: Dynamic(), 'cannot be traced'),
 }
@@ -286,7 +303,7 @@ REFUSED = {
 def test_refused(name, tmp_path):
     build, message = REFUSED[name]
     with pytest.raises(bmx.ExportError, match=message):
-        bmx.export(build(), str(tmp_path / 'net'), (1, 3, 8, 8))
+        bmx.export(build(), str(tmp_path / 'net'), (1, 3, 8, 8), classes=['a', 'b'] if 'two names' in name else None)
     assert os.listdir(str(tmp_path)) == []
 
 
@@ -323,7 +340,7 @@ def test_damaged_files(name, tmp_path):
     assert damage(content) != content
     with open(path(prefix), 'wb') as stream:
         stream.write(damage(content))
-    with pytest.raises(deploy.LoadError, match=message):
+    with pytest.raises(bmx.LoadError, match=message):
         deploy.load(prefix)
 
 
@@ -335,34 +352,95 @@ def test_missing_file(tmp_path):
 def test_parameters_of_another_model_and_truncated_ones(tmp_path):
     path = str(tmp_path / 'net.params')
     small_net().save_parameters(path)
-    deploy.load_parameters(small_net(), path)
-    with pytest.raises(deploy.LoadError, match='belongs to another model than meliusnet22: .* parameters are missing'):
-        deploy.load_parameters(bmx.get_model('meliusnet22'), path)
+    bmx.load_parameters(small_net(), path)
+    with pytest.raises(bmx.LoadError, match='belongs to another model than meliusnet22: .* parameters are missing'):
+        bmx.load_parameters(bmx.get_model('meliusnet22'), path)
     other = sequential(nn.Conv2D(6, 3), nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1), nn.Dense(9, in_units=180))
-    with pytest.raises(deploy.LoadError, match=r'shape \(4, 180\).* wants \(9, 180\)'):
-        deploy.load_parameters(other, path)
+    with pytest.raises(bmx.LoadError, match=r'shape \(4, 180\).* wants \(9, 180\)'):
+        bmx.load_parameters(other, path)
     with open(path, 'rb') as stream:
         content = stream.read()
     for size in (0, 10, len(content) // 2, len(content) - 1):
         with open(path, 'wb') as stream:
             stream.write(content[:size])
-        with pytest.raises(deploy.LoadError, match='damaged'):
-            deploy.load_parameters(small_net(), path)
+        with pytest.raises(bmx.LoadError, match='damaged'):
+            bmx.load_parameters(small_net(), path)
     with pytest.raises(FileNotFoundError, match='does not exist'):
-        deploy.load_parameters(small_net(), path + 's')
+        bmx.load_parameters(small_net(), path + 's')
 
 
-def test_killed_while_writing_leaves_the_old_files(tmp_path):
-    prefix = str(tmp_path / 'net')
+KILLS = {
+    'before the new files are verified': 'files.load = lambda prefix: os.kill(os.getpid(), signal.SIGKILL)',
+    'between the two renames': '''
+replace = os.replace
+def killer(source, target):
+    if target.endswith('.json'):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = killer''',
+}
+
+
+@pytest.mark.parametrize('moment', KILLS)
+def test_killed_while_writing_leaves_the_old_model(moment, tmp_path):
+    prefix, x = str(tmp_path / 'net'), random((2, 3, 8, 8))
     bmx.export(small_net(), prefix, (1, 3, 8, 8))
-    script = textwrap.dedent("""
-        import os, signal, sys
-        sys.path.insert(0, sys.argv[2])
-        import test_deploy, bmx
-        from bmx.deploy import files
-        files.load = lambda prefix: os.kill(os.getpid(), signal.SIGKILL)   # written, not yet verified
-        bmx.export(test_deploy.small_net(), sys.argv[1], (1, 3, 8, 8))
-        """)
+    expected = deploy.load(prefix)[0](x).asnumpy()
+    script = '\n'.join([
+        'import os, signal, sys', 'sys.path.insert(0, sys.argv[2])', 'import test_deploy, bmx',
+        'from bmx.deploy import files', KILLS[moment],
+        'net = test_deploy.small_net()', 'net[2].conv.weight.set_data(-net[2].conv.weight.data())',
+        'bmx.export(net, sys.argv[1], (1, 3, 8, 8))'])
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', script, prefix, os.path.dirname(__file__)])
     assert run.returncode == -9
-    deploy.load(prefix)
+    assert np.array_equal(deploy.load(prefix)[0](x).asnumpy(), expected)
+    bmx.export(small_net(), prefix, (1, 3, 8, 8))
+    assert np.array_equal(deploy.load(prefix)[0](x).asnumpy(), expected)
+
+
+def test_prefix_must_name_files(tmp_path):
+    with pytest.raises(bmx.ExportError, match='names a folder'):
+        bmx.export(small_net(), str(tmp_path) + os.sep, (1, 3, 8, 8))
+
+
+def test_inputs_that_are_not_finite_verify_nothing(tmp_path):
+    x = random((2, 3, 8, 8))
+    x[1, 1, 1, 1] = np.nan
+    with pytest.raises(bmx.ExportError, match='an input to compare on is not finite'):
+        bmx.export(small_net(), str(tmp_path / 'net'), (1, 3, 8, 8), x)
+
+
+class Outputs(gluon.HybridBlock):
+    """A large output that is right, and a small one."""
+
+    def __init__(self):
+        super().__init__()
+        self.float = nn.Conv2D(4, 1)
+        self.binary = bmx.nn.BinaryConv(4, 1)
+
+    def hybrid_forward(self, F, x):
+        return self.float(x) * 1e6, F.tanh(self.binary(x) * 0.01)
+
+
+def test_every_output_is_verified(tmp_path, monkeypatch):
+    net = randomize(Outputs(), random((2, 3, 4, 4)))
+    result = bmx.export(net, str(tmp_path / 'net'), (1, 3, 4, 4))
+    assert result.comparison.max_difference == 0
+    pack = bmx.ops.pack_weights
+    monkeypatch.setattr(bmx.ops, 'pack_weights', lambda weight: pack(-weight))
+    with pytest.raises(bmx.ExportError, match='values on 0 of 4 inputs'):
+        bmx.export(net, str(tmp_path / 'net'), (1, 3, 4, 4))
+
+
+def test_networks_elsewhere_and_constants_of_other_types(tmp_path):
+    class Cast(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.scale = self.params.get('scale', shape=(1, 3, 1, 1), init=mx.init.Uniform(1))
+
+        def hybrid_forward(self, F, x, scale):
+            return F.cast(F.broadcast_mul(F.cast(x, 'float64'), F.cast(scale, 'float64')), 'float32')
+    net = sequential(Cast(), bmx.nn.BinaryConv(4, 3))
+    net.initialize(ctx=mx.cpu(1))
+    result = bmx.export(net, str(tmp_path / 'net'), (1, 3, 8, 8))
+    assert result.comparison.max_difference == 0

@@ -271,7 +271,9 @@ ERRORS = [
     (dict(stride=(0, 1)), 'stride must be between 1 and 2147483647, got 0'),
     (dict(stride=(1,)), 'stride (1) must have as many numbers as kernel, 2'),
     (dict(pad=(-1, 1)), 'pad must be between 0 and 2147483647, got -1'),
-    (dict(pad=(2 ** 31 - 1, 1)), 'output dimension 4294967297 is too large, pad (2147483647, 1)'),
+    (dict(pad=(2 ** 31 - 1, 1)), 'padded data of 4294967299 pixels is too large, pad (2147483647, 1)'),
+    (dict(pad=(2 ** 31 - 1,) * 2, stride=(2 ** 31 - 1,) * 2), 'padded data of 4294967299 pixels is too large'),
+    (dict(pad=(40000, 40000), stride=(80001, 80001)), 'is too large, pad (40000, 40000)'),
     (dict(pad=(10 ** 30, 1)), "pad must be a tuple of integers, got '(1000000000000000000000000000000, 1)'"),
     (dict(kernel=(1 << 14, 1 << 14)), 'sums of more than 16777216 products are not exact in float32, got 16 channels'),
     (dict(layout='NHWC'), "unknown attribute 'layout'; valid names: kernel, stride, pad, dilate, num_filter, "

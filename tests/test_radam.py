@@ -13,9 +13,9 @@ def radam(weight, gradients, lr, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=0.0, r
     rho_inf = 2 / (1 - beta2) - 1
     for t, g in enumerate(gradients, start=1):
         g = g * rescale
+        g = g + wd * weight
         if clip is not None:
             g = np.clip(g, -clip, clip)
-        g = g + wd * weight
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g ** 2
         m_hat = m / (1 - beta1 ** t)
@@ -35,6 +35,7 @@ CASES = [
     dict(lr=0.01, epsilon=0.1),
     dict(lr=0.01, beta1=0.0, wd=0.001, rescale=1 / 16),
     dict(lr=0.01, rescale=2.0, clip=0.5),
+    dict(lr=0.01, wd=0.5, clip=0.5),
     dict(lr=0.0),
 ]
 

@@ -96,7 +96,7 @@ SCHEDULES = [
      lambda t: 0.1 + 0.4 * t / 19 if t < 20 else 0.5 * _cosine(t - 20, 40)),
     (dict(lr_mode='linear', warmup_epochs=0), lambda t: 0.5 * (1 - t / 59)),
     (dict(lr_mode='poly', warmup_epochs=0), lambda t: 0.5 * (1 - t / 59) ** 2),
-    (dict(lr_mode='step', warmup_epochs=0, lr_decay_epoch='2,5', lr_decay=0.3),
+    (dict(lr_mode='step', warmup_epochs=0, lr_decay_epoch=(2, 5), lr_decay=0.3),
      lambda t: 0.5 * 0.3 ** ((t >= 20) + (t >= 50))),
     (dict(lr_mode='step', warmup_epochs=1, lr_decay_period=2, lr_decay=0.3),
      lambda t: 0.5 * t / 9 if t < 10 else 0.5 * 0.3 ** ((t >= 20) + (t >= 40))),
@@ -236,7 +236,7 @@ def test_what_a_training_leaves(folder, tmp_path):
     deployed, metadata = bmx.deploy.load(str(run / 'tiny'))
     assert metadata.classes == ['tench', 'zebra'] and metadata.preprocess['size'] == [16, 16]
     training, _ = prepare(arguments(folder, tmp_path, '--resume'))
-    bmx.deploy.load_parameters(training.net, training.best_params)
+    bmx.load_parameters(training.net, training.best_params)
     batch = next(training.data.val_batches())
     np.testing.assert_allclose(deployed(mx.nd.array(batch.data)).asnumpy(),
                                training.net(mx.nd.array(batch.data)).asnumpy(), rtol=1e-4, atol=1e-5)
@@ -267,7 +267,9 @@ ERRORS = [
     (('--warmup-epochs', '2'), '2 warm-up epochs leave nothing of 2 epochs'),
     (('--dtype', 'float16'), 'MXNet computes float16 on GPUs only'),
     (('--resume',), 'nothing to resume: there is no --save-dir '),
-    (('--resume-params', 'nowhere.params'), 'cannot load nowhere.params'),
+    (('--resume-epoch', '2'), 'nothing to train: --resume-epoch 2 of 2 epochs'),
+    (('--stem', 'imagenet', '--set', 'stem=grouped'), '--stem imagenet contradicts --set stem=grouped'),
+    (('--resume-params', 'nowhere.params'), 'parameter file nowhere.params does not exist'),
     (('--resume-states', 'nowhere.states'), 'cannot load nowhere.states'),
     (('--use-rec', '--rec-train', 'nowhere.rec'), 'no such RecordIO file: --rec-train nowhere.rec'),
 ]

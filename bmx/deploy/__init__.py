@@ -1,5 +1,5 @@
 """From a trained Gluon network to a packed one that runs on `xnor_popcount`, and back from its files."""
-from .errors import ExportError, LoadError, sentence
+from .errors import ExportError
 from .export import Export, export
-from .files import Metadata, load, load_parameters
+from .files import Metadata, load
 from .verify import Comparison, compare

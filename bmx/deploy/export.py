@@ -10,7 +10,7 @@ from ..storage import TEMPORARY
 from . import files
 from .errors import ExportError
 from .lower import lower
-from .verify import compare
+from .verify import compare, context_of
 
 
 class Export:
@@ -78,8 +78,14 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     ExportError
         The network cannot be converted faithfully, or the converted one computes something else. Nothing is written.
     """
+    if not os.path.basename(prefix):
+        raise ExportError('prefix %r names a folder; it must end with the name of the files' % prefix)
     graph, params = _trace(net, data_shape)
     shapes = graph.infer_shapes()
+    node, index = graph.outputs[0]
+    outputs = shapes[node.name, index][-1]
+    if classes is not None and len(classes) != outputs:
+        raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
     params, rows = lower(graph, params, shapes)
     if inputs is None:
         inputs = mx.nd.array(np.random.RandomState(0).normal(size=(4,) + tuple(data_shape[1:])))
@@ -87,6 +93,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
                               model=model if model is not None else getattr(net, 'model_name', net.name),
                               settings=getattr(net, 'model_kwargs', {}),
+                              layer_defaults=getattr(net, 'layer_defaults', {}),
                               classes=None if classes is None else list(classes), preprocess=preprocess)
     folder = os.path.dirname(os.path.abspath(prefix))
     os.makedirs(folder, exist_ok=True)
@@ -95,7 +102,10 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
         candidate = os.path.join(scratch, 'model')
         files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)
-        comparison = compare(net, deployed, batches)
+        try:
+            comparison = compare(net, deployed, batches)
+        except ValueError as error:
+            raise ExportError('the converted network cannot be verified, nothing was written: %s' % error) from None
         if not comparison.equal:
             raise ExportError('the converted network computes something else than %s, nothing was written: %s'
                               % (metadata.model, comparison))
@@ -106,18 +116,17 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
 
 def _trace(net, data_shape):
     """The graph of a network, and its parameters by name."""
-    if not isinstance(net, mx.gluon.HybridBlock):
-        raise ExportError('%s is a %s; only a HybridBlock can be exported' % (net.name, type(net).__name__))
-    try:
-        params = {name: parameter.data().as_in_context(mx.cpu()) for name, parameter in net.collect_params().items()}
-    except mx.gluon.parameter.DeferredInitializationError:
-        with mx.autograd.pause():
-            net(mx.nd.zeros(tuple(data_shape)))
-        return _trace(net, data_shape)
-    except RuntimeError as error:
-        raise ExportError('the network has no parameters yet: %s' % str(error).splitlines()[0]) from None
     try:
         graph = Graph.from_block(net, data_shape)
-    except Exception as error:
-        raise ExportError('the network cannot be traced to a symbol: %s' % error) from error
-    return graph, params
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    parameters = net.collect_params()
+    try:
+        if any(parameter.shape is None or 0 in parameter.shape for parameter in parameters.values()):
+            with mx.autograd.pause():
+                net(mx.nd.zeros(tuple(data_shape), ctx=context_of(net)))
+        values = {name: parameter.data(parameter.list_ctx()[0]).as_in_context(mx.cpu())
+                  for name, parameter in parameters.items()}
+    except RuntimeError as error:
+        raise ExportError('the network has no parameters yet: %s' % str(error).splitlines()[0]) from None
+    return graph, values

@@ -11,10 +11,10 @@ from typing import List, Optional
 import mxnet as mx
 from mxnet import gluon
 
-from ..storage import digest, flush
-from .errors import LoadError, sentence
+from ..storage import TEMPORARY, LoadError, digest, flush
 
 FORMAT_VERSION = 1
+BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
 
 
@@ -32,6 +32,8 @@ class Metadata:
         Name of the source model.
     settings : dict
         Keywords that the source model was built with.
+    layer_defaults : dict
+        The scope `bmx.nn.config` that it was built in.
     classes : list of str, optional
         Names of the outputs.
     preprocess : dict, optional
@@ -43,10 +45,11 @@ class Metadata:
     params_sha256: str
     model: str
     settings: dict
+    layer_defaults: dict
     classes: Optional[List[str]] = None
     preprocess: Optional[dict] = None
     format: int = FORMAT_VERSION
-    bit_order: str = 'lsb-first'
+    bit_order: str = BIT_ORDER
 
 
 def symbol_path(prefix):
@@ -64,16 +67,33 @@ def write(prefix, graph, params, metadata):
                                      for name, value in params.items()})
     metadata.params_sha256 = digest(params_path(prefix))
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
-    data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata), default=repr)
+    data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
     with open(symbol_path(prefix), 'w') as stream:
         stream.write(graph.to_json())
 
 
+def _backup_path(prefix):
+    folder, name = os.path.split(params_path(prefix))
+    return os.path.join(folder, TEMPORARY + name)
+
+
 def move(source, target):
-    """Rename the pair of files, flushed to disk; each file is the old one or the new one at any moment."""
-    for path in (params_path, symbol_path):
-        flush(path(source))
-        os.replace(path(source), path(target))
+    """Rename the pair of files, flushed to disk.
+
+    A crash leaves the old pair or the new one: between the two renames the old parameters are kept under another name,
+    where `load` finds them.
+    """
+    flush(params_path(source))
+    flush(symbol_path(source))
+    backup = _backup_path(target)
+    if os.path.exists(backup):
+        os.remove(backup)
+    if os.path.exists(params_path(target)):
+        os.link(params_path(target), backup)
+    os.replace(params_path(source), params_path(target))
+    os.replace(symbol_path(source), symbol_path(target))
+    if os.path.exists(backup):
+        os.remove(backup)
     flush(os.path.dirname(os.path.abspath(target)))
 
 
@@ -103,6 +123,9 @@ def load(prefix, ctx=None):
             raise FileNotFoundError('%s is missing; a deployed model is the pair %s and %s'
                                     % (path, symbol_path(prefix), params_path(prefix)))
     metadata = _read_metadata(symbol_path(prefix))
+    backup = _backup_path(prefix)
+    if os.path.exists(backup) and digest(backup) == metadata.params_sha256:
+        os.replace(backup, params_path(prefix))  # an export was interrupted between its two files
     if digest(params_path(prefix)) != metadata.params_sha256:
         raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
                         % (params_path(prefix), symbol_path(prefix)))
@@ -128,51 +151,6 @@ def _read_metadata(path):
     differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)}
     if differing:
         raise LoadError('the attribute %s of %s is damaged: see %s' % (_KEY, path, ', '.join(sorted(differing))))
+    if content['bit_order'] != BIT_ORDER:
+        raise LoadError('%s has bits in the order %s, this version of bmx reads %s' % (path, content['bit_order'], BIT_ORDER))
     return Metadata(**content)
-
-
-def load_parameters(net, path, ctx=None):
-    """Load trained parameters into a network, with errors that say what is wrong with the file.
-
-    Parameters
-    ----------
-    net : gluon.Block
-    path : str
-        Written by `save_parameters` for a network of the same structure.
-    ctx : Context or list of Context, optional
-
-    Raises
-    ------
-    FileNotFoundError
-        No such file.
-    LoadError
-        The file is damaged, or belongs to another model.
-    """
-    if not os.path.isfile(path):
-        raise FileNotFoundError('parameter file %s does not exist' % path)
-    try:
-        found = mx.nd.load(path)
-    except (mx.MXNetError, ValueError) as error:
-        raise LoadError('%s is damaged or not a parameter file of MXNet: %s' % (path, sentence(error))) from None
-    expected = net._collect_params_with_prefix()
-    found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or extra:
-        raise LoadError('%s belongs to another model than %s: %d of its %d parameters are missing%s, %d are unknown%s'
-                        % (path, getattr(net, 'model_name', net.name), len(missing), len(expected), _example(missing),
-                           len(extra), _example(extra)))
-    for name, parameter in expected.items():
-        if not _compatible(parameter.shape, found[name].shape):
-            raise LoadError('%s: parameter %s has shape %s, the model %s wants %s; was it built with other classes, '
-                            'stem or keywords?' % (path, name, found[name].shape,
-                                                   getattr(net, 'model_name', net.name), parameter.shape))
-    net.load_parameters(path, ctx=ctx, cast_dtype=True)
-
-
-def _example(names):
-    return ' (%s, ...)' % names[0] if names else ''
-
-
-def _compatible(declared, found):
-    """Whether a declared shape, in which 0 is yet unknown, allows the one found."""
-    return declared is None or (len(declared) == len(found) and all(a in (0, b) for a, b in zip(declared, found)))

@@ -3,7 +3,7 @@ import mxnet as mx
 import numpy as np
 
 from .. import ops
-from ..graph import PRODUCTS, Graph, Node, match_binary_product
+from ..graph import PRODUCTS, Graph, Node, match_binary_product, why_float
 from .errors import ExportError
 from .threshold import batchnorm_threshold
 
@@ -27,8 +27,8 @@ def lower(graph, params, shapes):
         Changed in place.
     params : dict of str to NDArray
         Parameters and auxiliary states by name.
-    shapes : dict of str to tuple
-        Shape of each node's output (`Graph.infer_shapes`).
+    shapes : dict
+        Result of `Graph.infer_shapes`.
 
     Returns
     -------
@@ -65,9 +65,9 @@ class _Lowering:
         return {name: value for name, value in self.params.items() if name in used}, rows
 
     def _lower(self, node):
-        size = 4 * int(np.prod(self.shapes[node.input(1).name]))
+        size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
         product = match_binary_product(node)
-        reason = _why_float(node, product, self.shapes)
+        reason = why_float(node, product)
         if reason:
             return Row(node.name, size, size, reason)
         packed = self._packed_weight(product.weight)
@@ -114,7 +114,7 @@ class _Lowering:
 
     def _dense(self, product, packed):
         node, sign = product.node, product.activation
-        shape = self.shapes[node.input(0).name]
+        shape = self.shapes[_key(node, 0)]
         attrs = {'num_filter': node.attrs['num_hidden']}
         if node.input(0) is sign and len(shape) == 2:
             return self._xnor(node.name, self._binary_input(sign), packed, attrs)
@@ -124,7 +124,7 @@ class _Lowering:
             features = shape[-1] if not node.attr('flatten', True) else int(np.prod(shape[1:]))
             data = (Node('Reshape', node.name + '_rows', {'shape': str((-1, features))}, [data]), 0)
         lowered = self._xnor(node.name, [data], packed, attrs)
-        output = self.shapes[node.name]
+        output = self.shapes[node.name, 0]
         if len(output) == 2:
             return lowered
         return Node('Reshape', node.name + '_unrows', {'shape': str((-1,) + tuple(output[1:]))}, [(lowered, 0)])
@@ -139,14 +139,7 @@ class _Lowering:
 
     def _fold_constants(self):
         """Compute once what depends on parameters alone (scaling factors, signs of weights of float layers)."""
-        auxiliary = set(self.graph.to_symbol().list_auxiliary_states())
-        constant = set()
-        for node in self.graph.nodes:
-            if node.is_variable:
-                if node.name != 'data' and node.name not in auxiliary:
-                    constant.add(id(node))
-            elif node.inputs and all(id(producer) in constant for producer, _ in node.inputs):
-                constant.add(id(node))
+        constant = self.graph.constants()
         readers = self.graph.consumers()
         for node in self.graph.nodes:
             if not node.is_variable and id(node) in constant and any(
@@ -154,21 +147,11 @@ class _Lowering:
                 symbol = Graph([(node, 0)]).to_symbol()
                 values = {name: self.params[name] for name in symbol.list_arguments()}
                 value = symbol.bind(mx.cpu(), values, grad_req='null').forward()[0].asnumpy()
-                self.graph.replace(node, self._variable(node.name + '_constant', value))
+                if value.dtype == np.float32:
+                    self.graph.replace(node, self._variable(node.name + '_constant', value))
 
 
-def _why_float(node, product, shapes):
-    """Why a product cannot run on xnor_popcount; None if it can."""
-    if product is None:
-        return 'its weights are not binary'
-    if product.activation is None:
-        return 'its input is not binary'
-    if node.attr('layout') not in (None, 'None', 'NCW', 'NCHW'):
-        return 'its layout is %s' % node.attr('layout')
-    if len(shapes[node.name]) > 4:
-        return 'it has more than two spatial axes'
-    if product.pad_value not in (-1, 0, 1):
-        return 'it pads with %g' % product.pad_value
-    if len(node.inputs) > 2:
-        return 'its bias is added inside the product'
-    return None
+def _key(node, index):
+    """The key of a node's input in the shapes."""
+    producer, output = node.inputs[index]
+    return producer.name, output

@@ -21,8 +21,10 @@ def batchnorm_threshold(gamma, beta, mean, variance, attrs):
     """The thresholds t and directions d with `sign(BatchNorm(x)) == +1` exactly where `d * x >= d * t`.
 
     BatchNorm in float32 never decreases (or, with a negative gamma, never increases) as x grows, rounding included.
-    So each channel has an exact boundary among the float32 values, found by bisection on MXNet's own operator: no
-    value is decided differently after folding, not even one that lies on the boundary.
+    So each channel has an exact boundary among the float32 values, found by bisection on MXNet's own operator in the
+    plain layout: there no value is decided differently after folding, not even one that lies on the boundary. Behind
+    a float convolution MXNet may normalise in a blocked layout, where it rounds otherwise; then the boundary can be the
+    next float32 value.
 
     Parameters
     ----------

@@ -3,6 +3,13 @@ import mxnet as mx
 import numpy as np
 
 
+# Of the largest output: what another order of float additions explains.
+TOLERANCE = 1e-4
+# Share of inputs that may differ by more. A wrong conversion changes all; but where oneDNN normalises in another layout
+# than the one in which a threshold was found, it may round otherwise, and once in many millions a sign differs.
+MAX_SHARE = 0.1
+
+
 class Comparison:
     """How the outputs of two networks agree.
 
@@ -10,35 +17,44 @@ class Comparison:
     ----------
     images : int
         Inputs compared.
-    differing : list of int
-        Positions of the inputs whose top-1 differs.
-    max_difference, scale : float
-        Largest absolute difference of an output, and largest absolute output.
+    differing_top1 : list of int
+        Positions of the inputs whose top-1 (of the first output) differs.
+    differing_values : list of int
+        Positions of the inputs with an output that differs by more than `TOLERANCE` of that output's largest value.
+    max_difference : float
+        Largest difference, as a share of that output's largest value.
     """
 
     def __init__(self):
-        self.images, self.differing, self.max_difference, self.scale = 0, [], 0.0, 0.0
+        self.images, self.differing_top1, self.differing_values, self.max_difference = 0, [], [], 0.0
 
     def update(self, expected, found):
-        """Add a batch of outputs; arrays of shape (N, ...)."""
-        self.max_difference = max(self.max_difference, float(np.abs(expected - found).max()))
-        self.scale = max(self.scale, float(np.abs(expected).max()))
-        rows = expected.reshape(len(expected), -1).argmax(1) != found.reshape(len(found), -1).argmax(1)
-        self.differing.extend(int(row) + self.images for row in np.flatnonzero(rows))
-        self.images += len(expected)
+        """Add a batch: for each output of the networks an array of shape (N, ...)."""
+        count = len(expected[0])
+        differs = np.zeros(count, bool)
+        for one, other in zip(expected, found):
+            scale = max(float(np.abs(one).max()), 1e-30)
+            difference = np.abs(one - other).reshape(count, -1).max(1) / scale
+            differs |= difference > TOLERANCE
+            self.max_difference = max(self.max_difference, float(difference.max()))
+        top1 = [outputs[0].reshape(count, -1).argmax(1) for outputs in (expected, found)]
+        self.differing_top1.extend(np.flatnonzero(top1[0] != top1[1]) + self.images)
+        self.differing_values.extend(np.flatnonzero(differs) + self.images)
+        self.images += count
 
     @property
     def equal(self):
-        """Whether every top-1 agrees and no output differs by more than float addition order explains."""
-        return not self.differing and self.max_difference <= 1e-4 * max(self.scale, 1e-30)
+        """Whether the networks compute the same: every top-1 agrees, and the values but of a few inputs."""
+        return not self.differing_top1 and len(self.differing_values) <= MAX_SHARE * self.images
 
     def __str__(self):
-        return ('top-1 equal on %d of %d inputs, largest difference %.2g of outputs up to %.3g'
-                % (self.images - len(self.differing), self.images, self.max_difference, self.scale))
+        return ('top-1 equal on %d and values on %d of %d inputs, largest difference %.2g of the largest output'
+                % (self.images - len(self.differing_top1), self.images - len(self.differing_values), self.images,
+                   self.max_difference))
 
 
 def compare(net, deployed, batches):
-    """Run both networks on the same inputs.
+    """Run both networks on the same inputs, each where its parameters are.
 
     Parameters
     ----------
@@ -53,25 +69,32 @@ def compare(net, deployed, batches):
     Raises
     ------
     ValueError
-        No inputs, or an output that is not finite.
+        No inputs, inputs or outputs that are not finite, outputs of different shapes.
     """
     comparison = Comparison()
     for batch in batches:
-        outputs = []
-        for network in (net, deployed):
-            with mx.autograd.pause():
-                result = network(batch)
-            values = [part.asnumpy() for part in (result if isinstance(result, (list, tuple)) else [result])]
-            if not all(np.isfinite(part).all() for part in values):
-                raise ValueError('the output of %s is not finite' % network.name)
-            outputs.append(values)
-        for expected, found in zip(*outputs):
-            if expected.shape != found.shape:
-                raise ValueError('outputs have different shapes: %s and %s' % (expected.shape, found.shape))
-        # The first output decides the top-1; of the others only the values are compared.
-        comparison.update(outputs[0][0], outputs[1][0])
-        for expected, found in zip(outputs[0][1:], outputs[1][1:]):
-            comparison.max_difference = max(comparison.max_difference, float(np.abs(expected - found).max()))
+        if not np.isfinite(batch.asnumpy()).all():
+            raise ValueError('an input to compare on is not finite')
+        expected, found = (_outputs(network, batch) for network in (net, deployed))
+        if [part.shape for part in expected] != [part.shape for part in found]:
+            raise ValueError('outputs have different shapes: %s and %s' % tuple(
+                [part.shape for part in parts] for parts in (expected, found)))
+        comparison.update(expected, found)
     if not comparison.images:
         raise ValueError('there are no inputs to compare the networks on')
     return comparison
+
+
+def context_of(net):
+    """Where a network computes: the (first) context of its parameters."""
+    parameters = list(net.collect_params().values())
+    return parameters[0].list_ctx()[0] if parameters else mx.cpu()
+
+
+def _outputs(net, batch):
+    with mx.autograd.pause():
+        result = net(batch.as_in_context(context_of(net)))
+    values = [part.asnumpy() for part in (result if isinstance(result, (list, tuple)) else [result])]
+    if not all(np.isfinite(part).all() for part in values):
+        raise ValueError('the output of %s is not finite' % net.name)
+    return values

@@ -60,7 +60,7 @@ def resolve(**given):
 
 @contextlib.contextmanager
 def config(**defaults):
-    """Set the defaults of the quantized layers that are built inside the scope.
+    """Set the defaults of the quantized layers that are built inside the scope, in this thread.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def ste_sign(x, clip_threshold=1.3, composed=False):
 
 
 def approx_sign(x, clip_threshold=None, composed=False):
-    """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al. 2018, Equation 6).
+    """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al., ECCV 2018).
 
     The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0.
 

@@ -1,5 +1,4 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
-import functools
 import math
 import os
 import signal
@@ -11,7 +10,7 @@ from mxnet import autograd, gluon
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..storage import atomic_file
+from ..storage import atomic_file, load_parameters
 from . import recipes
 from .checkpoint import check_same_training
 from .errors import TrainingError
@@ -129,13 +128,15 @@ class Training:
 
     def load(self, params=None, states=None, epoch=0):
         """Load parameters and optimizer states from single files and start at `epoch`."""
-        for path, load in ((params, functools.partial(self.net.load_parameters, ctx=self._contexts)),
-                           (states, self._trainer.load_states)):
-            if path is not None:
-                try:
-                    load(path)
-                except Exception as error:  # a pickle of another program can raise anything
-                    raise TrainingError('cannot load %s: %s' % (path, error)) from error
+        if params is not None:
+            load_parameters(self.net, params, ctx=self._contexts)
+        if states is not None:
+            try:
+                self._trainer.load_states(states)
+            except Exception as error:  # a pickle of another program can raise anything
+                raise TrainingError('cannot load %s: %s' % (states, error)) from error
+        if epoch >= self._recipe['num_epochs']:
+            raise TrainingError('nothing to train: --resume-epoch %d of %d epochs' % (epoch, self._recipe['num_epochs']))
         self._epoch = epoch
 
     def _save(self):

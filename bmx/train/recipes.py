@@ -11,7 +11,7 @@ from .errors import TrainingError
 RECIPES = {
     '': dict(
         optimizer='adam', lr=0.001, momentum=0.9, wd=0.0001, batch_size=256, num_epochs=120, initializer='xavier',
-        lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch='40,60', warmup_lr=0.0, warmup_epochs=5,
+        lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch=(40, 60), warmup_lr=0.0, warmup_epochs=5,
         clip_threshold=1.3, augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
     # Bethge et al., "MeliusNet", WACV 2021, section 4.1. Expected on ImageNet: 63.6 % top-1 for MeliusNet22, 65.8 % for
     # MeliusNet29 with the grouped stem. The paper gives no weight decay; 0.0001 is GluonCV's, on the float weights only.
@@ -75,7 +75,7 @@ def learning_rate(recipe, batches_per_epoch):
     if recipe['lr_decay_period'] > 0:
         decays = range(recipe['lr_decay_period'], epochs, recipe['lr_decay_period'])
     else:
-        decays = [int(epoch) for epoch in str(recipe['lr_decay_epoch']).split(',') if epoch]
+        decays = recipe['lr_decay_epoch']
     # GluonCV divides by the number of steps less one.
     steps = [max(2, count * batches_per_epoch) for count in (warmup, epochs - warmup)]
     schedule = LRScheduler(recipe['lr_mode'], base_lr=recipe['lr'], target_lr=0, niters=steps[1], power=2,

@@ -90,7 +90,7 @@ void clip_gradient(const T* gradient, const T* x, T limit, T* out, int64_t size)
   for (int64_t i = 0; i < size; ++i) out[i] = x[i] <= limit && x[i] >= -limit ? gradient[i] : T(0.0f);
 }
 
-// Bi-Real Net (Liu et al., 2018), equation 7.
+// Bi-Real-Net, Liu et al., ECCV 2018.
 template <typename T>
 void polynomial_gradient(const T* gradient, const T* x, T* out, int64_t size) {
 #pragma omp parallel for if (size > kSerial) schedule(static)

@@ -153,6 +153,7 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
     if (p.threshold) match("threshold", {2, data[1]}, &(*in)[2]);
   }
   *out = {data[0], static_cast<unsigned int>(p.filters)};
+  int64_t padded_pixels = 1;
   for (size_t i = 0; i < p.kernel.size(); ++i) {
     const auto at = [i](const std::vector<int64_t>& values, int64_t missing) {
       return values.empty() ? missing : values[i];
@@ -166,8 +167,9 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
       fail("kernel ", text(p.kernel), " with its dilate spans ", reach, " but the padded data only ", padded,
            ", data ", text(data));
     }
+    padded_pixels *= padded;  // at most 2^33 times 2^31: no overflow
+    if (padded_pixels > INT_MAX) fail("padded data of ", padded_pixels, " pixels is too large, pad ", text(p.pad));
     const int64_t size = (padded - reach) / at(p.stride, 1) + 1;
-    if (size > INT_MAX) fail("output dimension ", size, " is too large, pad ", text(p.pad));
     out->push_back(static_cast<unsigned int>(size));
   }
 }

@@ -5,11 +5,11 @@ import struct
 
 import mxnet as mx
 
+from ...preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import TrainingError
 from ..randomness import integer
 from .base import Batch, ImageData
 from .samples import class_names
-from .transforms import IMAGENET_MEAN, IMAGENET_STD
 
 # ImageRecordIter's arguments for each augmentation it can do; the numbers are those of transforms.py.
 _CROP = dict(random_resized_crop=True, min_random_area=0.08, max_random_area=1.0, min_aspect_ratio=3 / 4,

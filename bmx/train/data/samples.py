@@ -10,11 +10,11 @@ from mxnet import gluon
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from ...preprocess import prepare, read_image
+from ...preprocess import IMAGENET_MEAN, IMAGENET_STD, prepare, read_image
 from ..errors import TrainingError
 from ..randomness import stream
 from .base import Batch, ImageData
-from .transforms import IMAGENET_MEAN, IMAGENET_STD, augment
+from .transforms import augment
 
 _logger = logging.getLogger('bmx.train')
 

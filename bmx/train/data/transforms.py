@@ -9,9 +9,6 @@ from PIL import Image, ImageEnhance
 
 from ... import preprocess
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 def fit(image, _rng, view):
     """Resize and cut out the centre, as at evaluation."""
