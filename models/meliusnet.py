@@ -2,7 +2,7 @@
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from bmx.nn import BinaryConv, ChannelShuffle, grouped_conv, make_stem
+from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, grouped_conv, make_stem
 
 from .registry import register
 
@@ -44,7 +44,7 @@ def _transition(index, channels, groups):
         if groups > 1:
             block.add(ChannelShuffle(groups), grouped_conv(channels, 1, groups))
         else:
-            block.add(nn.Conv2D(channels, 1, use_bias=False))
+            block.add(nn.Conv2D(channels, 1, use_bias=False), PlainLayout())
     return block
 
 

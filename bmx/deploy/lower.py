@@ -60,6 +60,7 @@ class _Lowering:
             if not np.isfinite(value.asnumpy()).all():
                 raise ExportError('parameter %s has a value that is not finite' % name)
         rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
+        self._drop_reshapes()
         self._fold_constants()
         used = {node.name for node in self.graph.nodes if node.is_variable}
         return {name: value for name, value in self.params.items() if name in used}, rows
@@ -136,6 +137,12 @@ class _Lowering:
             return sign.inputs[0]
         copy = Node(node.op, node.name + '_unsigned', node.attrs, [self._without_sign(node.inputs[0], sign)])
         return copy, index
+
+    def _drop_reshapes(self):
+        """Results of xnor_popcount are in the plain layout; what asked for it (`bmx.nn.QConv2D`) is needless."""
+        for node in self.graph.nodes:
+            if node.op == 'Reshape' and node.input(0).op == 'xnor_popcount' and set(node.attr('shape')) == {0}:
+                self.graph.replace(node, node.input(0))
 
     def _fold_constants(self):
         """Compute once what depends on parameters alone (scaling factors, signs of weights of float layers)."""

@@ -31,7 +31,8 @@ class PlainLayout(gluon.HybridBlock):
 
     After a convolution with 4 or 8 channels a group oneDNN leaves the data blocked by 4 channels, and so it leaves the
     gradient of the input. In that layout BatchNorm and Pooling fall back to reference code some 20 times slower: such a
-    convolution wants this block before and behind it.
+    convolution wants this block before and behind it. Behind any float convolution it lets a following BatchNorm round
+    as in the plain layout, in which thresholds are found (docs/semantics.md).
     """
 
     def hybrid_forward(self, F, x):
@@ -80,7 +81,7 @@ class ImageNetStem(nn.HybridSequential):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             _add_norm(self, nn.Conv2D(channels, 7, 2, 3, use_bias=False))
-            self.add(nn.MaxPool2D(3, 2, 1))
+            self.add(nn.MaxPool2D(3, 2, 1), PlainLayout())
 
 
 class ThumbnailStem(nn.HybridSequential):
@@ -92,7 +93,7 @@ class ThumbnailStem(nn.HybridSequential):
     def __init__(self, channels=64, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
-            self.add(nn.Conv2D(channels, 3, 1, 1, use_bias=False))
+            self.add(nn.Conv2D(channels, 3, 1, 1, use_bias=False), PlainLayout())
 
 
 STEMS = {'grouped': GroupedStem, 'imagenet': ImageNetStem, 'thumbnail': ThumbnailStem}

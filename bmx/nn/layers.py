@@ -72,6 +72,9 @@ class _QConv(_QuantizedLayer):
             x = self._pad(F, x, padding)
             attributes['pad'] = (0,) * len(padding)
         product = F.Convolution(x, self._quantize_weight(F, weight), name='fwd', **attributes)
+        # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
+        # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
+        product = F.reshape(product, shape=(0,) * (2 + len(padding)))
         return self._finish(F, product, weight, bias, (1, -1) + (1,) * len(padding))
 
     def _pad(self, F, x, padding):
