@@ -13,10 +13,9 @@ import os
 import shlex
 import sys
 
-import mxnet as mx
-
-import bmx
+import bmx  # before MXNet: it settles the number of threads
 import bmx.train
+import mxnet as mx
 from bmx.cli import add_model_options, fraction, model_settings, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data

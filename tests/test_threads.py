@@ -1,0 +1,21 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bmx.threads import physical_cores
+
+
+@pytest.mark.parametrize('given, expected', [(None, str(physical_cores())), ('1', '1')])
+def test_a_thread_for_each_core_unless_told_otherwise(given, expected):
+    environment = {name: value for name, value in os.environ.items() if name != 'OMP_NUM_THREADS'}
+    if given is not None:
+        environment['OMP_NUM_THREADS'] = given
+    script = 'import os, bmx; print(os.environ["OMP_NUM_THREADS"])'
+    found = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], env=environment, stdout=subprocess.PIPE)
+    assert found.stdout.decode().split() == [expected]
+
+
+def test_cores_are_at_most_the_processors():
+    assert 1 <= physical_cores() <= len(os.sched_getaffinity(0))
