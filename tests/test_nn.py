@@ -254,7 +254,7 @@ def test_save_load_cast_and_summary(tmp_path, capsys):
     assert sign.dtype == np.float16 and (sign.astype('float32') == bmx.nn.QActivation()(x)).asnumpy().all()
 
 
-@pytest.mark.parametrize('groups, height', itertools.product((1, 2, 4), (1, 3)))
+@pytest.mark.parametrize('groups, height', list(itertools.product((1, 2, 4), (1, 3))))
 def test_channel_shuffle(groups, height):
     x = random((2, 8, height, 5))
     expected = x.asnumpy().reshape(2, groups, 8 // groups, height, 5).swapaxes(1, 2).reshape(x.shape)
