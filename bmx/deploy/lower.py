@@ -93,7 +93,8 @@ class _Lowering:
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place."""
         norm = sign.input(0)
-        if norm.op == 'BatchNorm' and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0:
+        if norm.op == 'BatchNorm' and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0 and all(
+                producer.is_variable for producer, _ in norm.inputs[1:]):
             values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
             attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
             threshold = self._variable(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))

@@ -282,8 +282,8 @@ class Training:
             with atomic_file(self.best_params) as temporary:
                 self.net.save_parameters(temporary)
         write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
-        draw_curves(os.path.join(directory, 'curves.png'), self.history,
-                    '%s on %s' % (self._options.model, self.data.kind))
+        draw_curves(os.path.join(directory, 'curves.png'), self.history, '%s: %d images in %d classes, %dx%d pixels' % (
+            self._options.model, self.data.train_size, len(self.data.classes), *self.data.image_shape[1:]))
         self._epoch, self._batch, self._totals = self._epoch + 1, 0, Totals()
 
     # Helpers --------------------------------------------------------------------------------------------------------
