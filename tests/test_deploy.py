@@ -162,6 +162,23 @@ def test_deployed_equals_float(name, tmp_path):
         assert np.array_equal(deployed(x[:1]).asnumpy(), expected[:1])
 
 
+@pytest.mark.parametrize('channels, size', [(16, 5), (64, 32)])
+def test_values_on_the_boundary_behind_a_float_convolution(channels, size, tmp_path):
+    generator = np.random.RandomState(3)
+    net = sequential(nn.Conv2D(channels, 1, use_bias=False), bmx.nn.PlainLayout(), nn.BatchNorm(),
+                     bmx.nn.BinaryConv(8, 3, padding=1))
+    randomize(net, random((1, channels, size, size)))
+    net[0].weight.set_data(mx.nd.array(np.eye(channels).reshape(channels, channels, 1, 1)))
+    norm = net[2]
+    threshold, _ = batchnorm_threshold(*(value.data() for value in (norm.gamma, norm.beta, norm.running_mean,
+                                                                    norm.running_var)), attrs={'eps': 1e-5, 'fix_gamma': False})
+    threshold = np.where(np.isfinite(threshold), threshold, 0).astype(np.float32)
+    steps = [threshold, np.nextafter(threshold, np.float32(9e9)), np.nextafter(threshold, np.float32(-9e9))]
+    choice = generator.randint(3, size=(4, size, size))
+    x = mx.nd.array(np.stack(steps)[choice].transpose(0, 3, 1, 2))
+    assert bmx.export(net, str(tmp_path / 'net'), x.shape, x).comparison.max_difference == 0
+
+
 def test_no_float_weights_of_binary_layers_are_left(tmp_path):
     net = randomize(NETS['shared sign and weights'][0](), random((2, 6, 5, 5)))
     bmx.export(net, str(tmp_path / 'net'), (1, 6, 5, 5))
