@@ -12,8 +12,8 @@ $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	@touch $@
 
 demo: $(BIN)/installed
-	rm -rf $(DEMO)
-	$(BIN)/python train_imagenet.py --model meliusnet29 --save-dir $(DEMO)
+	@mkdir -p $(DEMO)
+	$(BIN)/python train_imagenet.py --model meliusnet29 --save-dir $(DEMO) --resume
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
 
 test: $(BIN)/installed

@@ -16,7 +16,7 @@ import sys
 import bmx  # before MXNet: it settles the number of threads
 import bmx.train
 import mxnet as mx
-from bmx.cli import add_model_options, fraction, model_settings, positive
+from bmx.cli import add_model_options, fraction, model_settings, non_negative, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -66,7 +66,7 @@ def parse(argv):
     group = parser.add_argument_group('model')
     group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
     add_model_options(group)
-    group.add_argument('--clip-threshold', type=float, help='of the straight-through gradient')
+    group.add_argument('--clip-threshold', type=non_negative, help='of the straight-through gradient')
     group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
     group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
@@ -76,15 +76,15 @@ def parse(argv):
     group.add_argument('--batch-size', type=positive, help='images per device and step')
     group.add_argument('--num-epochs', type=positive)
     group.add_argument('--optimizer', help='any MXNet optimizer, or radam')
-    group.add_argument('--lr', type=float)
-    group.add_argument('--momentum', type=float)
-    group.add_argument('--wd', type=float, help='weight decay; binary weights never decay')
+    group.add_argument('--lr', type=non_negative)
+    group.add_argument('--momentum', type=non_negative)
+    group.add_argument('--wd', type=non_negative, help='weight decay; binary weights never decay')
     group.add_argument('--no-wd', action='store_true', help='no weight decay on biases and batch normalisation either')
     group.add_argument('--lr-mode', choices=('constant', 'step', 'linear', 'poly', 'cosine'))
-    group.add_argument('--lr-decay', type=float, help='factor of mode step')
+    group.add_argument('--lr-decay', type=non_negative, help='factor of mode step')
     group.add_argument('--lr-decay-period', type=natural, help='epochs from one step to the next; 0: --lr-decay-epoch')
     group.add_argument('--lr-decay-epoch', type=epochs, help='epochs of the steps, for example 40,60')
-    group.add_argument('--warmup-lr', type=float, help='learning rate at the beginning of the warm-up')
+    group.add_argument('--warmup-lr', type=non_negative, help='learning rate at the beginning of the warm-up')
     group.add_argument('--warmup-epochs', type=natural)
     group.add_argument('--mixup', action='store_true')
     group.add_argument('--mixup-alpha', type=fraction, default=0.2)
@@ -114,6 +114,11 @@ def parse(argv):
 
 def settle(options):
     """Find the data and settle every option that was not given; returns the data's `Source` and the recipe."""
+    if options.num_gpus > mx.context.num_gpus():
+        raise TrainingError('--num-gpus %d: this MXNet sees %d GPUs; it takes MXNet\'s GPU wheel to use them'
+                            % (options.num_gpus, mx.context.num_gpus()))
+    if 'classes' in dict(options.settings):
+        raise TrainingError('the data decides the number of classes: leave out --set classes')
     if options.dtype == 'float16' and options.num_gpus == 0:
         raise TrainingError('MXNet computes float16 on GPUs only: give --num-gpus, or --dtype float32')
     given_records = {name: getattr(options, 'rec_' + name) for name in RECORDS}
@@ -183,6 +188,8 @@ def build(options, data, recipe):
 
 def check_save_dir(options):
     """Refuse to mix two trainings in one directory."""
+    if os.path.exists(options.save_dir) and not os.path.isdir(options.save_dir):
+        raise TrainingError('--save-dir %s is a file' % options.save_dir)
     newest = bmx.train.CheckpointStore(options.save_dir, options.save_frequency).newest
     if options.resume and not os.path.isdir(options.save_dir):
         raise TrainingError('nothing to resume: there is no --save-dir %s' % options.save_dir)

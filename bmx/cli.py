@@ -2,6 +2,7 @@
 import argparse
 import ast
 import json
+import os
 import sys
 
 import mxnet as mx
@@ -38,6 +39,14 @@ def fraction(text):
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError('must be above 0 and at most 1, got %g' % value)
+    return value
+
+
+def non_negative(text):
+    """A number of at least 0, for argparse."""
+    value = float(text)
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError('must be at least 0, got %g' % value)
     return value
 
 
@@ -136,21 +145,27 @@ def _preprocessing(metadata):
 def _predict(arguments):
     deployed, metadata = deploy.load(arguments.prefix)
     settings = _preprocessing(metadata)
-    rows = []
+    rows, unreadable = [], []
     for path in arguments.images:
-        output = deployed(next(preprocess.load_inputs([path], settings)))
-        probabilities = mx.nd.softmax(output)[0].asnumpy()
+        try:
+            inputs = next(preprocess.load_inputs([path], settings))
+        except OSError as error:
+            unreadable.append(str(error))
+            continue
+        probabilities = mx.nd.softmax(deployed(inputs))[0].asnumpy()
         best = np.argsort(-probabilities, kind='stable')[:5]
         rows.append({'image': path, 'top': [
             {'class': metadata.classes[index] if metadata.classes else str(index), 'probability': float(probabilities[index])}
             for index in best]})
     if arguments.json:
         print(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        print(row['image'])
-        for guess in row['top']:
-            print('  %5.1f %%  %s' % (100 * guess['probability'], guess['class']))
+    else:
+        for row in rows:
+            print(row['image'])
+            for guess in row['top']:
+                print('  %5.1f %%  %s' % (100 * guess['probability'], guess['class']))
+    if unreadable:
+        raise OSError('; '.join(unreadable))
 
 
 def _parser():
@@ -199,6 +214,10 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, for example head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except mx.MXNetError as error:
         message = sentence(error)
     except (OSError, ValueError) as error:

@@ -83,7 +83,8 @@ def load_parameters(net, path, ctx=None):
     found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
-        raise LoadError('%s belongs to another model than %s: %d of its %d parameters are missing%s, %d are unknown%s'
+        raise LoadError('%s belongs to another model than %s: %d of its %d parameters are missing%s, %d are unknown%s; '
+                        'was it built with another stem or other keywords?'
                         % (path, getattr(net, 'model_name', net.name), len(missing), len(expected), _example(missing),
                            len(extra), _example(extra)))
     for name, parameter in expected.items():

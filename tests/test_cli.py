@@ -2,6 +2,9 @@
 import json
 import os
 import re
+import shlex
+import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -63,6 +66,19 @@ def test_export_verify_predict(folder, capsys):
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(1, abs=1e-5)
     assert main(['predict', prefix] + images) == 0
     assert 'cat' in capsys.readouterr().out
+
+
+def test_predict_goes_on_after_a_bad_image(folder, capsys):
+    good = str(folder / 'images' / '1.png')
+    assert main(['predict', str(folder / 'out'), str(folder / 'names.txt'), good, str(folder)]) == 1
+    out, error = capsys.readouterr()
+    assert out.startswith(good) and 'names.txt cannot be decoded' in error and 'no such image' in error
+
+
+def test_a_reader_that_has_seen_enough():
+    run = subprocess.run('%s -W ignore -m bmx summary meliusnet22 | head -1' % shlex.quote(sys.executable), shell=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout.startswith(b'layer') and b'Broken' not in run.stderr
 
 
 def test_verify_finds_other_parameters(folder, capsys):

@@ -267,6 +267,8 @@ ERRORS = [
     (('--warmup-epochs', '2'), '2 warm-up epochs leave nothing of 2 epochs'),
     (('--dtype', 'float16'), 'MXNet computes float16 on GPUs only'),
     (('--resume',), 'nothing to resume: there is no --save-dir '),
+    (('--num-gpus', '3'), '--num-gpus 3: this MXNet sees'),
+    (('--set', 'classes=3'), 'the data decides the number of classes'),
     (('--resume-epoch', '2'), 'nothing to train: --resume-epoch 2 of 2 epochs'),
     (('--stem', 'imagenet', '--set', 'stem=grouped'), '--stem imagenet contradicts --set stem=grouped'),
     (('--resume-params', 'nowhere.params'), 'parameter file nowhere.params does not exist'),

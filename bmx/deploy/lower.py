@@ -153,8 +153,7 @@ class _Lowering:
             if not node.is_variable and id(node) in constant and any(
                     id(reader) not in constant for reader in readers.get(id(node), [])):
                 symbol = Graph([(node, 0)]).to_symbol()
-                values = {name: self.params[name] for name in symbol.list_arguments()}
-                value = symbol.bind(mx.cpu(), values, grad_req='null').forward()[0].asnumpy()
+                value = mx.nd.CachedOp(symbol)(*[self.params[name] for name in symbol.list_inputs()]).asnumpy()
                 if value.dtype == np.float32:
                     self.graph.replace(node, self._variable(node.name + '_constant', value))
 

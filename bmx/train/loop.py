@@ -1,6 +1,7 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
 import math
 import os
+import shutil
 import signal
 import time
 
@@ -16,6 +17,10 @@ from .checkpoint import check_same_training
 from .errors import TrainingError
 from .progress import draw_curves, duration, logger, write_metrics
 from .randomness import stream
+
+
+# Seconds between two log lines at most.
+MAX_SILENCE = 60
 
 
 class Interrupted(Exception):
@@ -102,6 +107,7 @@ class Training:
         self._epoch = 0
         self._batch = 0
         self._totals = Totals()
+        self._reported = time.time()
         self._recipe = recipe
         self._options = options
         self._arguments = arguments
@@ -265,7 +271,7 @@ class Training:
 
     def _finish_epoch(self, validation):
         train = self._totals
-        row = {'epoch': self._epoch + 1, 'lr': self._trainer.learning_rate, 'train_loss': train.mean('loss'),
+        row = {'epoch': self._epoch + 1, 'lr': self._learning_rate(self._epoch * self.data.num_train_batches), 'train_loss': train.mean('loss'),
                'train_top1': train.mean('top1'), 'val_loss': validation.mean('loss'),
                'val_top1': validation.mean('top1'), 'val_top5': validation.mean('top5'),
                'images_per_s': train.images_per_s, 'seconds': train.seconds,
@@ -295,7 +301,9 @@ class Training:
     @staticmethod
     def _bar(title, images):
         # Only on a terminal; the log lines do the same elsewhere.
-        return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None)
+        # A terminal that does not know its size says 0, and tqdm would draw nothing.
+        columns, rows = shutil.get_terminal_size()
+        return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None, ncols=columns, nrows=rows)
 
     def _report_step(self, bar, images):
         totals, batches = self._totals, self.data.num_train_batches
@@ -304,7 +312,10 @@ class Training:
         bar.set_postfix_str('loss %.4f, top-1 %.4f, training ends in %s'
                             % (totals.mean('loss'), totals.mean('top1'), left), refresh=False)
         bar.update(images)
-        if self._options.log_interval and self._batch % self._options.log_interval == 0:
+        # Slow steps are reported even before the interval is over.
+        due = self._options.log_interval and self._batch % self._options.log_interval == 0
+        if due or time.time() - self._reported > MAX_SILENCE:
+            self._reported = time.time()
             logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',
                          self._epoch + 1, self._recipe['num_epochs'], self._batch, batches, self._trainer.learning_rate,
                          totals.mean('loss'), totals.mean('top1'), totals.images_per_s, left)

@@ -55,13 +55,15 @@ _CURVES = (('loss', (('train_loss', 'training'), ('val_loss', 'validation'))),
 
 
 def draw_curves(path, history, title):
-    """Draw loss and accuracy against the epoch as PNG."""
+    """Draw loss and accuracy against the epoch as PNG; without the top-5 where that is always 100 %."""
     figure = Figure(figsize=(11, 4.2), dpi=120, constrained_layout=True)
     FigureCanvasAgg(figure)
     epochs = [row['epoch'] for row in history]
     for axes, (label, curves) in zip(figure.subplots(1, len(_CURVES)), _CURVES):
         for key, name in curves:
             values = [row[key] * (100 if '%' in label else 1) for row in history]
+            if key == 'val_top5' and min(values) == 100:
+                continue
             axes.plot(epochs, values, label='%s (%.4g)' % (name, values[-1]), marker='.')
         axes.set(xlabel='epoch', ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

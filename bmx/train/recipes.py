@@ -51,6 +51,8 @@ def resolve(model, dataset, given):
     recipe.update(RECIPES[max((prefix for prefix in RECIPES if model.startswith(prefix)), key=len)])
     recipe.update(DATASETS[dataset])
     recipe.update({key: value for key, value in given.items() if key in recipe and value is not None})
+    if given.get('warmup_epochs') is None:  # a short training still gets beyond its warm-up
+        recipe['warmup_epochs'] = min(recipe['warmup_epochs'], recipe['num_epochs'] - 1)
     return recipe
 
 

@@ -6,6 +6,7 @@ import struct
 import mxnet as mx
 
 from ...preprocess import IMAGENET_MEAN, IMAGENET_STD
+from ...storage import sentence
 from ..errors import TrainingError
 from ..randomness import integer
 from .base import Batch, ImageData
@@ -100,7 +101,15 @@ class RecordData(ImageData):
             verbose=False, **kwargs)
 
     def _batches(self, reader, part, start_batch):
-        for position, batch in enumerate(reader):
+        batches = enumerate(reader)
+        while True:
+            try:
+                position, batch = next(batches)
+            except StopIteration:
+                return
+            except mx.MXNetError as error:
+                raise TrainingError('%s holds a record that cannot be read, or an image too small for its crop: %s'
+                                    % (self._files[part], sentence(error))) from None
             if position < start_batch:
                 continue
             size = batch.data[0].shape[0] - batch.pad
