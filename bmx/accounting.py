@@ -97,10 +97,10 @@ class Summary:
         lines += [lines[1],
                   '%s, input %s' % (self.name, 'x'.join(map(str, self.input_shape))),
                   'parameters   {:,} binary, {:,} float'.format(self.params_binary, self.params_float),
-                  'BOPs         %.3fe9' % (self.bops / 1e9),
-                  'FLOPs        %.4fe8 without the final dense layer, %.4fe8 with it'
+                  'BOPs         %.5ge9' % (self.bops / 1e9),
+                  'FLOPs        %.5ge8 without the final dense layer, %.5ge8 with it'
                   % (self.flops_without_classifier / 1e8, self.flops / 1e8),
-                  'OPs          %.4fe8 without the final dense layer, %.4fe8 with it'
+                  'OPs          %.5ge8 without the final dense layer, %.5ge8 with it'
                   % (self.ops_without_classifier / 1e8, self.ops / 1e8),
                   'size         %.2f MiB' % self.size_mib]
         if self.uncounted:
