@@ -16,7 +16,7 @@ import sys
 import bmx  # before MXNet: it settles the number of threads
 import bmx.train
 import mxnet as mx
-from bmx.cli import add_model_options, fraction, model_settings, non_negative, positive
+from bmx.cli import add_model_options, fraction, model_settings, natural, non_negative, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -29,17 +29,8 @@ RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.
 DECISIVE = ('model', 'model_kwargs', 'use_pretrained', 'dtype', 'num_gpus', 'mixup', 'mixup_alpha', 'mixup_off_epoch',
             'label_smoothing', 'no_wd', 'seed')
 
-
 # Validation images on which the exported network is compared with the float network.
 VERIFIED_IMAGES = 1000
-
-
-def natural(text):
-    """A whole number of at least 0, for argparse."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError('must be at least 0, got %d' % value)
-    return value
 
 
 def epochs(text):
@@ -125,13 +116,14 @@ def settle(options):
     use_records = options.use_rec or given_records != RECORDS
     source = find_data(options.data_dir, given_records if use_records else None)
     try:
-        model_settings(options)  # a stem among them is part of the recipe
+        options.model_kwargs = model_settings(options)  # a stem among them is part of the recipe
     except ValueError as error:
         raise TrainingError(str(error)) from None
     recipe = recipes.resolve(options.model, source.kind, vars(options))
     vars(options).update(recipe)
     options.batch_size *= max(1, options.num_gpus)
-    options.model_kwargs = model_settings(options)
+    if options.stem is not None:
+        options.model_kwargs['stem'] = options.stem
     return source, recipe
 
 

@@ -128,7 +128,8 @@ def summary(net, shape):
         graph, name, prefix = graphs.Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
     constants = graph.constants()
-    binarized = {product.weight.name for product in map(graphs.match_binary_product, graph.nodes) if product}
+    products = {id(node): graphs.match_binary_product(node) for node in graph.nodes}
+    binarized = {product.weight.name for product in products.values() if product}
     layers, uncounted, counted, parameters = [], [], set(), {}
     for node in graph.nodes:
         parameters[id(node)] = _parameters(node, constants, parameters)
@@ -138,7 +139,7 @@ def summary(net, shape):
         owned = [variable for variable in parameters[id(node)] if variable.name not in counted]
         if node.op in _PRODUCTS or owned:
             counted.update(variable.name for variable in owned)
-            layers.append(dict({'name': own_name}, **_layer(node, owned, shapes, binarized, shape[0])))
+            layers.append(dict({'name': own_name}, **_layer(node, products[id(node)], owned, shapes, binarized, shape[0])))
         if node.op in _UNCOUNTED:
             uncounted.append(own_name)
     return Summary(name, shape, layers, uncounted)
@@ -151,11 +152,10 @@ def _parameters(node, constants, parameters):
     return [variable for producer, _ in node.inputs if id(producer) in constants for variable in parameters[id(producer)]]
 
 
-def _layer(node, owned, shapes, binarized, batch):
+def _layer(node, product, owned, shapes, binarized, batch):
     macs, bits, packed = 0, '', False
     if node.op in _PRODUCTS:
         macs = _multiply_accumulates(node, shapes) // batch
-        product = graphs.match_binary_product(node)
         packed = node.op == 'xnor_popcount' or (node.op in graphs.PRODUCTS and graphs.why_float(node, product) is None)
         if packed or (product is not None and product.activation is not None):
             bits = '1/1'

@@ -26,28 +26,20 @@ def parse_setting(text):
         return key, value
 
 
-def positive(text):
-    """A whole number of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError('must be at least 1, got %d' % value)
-    return value
+def _number(kind, accepts, wanted):
+    """A type for argparse: numbers of a kind (int, float) that a predicate accepts."""
+    def number(text):
+        value = kind(text)
+        if not accepts(value):
+            raise argparse.ArgumentTypeError('must be %s, got %s' % (wanted, text))
+        return value
+    return number
 
 
-def fraction(text):
-    """A number above 0 and up to 1, for argparse."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError('must be above 0 and at most 1, got %g' % value)
-    return value
-
-
-def non_negative(text):
-    """A number of at least 0, for argparse."""
-    value = float(text)
-    if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError('must be at least 0, got %g' % value)
-    return value
+natural = _number(int, lambda value: value >= 0, 'at least 0')
+positive = _number(int, lambda value: value >= 1, 'at least 1')
+non_negative = _number(float, lambda value: 0 <= value < float('inf'), 'at least 0')
+fraction = _number(float, lambda value: 0 < value <= 1, 'above 0 and at most 1')
 
 
 def add_model_options(parser):
@@ -137,8 +129,7 @@ def _verify(arguments):
 
 def _preprocessing(metadata):
     if metadata.preprocess is None:
-        raise LoadError('the model does not say how an image becomes its input: '
-                               'export it again with preprocess=')
+        raise LoadError('the model does not say how an image becomes its input: export it again with preprocess=')
     return metadata.preprocess
 
 

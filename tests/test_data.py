@@ -4,6 +4,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
@@ -276,6 +277,16 @@ def test_training_labels_beyond_the_validation_labels(records, tmp_path):
     assert len(data.classes) == 1
     with pytest.raises(TrainingError, match='train.rec has the label 1, but the labels of .*val.rec go from 0 to 0'):
         list(data.train_batches(0))
+
+
+def test_a_record_that_is_no_image(records, tmp_path):
+    paths = dict(records, train=str(tmp_path / 'train.rec'), train_idx=str(tmp_path / 'train.idx'))
+    writer = mx.recordio.MXIndexedRecordIO(paths['train_idx'], paths['train'], 'w')
+    for index in range(4):
+        writer.write_idx(index, mx.recordio.pack(mx.recordio.IRHeader(0, 0.0, index, 0), b'not a JPEG'))
+    writer.close()
+    with pytest.raises(TrainingError, match='train.rec holds a record that cannot be read'):
+        list(open_data(find_data(records=paths), options()).train_batches(0))
 
 
 def test_where_data_is_looked_for(tmp_path, folder, monkeypatch):

@@ -101,23 +101,19 @@ class RecordData(ImageData):
             verbose=False, **kwargs)
 
     def _batches(self, reader, part, start_batch):
-        batches = enumerate(reader)
-        while True:
-            try:
-                position, batch = next(batches)
-            except StopIteration:
-                return
-            except mx.MXNetError as error:
-                raise TrainingError('%s holds a record that cannot be read, or an image too small for its crop: %s'
-                                    % (self._files[part], sentence(error))) from None
-            if position < start_batch:
-                continue
-            size = batch.data[0].shape[0] - batch.pad
-            label = batch.label[0][:size].asnumpy()
-            if label.min() < 0 or label.max() >= len(self.classes):
-                raise TrainingError('%s has the label %g, but the labels of %s go from 0 to %d'
-                                    % (self._files[part], label.max(), self._files['val'], len(self.classes) - 1))
-            yield Batch(batch.data[0][:size], label, 0)
+        try:
+            for position, batch in enumerate(reader):
+                if position < start_batch:
+                    continue
+                size = batch.data[0].shape[0] - batch.pad
+                label = batch.label[0][:size].asnumpy()
+                if label.min() < 0 or label.max() >= len(self.classes):
+                    raise TrainingError('%s has the label %g, but the labels of %s go from 0 to %d'
+                                        % (self._files[part], label.max(), self._files['val'], len(self.classes) - 1))
+                yield Batch(batch.data[0][:size], label, 0)
+        except mx.MXNetError as error:  # of the reader: what happens to a batch that was handed out does not come here
+            raise TrainingError('%s holds a record that cannot be read, or an image too small for its crop: %s'
+                                % (self._files[part], sentence(error))) from None
 
     def train_batches(self, epoch, start_batch=0):
         seed = integer(self._options.seed, 'reader', epoch)
