@@ -100,9 +100,9 @@ class RecordData(ImageData):
             mean_r=mean[0], mean_g=mean[1], mean_b=mean[2], std_r=std[0], std_g=std[1], std_b=std[2],
             verbose=False, **kwargs)
 
-    def _batches(self, reader, part, start_batch):
+    def _batches(self, part, start_batch, **kwargs):
         try:
-            for position, batch in enumerate(reader):
+            for position, batch in enumerate(self._reader(part, **kwargs)):  # it reads from its construction on
                 if position < start_batch:
                     continue
                 size = batch.data[0].shape[0] - batch.pad
@@ -120,11 +120,10 @@ class RecordData(ImageData):
         kwargs = AUGMENTATIONS[self._options.augmentation]
         if 'random_resized_crop' not in kwargs:
             kwargs = dict(kwargs, resize=self._resize)
-        return self._batches(self._reader('train', shuffle=True, seed=seed, seed_aug=seed, **kwargs), 'train',
-                             start_batch)
+        return self._batches('train', start_batch, shuffle=True, seed=seed, seed_aug=seed, **kwargs)
 
     def val_batches(self):
-        return self._batches(self._reader('val', shuffle=False, resize=self._resize), 'val', 0)
+        return self._batches('val', 0, shuffle=False, resize=self._resize)
 
     @property
     def _resize(self):
