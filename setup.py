@@ -23,7 +23,8 @@ SOURCES = ROOT / 'bmx' / 'ops' / 'src'
 OBJECTS = ROOT / 'build' / 'objects'
 # -Bsymbolic: libmxnet exports the same C++ templates, built by an older compiler; they must not replace ours.
 # No -march: the library has to run on any CPU, kernels name the instructions they need.
-COMPILE_FLAGS = ['-std=c++14', '-O3', '-Wall', '-fopenmp', '-fPIC']
+# -ffp-contract=off: a product and a sum round as they do in MXNet, with every instruction set.
+COMPILE_FLAGS = ['-std=c++14', '-O3', '-ffp-contract=off', '-Wall', '-fopenmp', '-fPIC']
 LINK_FLAGS = ['-shared', '-fopenmp', '-Wl,-Bsymbolic']
 # Flags of single files, by name.
 FILE_FLAGS = {'lib_api.cc': ['-w']}

@@ -9,8 +9,6 @@
 
 namespace bmx {
 
-void run_portable(const Product& product);
-
 namespace {
 
 // Two 64-bit words: the vector that every x86-64 and AArch64 has.
@@ -121,25 +119,70 @@ inline void count_block(const uint64_t* activation, const int64_t* taps, const u
 
 // `filters` filters of one block: as many vectors as they fill.
 template <int Vectors>
-void run_block(const Product& product, const uint64_t* weights, int64_t filters, float* out) {
+void multiply_block(const Product& product, const uint64_t* weights, int64_t filters, int32_t* out) {
   for (int64_t p = 0; p < product.pixels; ++p) {
     Vector differing[Vectors];
     count_block<Vectors>(product.activations + product.origins[p], product.taps, weights, product.depth, differing);
     for (int64_t f = 0; f < filters; ++f) {
       const int64_t count = static_cast<int64_t>(differing[f / 2][f % 2]);
-      out[f * product.filter_stride + p * product.pixel_stride] = static_cast<float>(product.bits - 2 * count);
+      out[p * product.out_stride + f] = static_cast<int32_t>(product.bits - 2 * count);
     }
   }
 }
 
-}  // namespace
+int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kBlock) * depth * 8; }
 
-void run_portable(const Product& product) {
-  for (int64_t first = 0; first < product.filters; first += kBlock) {
-    const int64_t filters = std::min<int64_t>(kBlock, product.filters - first);
-    const auto run = filters > 2 ? run_block<2> : run_block<1>;
-    run(product, product.weights + first * product.depth, filters, product.out + first * product.filter_stride);
+// (blocks, depth, kBlock): missing filters are 0.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint64_t* to = static_cast<uint64_t*>(prepared);
+  for (int64_t first = 0; first < filters; first += kBlock) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t f = first; f < first + kBlock; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
+    }
   }
 }
+
+void multiply(const Product& product) {
+  for (int64_t first = 0; first < product.filters; first += kBlock) {
+    const int64_t filters = std::min<int64_t>(kBlock, product.filters - first);
+    const auto run = filters > 2 ? multiply_block<2> : multiply_block<1>;
+    run(product, static_cast<const uint64_t*>(product.weights) + first * product.depth, filters, product.out + first);
+  }
+}
+
+template <typename Value>
+void binarize(const Binarization<Value>& b) {
+  for (int64_t p = 0; p < b.pixels; ++p) {
+    for (int64_t first = 0; first < b.channels; first += 32) {
+      uint32_t half = 0;
+      for (int64_t c = first; c < std::min(b.channels, first + 32); ++c) {
+        const bool bit = b.data[p * b.pixel_stride + c * b.channel_stride] >= b.threshold[c];
+        half |= uint32_t{bit} << (c - first);
+      }
+      b.out[p * b.out_stride + first / 32] = half ^ b.flip[first / 32];
+    }
+  }
+}
+
+bool always() { return true; }
+
+int64_t bound(int64_t iterations) {
+  const uint64_t words[8] = {};
+  Vector x[8], total = all(0);
+  Counter counter;
+  for (int64_t i = 0; i < iterations; ++i) {
+    for (int j = 0; j < 8; ++j) {
+      x[j] = load(words);
+      __asm__("" : "+x"(x[j]));
+    }
+    total += count_bytes(counter.add_eight(x));
+  }
+  __asm__ volatile("" : : "x"(total), "x"(counter.ones), "x"(counter.twos), "x"(counter.fours));
+  return iterations * 8 * 128;
+}
+
+}  // namespace
+
+const Kernel kPortable = {"portable", always, prepared_bytes, prepare, multiply, binarize<float>, binarize<int16_t>, bound};
 
 }  // namespace bmx

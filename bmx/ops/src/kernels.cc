@@ -7,15 +7,10 @@
 
 namespace bmx {
 
-void run_portable(const Product& product);
-#ifdef __x86_64__
-bool supports_popcnt();
-void run_popcnt(const Product& product);
-#endif
+// each in its file, kernel_NAME.cc
+extern const Kernel kPortable;
 
 namespace {
-
-bool always() { return true; }
 
 std::atomic<const Kernel*> in_use{nullptr};
 
@@ -33,10 +28,7 @@ const Kernel& find(const std::string& name) {
 
 const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> table = {
-      {"portable", always, 4, run_portable},
-#ifdef __x86_64__
-      {"popcnt", supports_popcnt, 1, run_popcnt},
-#endif
+      kPortable,
   };
   return table;
 }

@@ -1,4 +1,4 @@
-// The seam between the operator and the code of one instruction set.
+// The seam between the operators and the code of one instruction set.
 //
 // A kernel computes binary dot products between packed activations and packed weights. Both are sequences of 64-bit
 // words along the reduction (tap by tap, channels innermost); bits beyond the last channel are 0 in both.
@@ -11,27 +11,53 @@
 
 namespace bmx {
 
-// out[o * filter_stride + p * pixel_stride] = bits - 2 * popcount(activation(p) xor weight(o)), for one group of one
-// image. Word k of activation(p) is activations[origins[p] + taps[k]].
+// A kernel computes filters in multiples of this; what it writes for the missing ones is undefined.
+constexpr int64_t kFilterTile = 64;
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// out[p * out_stride + o] = bits - 2 * popcount(activation(p) xor weight(o)) for every filter o and pixel p. Word k of
+// activation(p) is activations[origins[p] + taps[k]].
 struct Product {
   const uint64_t* activations;
-  const int64_t* origins;    // [pixels]
-  const int64_t* taps;       // [depth]
-  const uint64_t* weights;   // [ceil(filters / block)][depth][block], missing filters 0; block is the kernel's
-  int64_t depth;             // words in the reduction
-  int64_t bits;              // binary values in the reduction
+  const int64_t* origins;  // [pixels]
+  const int64_t* taps;     // [depth]
+  const void* weights;     // as this kernel's `prepare` laid them out, 64-byte aligned
+  int64_t depth;           // words in the reduction
+  int64_t bits;            // binary values in the reduction, at most 64 * depth
   int64_t filters;
   int64_t pixels;
-  float* out;
-  int64_t filter_stride;
-  int64_t pixel_stride;
+  int32_t* out;        // 64-byte aligned
+  int64_t out_stride;  // at least round_up(filters, kFilterTile), a multiple of 16
 };
 
+// Binarizes adjacent channels of adjacent pixels of one row: bit c of pixel p, out[p * out_stride + c / 32] >> c % 32,
+// is (data[p * pixel_stride + c * channel_stride] >= threshold[c]) xor bit c of flip. Unused bits of the last half
+// become 0; those of flip are 0.
+template <typename Value>
+struct Binarization {
+  const Value* data;
+  int64_t channel_stride, pixel_stride;  // one of them is 1
+  int64_t channels, pixels;
+  const Value* threshold;  // [channels]
+  const uint32_t* flip;    // [ceil(channels / 32)]
+  uint32_t* out;           // halves of words, 4-byte aligned
+  int64_t out_stride;      // in halves
+};
+
+// All functions are single-threaded; the caller splits the work among threads.
 struct Kernel {
   const char* name;
-  bool (*supported)();             // can this CPU run it?
-  int64_t block;                   // filters interleaved word by word in the weights
-  void (*run)(const Product& product);  // single-threaded; the caller splits the pixels among threads
+  bool (*supported)();  // can this CPU, under this operating system, run it?
+  // Bytes that `prepare` writes.
+  int64_t (*prepared_bytes)(int64_t filters, int64_t depth);
+  // Brings the weights, (filters, depth) words, to the layout that `multiply` reads; `prepared` is 64-byte aligned.
+  void (*prepare)(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared);
+  void (*multiply)(const Product& product);
+  void (*binarize_floats)(const Binarization<float>& binarization);
+  void (*binarize_shorts)(const Binarization<int16_t>& binarization);  // channel_stride is 1
+  // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
+  int64_t (*bound)(int64_t iterations);
 };
 
 // All kernels of this build, the slowest first. Dispatch, tests and benchmarks read this table and no other.
