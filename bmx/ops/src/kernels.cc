@@ -3,7 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 
-#include "report.h"
+#include "error.h"
 
 namespace bmx {
 

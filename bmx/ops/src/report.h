@@ -1,4 +1,4 @@
-// Errors: code throws bmx::Error with one short sentence, guarded() hands it to MXNet.
+// Hands errors to MXNet.
 #ifndef BMX_REPORT_H_
 #define BMX_REPORT_H_
 
@@ -6,24 +6,11 @@
 
 #include <exception>
 #include <new>
-#include <sstream>
-#include <stdexcept>
 #include <string>
 
+#include "error.h"
+
 namespace bmx {
-
-struct Error : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// A sentence put together from its arguments, thrown as Error.
-template <typename... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
-  std::ostringstream sentence;
-  const int in_order[] = {(sentence << parts, 0)...};
-  static_cast<void>(in_order);
-  throw Error(sentence.str());
-}
 
 // Makes `sentence` the one message that MXNet shows with the next failure.
 void report(const std::string& sentence);

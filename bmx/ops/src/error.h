@@ -1,0 +1,26 @@
+// What code throws: bmx::Error with one short sentence.
+#ifndef BMX_ERROR_H_
+#define BMX_ERROR_H_
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace bmx {
+
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A sentence put together from its arguments, thrown as Error.
+template <typename... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::ostringstream sentence;
+  const int in_order[] = {(sentence << parts, 0)...};
+  static_cast<void>(in_order);
+  throw Error(sentence.str());
+}
+
+}  // namespace bmx
+
+#endif  // BMX_ERROR_H_
