@@ -173,7 +173,7 @@ int64_t bound(int64_t iterations) {
   for (int64_t i = 0; i < iterations; ++i) {
     for (int j = 0; j < 8; ++j) {
       x[j] = load(words);
-      __asm__("" : "+x"(x[j]));
+      __asm__("" : "+x"(x[j]));  // x: a vector register, for x86-64 and for AArch64
     }
     total += count_bytes(counter.add_eight(x));
   }
@@ -183,6 +183,7 @@ int64_t bound(int64_t iterations) {
 
 }  // namespace
 
-const Kernel kPortable = {"portable", always, prepared_bytes, prepare, multiply, binarize<float>, binarize<int16_t>, bound};
+extern const Kernel kPortable = {"portable", always,          prepared_bytes,    prepare,
+                                 multiply,   binarize<float>, binarize<int16_t>, bound};
 
 }  // namespace bmx
