@@ -1,0 +1,199 @@
+// Kernel for AArch64, whose every CPU has NEON: population counts of bytes, added up in bytes.
+#ifdef __aarch64__
+
+#include <arm_neon.h>
+
+#include <algorithm>
+
+#include "kernels.h"
+
+namespace bmx {
+namespace {
+
+constexpr int kBlock = 8;             // filters in a tile
+constexpr int kVectors = kBlock / 2;  // of weights, two words each
+constexpr int kPixels = 4;            // pixels in a tile: its 16 counters and their operands fit the 32 registers
+constexpr int kMaxRounds = 31;        // 31 * 8 is the largest count that fits a byte
+
+// Counts, for `Pixels` pixels and one block of filters, the bits that differ in the words [begin, end) of the
+// reduction, at most kMaxRounds of them, and adds them to `total`: of every word its lower and its upper half.
+template <int Pixels>
+inline void count_words(const uint64_t* const* activations, const int64_t* taps, const uint64_t* weights, int64_t begin,
+                        int64_t end, uint32x4_t total[Pixels][kVectors]) {
+  uint8x16_t counts[Pixels][kVectors];
+  for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < kVectors; ++v) counts[p][v] = vdupq_n_u8(0);
+  }
+  for (int64_t k = begin; k < end; ++k) {
+    uint64x2_t weight[kVectors];
+    for (int v = 0; v < kVectors; ++v) weight[v] = vld1q_u64(weights + k * kBlock + 2 * v);
+    for (int p = 0; p < Pixels; ++p) {
+      const uint64x2_t activation = vld1q_dup_u64(activations[p] + taps[k]);
+      for (int v = 0; v < kVectors; ++v) {
+        const uint8x16_t differing = vreinterpretq_u8_u64(veorq_u64(activation, weight[v]));
+        counts[p][v] = vaddq_u8(counts[p][v], vcntq_u8(differing));
+      }
+    }
+  }
+  for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < kVectors; ++v) total[p][v] = vpadalq_u16(total[p][v], vpaddlq_u8(counts[p][v]));
+  }
+}
+
+template <int Pixels>
+void multiply_tile(const Product& product, int64_t pixel, const uint64_t* weights, int32_t* out) {
+  const uint64_t* activations[Pixels];
+  for (int p = 0; p < Pixels; ++p) activations[p] = product.activations + product.origins[pixel + p];
+  uint32x4_t total[Pixels][kVectors];
+  for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < kVectors; ++v) total[p][v] = vdupq_n_u32(0);
+  }
+  for (int64_t k = 0; k < product.depth; k += kMaxRounds) {
+    count_words<Pixels>(activations, product.taps, weights, k, std::min(k + kMaxRounds, product.depth), total);
+  }
+  const int32x4_t bits = vdupq_n_s32(static_cast<int32_t>(product.bits));
+  for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < kVectors; v += 2) {
+      const int32x4_t count = vreinterpretq_s32_u32(vpaddq_u32(total[p][v], total[p][v + 1]));
+      vst1q_s32(out + (pixel + p) * product.out_stride + 2 * v, vsubq_s32(bits, vshlq_n_s32(count, 1)));
+    }
+  }
+}
+
+int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kBlock) * depth * 8; }
+
+// (blocks, depth, kBlock): missing filters are 0.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint64_t* to = static_cast<uint64_t*>(prepared);
+  for (int64_t first = 0; first < filters; first += kBlock) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t f = first; f < first + kBlock; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
+    }
+  }
+}
+
+void multiply(const Product& product) {
+  for (int64_t first = 0; first < product.filters; first += kBlock) {
+    const uint64_t* weights = static_cast<const uint64_t*>(product.weights) + first * product.depth;
+    int32_t* out = product.out + first;
+    int64_t p = 0;
+    for (; p + kPixels <= product.pixels; p += kPixels) multiply_tile<kPixels>(product, p, weights, out);
+    for (; p < product.pixels; ++p) multiply_tile<1>(product, p, weights, out);
+  }
+}
+
+// Masks of 16 comparisons, a byte each.
+inline uint8x16_t compare(const float* data, const float* threshold) {
+  uint16x4_t quarter[4];
+  for (int i = 0; i < 4; ++i) quarter[i] = vmovn_u32(vcgeq_f32(vld1q_f32(data + 4 * i), vld1q_f32(threshold + 4 * i)));
+  return vcombine_u8(vmovn_u16(vcombine_u16(quarter[0], quarter[1])), vmovn_u16(vcombine_u16(quarter[2], quarter[3])));
+}
+
+inline uint8x16_t compare(const int16_t* data, const int16_t* threshold) {
+  return vcombine_u8(vmovn_u16(vcgeq_s16(vld1q_s16(data), vld1q_s16(threshold))),
+                     vmovn_u16(vcgeq_s16(vld1q_s16(data + 8), vld1q_s16(threshold + 8))));
+}
+
+// 32 adjacent values.
+template <typename Value>
+inline uint32_t binarize_values(const Value* data, const Value* threshold) {
+  const uint8x16_t weight = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+  const uint8x16_t lower = vandq_u8(compare(data, threshold), weight);
+  const uint8x16_t upper = vandq_u8(compare(data + 16, threshold + 16), weight);
+  uint8x16_t sum = vpaddq_u8(lower, upper);
+  sum = vpaddq_u8(sum, sum);
+  sum = vpaddq_u8(sum, sum);
+  return vgetq_lane_u32(vreinterpretq_u32_u8(sum), 0);
+}
+
+// Up to 32 channels of one pixel.
+template <typename Value>
+uint32_t binarize_pixel(const Value* data, int64_t channel_stride, int64_t channels, const Value* threshold) {
+  uint32_t half = 0;
+  for (int64_t c = 0; c < channels; ++c) half |= uint32_t{data[c * channel_stride] >= threshold[c]} << c;
+  return half;
+}
+
+// Up to 32 channels of adjacent pixels, 4 in a vector.
+template <int Vectors>
+void binarize_planes(const float* data, int64_t channel_stride, int64_t channels, const float* threshold, uint32_t flip,
+                     uint32_t* out, int64_t out_stride) {
+  uint32x4_t halves[Vectors], bit = vdupq_n_u32(1);
+  for (int v = 0; v < Vectors; ++v) halves[v] = vdupq_n_u32(0);
+  for (int64_t c = 0; c < channels; ++c) {
+    const float32x4_t limit = vld1q_dup_f32(threshold + c);
+    for (int v = 0; v < Vectors; ++v) {
+      halves[v] = vbslq_u32(bit, vcgeq_f32(vld1q_f32(data + c * channel_stride + 4 * v), limit), halves[v]);
+    }
+    bit = vshlq_n_u32(bit, 1);
+  }
+  for (int p = 0; p < 4 * Vectors; ++p) out[p * out_stride] = halves[p / 4][p % 4] ^ flip;
+}
+
+// Channels are adjacent.
+template <typename Value>
+void binarize_last(const Binarization<Value>& b) {
+  for (int64_t p = 0; p < b.pixels; ++p) {
+    const Value* pixel = b.data + p * b.pixel_stride;
+    for (int64_t first = 0; first < b.channels; first += 32) {
+      const int64_t channels = std::min<int64_t>(32, b.channels - first);
+      const uint32_t half = channels == 32 ? binarize_values(pixel + first, b.threshold + first)
+                                           : binarize_pixel(pixel + first, 1, channels, b.threshold + first);
+      b.out[p * b.out_stride + first / 32] = half ^ b.flip[first / 32];
+    }
+  }
+}
+
+void binarize_floats(const Binarization<float>& b) {
+  if (b.channel_stride == 1) return binarize_last(b);
+  for (int64_t first = 0; first < b.channels; first += 32) {
+    const int64_t channels = std::min<int64_t>(32, b.channels - first);
+    const float* data = b.data + first * b.channel_stride;
+    const float* threshold = b.threshold + first;
+    const uint32_t flip = b.flip[first / 32];
+    uint32_t* out = b.out + first / 32;
+    int64_t p = 0;
+    for (; p + 16 <= b.pixels; p += 16) {
+      binarize_planes<4>(data + p, b.channel_stride, channels, threshold, flip, out + p * b.out_stride, b.out_stride);
+    }
+    for (; p + 4 <= b.pixels; p += 4) {
+      binarize_planes<1>(data + p, b.channel_stride, channels, threshold, flip, out + p * b.out_stride, b.out_stride);
+    }
+    for (; p < b.pixels; ++p) {
+      out[p * b.out_stride] = binarize_pixel(data + p, b.channel_stride, channels, threshold) ^ flip;
+    }
+  }
+}
+
+bool always() { return true; }
+
+int64_t bound(int64_t iterations) {
+  uint8x16_t weight = vdupq_n_u8(0), activation[kPixels], counts[kPixels][kVectors];
+  for (int p = 0; p < kPixels; ++p) {
+    activation[p] = vdupq_n_u8(0);
+    for (int v = 0; v < kVectors; ++v) counts[p][v] = vdupq_n_u8(0);
+  }
+  for (int64_t i = 0; i < iterations; ++i) {
+    // all operands differ, for all that the compiler knows
+    for (int p = 0; p < kPixels; ++p) __asm__("" : "+w"(activation[p]));
+    for (int v = 0; v < kVectors; ++v) {
+      __asm__("" : "+w"(weight));
+      for (int p = 0; p < kPixels; ++p) {
+        counts[p][v] = vaddq_u8(counts[p][v], vcntq_u8(veorq_u8(weight, activation[p])));
+      }
+    }
+  }
+  for (int p = 0; p < kPixels; ++p) {
+    for (int v = 0; v < kVectors; ++v) __asm__ volatile("" : : "w"(counts[p][v]));
+  }
+  return iterations * kPixels * kVectors * 128;
+}
+
+}  // namespace
+
+extern const Kernel kNeon = {"neon",   always,          prepared_bytes,         prepare,
+                             multiply, binarize_floats, binarize_last<int16_t>, bound};
+
+}  // namespace bmx
+
+#endif  // __aarch64__
