@@ -3,7 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <memory>
+#include <cmath>
 #include <vector>
 
 #include "kernels.h"
@@ -13,7 +13,6 @@ namespace bmx {
 namespace {
 
 constexpr int64_t kMaxChunk = 128;       // output pixels a thread takes at once: their activations stay in L1
-constexpr int64_t kPiece = 64;           // input pixels a thread packs at once
 constexpr int64_t kSerialWords = 20000;  // below this many word operations starting threads costs more than it saves
 
 // Sum of the weights of every tap and filter, (taps, filters): what a padded tap, counted as -1, has to be given back.
@@ -42,6 +41,27 @@ void discount_padding(const Convolution& conv, const int64_t* sums, int64_t p, i
   }
 }
 
+// Thresholds and flips of every channel, as kernels take them.
+struct Thresholds {
+  std::vector<float> threshold;
+  std::vector<uint32_t> flip;
+  int64_t halves;  // of one group
+
+  Thresholds(const Convolution& conv, const float* given) : threshold(conv.channels) {
+    halves = (conv.group_channels() + 31) / 32;
+    flip.resize(conv.groups * halves);
+    for (int64_t c = 0; given && c < conv.channels; ++c) {
+      threshold[c] = given[c];
+      if (!(given[conv.channels + c] < 0)) continue;
+      const int64_t bit = c % conv.group_channels();
+      flip[c / conv.group_channels() * halves + bit / 32] |= uint32_t{1} << bit % 32;
+      // x <= t is not (x >= the next number); where there is none, not (x >= NaN)
+      threshold[c] = std::nextafter(given[c], INFINITY);
+      if (threshold[c] == given[c]) threshold[c] = NAN;
+    }
+  }
+};
+
 }  // namespace
 
 void convolve(const Convolution& conv, const float* data, const uint8_t* weight, const float* threshold, float* out) {
@@ -51,8 +71,8 @@ void convolve(const Convolution& conv, const float* data, const uint8_t* weight,
   const Size padded = conv.padded(), size = conv.out();
   const int64_t in_pixels = conv.image.height * conv.image.width, out_pixels = size.height * size.width;
   const int64_t planes = conv.images * conv.groups;
-  const int64_t blocks = (filters + kernel.block - 1) / kernel.block, block_words = kernel.block * depth;
   const int64_t weight_bytes = filters * taps * ((channels + 7) / 8);  // of one group
+  const int64_t prepared_bytes = round_up(kernel.prepared_bytes(filters, depth), 64);
 
   std::vector<int64_t> tap_words(depth), origins(out_pixels);
   for (int64_t k = 0; k < depth; ++k) {
@@ -64,53 +84,68 @@ void convolve(const Convolution& conv, const float* data, const uint8_t* weight,
   }
   const bool discount = conv.pad_value == 0 && (conv.pad.height || conv.pad.width);
   const std::vector<int64_t> sums = discount ? sum_taps(conv, weight) : std::vector<int64_t>();
+  const Thresholds limits(conv, threshold);
 
-  // uninitialised on purpose: every word is written below
-  std::unique_ptr<uint64_t[]> activations(new uint64_t[planes * image_words(conv)]);
-  std::unique_ptr<uint64_t[]> weights(new uint64_t[conv.groups * blocks * block_words]);
+  std::vector<uint64_t> activations(planes * image_words(conv));
+  std::vector<uint8_t> block(conv.groups * prepared_bytes + 64);
+  uint8_t* weights = block.data() + (64 - reinterpret_cast<uintptr_t>(block.data()) % 64);
 
   const bool parallel = planes * out_pixels * filters * depth > kSerialWords;
   const int64_t threads = parallel ? omp_get_max_threads() : 1;
   const int64_t chunk = std::min({kMaxChunk, (planes * out_pixels + threads - 1) / threads, out_pixels});
-  const int64_t chunks = (out_pixels + chunk - 1) / chunk;
-  const int64_t pieces = (in_pixels + kPiece - 1) / kPiece;
+  const int64_t chunks = (out_pixels + chunk - 1) / chunk, tile_stride = round_up(filters, kFilterTile);
 #pragma omp parallel num_threads(threads)
   {
+    std::vector<int32_t> tile_block(chunk * tile_stride + 16);
+    int32_t* tile = tile_block.data() + (64 - reinterpret_cast<uintptr_t>(tile_block.data()) % 64) / 4;
 #pragma omp for schedule(static) nowait
-    for (int64_t task = 0; task < conv.groups * blocks; ++task) {
-      pack_weights(conv, weight + task / blocks * weight_bytes, kernel.block, task % blocks,
-                   weights.get() + task * block_words);
+    for (int64_t group = 0; group < conv.groups; ++group) {
+      std::vector<uint64_t> unprepared(filters * depth);
+      pack_weights(conv, weight + group * weight_bytes, unprepared.data());
+      kernel.prepare(unprepared.data(), filters, depth, weights + group * prepared_bytes);
     }
 #pragma omp for schedule(static)
-    for (int64_t task = 0; task < planes * pieces; ++task) {
-      const int64_t plane = task / pieces, piece = task % pieces, first = plane % conv.groups * channels;
-      const float* image = data + plane / conv.groups * conv.channels * in_pixels;
-      uint64_t* to = activations.get() + plane * image_words(conv);
-      if (piece == 0) fill_padding(conv, to);
-      pack_pixels(conv, image + first * conv.channel_stride, threshold ? threshold + first : nullptr,
-                  threshold ? threshold + conv.channels + first : nullptr, piece * kPiece,
-                  std::min((piece + 1) * kPiece, in_pixels), to);
+    for (int64_t task = 0; task < planes * conv.image.height; ++task) {
+      const int64_t plane = task / conv.image.height, row = task % conv.image.height, group = plane % conv.groups;
+      uint64_t* to = activations.data() + plane * image_words(conv);
+      if (row == 0) fill_padding(conv, to);
+      Binarization<float> row_bits;
+      row_bits.data = data + plane / conv.groups * conv.channels * in_pixels + group * channels * conv.channel_stride +
+                      row * conv.image.width * conv.pixel_stride;
+      row_bits.channel_stride = conv.channel_stride;
+      row_bits.pixel_stride = conv.pixel_stride;
+      row_bits.channels = channels;
+      row_bits.pixels = conv.image.width;
+      row_bits.threshold = limits.threshold.data() + group * channels;
+      row_bits.flip = limits.flip.data() + group * limits.halves;
+      row_bits.out = reinterpret_cast<uint32_t*>(
+          to + ((row + conv.pad.height) * padded.width + conv.pad.width) * words);
+      row_bits.out_stride = 2 * words;
+      kernel.binarize_floats(row_bits);
     }
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < planes * chunks; ++task) {
       const int64_t plane = task / chunks, group = plane % conv.groups, begin = task % chunks * chunk;
       Product product;
-      product.activations = activations.get() + plane * image_words(conv);
+      product.activations = activations.data() + plane * image_words(conv);
       product.origins = origins.data() + begin;
       product.taps = tap_words.data();
-      product.weights = weights.get() + group * blocks * block_words;
+      product.weights = weights + group * prepared_bytes;
       product.depth = depth;
       product.bits = channels * taps;
       product.filters = filters;
       product.pixels = std::min(chunk, out_pixels - begin);
-      product.out = out + plane * filters * out_pixels + begin * conv.out_pixel_stride;
-      product.filter_stride = conv.out_filter_stride;
-      product.pixel_stride = conv.out_pixel_stride;
-      kernel.run(product);
-      if (!discount) continue;
+      product.out = tile;
+      product.out_stride = tile_stride;
+      kernel.multiply(product);
+      float* to = out + plane * filters * out_pixels + begin * conv.out_pixel_stride;
       for (int64_t p = 0; p < product.pixels; ++p) {
-        discount_padding(conv, sums.data() + group * filters, begin + p, filters,
-                         product.out + p * conv.out_pixel_stride);
+        for (int64_t o = 0; o < filters; ++o) {
+          to[p * conv.out_pixel_stride + o * conv.out_filter_stride] = static_cast<float>(tile[p * tile_stride + o]);
+        }
+        if (discount) {
+          discount_padding(conv, sums.data() + group * filters, begin + p, filters, to + p * conv.out_pixel_stride);
+        }
       }
     }
   }

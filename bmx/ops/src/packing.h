@@ -20,13 +20,8 @@ inline int64_t image_words(const Convolution& conv) {
 // Writes the padding of one group of one image; where pad_value is 0 it is written as -1.
 void fill_padding(const Convolution& conv, uint64_t* words);
 
-// Binarizes the pixels [begin, end) of one group of one image, whose first channel is at `data`. Bit c is
-// value >= threshold[c], or value <= threshold[c] where direction[c] is negative; null means 0 and >=.
-void pack_pixels(const Convolution& conv, const float* data, const float* threshold, const float* direction,
-                 int64_t begin, int64_t end, uint64_t* words);
-
-// Weights of one group, (filters, taps, ceil(channels / 8)) bytes, to block `index` of (taps * words, block) words.
-void pack_weights(const Convolution& conv, const uint8_t* weight, int64_t block, int64_t index, uint64_t* words);
+// Weights of one group, (filters, taps, ceil(channels / 8)) bytes, to (filters, taps * words) words.
+void pack_weights(const Convolution& conv, const uint8_t* weight, uint64_t* words);
 
 }  // namespace bmx
 
