@@ -9,6 +9,9 @@ namespace bmx {
 
 // each in its file, kernel_NAME.cc
 extern const Kernel kPortable;
+#ifdef __x86_64__
+extern const Kernel kAvx512;
+#endif
 #ifdef __aarch64__
 extern const Kernel kNeon;
 #endif
@@ -32,6 +35,9 @@ const Kernel& find(const std::string& name) {
 const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> table = {
       kPortable,
+#ifdef __x86_64__
+      kAvx512,
+#endif
 #ifdef __aarch64__
       kNeon,
 #endif

@@ -1,0 +1,188 @@
+// Kernel for AVX-512 with vpopcntq (VPOPCNTDQ: Intel since Ice Lake, AMD since Zen 4).
+#include "kernels.h"
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+
+#include "target.h"
+
+namespace bmx {
+
+namespace {
+
+constexpr int64_t kLanes = 8;  // filters in a vector, one 64-bit lane each
+
+bool supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vpopcntdq");
+}
+
+int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kLanes) * depth * 8; }
+
+// (blocks of up to kFilterTile filters, depth, filters of the block): missing filters are 0.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint64_t* to = static_cast<uint64_t*>(prepared);
+  for (int64_t first = 0; first < filters; first += kFilterTile) {
+    const int64_t left = filters - first, block = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t f = first; f < first + block; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
+    }
+  }
+}
+
+}  // namespace
+
+BMX_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")
+
+namespace {
+
+// `Pixels` pixels and `Vectors` vectors of filters: the counts stay in registers.
+template <int Pixels, int Vectors>
+inline __attribute__((always_inline)) void multiply_tile(const Product& product, const uint64_t* weights,
+                                                         int64_t pixel, int32_t* out) {
+  const uint64_t* activations[Pixels];
+  for (int p = 0; p < Pixels; ++p) activations[p] = product.activations + product.origins[pixel + p];
+  __m512i counts[Pixels][Vectors];
+  for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < Vectors; ++v) counts[p][v] = _mm512_setzero_si512();
+  }
+  for (int64_t k = 0; k < product.depth; ++k, weights += Vectors * kLanes) {
+    const int64_t tap = product.taps[k];
+    __m512i words[Pixels];
+    for (int p = 0; p < Pixels; ++p) words[p] = _mm512_set1_epi64(activations[p][tap]);
+    for (int v = 0; v < Vectors; ++v) {
+      const __m512i weight = _mm512_load_si512(weights + v * kLanes);
+      for (int p = 0; p < Pixels; ++p) {
+        const __m512i differing = _mm512_popcnt_epi64(_mm512_xor_si512(words[p], weight));
+        counts[p][v] = _mm512_add_epi64(counts[p][v], differing);
+      }
+    }
+  }
+  const __m512i bits = _mm512_set1_epi32(static_cast<int32_t>(product.bits));
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  for (int p = 0; p < Pixels; ++p) {
+    for (int v = 0; v < Vectors; v += 2) {
+      const __m512i next = counts[p][v + 1 < Vectors ? v + 1 : v];
+      const __m512i count = _mm512_permutex2var_epi32(counts[p][v], even, next);
+      const __m512i dot = _mm512_sub_epi32(bits, _mm512_add_epi32(count, count));
+      _mm512_store_si512(out + (pixel + p) * product.out_stride + v * kLanes, dot);
+    }
+  }
+}
+
+template <int Vectors>
+void multiply_block(const Product& product, const uint64_t* weights, int32_t* out) {
+  int64_t p = 0;
+  for (; p + 2 <= product.pixels; p += 2) multiply_tile<2, Vectors>(product, weights, p, out);
+  if (p < product.pixels) multiply_tile<1, Vectors>(product, weights, p, out);
+}
+
+void multiply(const Product& product) {
+  typedef void (*Block)(const Product&, const uint64_t*, int32_t*);
+  static constexpr Block blocks[] = {multiply_block<1>, multiply_block<2>, multiply_block<3>, multiply_block<4>,
+                                     multiply_block<5>, multiply_block<6>, multiply_block<7>, multiply_block<8>};
+  const uint64_t* weights = static_cast<const uint64_t*>(product.weights);
+  for (int64_t first = 0; first < product.filters; first += kFilterTile) {
+    const int64_t left = product.filters - first;
+    const int64_t block = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
+    blocks[block / kLanes - 1](product, weights + first * product.depth, product.out + first);
+  }
+}
+
+// The lowest `count` bits, all of them where there are more than 16.
+inline __mmask16 first16(int64_t count) {
+  return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1 << count) - 1);
+}
+
+inline __mmask32 first32(int64_t count) { return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
+
+// Channels of one pixel next to each other: a comparison gives the bits in their order.
+void binarize_channels(const Binarization<float>& b) {
+  for (int64_t p = 0; p < b.pixels; ++p) {
+    const float* data = b.data + p * b.pixel_stride;
+    for (int64_t c = 0; c < b.channels; c += 32) {
+      const __mmask16 low = first16(b.channels - c), high = first16(b.channels - c - 16);
+      const uint32_t low_bits = _mm512_mask_cmp_ps_mask(
+          low, _mm512_maskz_loadu_ps(low, data + c), _mm512_maskz_loadu_ps(low, b.threshold + c), _CMP_GE_OQ);
+      const uint32_t high_bits = _mm512_mask_cmp_ps_mask(
+          high, _mm512_maskz_loadu_ps(high, data + c + 16), _mm512_maskz_loadu_ps(high, b.threshold + c + 16),
+          _CMP_GE_OQ);
+      b.out[p * b.out_stride + c / 32] = (low_bits | high_bits << 16) ^ b.flip[c / 32];
+    }
+  }
+}
+
+// Up to 16 * Vectors pixels of one channel next to each other: each channel sets its bit in the lanes of its pixels.
+template <int Vectors>
+void binarize_pixels(const Binarization<float>& b, int64_t first, int64_t pixels) {
+  __mmask16 inside[Vectors];
+  for (int v = 0; v < Vectors; ++v) inside[v] = first16(pixels - 16 * v);
+  for (int64_t c = 0; c < b.channels; c += 32) {
+    __m512i halves[Vectors];
+    for (int v = 0; v < Vectors; ++v) halves[v] = _mm512_set1_epi32(b.flip[c / 32]);
+    const int64_t count = b.channels - c < 32 ? b.channels - c : 32;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* data = b.data + (c + i) * b.channel_stride + first;
+      const __m512 threshold = _mm512_set1_ps(b.threshold[c + i]);
+      const __m512i bit = _mm512_set1_epi32(1 << i);
+      for (int v = 0; v < Vectors; ++v) {
+        const __m512 values = _mm512_maskz_loadu_ps(inside[v], data + 16 * v);
+        const __mmask16 above = _mm512_cmp_ps_mask(values, threshold, _CMP_GE_OQ);
+        halves[v] = _mm512_mask_xor_epi32(halves[v], above, halves[v], bit);
+      }
+    }
+    alignas(64) uint32_t columns[16 * Vectors];
+    for (int v = 0; v < Vectors; ++v) _mm512_store_si512(columns + 16 * v, halves[v]);
+    uint32_t* out = b.out + first * b.out_stride + c / 32;
+    for (int64_t p = 0; p < pixels; ++p) out[p * b.out_stride] = columns[p];
+  }
+}
+
+void binarize_floats(const Binarization<float>& b) {
+  if (b.channel_stride == 1) return binarize_channels(b);
+  for (int64_t first = 0; first < b.pixels; first += 64) {
+    const int64_t pixels = b.pixels - first < 64 ? b.pixels - first : 64;
+    if (pixels > 32) binarize_pixels<4>(b, first, pixels);
+    else if (pixels > 16) binarize_pixels<2>(b, first, pixels);
+    else binarize_pixels<1>(b, first, pixels);
+  }
+}
+
+void binarize_shorts(const Binarization<int16_t>& b) {
+  for (int64_t p = 0; p < b.pixels; ++p) {
+    const int16_t* data = b.data + p * b.pixel_stride;
+    for (int64_t c = 0; c < b.channels; c += 32) {
+      const __mmask32 inside = first32(b.channels - c);
+      const __mmask32 bits = _mm512_mask_cmpge_epi16_mask(inside, _mm512_maskz_loadu_epi16(inside, data + c),
+                                                          _mm512_maskz_loadu_epi16(inside, b.threshold + c));
+      b.out[p * b.out_stride + c / 32] = bits ^ b.flip[c / 32];
+    }
+  }
+}
+
+int64_t bound(int64_t iterations) {
+  constexpr int kCounts = 16;
+  __m512i counts[kCounts], word = _mm512_setzero_si512(), weight = word;
+  for (int i = 0; i < kCounts; ++i) counts[i] = _mm512_setzero_si512();
+  for (int64_t i = 0; i < iterations; ++i) {
+    for (int j = 0; j < kCounts; ++j) {
+      __asm__("" : "+v"(word), "+v"(weight));
+      counts[j] = _mm512_add_epi64(counts[j], _mm512_popcnt_epi64(_mm512_xor_si512(word, weight)));
+    }
+  }
+  for (int i = 0; i < kCounts; ++i) __asm__ volatile("" : : "v"(counts[i]));
+  return iterations * kCounts * 512;
+}
+
+}  // namespace
+
+BMX_TARGET_END
+
+extern const Kernel kAvx512 = {"avx512", supported, prepared_bytes, prepare, multiply, binarize_floats,
+                               binarize_shorts, bound};
+
+}  // namespace bmx
+
+#endif  // __x86_64__

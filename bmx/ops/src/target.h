@@ -1,0 +1,17 @@
+// Code of one instruction set within a library that has to run on any CPU: between BMX_TARGET("avx2") and
+// BMX_TARGET_END functions use those instructions. Unlike with flags for a whole file, functions of the headers that are
+// included before do not; the linker keeps one copy of each for all files, which any CPU may run. For the same reason
+// no function template of the standard library is used in between.
+#ifndef BMX_TARGET_H_
+#define BMX_TARGET_H_
+
+#define BMX_PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define BMX_TARGET(isa) BMX_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#define BMX_TARGET_END BMX_PRAGMA(clang attribute pop)
+#else
+#define BMX_TARGET(isa) BMX_PRAGMA(GCC push_options) BMX_PRAGMA(GCC target(isa))
+#define BMX_TARGET_END BMX_PRAGMA(GCC pop_options)
+#endif
+
+#endif  // BMX_TARGET_H_
