@@ -3,6 +3,7 @@
 Afterwards ``mx.nd.xnor_popcount``, ``mx.sym.xnor_popcount``, ``mx.nd.binarize`` and ``mx.sym.binarize`` exist.
 """
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -12,7 +13,8 @@ import mxnet as mx
 from . import reference
 from .packing import pack_weights, unpack_weights
 
-__all__ = ['isa', 'kernels', 'library_path', 'pack_weights', 'reference', 'unpack_weights', 'use_kernel']
+__all__ = ['PHASES', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_product', 'pack_weights', 'profile',
+           'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
 
 
 # For a value with 8 or more consumers MXNet tells their backward operators to add to one array. It does not pass that
@@ -40,6 +42,15 @@ def _load():
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
+    if hasattr(library, 'bmx_measure_bound'):
+        library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
+        library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 7 * [ctypes.c_int64]
+        library.bmx_measure_bound.restype = library.bmx_measure_product.restype = ctypes.c_double
+    if hasattr(library, 'bmx_profile'):
+        library.bmx_profile.argtypes = [ctypes.c_int]
+        library.bmx_profile.restype = None
+        library.bmx_profile_read.argtypes = [ctypes.POINTER(ctypes.c_double)]
+        library.bmx_profile_read.restype = None
     for function in (library.bmx_kernel_name, library.bmx_current_kernel, library.bmx_use_kernel,
                      library.bmx_last_error):
         function.restype = ctypes.c_char_p
@@ -91,3 +102,95 @@ def use_kernel(name):
     """
     if _LIBRARY.bmx_use_kernel(name.encode()) is None:
         raise ValueError(_LIBRARY.bmx_last_error().decode())
+
+
+def supported_kernels():
+    """Those of :func:`kernels` that this CPU supports.
+
+    Returns
+    -------
+    tuple of str
+    """
+    before, supported = isa(), []
+    for name in kernels():
+        with contextlib.suppress(ValueError):
+            use_kernel(name)
+            supported.append(name)
+    use_kernel(before)
+    return tuple(supported)
+
+
+def measure_bound(kernel):
+    """How fast a kernel could be: the loop of its instructions alone, without loads that could miss, on one thread.
+
+    Parameters
+    ----------
+    kernel : str
+
+    Returns
+    -------
+    float
+        Multiply-accumulates a second.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this CPU does not support the kernel.
+    """
+    return _measured(_LIBRARY.bmx_measure_bound(kernel.encode()))
+
+
+def measure_product(kernel, height, width, channels, filters, window, stride=1):
+    """Time a kernel's product of one image alone, without packing and epilogue, on one thread.
+
+    Parameters
+    ----------
+    kernel : str
+    height, width, channels : int
+        Of the image.
+    filters, stride : int
+    window : tuple of int
+        Height and width of the convolution's kernel, which is padded by half of it.
+
+    Returns
+    -------
+    float
+        Seconds, the shortest of several repetitions.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this CPU does not support the kernel.
+    """
+    return _measured(_LIBRARY.bmx_measure_product(kernel.encode(), height, width, channels, filters, *window, stride))
+
+
+def _measured(value):
+    if value < 0:
+        raise ValueError(_LIBRARY.bmx_last_error().decode())
+    return value
+
+
+# Phases of the work inside the library, as `profile` tells them apart.
+PHASES = ('packing', 'gemm', 'epilogue', 'mapping')
+
+
+@contextlib.contextmanager
+def profile():
+    """Account for the time that the library spends while the scope is open.
+
+    Yields
+    ------
+    dict of str to float
+        Seconds of each of `PHASES`, filled in when the scope closes: packing (of activations and weights), gemm,
+        epilogue (what follows in registers), mapping (pooling, affine functions, changes of layout).
+    """
+    seconds = {}
+    _LIBRARY.bmx_profile(1)
+    try:
+        yield seconds
+    finally:
+        found = (ctypes.c_double * len(PHASES))()
+        _LIBRARY.bmx_profile_read(found)
+        _LIBRARY.bmx_profile(0)
+        seconds.update(zip(PHASES, found))
