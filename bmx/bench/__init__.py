@@ -1,0 +1,44 @@
+"""Speed, measured: `python -m bmx bench kernels|layers|models|train`.
+
+Contestants run in turns in one process, because on a shared machine only times taken side by side compare.
+"""
+import os
+import sys
+
+from .. import ops
+from . import kernels, layers, models, report, train
+
+# What each subcommand measures: a function of the command's arguments that returns rows, and the text to print.
+SUBJECTS = {'kernels': kernels.measure, 'layers': layers.measure, 'models': models.measure, 'train': train.measure}
+
+
+def run(arguments):
+    """Measure, print the table, write the files that were asked for.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of the command `bench`; `argv` holds the whole command line.
+    """
+    _have_threads(arguments.threads, arguments.argv)
+    if arguments.isa is not None:
+        ops.use_kernel(arguments.isa)
+    for path in (arguments.json, arguments.csv, arguments.picture):
+        if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise FileNotFoundError('the folder of %s does not exist' % path)
+    rows, text = SUBJECTS[arguments.subject](arguments)
+    print(report.heading(rows))
+    print(text)
+    if arguments.json is not None:
+        report.write_json(arguments.json, rows)
+    if arguments.csv is not None:
+        report.write_csv(arguments.csv, rows)
+    if arguments.picture is not None:
+        report.draw(arguments.picture, rows, 'python -m bmx ' + ' '.join(arguments.argv))
+
+
+def _have_threads(threads, argv):
+    """Start over if MXNet, which decides once and for all its threads, was loaded with another number of threads."""
+    if os.environ.get('OMP_NUM_THREADS') != str(threads):
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        os.execve(sys.executable, [sys.executable, '-m', 'bmx'] + argv, environment)

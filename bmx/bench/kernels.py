@@ -1,0 +1,38 @@
+"""`bench kernels`: the product alone, without packing, and the bound of the instructions it is made of."""
+import statistics
+
+from .. import ops
+from .report import table
+from .shapes import SHAPES
+from .timing import progress, row
+
+
+def measure(arguments):
+    """Time every kernel that this CPU supports, or the one of --isa, on every shape.
+
+    Returns
+    -------
+    (list of dict, str)
+        Rows with the fields gmacs (GMAC/s in the shortest run), bound_gmacs and share of that bound; the table.
+    """
+    if arguments.threads != 1 or arguments.batch != 1:
+        raise ValueError('kernels are measured on one thread and one image; layers and models take --threads, --batch')
+    names = ops.supported_kernels() if arguments.isa is None else (arguments.isa,)
+    bounds = {name: [] for name in names}
+    seconds = {(shape, name): [] for shape in SHAPES for name in names}
+    for index in range(arguments.rounds):
+        progress('round %d of %d' % (index + 1, arguments.rounds))
+        for name in names:
+            bounds[name].append(ops.measure_bound(name))
+        for shape, name in seconds:
+            seconds[shape, name].append(ops.measure_product(name, shape.size, shape.size, shape.channels, shape.filters,
+                                                            (shape.kernel, shape.kernel)))
+    rows = []
+    for (shape, name), times in seconds.items():
+        speed, bound = shape.macs / min(times), max(bounds[name])
+        rows.append(row(str(shape), name, 1, times, isa=name, gmacs=speed / 1e9, bound_gmacs=bound / 1e9,
+                        median_bound_gmacs=statistics.median(bounds[name]) / 1e9, share=speed / bound))
+    lines = [[str(shape)] + ['%.0f (%.0f %%)' % (entry['gmacs'], 100 * entry['share'])
+                             for entry in rows if entry['name'] == str(shape)] for shape in SHAPES]
+    lines.append(['bound'] + ['%.0f' % (max(bounds[name]) / 1e9) for name in names])
+    return rows, table(['GMAC/s (share of bound)'] + list(names), lines)

@@ -1,0 +1,44 @@
+"""`bench layers`: a binary convolution, float NCHW in and out, beside MXNet's float convolution."""
+import mxnet as mx
+
+from .. import ops
+from .report import table
+from .shapes import SHAPES
+from .timing import PHASES, interleave, profile, row
+
+
+def measure(arguments):
+    """Time `xnor_popcount` and `Convolution` on every shape.
+
+    Returns
+    -------
+    (list of dict, str)
+        Rows with the fields gmacs, ratio (to the float convolution) and, of `xnor_popcount`, the milliseconds of each
+        phase; the table.
+    """
+    contestants = {(shape, variant): run for shape in SHAPES
+                   for variant, run in _operators(shape, arguments.batch).items()}
+    seconds = interleave(contestants, arguments.rounds)
+    rows, lines = [], []
+    for (shape, variant), times in seconds.items():
+        float_seconds = min(seconds[shape, 'float'])
+        entry = row(str(shape), variant, arguments.batch, times, reference='float', ratio=min(times) / float_seconds,
+                    gmacs=arguments.batch * shape.macs / min(times) / 1e9)
+        if variant == 'xnor_popcount':
+            phases = profile(contestants[shape, variant])
+            entry.update(phases)
+            lines.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
+                          '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(phases.values()))
+        rows.append(entry)
+    header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES)
+    return rows, table(header, lines)
+
+
+def _operators(shape, batch):
+    """Functions that run the shape's binary and float operator once."""
+    data = mx.nd.random.normal(shape=(batch, shape.channels, shape.size, shape.size))
+    weight = mx.nd.random.normal(shape=(shape.filters, shape.channels, shape.kernel, shape.kernel))
+    packed = mx.nd.array(ops.pack_weights(weight.asnumpy()), dtype='uint8')
+    attributes = dict(kernel=(shape.kernel,) * 2, pad=(shape.pad,) * 2, num_filter=shape.filters)
+    return {'xnor_popcount': lambda: mx.nd.xnor_popcount(data, packed, **attributes).wait_to_read(),
+            'float': lambda: mx.nd.Convolution(data, weight, no_bias=True, **attributes).wait_to_read()}

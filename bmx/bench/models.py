@@ -1,0 +1,132 @@
+"""`bench models`: deployed networks, their float twins, and networks of GluonCV."""
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import mxnet as mx
+from gluoncv import model_zoo
+
+from .. import ops
+from ..deploy import export
+from ..models import MODELS, get_model
+from .report import table
+from .timing import PHASES, interleave, profile, progress, row
+
+# The MeliusNet paper pairs C, 42 and 59 with these MobileNets, by operations and accuracy.
+DEFAULT = ('meliusnet22', 'meliusnet_c', 'meliusnet42', 'meliusnet59', 'mobilenet0.5', 'mobilenet0.75', 'mobilenet1.0')
+
+
+def measure(arguments):
+    """Time each network in its variants.
+
+    Returns
+    -------
+    (list of dict, str)
+        Rows with the fields ratio (to `reference`), params_bytes, peak_bytes and, of deployed networks, the
+        milliseconds of each phase; the tables.
+    """
+    names = list(dict.fromkeys(arguments.names or DEFAULT))
+    x = mx.nd.random.normal(shape=(arguments.batch, 3, arguments.size, arguments.size))
+    with tempfile.TemporaryDirectory() as folder:
+        prefixes = {}
+        for name, net in {name: _build(name) for name in names}.items():
+            progress('preparing ' + name)
+            prefixes.update(_write(name, net, x, folder))
+        contestants = {key: _inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
+        seconds = interleave(contestants, arguments.rounds)
+        rows = []
+        for (name, variant), times in seconds.items():
+            progress('memory and phases of %s %s' % (name, variant))
+            reference = 'float' if name in MODELS else 'plain'
+            entry = row(name, variant, arguments.batch, times, reference=reference,
+                        ratio=min(times) / min(seconds[name, reference]),
+                        params_bytes=os.path.getsize(prefixes[name, variant] + '-0000.params'),
+                        peak_bytes=_peak(prefixes[name, variant], variant, x.shape))
+            if variant == 'deployed':
+                entry.update(profile(contestants[name, variant]))
+            rows.append(entry)
+    return rows, _text(rows)
+
+
+def _build(name):
+    if name in MODELS:
+        return get_model(name)
+    try:
+        return model_zoo.get_model(name)
+    except ValueError:
+        raise ValueError('unknown model %r; choose from %s, or a name of gluoncv.model_zoo.get_model_list()'
+                         % (name, ', '.join(sorted(MODELS)))) from None
+
+
+def _write(name, net, x, folder):
+    """Write the files of a network; a dict of (name, variant) to their prefix."""
+    _randomize(net, x.shape)
+    prefixes = {}
+    if name in MODELS:
+        prefixes[name, 'deployed'] = os.path.join(folder, name + '-deployed')
+        export(net, prefixes[name, 'deployed'], x.shape, x)
+    plain = os.path.join(folder, name)
+    net.hybridize()
+    net(x)
+    net.export(plain)
+    for variant in ('float',) if name in MODELS else ('plain', 'mkldnn'):
+        prefixes[name, variant] = plain
+    return prefixes
+
+
+def _randomize(net, shape):
+    """Random parameters; BatchNorm with scales, shifts and statistics as different as those of a trained network."""
+    net.initialize(mx.init.Xavier())
+    with mx.autograd.train_mode():
+        net(mx.nd.random.normal(shape=(2,) + shape[1:]))
+    for name, parameter in net.collect_params().items():
+        if name.endswith('gamma'):
+            parameter.set_data(mx.nd.random.uniform(0.5, 1.5, parameter.shape))
+        elif name.endswith('beta'):
+            parameter.set_data(mx.nd.random.normal(0, 0.3, parameter.shape))
+
+
+def load(prefix, variant, x):
+    """A network from its files, ready to compute: as MXNet fuses it (mkldnn), or hybridized with static memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
+        net = mx.gluon.SymbolBlock.imports(prefix + '-symbol.json', ['data'], prefix + '-0000.params')
+    if variant == 'mkldnn':
+        net.optimize_for(x, backend='MKLDNN', static_alloc=True, static_shape=True)
+    else:
+        net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def _inference(net, x):
+    def run():
+        net(x)
+        mx.nd.waitall()
+    return run
+
+
+def _peak(prefix, variant, shape):
+    """Peak working set of a network in bytes, measured in a process of its own: see memory.py."""
+    command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.memory', prefix, variant] + list(map(str, shape))
+    environment = dict(os.environ, BMX_ISA=ops.isa())
+    return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def _text(rows):
+    """Times and sizes; where the time of deployed networks goes; how they compare with GluonCV's."""
+    parts = [table(['network', 'variant', 'min ms', 'median ms', 'of its reference', 'params MiB', 'peak MiB'],
+                   [[entry['name'], entry['variant'], entry['min_ms'], entry['median_ms'],
+                     '%.3f %s' % (entry['ratio'], entry['reference']), entry['params_bytes'] / 2 ** 20,
+                     entry['peak_bytes'] / 2 ** 20] for entry in rows])]
+    deployed = [entry for entry in rows if entry['variant'] == 'deployed']
+    others = [entry for entry in rows if entry['name'] not in MODELS]
+    if deployed:
+        parts.append(table(['mean ms of deployed'] + list(PHASES),
+                           [[entry['name']] + [entry[phase + '_ms'] for phase in PHASES] for entry in deployed]))
+    if deployed and others:
+        header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['variant']) for other in others]
+        parts.append(table(header, [[entry['name']] + [entry['min_ms'] / other['min_ms'] for other in others]
+                                    for entry in deployed]))
+    return '\n\n'.join(parts)

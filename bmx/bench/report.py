@@ -1,0 +1,68 @@
+"""Rows of results as text, JSON, CSV and a picture."""
+import csv
+import json
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..storage import atomic_file
+
+
+def heading(rows):
+    """The line that says where and with what was measured."""
+    kernels = ', '.join(dict.fromkeys(row['isa'] for row in rows))
+    return ('%(cpu)s; kernel %(kernels)s; threads %(threads)d; batch %(batch)d; MXNet %(mxnet)s, GluonCV %(gluoncv)s, '
+            'bmx %(bmx)s' % dict(rows[0], kernels=kernels))
+
+
+def table(header, lines):
+    """Aligned text of a header and lines of cells, which are strings or numbers."""
+    cells = [list(header)] + [[_cell(value) for value in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return '\n'.join('  '.join(cell.rjust(width) if column else cell.ljust(width)
+                               for column, (cell, width) in enumerate(zip(line, widths))) for line in cells)
+
+
+def _cell(value):
+    if value is None:
+        return '-'
+    if not isinstance(value, float):
+        return str(value)
+    return '%.3f' % value if value < 10 else '%.1f' % value
+
+
+def write_json(path, rows):
+    """Write the list of rows."""
+    with atomic_file(path) as temporary, open(temporary, 'w') as out:
+        json.dump(rows, out, indent=1)
+
+
+def write_csv(path, rows):
+    """Write a line for each row, after one with the names of all fields."""
+    fields = list(dict.fromkeys(field for row in rows for field in row))
+    with atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
+        writer = csv.DictWriter(out, fields)
+        writer.writeheader()
+        writer.writerows({key: '%.6g' % value if isinstance(value, float) else value for key, value in row.items()}
+                         for row in rows)
+
+
+def draw(path, rows, command):
+    """Draw a bar for each row, its speed or else its shortest time, as PNG; the title is the command that made it."""
+    field, label = ('gmacs', 'GMAC/s') if 'gmacs' in rows[0] else ('min_ms', 'ms')
+    figure = Figure(figsize=(9, 1.6 + 0.26 * len(rows)), dpi=120, constrained_layout=True)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    variants = list(dict.fromkeys(row['variant'] for row in rows))
+    for position, row in enumerate(rows):
+        axes.barh(position, row[field], color='C%d' % variants.index(row['variant']))
+        axes.annotate(' %.3g %s' % (row[field], label), (row[field], position), va='center', fontsize=8)
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels(['%(name)s, %(variant)s' % row for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel=label)
+    axes.margins(x=0.12, y=0.5 / len(rows))
+    axes.grid(axis='x', alpha=0.3)
+    axes.set_title('%s\n%s' % (command, heading(rows)), fontsize=8)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format='png')

@@ -1,0 +1,54 @@
+"""`bench train`: a training step of a network, beside the same network with bits=32."""
+import mxnet as mx
+from mxnet import autograd, gluon
+
+from ..models import get_model
+from ..nn import config
+from ..train import recipes
+from .report import table
+from .timing import interleave, progress, row
+
+
+def measure(arguments):
+    """Time forward, backward and update, all finished, of both networks in turns.
+
+    Returns
+    -------
+    (list of dict, str)
+        Rows with the fields optimizer, size and ratio (to bits=32); the table.
+    """
+    recipe = recipes.resolve(arguments.model, 'folder', {'batch_size': arguments.batch})
+    optimizer, parameters = recipes.optimizer(recipe, 'float32')
+    contestants = {}
+    for variant, bits in (('binary', 1), ('bits=32', 32)):
+        progress('preparing %s, %s' % (arguments.model, variant))
+        with config(bits=bits):
+            net = get_model(arguments.model)
+        contestants[variant] = _step(net, arguments.batch, arguments.size, optimizer, parameters)
+    seconds = interleave(contestants, arguments.rounds)
+    rows = [row(arguments.model, variant, arguments.batch, times, reference='bits=32',
+                ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=arguments.size)
+            for variant, times in seconds.items()]
+    text = table(['training step', 'min ms', 'median ms', 'of bits=32'],
+                 [['%s %s' % (entry['name'], entry['variant']), entry['min_ms'], entry['median_ms'], entry['ratio']]
+                  for entry in rows])
+    return rows, '%s\ninput %dx%d, optimizer %s' % (text, arguments.size, arguments.size, optimizer)
+
+
+def _step(net, batch, size, optimizer, parameters):
+    net.initialize(mx.init.Xavier())
+    net.hybridize(static_alloc=True, static_shape=True)
+    x = mx.nd.random.normal(shape=(batch, 3, size, size))
+    label = mx.nd.zeros(batch)
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    with autograd.pause():
+        net(x[:1])  # settles the shapes
+    trainer = gluon.Trainer(net.collect_params(), optimizer, parameters)
+
+    def run():
+        with autograd.record():
+            value = loss(net(x), label)
+        value.backward()
+        trainer.step(batch)
+        mx.nd.waitall()
+    return run

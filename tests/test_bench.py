@@ -1,0 +1,162 @@
+"""The command `bench`, on sizes that take no time: what it writes, and what it refuses."""
+import csv
+import json
+import os
+import re
+
+import mxnet as mx
+import pytest
+from PIL import Image
+
+import bmx
+from bmx import bench, ops
+from bmx.bench import kernels, layers, models
+from bmx.bench.shapes import SHAPES, Shape
+from bmx.bench.timing import PHASES, interleave
+from bmx.cli import main
+from bmx.graph import Graph
+from bmx.models import MODELS
+
+FIELDS = {'name', 'variant', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv', 'bmx'}
+SMALL = [Shape(70, 3, 5, 3), Shape(9, 4, 3, 1)]
+
+
+def tiny(**kwargs):
+    return MODELS['meliusnet22'](**dict(kwargs, stem='thumbnail', blocks=(1, 1), reductions=(0.5,)))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(kernels, 'SHAPES', SMALL)
+    monkeypatch.setattr(layers, 'SHAPES', SMALL)
+    monkeypatch.setitem(MODELS, 'tiny', tiny)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setattr('bmx.bench.timing.TURN', 0.001)
+    before = ops.isa()
+    yield
+    ops.use_kernel(before)
+
+
+def measure(folder, *arguments):
+    """Run `bench` with all its outputs; the rows of the JSON file, after a look at the others."""
+    paths = {kind: str(folder / ('rows.' + kind)) for kind in ('json', 'csv', 'png')}
+    assert main(['bench'] + list(arguments) + ['--rounds', '2', '--json', paths['json'], '--csv', paths['csv'],
+                                               '--picture', paths['png']]) == 0
+    with open(paths['json']) as stream:
+        rows = json.load(stream)
+    with open(paths['csv'], newline='') as stream:
+        lines = list(csv.DictReader(stream))
+    assert [line['name'] for line in lines] == [row['name'] for row in rows]
+    assert float(lines[0]['min_ms']) == pytest.approx(rows[0]['min_ms'], rel=1e-4)
+    assert Image.open(paths['png']).size[0] > 500
+    for row in rows:
+        assert FIELDS <= set(row) and 0 < row['min_ms'] <= row['median_ms'] and row['threads'] == 1
+    return rows
+
+
+def test_kernels(tmp_path, capsys):
+    rows = measure(tmp_path, 'kernels')
+    assert [(row['name'], row['isa']) for row in rows] == [
+        (str(shape), name) for shape in SMALL for name in ops.supported_kernels()]
+    assert all(row['gmacs'] > 0 and row['share'] == pytest.approx(row['gmacs'] / row['bound_gmacs']) for row in rows)
+    assert 'GMAC/s (share of bound)' in capsys.readouterr().out
+    assert {row['isa'] for row in measure(tmp_path, 'kernels', '--isa', 'portable')} == {'portable'}
+
+
+def test_layers(tmp_path, capsys):
+    rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
+    assert [(row['name'], row['variant']) for row in rows] == [
+        (str(shape), variant) for shape in SMALL for variant in ('xnor_popcount', 'float')]
+    assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
+    assert all(row['packing_ms'] > 0 and row['gemm_ms'] > 0 for row in rows[::2])
+    assert rows[0]['ratio'] == pytest.approx(rows[0]['min_ms'] / rows[1]['min_ms'])
+    assert rows[0]['gmacs'] == pytest.approx(2 * SMALL[0].macs / rows[0]['min_ms'] / 1e6)
+    assert 'kernel portable; threads 1; batch 2' in capsys.readouterr().out
+
+
+def test_models(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(models, '_peak', lambda prefix, variant, shape: 1 << 20)
+    rows = measure(tmp_path, 'models', 'tiny', 'mobilenet0.25', '--size', '32')
+    assert [(row['name'], row['variant']) for row in rows] == [
+        ('tiny', 'deployed'), ('tiny', 'float'), ('mobilenet0.25', 'plain'), ('mobilenet0.25', 'mkldnn')]
+    deployed, plain = rows[:2]
+    assert deployed['ratio'] == pytest.approx(deployed['min_ms'] / plain['min_ms']) and plain['ratio'] == 1
+    assert deployed['params_bytes'] < plain['params_bytes'] / 2
+    assert all(deployed[phase + '_ms'] >= 0 for phase in PHASES) and deployed['gemm_ms'] > 0
+    out, error = capsys.readouterr()
+    assert 'time of deployed / of' in out and 'mobilenet0.25 mkldnn' in out and 'round 2 of 2' in error
+
+
+def test_memory(tmp_path, capsys):
+    x = mx.nd.zeros((1, 3, 64, 64))
+    prefixes = models._write('tiny', models._build('tiny'), x, str(tmp_path))
+    peaks = {variant: models._peak(prefix, variant, x.shape) for (_, variant), prefix in prefixes.items()}
+    features = 4 * 64 * 64 * 192
+    assert features < peaks['float'] < 100 * features and features < peaks['deployed'] < 100 * features
+
+
+def test_train(tmp_path, capsys):
+    rows = measure(tmp_path, 'train', 'tiny', '--batch', '2', '--size', '16')
+    assert [row['variant'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2
+    assert rows[0]['optimizer'] == 'adam' and rows[0]['size'] == 16 and rows[1]['ratio'] == 1
+    assert 'optimizer adam' in capsys.readouterr().out
+
+
+def test_contestants_take_turns():
+    order = []
+    seconds = interleave({name: lambda name=name: order.append(name) for name in 'abc'}, 4)
+    turns = [name for index, name in enumerate(order) if index == 0 or order[index - 1] != name]
+    assert ''.join(turns) == 'abc' * 5 and len(order) > 30
+    assert all(len(seconds[name]) < order.count(name) for name in 'abc')
+
+
+def test_another_number_of_threads_starts_over(monkeypatch):
+    class Started(Exception):
+        pass
+
+    def start(program, command, environment):
+        assert command[1:] == ['-m', 'bmx', 'bench', 'layers', '--threads', '2']
+        assert environment['OMP_NUM_THREADS'] == '2'
+        raise Started
+    monkeypatch.setattr(os, 'execve', start)
+    with pytest.raises(Started):
+        main(['bench', 'layers', '--threads', '2'])
+
+
+def test_shapes_are_those_of_the_zoo():
+    found = set()
+    for name in ('meliusnet22', 'meliusnet_c', 'meliusnet59'):
+        graph = Graph.from_block(bmx.get_model(name), (1, 3, 224, 224))
+        shapes = graph.infer_shapes()
+        for node in graph.nodes:
+            if node.op == 'Convolution' and node.attr('num_group', 1) == 1 and node.attr('stride') == (1, 1):
+                filters, channels, kernel, _ = shapes[node.input(1).name, 0]
+                found.add(Shape(channels, filters, shapes[node.name, 0][2], kernel))
+    assert set(SHAPES) <= found
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['models', 'meliusnet'], "unknown model 'meliusnet'; choose from meliusnet22.*gluoncv"),
+    (['train', 'mobilenet0.5'], "unknown model 'mobilenet0.5'; choose from"),
+    (['layers', '--isa', 'mmx'], "no kernel 'mmx' for this CPU.*valid names: portable"),
+    (['kernels', '--isa', 'mmx'], "no kernel 'mmx' for this CPU"),
+    (['kernels', '--batch', '2'], 'one thread and one image'),
+    (['layers', '--json', '/nowhere/rows.json'], 'the folder of /nowhere/rows.json does not exist'),
+])
+def test_errors(arguments, message, capsys):
+    assert main(['bench'] + arguments) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('arguments', [[], ['everything'], ['layers', '--batch', '0'], ['layers', '--threads', '0'],
+                                       ['kernels', '--rounds', '0'], ['models', '--size', '-1'], ['train']])
+def test_options_that_argparse_refuses(arguments):
+    with pytest.raises(SystemExit):
+        main(['bench'] + arguments)
+
+
+def test_every_subject_is_on_the_command_line(capsys):
+    for subject in bench.SUBJECTS:
+        with pytest.raises(SystemExit) as stop:
+            main(['bench', subject, '--help'])
+        assert stop.value.code == 0 and '--isa' in capsys.readouterr().out
