@@ -20,16 +20,6 @@ namespace {
 
 std::atomic<const Kernel*> in_use{nullptr};
 
-const Kernel& find(const std::string& name) {
-  std::string valid;
-  for (const Kernel& kernel : kernels()) {
-    if (!kernel.supported()) continue;
-    if (kernel.name == name) return kernel;
-    valid += std::string(valid.empty() ? "" : ", ") + kernel.name;
-  }
-  fail("no kernel '", name, "' for this CPU (BMX_ISA); valid names: ", valid);
-}
-
 }  // namespace
 
 const std::vector<Kernel>& kernels() {
@@ -45,12 +35,22 @@ const std::vector<Kernel>& kernels() {
   return table;
 }
 
+const Kernel& find_kernel(const std::string& name) {
+  std::string valid;
+  for (const Kernel& kernel : kernels()) {
+    if (!kernel.supported()) continue;
+    if (kernel.name == name) return kernel;
+    valid += std::string(valid.empty() ? "" : ", ") + kernel.name;
+  }
+  fail("no kernel '", name, "' for this CPU (BMX_ISA); valid names: ", valid);
+}
+
 const Kernel& current_kernel() {
   const Kernel* kernel = in_use.load();
   if (!kernel) {
     const char* forced = std::getenv("BMX_ISA");
     if (forced) {
-      kernel = &find(forced);
+      kernel = &find_kernel(forced);
     } else {
       for (const Kernel& candidate : kernels()) {
         if (candidate.supported()) kernel = &candidate;
@@ -61,6 +61,6 @@ const Kernel& current_kernel() {
   return *kernel;
 }
 
-void use_kernel(const std::string& name) { in_use.store(&find(name)); }
+void use_kernel(const std::string& name) { in_use.store(&find_kernel(name)); }
 
 }  // namespace bmx

@@ -63,11 +63,14 @@ struct Kernel {
 // All kernels of this build, the slowest first. Dispatch, tests and benchmarks read this table and no other.
 const std::vector<Kernel>& kernels();
 
-// The kernel in use: the last supported one of the table, or the one that BMX_ISA names. Throws Error where BMX_ISA
-// names one that is unknown or that this CPU does not support.
+// The kernel `name`. Throws Error where it is unknown or this CPU does not support it.
+const Kernel& find_kernel(const std::string& name);
+
+// The kernel in use: the last supported one of the table, or the one that BMX_ISA names. Throws Error as
+// find_kernel does.
 const Kernel& current_kernel();
 
-// Puts the kernel `name` in use for the whole process. Throws Error as above.
+// Puts the kernel `name` in use for the whole process. Throws Error as find_kernel does.
 void use_kernel(const std::string& name);
 
 }  // namespace bmx

@@ -2,6 +2,7 @@
 #include <mxnet/lib_api.h>
 
 #include "kernels.h"
+#include "last_error.h"
 #include "report.h"
 
 mxnet::ext::MXReturnValue initialize(int version) {
@@ -11,21 +12,14 @@ mxnet::ext::MXReturnValue initialize(int version) {
   });
 }
 
-namespace {
+namespace bmx {
 
-thread_local std::string last_error;
-
-template <typename Function>
-const char* text_or_null(const Function& function) {
-  try {
-    return function();
-  } catch (const std::exception& error) {
-    last_error = error.what();
-    return nullptr;
-  }
+std::string& last_error() {
+  thread_local std::string text;
+  return text;
 }
 
-}  // namespace
+}  // namespace bmx
 
 extern "C" {
 
@@ -36,17 +30,17 @@ const char* bmx_kernel_name(int index) {
 
 // Name of the kernel in use; null where there is none, see bmx_last_error.
 const char* bmx_current_kernel() {
-  return text_or_null([] { return bmx::current_kernel().name; });
+  return bmx::value_or<const char*>(nullptr, [] { return bmx::current_kernel().name; });
 }
 
 // Puts a kernel in use; its name, or null where it is unknown or the CPU does not support it.
 const char* bmx_use_kernel(const char* name) {
-  return text_or_null([name] {
+  return bmx::value_or<const char*>(nullptr, [name] {
     bmx::use_kernel(name);
     return bmx::current_kernel().name;
   });
 }
 
-const char* bmx_last_error() { return last_error.c_str(); }
+const char* bmx_last_error() { return bmx::last_error().c_str(); }
 
 }  // extern "C"

@@ -1,0 +1,106 @@
+// Speed of the kernels themselves, for benchmarks: their bounds, and products without packing and epilogue.
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "kernels.h"
+#include "last_error.h"
+
+namespace bmx {
+namespace {
+
+constexpr int64_t kChunk = 128;  // pixels in one call of `multiply`, as in a convolution
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Seconds of the shortest of several runs, which fill `budget` seconds.
+template <typename Function>
+double shortest(double budget, const Function& function) {
+  double best = 1e9;
+  const double end = now() + budget;
+  for (int runs = 0; runs < 3 || now() < end; ++runs) {
+    const double begin = now();
+    function();
+    best = std::min(best, now() - begin);
+  }
+  return best;
+}
+
+double measure_bound(const Kernel& kernel) {
+  int64_t iterations = 64, products = 0;
+  const auto run = [&] { products = kernel.bound(iterations); };
+  while (shortest(0, run) < 5e-4) iterations *= 2;
+  const double seconds = shortest(0.04, run);
+  return products / seconds;
+}
+
+// Memory for `bytes` bytes, filled, 64-byte aligned.
+class Block {
+ public:
+  explicit Block(int64_t bytes) : bytes_(bytes + 64, 0x5a) {}
+  template <typename Value>
+  Value* at() {
+    return reinterpret_cast<Value*>(round_up(reinterpret_cast<intptr_t>(bytes_.data()), 64));
+  }
+
+ private:
+  std::vector<uint8_t> bytes_;
+};
+
+double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                       int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+  const int64_t words = (channels + 63) / 64, depth = kernel_height * kernel_width * words;
+  const int64_t padded_height = height + kernel_height - 1, padded_width = width + kernel_width - 1;
+  Block activations(padded_height * padded_width * words * 8), unprepared(filters * depth * 8);
+  Block weights(kernel.prepared_bytes(filters, depth)), out(kChunk * round_up(filters, kFilterTile) * 4);
+  kernel.prepare(unprepared.at<uint64_t>(), filters, depth, weights.at<void>());
+  std::vector<int64_t> taps, origins;
+  for (int64_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
+    const int64_t pixel = tap / kernel_width * padded_width + tap % kernel_width;
+    for (int64_t w = 0; w < words; ++w) taps.push_back(pixel * words + w);
+  }
+  for (int64_t y = 0; y < height; y += stride) {
+    for (int64_t x = 0; x < width; x += stride) origins.push_back((y * padded_width + x) * words);
+  }
+  Product product;
+  product.activations = activations.at<uint64_t>();
+  product.taps = taps.data();
+  product.weights = weights.at<void>();
+  product.depth = depth;
+  product.bits = kernel_height * kernel_width * channels;
+  product.filters = filters;
+  product.out = out.at<int32_t>();
+  product.out_stride = round_up(filters, kFilterTile);
+  const int64_t pixels = origins.size();
+  return shortest(0.02, [&] {
+    for (int64_t first = 0; first < pixels; first += kChunk) {
+      product.origins = origins.data() + first;
+      product.pixels = std::min(kChunk, pixels - first);
+      kernel.multiply(product);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace bmx
+
+extern "C" {
+
+// Multiply-accumulates a second that kernel `name` could do at most on one thread; negative where it cannot run, see
+// bmx_last_error.
+double bmx_measure_bound(const char* name) {
+  return bmx::value_or(-1.0, [=] { return bmx::measure_bound(bmx::find_kernel(name)); });
+}
+
+// Seconds of kernel `name` for the product alone of an image padded by half of the convolution's kernel, on one thread;
+// negative where it cannot run, see bmx_last_error.
+double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                           int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+  return bmx::value_or(-1.0, [=] {
+    return bmx::measure_product(bmx::find_kernel(name), height, width, channels, filters, kernel_height, kernel_width,
+                                stride);
+  });
+}
+
+}  // extern "C"
