@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: demo test test-full clean
+.PHONY: demo test test-full test-native test-neon clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,14 @@ test: $(BIN)/installed
 # Everything, the large matrices of shapes included.
 test-full: $(BIN)/installed
 	$(BIN)/python -m pytest -q -m 'full or not full'
+
+# The C++ kernels against plain loops, without MXNet: as they are and with sanitizers.
+test-native:
+	$(MAKE) -C tests/native plain sanitized
+
+# The same for AArch64 under QEMU (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user).
+test-neon:
+	$(MAKE) -C tests/native neon
 
 clean:
 	rm -rf $(VENV) build dist bmx.egg-info runs

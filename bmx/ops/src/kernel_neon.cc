@@ -1,11 +1,11 @@
 // Kernel for AArch64, whose every CPU has NEON: population counts of bytes, added up in bytes.
+#include "kernels.h"
+
 #ifdef __aarch64__
 
 #include <arm_neon.h>
 
 #include <algorithm>
-
-#include "kernels.h"
 
 namespace bmx {
 namespace {

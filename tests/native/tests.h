@@ -1,0 +1,25 @@
+// The parts of the program. Each prints a line for all that it tested and says whether that went well.
+#ifndef BMX_TESTS_TESTS_H_
+#define BMX_TESTS_TESTS_H_
+
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+// A kernel of the table that this machine can run, be it slowly.
+struct Contestant {
+  const bmx::Kernel* kernel;
+  bool emulated;
+  int64_t products = 0, binarizations = 0;  // tested so far
+  std::string failure = "";                 // empty: none so far
+};
+
+// What is being tested, for the message of a crash.
+void announce(const Contestant& contestant, const std::string& what);
+
+void test_products(std::vector<Contestant>* contestants);
+void test_binarizations(std::vector<Contestant>* contestants);
+bool amx_emulator_works();
+
+#endif  // BMX_TESTS_TESTS_H_
