@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "binarize.h"
 #include "kernels.h"
 
 namespace bmx {
@@ -150,20 +151,6 @@ void multiply(const Product& product) {
   }
 }
 
-template <typename Value>
-void binarize(const Binarization<Value>& b) {
-  for (int64_t p = 0; p < b.pixels; ++p) {
-    for (int64_t first = 0; first < b.channels; first += 32) {
-      uint32_t half = 0;
-      for (int64_t c = first; c < std::min(b.channels, first + 32); ++c) {
-        const bool bit = b.data[p * b.pixel_stride + c * b.channel_stride] >= b.threshold[c];
-        half |= uint32_t{bit} << (c - first);
-      }
-      b.out[p * b.out_stride + first / 32] = half ^ b.flip[first / 32];
-    }
-  }
-}
-
 bool always() { return true; }
 
 int64_t bound(int64_t iterations) {
@@ -184,6 +171,6 @@ int64_t bound(int64_t iterations) {
 }  // namespace
 
 extern const Kernel kPortable = {"portable", always,          prepared_bytes,    prepare,
-                                 multiply,   binarize<float>, binarize<int16_t>, bound};
+                                 multiply,   binarize_floats<16>, binarize_shorts<16>, bound};
 
 }  // namespace bmx

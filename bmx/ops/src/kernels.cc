@@ -10,6 +10,7 @@ namespace bmx {
 // each in its file, kernel_NAME.cc
 extern const Kernel kPortable;
 #ifdef __x86_64__
+extern const Kernel kAvx2;
 extern const Kernel kAvx512;
 #endif
 #ifdef __aarch64__
@@ -26,6 +27,7 @@ const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> table = {
       kPortable,
 #ifdef __x86_64__
+      kAvx2,
       kAvx512,
 #endif
 #ifdef __aarch64__

@@ -1,0 +1,179 @@
+// Kernel for AVX2, which does not count bits but looks up 32 bytes at once: four bits of an activation choose a table,
+// four bits of 32 filters' weights are the indices into it. That counts 128 products in two instructions; counting the
+// bits of xor with carry-save adders takes about five for as many.
+#include "kernels.h"
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "target.h"
+
+namespace bmx {
+
+namespace {
+
+constexpr int64_t kLanes = 32;       // filters in a vector, one byte each
+constexpr int64_t kNibbles = 16;     // in a word: the lower ones of its bytes, then the upper ones
+constexpr int64_t kByteWords = 3;    // counts of so many words fit a byte
+constexpr int64_t kShortWords = 96;  // and of so many 16 bits; a multiple of kByteWords
+constexpr int kPixels = 3;           // in a tile: its counts stay in registers
+
+bool supported() { return __builtin_cpu_supports("avx2"); }
+
+int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kLanes) * depth * kNibbles; }
+
+// (blocks of 64 filters or at the end 32, depth, kNibbles, filters of the block) bytes: missing filters are 0. Of each
+// 32 filters the first 16 are at even bytes, the others at odd ones.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint8_t* to = static_cast<uint8_t*>(prepared);
+  for (int64_t first = 0; first < filters; first += kFilterTile) {
+    const int64_t block = filters - first > kLanes ? kFilterTile : kLanes;
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t n = 0; n < kNibbles; ++n) {
+        for (int64_t i = 0; i < block; ++i) {
+          const int64_t filter = first + i / kLanes * kLanes + i % 2 * (kLanes / 2) + i % kLanes / 2;
+          const uint64_t word = filter < filters ? weights[filter * depth + k] : 0;
+          *to++ = word >> (n % 8 * 8 + n / 8 * 4) & 15;
+        }
+      }
+    }
+  }
+}
+
+// of[a][w]: bits that differ between a and w.
+struct Differing {
+  uint8_t of[16][16];
+  constexpr Differing() : of() {
+    for (int a = 0; a < 16; ++a) {
+      for (int w = 0; w < 16; ++w) of[a][w] = __builtin_popcount(a ^ w);
+    }
+  }
+};
+alignas(64) constexpr Differing kDiffering;
+
+}  // namespace
+
+}  // namespace bmx
+
+BMX_TARGET("avx2")
+
+#include "binarize.h"
+
+namespace bmx {
+namespace {
+
+inline __m256i load(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
+
+// Sixteen dots of two vectors of counts; `again`: more words of the same reduction.
+inline void store_dots(__m256i counts, __m256i bits, bool again, int32_t* out) {
+  const __m128i parts[2] = {_mm256_castsi256_si128(counts), _mm256_extracti128_si256(counts, 1)};
+  for (int i = 0; i < 2; ++i) {
+    const __m256i count = _mm256_cvtepu16_epi32(parts[i]);
+    const __m256i from = again ? load(out + 8 * i) : bits;
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8 * i), _mm256_sub_epi32(from, _mm256_add_epi32(count, count)));
+  }
+}
+
+template <int Pixels, int Vectors>
+inline __attribute__((always_inline)) void multiply_tile(const Product& product, const uint8_t* weights, int64_t pixel,
+                                                         int32_t* out) {
+  // where in kDiffering the table of each nibble is
+  alignas(8) uint8_t tables[Pixels][kShortWords * kNibbles];
+  const __m256i low_bytes = _mm256_set1_epi16(0xff), bits = _mm256_set1_epi32(static_cast<int32_t>(product.bits));
+  for (int64_t begin = 0; begin < product.depth; begin += kShortWords) {
+    const int64_t depth = product.depth - begin < kShortWords ? product.depth - begin : kShortWords;
+    for (int p = 0; p < Pixels; ++p) {
+      const uint64_t* activations = product.activations + product.origins[pixel + p];
+      for (int64_t k = 0; k < depth; ++k) {
+        const uint64_t word = activations[product.taps[begin + k]], upper = 0xf0f0f0f0f0f0f0f0;
+        const uint64_t both[2] = {word << 4 & upper, word & upper};
+        std::memcpy(tables[p] + k * kNibbles, both, sizeof both);
+      }
+    }
+    __m256i even[Pixels][Vectors], odd[Pixels][Vectors];  // filters
+    for (int p = 0; p < Pixels; ++p) {
+      for (int v = 0; v < Vectors; ++v) even[p][v] = odd[p][v] = _mm256_setzero_si256();
+    }
+    for (int64_t first = 0; first < depth; first += kByteWords) {
+      const int64_t end = (first + kByteWords < depth ? first + kByteWords : depth) * kNibbles;
+      __m256i counts[Pixels][Vectors];
+      for (int p = 0; p < Pixels; ++p) {
+        for (int v = 0; v < Vectors; ++v) counts[p][v] = _mm256_setzero_si256();
+      }
+#pragma GCC unroll 4
+      for (int64_t n = first * kNibbles; n < end; ++n, weights += Vectors * kLanes) {
+        for (int p = 0; p < Pixels; ++p) {
+          const __m128i entries = _mm_load_si128(reinterpret_cast<const __m128i*>(kDiffering.of[0] + tables[p][n]));
+          const __m256i table = _mm256_broadcastsi128_si256(entries);
+          for (int v = 0; v < Vectors; ++v) {
+            const __m256i differing = _mm256_shuffle_epi8(table, load(weights + v * kLanes));
+            counts[p][v] = _mm256_add_epi8(counts[p][v], differing);
+          }
+        }
+      }
+      for (int p = 0; p < Pixels; ++p) {
+        for (int v = 0; v < Vectors; ++v) {
+          even[p][v] = _mm256_add_epi16(even[p][v], _mm256_and_si256(counts[p][v], low_bytes));
+          odd[p][v] = _mm256_add_epi16(odd[p][v], _mm256_srli_epi16(counts[p][v], 8));
+        }
+      }
+    }
+    for (int p = 0; p < Pixels; ++p) {
+      for (int v = 0; v < Vectors; ++v) {
+        int32_t* to = out + (pixel + p) * product.out_stride + v * kLanes;
+        store_dots(even[p][v], bits, begin > 0, to);
+        store_dots(odd[p][v], bits, begin > 0, to + kLanes / 2);
+      }
+    }
+  }
+}
+
+template <int Vectors>
+void multiply_block(const Product& product, const uint8_t* weights, int32_t* out) {
+  int64_t p = 0;
+  for (; p + kPixels <= product.pixels; p += kPixels) multiply_tile<kPixels, Vectors>(product, weights, p, out);
+  if (product.pixels - p == 2) multiply_tile<2, Vectors>(product, weights, p, out);
+  if (product.pixels - p == 1) multiply_tile<1, Vectors>(product, weights, p, out);
+}
+
+void multiply(const Product& product) {
+  const uint8_t* weights = static_cast<const uint8_t*>(product.weights);
+  for (int64_t first = 0; first < product.filters; first += kFilterTile) {
+    const auto run = product.filters - first > kLanes ? multiply_block<2> : multiply_block<1>;
+    run(product, weights + first * product.depth * kNibbles, product.out + first);
+  }
+}
+
+int64_t bound(int64_t iterations) {
+  constexpr int kCounts = 8;
+  __m256i counts[kCounts], table = load(kDiffering.of), indices = table;
+#pragma GCC unroll 8
+  for (int i = 0; i < kCounts; ++i) counts[i] = _mm256_setzero_si256();
+  for (int64_t i = 0; i < iterations; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kCounts; ++j) {
+      __asm__("" : "+x"(table), "+x"(indices));
+      counts[j] = _mm256_add_epi8(counts[j], _mm256_shuffle_epi8(table, indices));
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kCounts; ++i) __asm__ volatile("" : : "x"(counts[i]));
+  return iterations * kCounts * 128;
+}
+
+}  // namespace
+}  // namespace bmx
+
+BMX_TARGET_END
+
+namespace bmx {
+
+extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
+                             binarize_shorts<32>, bound};
+
+}  // namespace bmx
+
+#endif  // __x86_64__
