@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "binarize.h"
+
 namespace bmx {
 namespace {
 
@@ -82,89 +84,6 @@ void multiply(const Product& product) {
   }
 }
 
-// Masks of 16 comparisons, a byte each.
-inline uint8x16_t compare(const float* data, const float* threshold) {
-  uint16x4_t quarter[4];
-  for (int i = 0; i < 4; ++i) quarter[i] = vmovn_u32(vcgeq_f32(vld1q_f32(data + 4 * i), vld1q_f32(threshold + 4 * i)));
-  return vcombine_u8(vmovn_u16(vcombine_u16(quarter[0], quarter[1])), vmovn_u16(vcombine_u16(quarter[2], quarter[3])));
-}
-
-inline uint8x16_t compare(const int16_t* data, const int16_t* threshold) {
-  return vcombine_u8(vmovn_u16(vcgeq_s16(vld1q_s16(data), vld1q_s16(threshold))),
-                     vmovn_u16(vcgeq_s16(vld1q_s16(data + 8), vld1q_s16(threshold + 8))));
-}
-
-// 32 adjacent values.
-template <typename Value>
-inline uint32_t binarize_values(const Value* data, const Value* threshold) {
-  const uint8x16_t weight = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
-  const uint8x16_t lower = vandq_u8(compare(data, threshold), weight);
-  const uint8x16_t upper = vandq_u8(compare(data + 16, threshold + 16), weight);
-  uint8x16_t sum = vpaddq_u8(lower, upper);
-  sum = vpaddq_u8(sum, sum);
-  sum = vpaddq_u8(sum, sum);
-  return vgetq_lane_u32(vreinterpretq_u32_u8(sum), 0);
-}
-
-// Up to 32 channels of one pixel.
-template <typename Value>
-uint32_t binarize_pixel(const Value* data, int64_t channel_stride, int64_t channels, const Value* threshold) {
-  uint32_t half = 0;
-  for (int64_t c = 0; c < channels; ++c) half |= uint32_t{data[c * channel_stride] >= threshold[c]} << c;
-  return half;
-}
-
-// Up to 32 channels of adjacent pixels, 4 in a vector.
-template <int Vectors>
-void binarize_planes(const float* data, int64_t channel_stride, int64_t channels, const float* threshold, uint32_t flip,
-                     uint32_t* out, int64_t out_stride) {
-  uint32x4_t halves[Vectors], bit = vdupq_n_u32(1);
-  for (int v = 0; v < Vectors; ++v) halves[v] = vdupq_n_u32(0);
-  for (int64_t c = 0; c < channels; ++c) {
-    const float32x4_t limit = vld1q_dup_f32(threshold + c);
-    for (int v = 0; v < Vectors; ++v) {
-      halves[v] = vbslq_u32(bit, vcgeq_f32(vld1q_f32(data + c * channel_stride + 4 * v), limit), halves[v]);
-    }
-    bit = vshlq_n_u32(bit, 1);
-  }
-  for (int p = 0; p < 4 * Vectors; ++p) out[p * out_stride] = halves[p / 4][p % 4] ^ flip;
-}
-
-// Channels are adjacent.
-template <typename Value>
-void binarize_last(const Binarization<Value>& b) {
-  for (int64_t p = 0; p < b.pixels; ++p) {
-    const Value* pixel = b.data + p * b.pixel_stride;
-    for (int64_t first = 0; first < b.channels; first += 32) {
-      const int64_t channels = std::min<int64_t>(32, b.channels - first);
-      const uint32_t half = channels == 32 ? binarize_values(pixel + first, b.threshold + first)
-                                           : binarize_pixel(pixel + first, 1, channels, b.threshold + first);
-      b.out[p * b.out_stride + first / 32] = half ^ b.flip[first / 32];
-    }
-  }
-}
-
-void binarize_floats(const Binarization<float>& b) {
-  if (b.channel_stride == 1) return binarize_last(b);
-  for (int64_t first = 0; first < b.channels; first += 32) {
-    const int64_t channels = std::min<int64_t>(32, b.channels - first);
-    const float* data = b.data + first * b.channel_stride;
-    const float* threshold = b.threshold + first;
-    const uint32_t flip = b.flip[first / 32];
-    uint32_t* out = b.out + first / 32;
-    int64_t p = 0;
-    for (; p + 16 <= b.pixels; p += 16) {
-      binarize_planes<4>(data + p, b.channel_stride, channels, threshold, flip, out + p * b.out_stride, b.out_stride);
-    }
-    for (; p + 4 <= b.pixels; p += 4) {
-      binarize_planes<1>(data + p, b.channel_stride, channels, threshold, flip, out + p * b.out_stride, b.out_stride);
-    }
-    for (; p < b.pixels; ++p) {
-      out[p * b.out_stride] = binarize_pixel(data + p, b.channel_stride, channels, threshold) ^ flip;
-    }
-  }
-}
-
 bool always() { return true; }
 
 int64_t bound(int64_t iterations) {
@@ -191,8 +110,8 @@ int64_t bound(int64_t iterations) {
 
 }  // namespace
 
-extern const Kernel kNeon = {"neon",   always,          prepared_bytes,         prepare,
-                             multiply, binarize_floats, binarize_last<int16_t>, bound};
+extern const Kernel kNeon = {"neon",   always,              prepared_bytes,      prepare,
+                             multiply, binarize_floats<16>, binarize_shorts<16>, bound};
 
 }  // namespace bmx
 
