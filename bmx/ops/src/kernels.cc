@@ -1,10 +1,5 @@
 #include "kernels.h"
 
-#include <atomic>
-#include <cstdlib>
-
-#include "error.h"
-
 namespace bmx {
 
 // each in its file, kernel_NAME.cc
@@ -16,12 +11,6 @@ extern const Kernel kAvx512;
 #ifdef __aarch64__
 extern const Kernel kNeon;
 #endif
-
-namespace {
-
-std::atomic<const Kernel*> in_use{nullptr};
-
-}  // namespace
 
 const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> table = {
@@ -36,33 +25,5 @@ const std::vector<Kernel>& kernels() {
   };
   return table;
 }
-
-const Kernel& find_kernel(const std::string& name) {
-  std::string valid;
-  for (const Kernel& kernel : kernels()) {
-    if (!kernel.supported()) continue;
-    if (kernel.name == name) return kernel;
-    valid += std::string(valid.empty() ? "" : ", ") + kernel.name;
-  }
-  fail("no kernel '", name, "' for this CPU (BMX_ISA); valid names: ", valid);
-}
-
-const Kernel& current_kernel() {
-  const Kernel* kernel = in_use.load();
-  if (!kernel) {
-    const char* forced = std::getenv("BMX_ISA");
-    if (forced) {
-      kernel = &find_kernel(forced);
-    } else {
-      for (const Kernel& candidate : kernels()) {
-        if (candidate.supported()) kernel = &candidate;
-      }
-    }
-    in_use.store(kernel);
-  }
-  return *kernel;
-}
-
-void use_kernel(const std::string& name) { in_use.store(&find_kernel(name)); }
 
 }  // namespace bmx
