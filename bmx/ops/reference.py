@@ -1,4 +1,6 @@
-"""What ``xnor_popcount`` means, in NumPy. It is read and compared with, never optimised."""
+"""What ``xnor_popcount`` and ``binary_subgraph`` mean, in NumPy. It is read and compared with, never optimised."""
+
+import re
 
 import numpy as np
 
@@ -55,3 +57,80 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
             x, w = sign[(slice(None), inputs) + window], weight[(outputs, slice(None)) + tap]
             out[:, outputs] += np.einsum('nc...,oc->no...', x, w)
     return out
+
+
+def binary_subgraph(program, data, parameters, num_outputs=1):
+    """Run a program: a chain of binary convolutions and elementwise maps (``bmx/ops/src/program.h``).
+
+    Parameters
+    ----------
+    program : str
+        Instructions between semicolons.
+    data : list of numpy.ndarray
+        x0, x1, ...: float32, shape (N, C, H, W).
+    parameters : list of numpy.ndarray
+        p0, p1, ...
+    num_outputs : int
+        How many outputs the program writes.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        y0, y1, ...: float32, shape (N, C, H, W).
+    """
+    tensors = {'x%d' % i: x for i, x in enumerate(data)}
+
+    def channels(text):
+        name, begin, end = re.match(r'(\w+)\[(\d+):(\d+)\]$', text).groups()
+        return tensors[name][:, int(begin):int(end)]
+
+    def parameter(text):
+        return parameters[int(text[1:])]
+
+    for instruction in filter(None, program.split(';')):
+        kind, *fields = instruction.split()
+        fields = dict(field.split('=') for field in fields)
+        window = {key: tuple(map(int, fields[key].split(','))) for key in ('kernel', 'stride', 'pad', 'dilate')
+                  if key in fields}
+        x = np.concatenate([channels(text) for text in fields['in'].split(',')], axis=1)
+        if kind == 'conv':
+            threshold = parameter(fields['threshold']) if 'threshold' in fields else None
+            x = xnor_popcount(x, parameter(fields['weight']), threshold, num_filter=int(fields['filters']),
+                              num_group=int(fields.get('groups', 1)), pad_value=int(fields.get('pad_value', -1)),
+                              **window)
+        else:
+            x = _steps(fields.get('before'), x, channels, parameter)
+            if 'pool' in fields:
+                x = _max_pool(x, **window)
+        tensors[fields['out'].split(':')[0]] = _steps(fields.get('steps'), x, channels, parameter)
+    return [tensors['y%d' % i] for i in range(num_outputs)]
+
+
+def _steps(text, x, channels, parameter):
+    for step in text.split('|') if text else []:
+        kind, _, argument = step.partition(':')
+        if kind == 'plus':
+            x = x + channels(argument)
+        elif kind == 'relu':
+            x = np.maximum(x, np.float32(0))
+        else:
+            values = parameter(argument)[..., None, None]
+            if kind == 'mul':
+                x = x * values
+            elif kind == 'add':
+                x = x + values
+            elif kind == 'norm':
+                x = (x - values[0]) * values[1] + values[2]
+            elif kind == 'prelu':
+                x = np.where(x > 0, x, x * values)
+            else:
+                raise ValueError('unknown step {}'.format(step))
+    return x
+
+
+def _max_pool(x, kernel, stride=(1, 1), pad=(0, 0)):
+    x = np.pad(x, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant', constant_values=-np.inf)
+    size = [(x.shape[i + 2] - kernel[i]) // stride[i] + 1 for i in range(2)]
+    taps = [x[:, :, i:i + stride[0] * (size[0] - 1) + 1:stride[0], j:j + stride[1] * (size[1] - 1) + 1:stride[1]]
+            for i, j in np.ndindex(*kernel)]
+    return np.max(taps, axis=0)

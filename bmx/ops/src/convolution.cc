@@ -3,151 +3,176 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
-#include <vector>
+#include <cstring>
 
-#include "kernels.h"
-#include "packing.h"
+#include "profile.h"
 
 namespace bmx {
 namespace {
 
-constexpr int64_t kMaxChunk = 128;       // output pixels a thread takes at once: their activations stay in L1
-constexpr int64_t kSerialWords = 20000;  // below this many word operations starting threads costs more than it saves
+constexpr int64_t kPixels = 32;  // output pixels computed at once: with their filters' results they stay in L1
+
+int64_t block_filters(const Convolution& conv) { return std::min(kFilterTile, conv.group_filters()); }
+
+int64_t blocks(const Convolution& conv) { return (conv.group_filters() + kFilterTile - 1) / kFilterTile; }
+
+int64_t block_bytes(const Convolution& conv, const Kernel& kernel) {
+  return round_up(kernel.prepared_bytes(block_filters(conv), conv.depth()), 64);
+}
 
 // Sum of the weights of every tap and filter, (taps, filters): what a padded tap, counted as -1, has to be given back.
-std::vector<int64_t> sum_taps(const Convolution& conv, const uint8_t* weight) {
-  const int64_t taps = conv.kernel.height * conv.kernel.width, bytes = (conv.group_channels() + 7) / 8;
-  std::vector<int64_t> sums(taps * conv.filters);
+std::vector<int32_t> sum_taps(const Convolution& conv, const uint8_t* weight) {
+  const int64_t taps = conv.window.taps(), bytes = (conv.group_channels() + 7) / 8;
+  std::vector<int32_t> sums(taps * conv.filters);
   for (int64_t o = 0; o < conv.filters; ++o) {
     for (int64_t tap = 0; tap < taps; ++tap) {
       int64_t ones = 0;
       for (int64_t b = 0; b < bytes; ++b) ones += __builtin_popcount(weight[(o * taps + tap) * bytes + b]);
-      sums[tap * conv.filters + o] = 2 * ones - conv.group_channels();
+      sums[tap * conv.filters + o] = static_cast<int32_t>(2 * ones - conv.group_channels());
     }
   }
   return sums;
 }
 
-// Takes the padded taps of output pixel `p` out of the filters' results at `out`.
-void discount_padding(const Convolution& conv, const int64_t* sums, int64_t p, int64_t filters, float* out) {
-  const int64_t top = p / conv.out().width * conv.stride.height - conv.pad.height;
-  const int64_t left = p % conv.out().width * conv.stride.width - conv.pad.width;
-  for (int64_t tap = 0; tap < conv.kernel.height * conv.kernel.width; ++tap, sums += conv.filters) {
-    const int64_t y = top + tap / conv.kernel.width * conv.dilate.height;
-    const int64_t x = left + tap % conv.kernel.width * conv.dilate.width;
-    if (y >= 0 && y < conv.image.height && x >= 0 && x < conv.image.width) continue;
-    for (int64_t o = 0; o < filters; ++o) out[o * conv.out_filter_stride] += static_cast<float>(sums[o]);
+}  // namespace
+
+struct ConvolutionTask::Unit {
+  int64_t image, group, filter, filters, pixel, pixels;  // filter: the first, within the group
+};
+
+ConvolutionMemory::ConvolutionMemory(const Convolution& conv, const Kernel& kernel)
+    : activation_bytes(round_up(conv.groups * conv.input().group_words() * 8, 64)),
+      weight_bytes(conv.groups * blocks(conv) * block_bytes(conv, kernel)),
+      thread_bytes(round_up(block_filters(conv) * conv.depth() * 8, 64)) {}
+
+ConvolutionTask::ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight,
+                                 const float* threshold, const std::vector<Step>& steps, const Slice& out,
+                                 char* activations, char* weights, char* threads)
+    : conv_(conv),
+      kernel_(current_kernel()),
+      packer_(conv.input(), in, threshold),
+      weight_(weight),
+      steps_(steps),
+      out_(out),
+      activations_(reinterpret_cast<uint64_t*>(activations)),
+      weights_(weights),
+      threads_(threads),
+      blocks_(blocks(conv)) {
+  const Window& window = conv.window;
+  const int64_t words = words_for(conv.group_channels());
+  taps_.reserve(conv.depth());
+  for (int64_t y = 0; y < window.kernel.height; ++y) {
+    for (int64_t x = 0; x < window.kernel.width; ++x) {
+      const int64_t pixel = y * window.dilate.height * window.padded(conv.image).width + x * window.dilate.width;
+      for (int64_t w = 0; w < words; ++w) taps_.push_back(pixel * words + w);
+    }
+  }
+  if (conv.pad_value == 0 && (window.pad.height || window.pad.width)) sums_ = sum_taps(conv, weight);
+}
+
+void ConvolutionTask::prepare_weights() const {
+  const Stopwatch stopwatch(Phase::kPack);
+  const int64_t taps = conv_.window.taps(), bytes = (conv_.group_channels() + 7) / 8;
+  const bool as_they_are = bytes % 8 == 0 && reinterpret_cast<uintptr_t>(weight_) % 8 == 0;
+#pragma omp for schedule(static) nowait
+  for (int64_t task = 0; task < conv_.groups * blocks_; ++task) {
+    const int64_t first = task % blocks_ * kFilterTile, filters = std::min(kFilterTile, conv_.group_filters() - first);
+    const uint8_t* from = weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes;
+    const uint64_t* words = reinterpret_cast<const uint64_t*>(from);
+    if (!as_they_are) {
+      uint64_t* own = reinterpret_cast<uint64_t*>(
+          threads_ + omp_get_thread_num() * ConvolutionMemory(conv_, kernel_).thread_bytes);
+      unpack_weights(from, filters, taps, conv_.group_channels(), own);
+      words = own;
+    }
+    kernel_.prepare(words, filters, conv_.depth(), weights_ + task * block_bytes(conv_, kernel_));
   }
 }
 
-// Thresholds and flips of every channel, as kernels take them.
-struct Thresholds {
-  std::vector<float> threshold;
-  std::vector<uint32_t> flip;
-  int64_t halves;  // of one group
-
-  Thresholds(const Convolution& conv, const float* given) : threshold(conv.channels) {
-    halves = (conv.group_channels() + 31) / 32;
-    flip.resize(conv.groups * halves);
-    for (int64_t c = 0; given && c < conv.channels; ++c) {
-      threshold[c] = given[c];
-      if (!(given[conv.channels + c] < 0)) continue;
-      const int64_t bit = c % conv.group_channels();
-      flip[c / conv.group_channels() * halves + bit / 32] |= uint32_t{1} << bit % 32;
-      // x <= t is not (x >= the next number); where there is none, not (x >= NaN)
-      threshold[c] = std::nextafter(given[c], INFINITY);
-      if (threshold[c] == given[c]) threshold[c] = NAN;
-    }
-  }
-};
-
-}  // namespace
-
-void convolve(const Convolution& conv, const float* data, const uint8_t* weight, const float* threshold, float* out) {
-  const Kernel& kernel = current_kernel();
-  const int64_t channels = conv.group_channels(), filters = conv.group_filters();
-  const int64_t words = words_for(channels), taps = conv.kernel.height * conv.kernel.width, depth = taps * words;
-  const Size padded = conv.padded(), size = conv.out();
-  const int64_t in_pixels = conv.image.height * conv.image.width, out_pixels = size.height * size.width;
-  const int64_t planes = conv.images * conv.groups;
-  const int64_t weight_bytes = filters * taps * ((channels + 7) / 8);  // of one group
-  const int64_t prepared_bytes = round_up(kernel.prepared_bytes(filters, depth), 64);
-
-  std::vector<int64_t> tap_words(depth), origins(out_pixels);
-  for (int64_t k = 0; k < depth; ++k) {
-    const int64_t tap = k / words, y = tap / conv.kernel.width, x = tap % conv.kernel.width;
-    tap_words[k] = (y * conv.dilate.height * padded.width + x * conv.dilate.width) * words + k % words;
-  }
-  for (int64_t p = 0; p < out_pixels; ++p) {
-    origins[p] = (p / size.width * conv.stride.height * padded.width + p % size.width * conv.stride.width) * words;
-  }
-  const bool discount = conv.pad_value == 0 && (conv.pad.height || conv.pad.width);
-  const std::vector<int64_t> sums = discount ? sum_taps(conv, weight) : std::vector<int64_t>();
-  const Thresholds limits(conv, threshold);
-
-  std::vector<uint64_t> activations(planes * image_words(conv));
-  std::vector<uint8_t> block(conv.groups * prepared_bytes + 64);
-  uint8_t* weights = block.data() + (64 - reinterpret_cast<uintptr_t>(block.data()) % 64);
-
-  const bool parallel = planes * out_pixels * filters * depth > kSerialWords;
-  const int64_t threads = parallel ? omp_get_max_threads() : 1;
-  const int64_t chunk = std::min({kMaxChunk, (planes * out_pixels + threads - 1) / threads, out_pixels});
-  const int64_t chunks = (out_pixels + chunk - 1) / chunk, tile_stride = round_up(filters, kFilterTile);
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<int32_t> tile_block(chunk * tile_stride + 16);
-    int32_t* tile = tile_block.data() + (64 - reinterpret_cast<uintptr_t>(tile_block.data()) % 64) / 4;
-#pragma omp for schedule(static) nowait
-    for (int64_t group = 0; group < conv.groups; ++group) {
-      std::vector<uint64_t> unprepared(filters * depth);
-      pack_weights(conv, weight + group * weight_bytes, unprepared.data());
-      kernel.prepare(unprepared.data(), filters, depth, weights + group * prepared_bytes);
-    }
-#pragma omp for schedule(static)
-    for (int64_t task = 0; task < planes * conv.image.height; ++task) {
-      const int64_t plane = task / conv.image.height, row = task % conv.image.height, group = plane % conv.groups;
-      uint64_t* to = activations.data() + plane * image_words(conv);
-      if (row == 0) fill_padding(conv, to);
-      Binarization<float> row_bits;
-      row_bits.data = data + plane / conv.groups * conv.channels * in_pixels + group * channels * conv.channel_stride +
-                      row * conv.image.width * conv.pixel_stride;
-      row_bits.channel_stride = conv.channel_stride;
-      row_bits.pixel_stride = conv.pixel_stride;
-      row_bits.channels = channels;
-      row_bits.pixels = conv.image.width;
-      row_bits.threshold = limits.threshold.data() + group * channels;
-      row_bits.flip = limits.flip.data() + group * limits.halves;
-      row_bits.out = reinterpret_cast<uint32_t*>(
-          to + ((row + conv.pad.height) * padded.width + conv.pad.width) * words);
-      row_bits.out_stride = 2 * words;
-      kernel.binarize_floats(row_bits);
-    }
+void ConvolutionTask::run(int64_t image, bool prepare) const {
+  if (prepare) prepare_weights();
+  packer_.run(image, activations_);
+  // units of equal size, as many for each thread
+  const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = omp_get_num_threads();
+  const int64_t wanted = round_up((pixels * all_blocks + kPixels - 1) / kPixels, threads);
+  const int64_t chunks = std::min((wanted + all_blocks - 1) / all_blocks, pixels);
+  const int64_t chunk = std::min(kPixels, (pixels + chunks - 1) / chunks);
 #pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < planes * chunks; ++task) {
-      const int64_t plane = task / chunks, group = plane % conv.groups, begin = task % chunks * chunk;
-      Product product;
-      product.activations = activations.data() + plane * image_words(conv);
-      product.origins = origins.data() + begin;
-      product.taps = tap_words.data();
-      product.weights = weights + group * prepared_bytes;
-      product.depth = depth;
-      product.bits = channels * taps;
-      product.filters = filters;
-      product.pixels = std::min(chunk, out_pixels - begin);
-      product.out = tile;
-      product.out_stride = tile_stride;
-      kernel.multiply(product);
-      float* to = out + plane * filters * out_pixels + begin * conv.out_pixel_stride;
-      for (int64_t p = 0; p < product.pixels; ++p) {
-        for (int64_t o = 0; o < filters; ++o) {
-          to[p * conv.out_pixel_stride + o * conv.out_filter_stride] = static_cast<float>(tile[p * tile_stride + o]);
-        }
-        if (discount) {
-          discount_padding(conv, sums.data() + group * filters, begin + p, filters, to + p * conv.out_pixel_stride);
-        }
-      }
+  for (int64_t task = 0; task < (pixels + chunk - 1) / chunk * all_blocks; ++task) {
+    Unit unit;
+    unit.image = image;
+    unit.group = task % all_blocks / blocks_;
+    unit.filter = task % blocks_ * kFilterTile;
+    unit.filters = std::min(kFilterTile, conv_.group_filters() - unit.filter);
+    unit.pixel = task / all_blocks * chunk;
+    unit.pixels = std::min(chunk, pixels - unit.pixel);
+    compute(unit);
+  }
+}
+
+void ConvolutionTask::compute(const Unit& unit) const {
+  alignas(64) int32_t dots[kPixels * kFilterTile];
+  int64_t origins[kPixels];
+  const Size stride = conv_.window.stride, size = conv_.out();
+  const int64_t words = words_for(conv_.group_channels()), row = conv_.input().padded().width * words;
+  int64_t y = unit.pixel / size.width, x = unit.pixel % size.width;
+  for (int64_t p = 0; p < unit.pixels; ++p) {
+    origins[p] = y * stride.height * row + x * stride.width * words;
+    if (++x == size.width) {
+      x = 0;
+      ++y;
     }
+  }
+  Product product;
+  product.activations = activations_ + unit.group * conv_.input().group_words();
+  product.origins = origins;
+  product.taps = taps_.data();
+  product.weights = weights_ + (unit.group * blocks_ + unit.filter / kFilterTile) * block_bytes(conv_, kernel_);
+  product.depth = conv_.depth();
+  product.bits = conv_.group_channels() * conv_.window.taps();
+  product.filters = unit.filters;
+  product.pixels = unit.pixels;
+  product.out = dots;
+  product.out_stride = kFilterTile;
+  {
+    const Stopwatch stopwatch(Phase::kMultiply);
+    kernel_.multiply(product);
+  }
+  const Stopwatch stopwatch(Phase::kFinish);
+  if (!sums_.empty()) discount_padding(unit, dots);
+  finish(unit, dots);
+}
+
+// Takes the padded taps out of the dots.
+void ConvolutionTask::discount_padding(const Unit& unit, int32_t* dots) const {
+  const Window& window = conv_.window;
+  for (int64_t p = 0; p < unit.pixels; ++p, dots += kFilterTile) {
+    const int64_t pixel = unit.pixel + p;
+    const int64_t top = pixel / conv_.out().width * window.stride.height - window.pad.height;
+    const int64_t left = pixel % conv_.out().width * window.stride.width - window.pad.width;
+    if (top >= 0 && left >= 0 && top + window.reach().height <= conv_.image.height &&
+        left + window.reach().width <= conv_.image.width) {
+      continue;
+    }
+    const int32_t* sums = sums_.data() + unit.group * conv_.group_filters() + unit.filter;
+    for (int64_t tap = 0; tap < window.taps(); ++tap, sums += conv_.filters) {
+      const int64_t y = top + tap / window.kernel.width * window.dilate.height;
+      const int64_t x = left + tap % window.kernel.width * window.dilate.width;
+      if (y >= 0 && y < conv_.image.height && x >= 0 && x < conv_.image.width) continue;
+      for (int64_t o = 0; o < unit.filters; ++o) dots[o] += sums[o];
+    }
+  }
+}
+
+void ConvolutionTask::finish(const Unit& unit, const int32_t* dots) const {
+  alignas(64) float values[kPixels * kFilterTile];
+  for (int64_t first = 0; first < unit.filters; first += kLanes) {
+    const Tile tile = {values + first, kFilterTile, unit.image,
+                       unit.group * conv_.group_filters() + unit.filter + first, unit.pixel,
+                       std::min(kLanes, unit.filters - first), unit.pixels};
+    convert(dots + first, tile);
+    apply(steps_, tile);
+    store(tile, out_);
   }
 }
 

@@ -1,36 +1,71 @@
-// Binary convolution of float features with packed weights; a dense layer is one with 1x1 kernel.
+// Binary convolution of features with packed weights, and the elementwise steps behind it; a dense layer is one with
+// 1x1 kernel.
 #ifndef BMX_CONVOLUTION_H_
 #define BMX_CONVOLUTION_H_
 
 #include <cstdint>
+#include <vector>
+
+#include "feature.h"
+#include "kernels.h"
+#include "packing.h"
+#include "tile.h"
 
 namespace bmx {
 
-struct Size {
-  int64_t height, width;
-};
-
 struct Convolution {
-  int64_t images, channels;  // of the data
   Size image;
-  int64_t channel_stride, pixel_stride;  // of the data within an image, in floats
-  int64_t filters, groups;
-  Size kernel, stride, pad, dilate;
+  Window window;
+  int64_t channels, filters, groups;
   int pad_value;  // -1, +1, or 0: padded taps do not count
-  int64_t out_filter_stride, out_pixel_stride;
 
   int64_t group_channels() const { return channels / groups; }
   int64_t group_filters() const { return filters / groups; }
-  Size padded() const { return {image.height + 2 * pad.height, image.width + 2 * pad.width}; }
-  Size out() const {
-    return {(padded().height - dilate.height * (kernel.height - 1) - 1) / stride.height + 1,
-            (padded().width - dilate.width * (kernel.width - 1) - 1) / stride.width + 1};
-  }
+  Size out() const { return window.out(image); }
+  Input input() const { return {image, window.pad, channels, groups, pad_value}; }
+  // Words in the reduction.
+  int64_t depth() const { return window.taps() * words_for(group_channels()); }
 };
 
-// `weight` is (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first.
-// `threshold` is null or (2, channels): thresholds, then directions.
-void convolve(const Convolution& conv, const float* data, const uint8_t* weight, const float* threshold, float* out);
+// Memory that a convolution works in, 64-byte aligned.
+struct ConvolutionMemory {
+  int64_t activation_bytes, weight_bytes, thread_bytes;
+
+  ConvolutionMemory(const Convolution& conv, const Kernel& kernel);
+};
+
+class ConvolutionTask {
+ public:
+  // `weight` is (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
+  // `threshold` is null or (2, channels), as Packer takes it. The last three are the memory; weights stay in theirs
+  // from one image to the next.
+  ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight, const float* threshold,
+                  const std::vector<Step>& steps, const Slice& out, char* activations, char* weights, char* threads);
+
+  // Computes an image; all threads of a team call it, the first time with `prepare`.
+  void run(int64_t image, bool prepare) const;
+
+ private:
+  struct Unit;  // output pixels and filters that a thread computes at once
+
+  void prepare_weights() const;
+  void compute(const Unit& unit) const;
+  void discount_padding(const Unit& unit, int32_t* dots) const;
+  void finish(const Unit& unit, const int32_t* dots) const;
+
+  Convolution conv_;
+  const Kernel& kernel_;
+  Packer packer_;
+  const uint8_t* weight_;
+  std::vector<Step> steps_;
+  Slice out_;
+  uint64_t* activations_;
+  char* weights_;
+  char* threads_;
+  int64_t blocks_;  // of filters, in a group
+  std::vector<int64_t> taps_;
+  std::vector<int32_t> sums_;  // of the weights, (taps, filters), where padding does not count
+};
 
 }  // namespace bmx
 

@@ -1,4 +1,4 @@
-// mx.nd.xnor_popcount, mx.sym.xnor_popcount: attributes, shapes and types; the work is done in convolution.cc.
+// mx.nd.xnor_popcount, mx.sym.xnor_popcount: attributes, shapes and types; a program of one convolution does the work.
 #include <mxnet/lib_api.h>
 
 #include <climits>
@@ -6,22 +6,18 @@
 #include <vector>
 
 #include "attributes.h"
-#include "convolution.h"
+#include "execution.h"
+#include "program.h"
 #include "report.h"
+#include "tensors.h"
 
 namespace bmx {
 namespace {
 
 using mxnet::ext::MXReturnValue;
 using mxnet::ext::MXTensor;
-using Shape = std::vector<unsigned int>;
-
 const char kName[] = "xnor_popcount";
 const char* const kInputs[] = {"data", "weight", "threshold"};
-
-// MXNet hands an unknown dimension over as -1 cast to unsigned; 0 given back means unknown.
-constexpr unsigned int kUnknownIn = UINT_MAX;
-constexpr unsigned int kUnknownOut = 0;
 
 // Sums of more than 2^24 ones are not exact in float32.
 constexpr int64_t kMaxBits = int64_t{1} << 24;
@@ -32,14 +28,6 @@ struct Parameters {
   int pad_value;
   bool threshold;
 };
-
-std::string text(const std::vector<int64_t>& values) {
-  std::string joined;
-  for (int64_t value : values) joined += (joined.empty() ? "" : ", ") + std::to_string(value);
-  return "(" + joined + ")";
-}
-
-std::string text(const Shape& shape) { return text(std::vector<int64_t>(shape.begin(), shape.end())); }
 
 void check_range(const char* name, int64_t value, int64_t least) {
   if (value < least || value > INT_MAX) fail(name, " must be between ", least, " and ", INT_MAX, ", got ", value);
@@ -82,45 +70,28 @@ Parameters parse(const Attributes& attributes) {
   return p;
 }
 
-// The convolution of `p` over data of `shape`, whose dimensions are all known and match `p`.
-Convolution make_convolution(const Parameters& p, const std::vector<int64_t>& shape) {
-  Convolution conv;
-  conv.filters = p.filters;
-  conv.groups = p.groups;
-  conv.pad_value = p.pad_value;
-  conv.channels = shape[1];
+// The program of `p` over data of `shape`, whose dimensions are all known and match `p`: one convolution.
+Program make_program(const Parameters& p, const std::vector<int64_t>& shape) {
   const auto size = [](const std::vector<int64_t>& values, int64_t missing) {
     return Size{values.size() == 2 ? values[0] : missing, values.empty() ? missing : values.back()};
   };
-  conv.kernel = size(p.kernel, 1);
-  conv.stride = size(p.stride, 1);
-  conv.dilate = size(p.dilate, 1);
-  conv.pad = size(p.pad, 0);
-  if (p.kernel.empty()) {  // dense: the batch is one image whose pixels are the rows
-    conv.images = 1;
-    conv.image = {1, shape[0]};
-    conv.channel_stride = conv.out_filter_stride = 1;
-    conv.pixel_stride = conv.channels;
-    conv.out_pixel_stride = conv.filters;
-  } else {
-    conv.images = shape[0];
-    conv.image = {shape.size() == 4 ? shape[2] : 1, shape.back()};
-    conv.channel_stride = conv.image.height * conv.image.width;
-    conv.pixel_stride = conv.out_pixel_stride = 1;
-    conv.out_filter_stride = conv.out().height * conv.out().width;
-  }
-  return conv;
-}
-
-// Gives `shape` the dimensions of `wanted` where they are unknown; throws where they differ.
-void match(const char* input, const Shape& wanted, Shape* shape) {
-  if (shape->empty()) *shape = Shape(wanted.size(), kUnknownIn);
-  bool same = shape->size() == wanted.size();
-  for (size_t i = 0; same && i < wanted.size(); ++i) {
-    if ((*shape)[i] == kUnknownIn) (*shape)[i] = wanted[i];
-    same = wanted[i] == kUnknownOut || (*shape)[i] == wanted[i];
-  }
-  if (!same) fail(input, " must have shape ", text(wanted), ", got ", text(*shape));
+  const bool dense = p.kernel.empty();  // the batch is one image whose pixels are the rows
+  Instruction instruction;
+  instruction.kind = Instruction::kConvolution;
+  instruction.image = {shape.size() == 4 ? shape[2] : 1, dense ? shape[0] : shape.back()};
+  instruction.channels = shape[1];
+  instruction.window = {size(p.kernel, 1), size(p.stride, 1), size(p.pad, 0), size(p.dilate, 1)};
+  instruction.filters = p.filters;
+  instruction.groups = p.groups;
+  instruction.pad_value = p.pad_value;
+  instruction.weight = 0;
+  instruction.threshold = p.threshold ? 1 : -1;
+  const Layout layout = dense ? Layout::kFloats : Layout::kPlanar;
+  instruction.in = {{'x', 0, 0, shape[1], {layout, shape[1], instruction.image, 0}}};
+  instruction.out_kind = 'y';
+  instruction.out_index = 0;
+  instruction.out = {layout, p.filters, instruction.window.out(instruction.image), 0};
+  return {1, 1, {instruction}, {}};
 }
 
 void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
@@ -130,10 +101,7 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
   if (data.size() != p.kernel.size() + 2) {
     fail("data must have ", p.kernel.size() + 2, " dimensions for kernel ", text(p.kernel), ", got shape ", text(data));
   }
-  for (size_t i = 0; i < data.size(); ++i) {
-    if (data[i] == 0) fail("data has a dimension of size 0, shape ", text(data));
-    if (data[i] == kUnknownIn) data[i] = kUnknownOut;
-  }
+  check_data("data", &data);
   const int64_t channels = data[1];
   if (channels != kUnknownOut) {
     if (channels % p.groups) fail("num_group ", p.groups, " does not divide the ", channels, " channels of data");
@@ -201,11 +169,15 @@ MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in,
 }
 
 MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                      const mxnet::ext::OpResource&) {
+                      const mxnet::ext::OpResource& resource) {
   return guarded(kName, [&] {
     const Parameters p = parse(attributes);
-    convolve(make_convolution(p, (*in)[0].shape), (*in)[0].data<float>(), (*in)[1].data<uint8_t>(),
-             p.threshold ? (*in)[2].data<float>() : nullptr, (*out)[0].data<float>());
+    Arrays arrays;
+    arrays.images = p.kernel.empty() ? 1 : (*in)[0].shape[0];
+    arrays.data = {array(&(*in)[0])};
+    for (size_t i = 1; i < in->size(); ++i) arrays.parameters.push_back(array(&(*in)[i]));
+    arrays.outputs = {array(&(*out)[0])};
+    execute(make_program(p, (*in)[0].shape), arrays, resource);
   });
 }
 

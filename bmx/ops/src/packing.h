@@ -1,10 +1,11 @@
-// From MXNet's layouts to the 64-bit words that kernels read.
+// From features and packed weights to the 64-bit words that kernels read.
 #ifndef BMX_PACKING_H_
 #define BMX_PACKING_H_
 
 #include <cstdint>
+#include <vector>
 
-#include "convolution.h"
+#include "feature.h"
 
 namespace bmx {
 
@@ -12,16 +13,53 @@ constexpr int64_t kWordBits = 64;
 
 inline int64_t words_for(int64_t channels) { return (channels + kWordBits - 1) / kWordBits; }
 
-// One group of one image in words: channels last, with its padding.
-inline int64_t image_words(const Convolution& conv) {
-  return conv.padded().height * conv.padded().width * words_for(conv.group_channels());
-}
+// What a convolution reads: the concatenated channels of an image in groups, each with its own words, and padding.
+struct Input {
+  Size image, pad;
+  int64_t channels, groups;
+  int pad_value;  // 0 is packed as -1
 
-// Writes the padding of one group of one image; where pad_value is 0 it is written as -1.
-void fill_padding(const Convolution& conv, uint64_t* words);
+  int64_t group_channels() const { return channels / groups; }
+  Size padded() const { return {image.height + 2 * pad.height, image.width + 2 * pad.width}; }
+  int64_t group_words() const { return padded().pixels() * words_for(group_channels()); }
+};
 
-// Weights of one group, (filters, taps, ceil(channels / 8)) bytes, to (filters, taps * words) words.
-void pack_weights(const Convolution& conv, const uint8_t* weight, uint64_t* words);
+// Binarizes the features of a convolution.
+class Packer {
+ public:
+  // `in`: what is concatenated. `threshold`: null or (2, channels), thresholds t and directions d; bit c is
+  // x >= t[c], or x <= t[c] where d[c] is negative; null means x >= 0.
+  Packer(const Input& input, const std::vector<Slice>& in, const float* threshold);
+
+  // Writes all groups of an image. All threads of a team call it.
+  void run(int64_t image, uint64_t* words) const;
+
+ private:
+  // Channels of one source and one group.
+  struct Piece {
+    Slice source;
+    int64_t channel, channels;  // of the source
+    int64_t group, bit;
+    int64_t first;  // of the convolution's channels, where it begins
+    int64_t flip;   // where its bits of flip_ begin
+  };
+
+  void add_pieces(const Slice& source, int64_t first, const float* threshold);
+  void add_threshold(const Piece& piece, int64_t c, const float* threshold);
+  void fill_padding(uint64_t* words) const;
+  void pack(const Piece& piece, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const;
+  void binarize(const Piece& piece, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
+                int64_t stride) const;
+
+  Input input_;
+  std::vector<Piece> pieces_;
+  std::vector<float> floats_;    // thresholds of all channels, of float32 and
+  std::vector<int16_t> shorts_;  // of int16 features
+  std::vector<uint32_t> flip_;
+};
+
+// Weights of `filters` filters, (filters, taps, ceil(channels / 8)) bytes, as (filters, taps * words) words.
+void unpack_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words);
 
 }  // namespace bmx
 

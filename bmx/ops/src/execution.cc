@@ -1,0 +1,148 @@
+#include "execution.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "convolution.h"
+#include "kernels.h"
+#include "map.h"
+
+namespace bmx {
+namespace {
+
+constexpr double kSerialWork = 20000;  // below this many words and values starting threads costs more than it saves
+
+Convolution convolution(const Instruction& instruction) {
+  return {instruction.image,   instruction.window, instruction.channels,
+          instruction.filters, instruction.groups, instruction.pad_value};
+}
+
+Map map(const Instruction& instruction) { return {instruction.image, instruction.pool, instruction.window}; }
+
+// Word operations, or values touched, for one image.
+double work(const Instruction& instruction) {
+  double values = static_cast<double>(instruction.out.size.pixels()) * instruction.out.channels;
+  if (instruction.kind == Instruction::kConvolution) return values * convolution(instruction).depth();
+  return instruction.pool ? values * instruction.window.taps() : values;
+}
+
+// One instruction, ready to run.
+struct Task {
+  std::unique_ptr<ConvolutionTask> convolution;
+  std::unique_ptr<MapTask> map;
+
+  void run(int64_t image) const {
+    if (convolution) convolution->run(image, image == 0);
+    else map->run(image);
+  }
+};
+
+}  // namespace
+
+Execution::Execution(const Program& program, const Arrays& arrays) : program_(program), arrays_(arrays) {
+  double total = 0;
+  for (const Instruction& instruction : program.instructions) total += work(instruction);
+  threads_ = total * arrays.images > kSerialWork ? omp_get_max_threads() : 1;
+
+  std::vector<int64_t> slot_bytes;
+  int64_t activation_bytes = 0, thread_bytes = 0;
+  for (const Instruction& instruction : program.instructions) {
+    int64_t weight_bytes = 0;
+    if (instruction.kind == Instruction::kConvolution) {
+      const ConvolutionMemory memory(convolution(instruction), current_kernel());
+      activation_bytes = std::max(activation_bytes, memory.activation_bytes);
+      thread_bytes = std::max(thread_bytes, memory.thread_bytes);
+      weight_bytes = memory.weight_bytes;
+    } else {
+      thread_bytes = std::max(thread_bytes, map(instruction).thread_bytes());
+    }
+    weights_.push_back(reserve(weight_bytes));
+    if (instruction.out_kind != 's') continue;
+    if (instruction.out_index >= static_cast<int64_t>(slot_bytes.size())) slot_bytes.resize(instruction.out_index + 1);
+    int64_t& bytes = slot_bytes[instruction.out_index];
+    bytes = std::max(bytes, instruction.out.bytes());
+  }
+  for (int64_t bytes : slot_bytes) slots_.push_back(reserve(bytes));
+  activations_ = reserve(activation_bytes);
+  thread_memory_ = reserve(thread_bytes * threads_);
+}
+
+int64_t Execution::reserve(int64_t bytes) {
+  const int64_t begin = workspace_bytes_;
+  workspace_bytes_ += round_up(bytes, kAlignment);
+  return begin;
+}
+
+Slice Execution::slice(const Operand& operand, char* workspace) const {
+  const Feature& feature = operand.feature;
+  const bool planar = feature.layout == Layout::kPlanar, data = operand.kind == 'x';
+  Slice whole = {feature.layout, operand.end - operand.begin, planar ? feature.size.pixels() : feature.channels,
+                 data ? feature.bytes() : 0,
+                 data ? static_cast<char*>(arrays_.data[operand.index].values) : workspace + slots_[operand.index]};
+  whole.data = whole.at(0, operand.begin, 0);
+  return whole;
+}
+
+Slice Execution::out_slice(const Instruction& instruction, char* workspace) const {
+  const Feature& feature = instruction.out;
+  const bool planar = feature.layout == Layout::kPlanar, output = instruction.out_kind == 'y';
+  return {feature.layout, feature.channels, planar ? feature.size.pixels() : feature.channels,
+          output ? feature.bytes() : 0,
+          output ? static_cast<char*>(arrays_.outputs[instruction.out_index].values)
+                 : workspace + slots_[instruction.out_index]};
+}
+
+std::vector<Slice> Execution::slices(const std::vector<Operand>& operands, char* workspace) const {
+  std::vector<Slice> slices;
+  for (const Operand& operand : operands) slices.push_back(slice(operand, workspace));
+  return slices;
+}
+
+std::vector<Step> Execution::steps(const std::vector<StepText>& steps, int64_t channels, char* workspace) const {
+  std::vector<Step> bound;
+  for (const StepText& text : steps) {
+    Step step = {text.kind, nullptr, channels, false, {}};
+    if (text.kind == Step::kPlus) step.addend = slice(text.addend, workspace);
+    if (text.parameter >= 0) {
+      step.values = static_cast<const float*>(arrays_.parameters[text.parameter].values);
+      step.single = arrays_.parameters[text.parameter].size == 1;
+    }
+    bound.push_back(step);
+  }
+  return bound;
+}
+
+void Execution::run(void* memory) const {
+  char* workspace = static_cast<char*>(memory);
+  workspace += round_up(reinterpret_cast<uintptr_t>(workspace), kAlignment) - reinterpret_cast<uintptr_t>(workspace);
+  char *activations = workspace + activations_, *threads = workspace + thread_memory_;
+  std::vector<Task> tasks;
+  for (size_t i = 0; i < program_.instructions.size(); ++i) {
+    const Instruction& instruction = program_.instructions[i];
+    const std::vector<Slice> in = slices(instruction.in, workspace);
+    const std::vector<Step> after = steps(instruction.steps, instruction.out.channels, workspace);
+    const Slice out = out_slice(instruction, workspace);
+    Task task;
+    if (instruction.kind == Instruction::kConvolution) {
+      const float* threshold = nullptr;
+      if (instruction.threshold >= 0) {
+        threshold = static_cast<const float*>(arrays_.parameters[instruction.threshold].values);
+      }
+      task.convolution.reset(new ConvolutionTask(
+          convolution(instruction), in, static_cast<const uint8_t*>(arrays_.parameters[instruction.weight].values),
+          threshold, after, out, activations, workspace + weights_[i], threads));
+    } else {
+      const std::vector<Step> before = steps(instruction.before, instruction.channels, workspace);
+      task.map.reset(new MapTask(map(instruction), in, before, after, out, threads));
+    }
+    tasks.push_back(std::move(task));
+  }
+#pragma omp parallel num_threads(threads_)
+  for (int64_t image = 0; image < arrays_.images; ++image) {
+    for (const Task& task : tasks) task.run(image);
+  }
+}
+
+}  // namespace bmx

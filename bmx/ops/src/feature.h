@@ -1,0 +1,55 @@
+// Feature maps: their layouts in memory, and windows that move over them.
+#ifndef BMX_FEATURE_H_
+#define BMX_FEATURE_H_
+
+#include <cstdint>
+
+namespace bmx {
+
+struct Size {
+  int64_t height, width;
+
+  int64_t pixels() const { return height * width; }
+  bool operator==(const Size& other) const { return height == other.height && width == other.width; }
+};
+
+// The kernel of a convolution, the window of a pooling.
+struct Window {
+  Size kernel{1, 1}, stride{1, 1}, pad{0, 0}, dilate{1, 1};
+
+  int64_t taps() const { return kernel.pixels(); }
+  Size padded(const Size& image) const { return {image.height + 2 * pad.height, image.width + 2 * pad.width}; }
+  Size reach() const { return {dilate.height * (kernel.height - 1) + 1, dilate.width * (kernel.width - 1) + 1}; }
+  Size out(const Size& image) const {
+    return {(padded(image).height - reach().height) / stride.height + 1,
+            (padded(image).width - reach().width) / stride.width + 1};
+  }
+};
+
+enum class Layout {
+  kPlanar,  // float32, a channel's pixels adjacent
+  kFloats,  // float32, a pixel's channels adjacent
+  kShorts,  // int16, a pixel's channels adjacent
+};
+
+inline int64_t value_bytes(Layout layout) { return layout == Layout::kShorts ? 2 : 4; }
+
+// Adjacent channels of a feature map in memory.
+struct Slice {
+  Layout layout;
+  int64_t channels;
+  int64_t stride;       // values from a channel to the next where planar, else from a pixel to the next
+  int64_t image_bytes;  // from an image to the next
+  char* data;
+
+  char* at(int64_t image, int64_t channel, int64_t pixel) const {
+    const int64_t value = layout == Layout::kPlanar ? channel * stride + pixel : pixel * stride + channel;
+    return data + image * image_bytes + value * value_bytes(layout);
+  }
+  int64_t channel_stride() const { return layout == Layout::kPlanar ? stride : 1; }
+  int64_t pixel_stride() const { return layout == Layout::kPlanar ? 1 : stride; }
+};
+
+}  // namespace bmx
+
+#endif  // BMX_FEATURE_H_

@@ -1,0 +1,89 @@
+#include "map.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "profile.h"
+
+namespace bmx {
+namespace {
+
+constexpr int64_t kPixels = 64;  // output pixels of a block computed at once
+
+// Input pixels of a row that `pixels` adjacent outputs need.
+int64_t span(const Map& map, int64_t pixels) {
+  return std::min(map.image.width, (pixels - 1) * map.window.stride.width + map.window.kernel.width);
+}
+
+}  // namespace
+
+int64_t Map::thread_bytes() const {
+  return pool ? span(*this, std::min(kPixels, out().width)) * kLanes * static_cast<int64_t>(sizeof(float)) : 0;
+}
+
+MapTask::MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before,
+                 const std::vector<Step>& steps, const Slice& out, char* threads)
+    : map_(map), before_(before), steps_(steps), out_(out), threads_(threads) {
+  int64_t first = 0;
+  for (const Slice& source : in) {
+    for (int64_t c = 0; c < source.channels; c += kLanes) {
+      blocks_.push_back({source, c, std::min(kLanes, source.channels - c), first + c});
+    }
+    first += source.channels;
+  }
+}
+
+void MapTask::run(int64_t image) const {
+  const Stopwatch stopwatch(Phase::kMap);
+  // pooling works row by row
+  const int64_t row = map_.pool ? map_.out().width : map_.out().pixels();
+  const int64_t runs = (row + kPixels - 1) / kPixels, rows = map_.out().pixels() / row;
+  const int64_t tasks = static_cast<int64_t>(blocks_.size()) * rows * runs;
+#pragma omp for schedule(static)
+  for (int64_t task = 0; task < tasks; ++task) {
+    const Block& block = blocks_[task / (rows * runs)];
+    const int64_t x = task % runs * kPixels, pixels = std::min(kPixels, row - x);
+    const int64_t pixel = task / runs % rows * row + x;
+    map_.pool ? pool(block, image, pixel, pixels) : transform(block, image, pixel, pixels);
+  }
+}
+
+// Steps and destinations count channels of the output, a block those of its source.
+void MapTask::load_block(const Block& block, const Tile& tile) const {
+  Tile source = tile;
+  source.channel = block.channel;
+  load(block.source, source);
+}
+
+void MapTask::transform(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
+  alignas(64) float values[kPixels * kLanes];
+  const Tile tile = {values, kLanes, image, block.out_channel, pixel, block.channels, pixels};
+  load_block(block, tile);
+  apply(steps_, tile);
+  store(tile, out_);
+}
+
+void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
+  alignas(64) float values[kPixels * kLanes];
+  std::fill(values, values + pixels * kLanes, -std::numeric_limits<float>::infinity());
+  const Tile tile = {values, kLanes, image, block.out_channel, pixel, block.channels, pixels};
+  const Window& window = map_.window;
+  const int64_t top = pixel / map_.out().width * window.stride.height - window.pad.height;
+  const int64_t left = pixel % map_.out().width * window.stride.width - window.pad.width;
+  const int64_t begin = std::max<int64_t>(0, left);
+  const int64_t end = std::min(map_.image.width, left + (pixels - 1) * window.stride.width + window.kernel.width);
+  float* inputs = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * map_.thread_bytes());
+  for (int64_t y = std::max<int64_t>(0, top); y < std::min(map_.image.height, top + window.kernel.height); ++y) {
+    const Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels,
+                        end - begin};
+    load_block(block, input);
+    apply(before_, input);
+    take_largest(input, begin - left, window.kernel.width, window.stride.width, tile);
+  }
+  apply(steps_, tile);
+  store(tile, out_);
+}
+
+}  // namespace bmx

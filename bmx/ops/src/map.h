@@ -1,0 +1,54 @@
+// Elementwise steps and max pooling of features.
+#ifndef BMX_MAP_H_
+#define BMX_MAP_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "feature.h"
+#include "tile.h"
+
+namespace bmx {
+
+// Concatenates, applies steps, pools, applies steps.
+struct Map {
+  Size image;
+  bool pool;
+  Window window;  // of the pooling; padding counts as -inf
+
+  Size out() const { return pool ? window.out(image) : image; }
+  // Memory that a thread works in.
+  int64_t thread_bytes() const;
+};
+
+class MapTask {
+ public:
+  // Without pooling there is nothing in `before`. `threads`: the threads' memory, 64-byte aligned.
+  MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before, const std::vector<Step>& steps,
+          const Slice& out, char* threads);
+
+  // Computes an image; all threads of a team call it.
+  void run(int64_t image) const;
+
+ private:
+  // Up to kLanes channels of one source.
+  struct Block {
+    Slice source;
+    int64_t channel, channels;  // of the source
+    int64_t out_channel;
+  };
+
+  void transform(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const;
+  void pool(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const;
+  void load_block(const Block& block, const Tile& tile) const;
+
+  Map map_;
+  std::vector<Block> blocks_;
+  std::vector<Step> before_, steps_;
+  Slice out_;
+  char* threads_;
+};
+
+}  // namespace bmx
+
+#endif  // BMX_MAP_H_

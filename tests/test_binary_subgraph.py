@@ -1,0 +1,516 @@
+"""The operator binary_subgraph: programs on every kernel of the table against the reference, exactly."""
+import itertools
+import os
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from bmx import ops
+
+
+@pytest.fixture(params=ops.kernels())
+def isa(request):
+    before = ops.isa()
+    try:
+        ops.use_kernel(request.param)
+    except ValueError as error:
+        pytest.skip(str(error))
+    yield request.param
+    ops.use_kernel(before)
+
+
+class Parameters:
+    """Random parameters of a program; each method adds one and returns its name, p0, p1, ..."""
+
+    def __init__(self, seed=0):
+        self.random, self.values = np.random.RandomState(seed), []
+
+    def add(self, value):
+        self.values.append(value)
+        return 'p%d' % (len(self.values) - 1)
+
+    def weight(self, filters, channels, kernel=(3, 3)):
+        return self.add(ops.pack_weights(self.random.randn(filters, channels, *kernel)))
+
+    def threshold(self, channels, spread=4):
+        """Thresholds on, between and beyond the values, in both directions."""
+        t = np.round(self.random.randn(channels) * spread * 2) / 2
+        t[self.random.rand(channels) < 0.1] = self.random.choice([np.inf, -np.inf, 1e9, -1e9, -0.0])
+        return self.add(np.stack([t, self.random.choice([-1, 1], channels)]).astype('float32'))
+
+    def vector(self, *shape):
+        return self.add(self.random.randn(*shape).astype('float32'))
+
+
+def make_data(shape, seed=0):
+    """Values on and around the thresholds, and both zeros."""
+    random = np.random.RandomState(seed)
+    data = (np.round(random.randn(*shape) * 8) / 2).astype('float32')
+    data[(data == 0) & (random.rand(*shape) < 0.5)] = -0.0
+    return data
+
+
+def call(program, data, parameters, **attributes):
+    inputs = [mx.nd.array(x, dtype=x.dtype) for x in list(data) + list(parameters)]
+    out = mx.nd.binary_subgraph(*inputs, program=program, num_data=len(data), **attributes)
+    return [y.asnumpy() for y in (out if isinstance(out, list) else [out])]
+
+
+def check(program, data, parameters, num_outputs=1):
+    """Compares with the reference; returns the outputs."""
+    expected = ops.reference.binary_subgraph(program, data, parameters, num_outputs)
+    outputs = call(program, data, parameters, num_outputs=num_outputs)
+    assert len(outputs) == len(expected)
+    for y, wanted in zip(outputs, expected):
+        assert y.dtype == np.float32 and y.shape == wanted.shape
+        assert np.array_equal(y, wanted), program
+    return outputs
+
+
+def meliusnet_stage(p, blocks, channels, growth):
+    """Dense and improvement blocks with integer features in slots, then the transition's map."""
+    program, widths = [], [channels]
+
+    def features():
+        return ','.join(('x0' if i == 0 else 's%d' % i) + '[0:%d]' % width for i, width in enumerate(widths))
+
+    def conv(out, steps=''):
+        total = sum(widths)
+        program.append('conv in={} out={} weight={} threshold={} kernel=3,3 pad=1,1 filters={} {}'.format(
+            features(), out, p.weight(growth, total), p.threshold(total, 8), growth, steps))
+
+    for index in range(1, blocks + 1):
+        conv('s%d:int16' % index)
+        widths.append(growth)
+        conv('s%d:int16' % index, 'steps=plus:s%d[0:%d]' % (index, growth))
+    total = sum(widths)
+    program.append('map in={} out=y0 before=norm:{} pool=max kernel=2,2 stride=2,2 steps=relu'.format(
+        features(), p.vector(3, total)))
+    return ' ; '.join(program)
+
+
+@pytest.mark.parametrize('channels, growth, size, batch', [(64, 64, (8, 8), 1), (64, 64, (7, 9), 3), (40, 24, (5, 6), 2),
+                                                           (37, 19, (6, 5), 2), (3, 65, (9, 4), 1)])
+def test_meliusnet_stage(isa, channels, growth, size, batch):
+    p = Parameters(channels)
+    check(meliusnet_stage(p, 3, channels, growth), [make_data((batch, channels) + size)], p.values)
+
+
+CHAINS = [
+    # a residual in float32, added in place, with everything that can come before it
+    'conv in=x0[0:C] out=s0:float32 weight={w} threshold={t} kernel=3,3 pad=1,1 filters=C steps=norm:{n}|prelu:{v};'
+    'conv in=s0[0:C] out=s0:float32 weight={w} threshold={t} kernel=3,3 pad=1,1 filters=C '
+    'steps=mul:{v}|add:{v}|plus:s0[0:C]|plus:x0[0:C]|relu;'
+    'map in=s0[0:C] out=y0 steps=norm:{n}|prelu:{one}',
+    # planar slots
+    'map in=x0[0:C] out=s1:planar steps=norm:{n}|relu;'
+    'conv in=s1[0:C] out=s1:planar weight={w} kernel=3,3 pad=1,1 filters=C steps=plus:s1[0:C];'
+    'conv in=s1[0:C] out=y0 weight={w} kernel=3,3 pad=1,1 filters=C steps=plus:s1[0:C]|plus:x0[0:C]',
+    # a slot of another type and size takes the place of one that nobody reads any more
+    'conv in=x0[0:C] out=s0:int16 weight={w} kernel=3,3 pad=1,1 filters=C;'
+    'conv in=s0[0:C] out=s0:float32 weight={w} kernel=3,3 stride=2,2 filters=C steps=mul:{v};'
+    'conv in=s0[0:C] out=s0:planar weight={w} kernel=3,3 pad=2,2 filters=C;'
+    'map in=s0[0:C] out=y0 steps=plus:s0[0:C]',
+    # added before pooling
+    'conv in=x0[0:C] out=s0:int16 weight={w} kernel=3,3 pad=1,1 filters=C;'
+    'map in=x0[0:C] out=y0 before=plus:s0[0:C]|norm:{n}|plus:x0[0:C] pool=max kernel=3,3 stride=2,2 pad=1,1 '
+    'steps=norm:{n}|relu',
+]
+
+
+@pytest.mark.parametrize('channels', [1, 15, 16, 17, 64, 80, 130])
+@pytest.mark.parametrize('chain', CHAINS, ids=range(len(CHAINS)))
+def test_chains(isa, chain, channels):
+    p = Parameters(channels)
+    names = dict(w=p.weight(channels, channels), t=p.threshold(channels), n=p.vector(3, channels),
+                 v=p.vector(channels), one=p.vector(1))
+    used = sorted({name for name in names if '{%s}' % name in chain}, key=lambda name: int(names[name][1:]))
+    program = chain.replace('C', str(channels)).format(**{name: 'p%d' % i for i, name in enumerate(used)})
+    check(program, [make_data((2, channels, 9, 10))], [p.values[int(names[name][1:])] for name in used])
+
+
+SPLITS = [(5, 33, 26), (64, 64), (32, 31, 1, 64), (1, 1, 1), (100, 300, 7), (31, 300), (96, 32, 64), (32, 33, 32)]
+
+
+@pytest.mark.parametrize('split', SPLITS, ids=str)
+@pytest.mark.parametrize('types', [('x',), ('int16',), ('float32',), ('planar',), ('x', 'int16', 'float32', 'planar')],
+                         ids=str)
+def test_sources_begin_at_any_bit(isa, split, types):
+    p = Parameters(len(split))
+    data = [make_data((2, channels + 3, 6, 7), seed) for seed, channels in enumerate(split)]
+    program, parts = [], []
+    for index, channels in enumerate(split):
+        kind = types[index % len(types)]
+        if kind != 'x':
+            program.append('conv in=x{0}[0:{1}] out=s{0}:{2} weight={3} kernel=1,1 filters={1}'.format(
+                index, channels + 3, kind, p.weight(channels + 3, channels + 3, (1, 1))))
+        parts.append('{}{}[2:{}]'.format('x' if kind == 'x' else 's', index, channels + 2))
+    total = sum(split)
+    for pad_value in (-1, 0, 1):
+        text = 'conv in={} out=y0 weight={} threshold={} kernel=3,3 pad=1,1 filters=5 pad_value={}'.format(
+            ','.join(parts), p.weight(5, total), p.threshold(total), pad_value)
+        parameters = list(p.values)
+        check(';'.join(program + [text]), data, parameters)
+        del p.values[-2:]
+    if total % 2 == 0:
+        check(';'.join(program + ['conv in={} out=y0 weight={} kernel=3,3 pad=1,1 filters=6 groups=2'.format(
+            ','.join(parts), p.weight(6, total // 2))]), data, p.values)
+    del p.values[len(program):]
+    check(';'.join(program + ['map in={} out=y0 steps=norm:{}'.format(','.join(parts), p.vector(3, total))]), data,
+          p.values)
+
+
+@pytest.mark.parametrize('groups', [1, 2, 4, 64])
+@pytest.mark.parametrize('slot', ['int16', 'float32', 'planar'])
+def test_groups(isa, groups, slot):
+    p = Parameters(groups)
+    check('conv in=x0[0:64] out=s0:{0} weight={1} threshold={2} kernel=3,3 pad=1,1 filters=128 groups={3};'
+          'conv in=s0[0:128] out=y0 weight={4} threshold={5} kernel=3,3 stride=2,2 pad=1,1 filters=64 groups={3} '
+          'pad_value=0'.format(slot, p.weight(128, 64 // groups), p.threshold(64), groups,
+                               p.weight(64, 128 // groups), p.threshold(128)),
+          [make_data((3, 64, 7, 8))], p.values)
+
+
+@pytest.mark.parametrize('filters', [1, 15, 16, 17, 63, 64, 65, 128, 200])
+@pytest.mark.parametrize('slot', ['int16', 'float32', 'planar'])
+def test_filters(isa, filters, slot):
+    p = Parameters(filters)
+    check('conv in=x0[0:33] out=s0:{0} weight={1} kernel=3,3 pad=1,1 stride=1,2 filters={2};'
+          'conv in=s0[0:{2}] out=s0:{0} weight={3} threshold={4} kernel=1,1 filters={2} steps=plus:s0[0:{2}];'
+          'map in=s0[0:{2}] out=y0'.format(slot, p.weight(filters, 33), filters, p.weight(filters, filters, (1, 1)),
+                                           p.threshold(filters)),
+          [make_data((1, 33, 7, 11))], p.values)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 5), (7, 7), (14, 14), (13, 40), (1, 150), (70, 3)])
+@pytest.mark.parametrize('kernel, stride, pad', [((3, 3), (2, 2), (1, 1)), ((2, 2), (2, 2), (0, 0)),
+                                                 ((1, 1), (1, 1), (0, 0)), ((3, 2), (1, 3), (2, 1)),
+                                                 ((1, 5), (1, 1), (0, 4)), ((5, 1), (7, 7), (4, 0))])
+def test_pooling(isa, size, kernel, stride, pad):
+    if any(size[i] + 2 * pad[i] < kernel[i] for i in range(2)):
+        pytest.skip('nothing to pool')
+    p = Parameters()
+    data = make_data((2, 21) + size)
+    window = 'pool=max kernel=%d,%d stride=%d,%d pad=%d,%d' % (kernel + stride + pad)
+    out, = check('map in=x0[0:21] out=y0 {} steps=norm:{}|relu'.format(window, p.vector(3, 21)), [data], p.values)
+    check('conv in=x0[0:21] out=s0:int16 weight={} kernel=1,1 filters=21;'
+          'map in=x0[2:9],s0[1:20] out=y0 before=norm:{} {}'.format(p.weight(21, 21, (1, 1)), p.vector(3, 26), window)
+          .replace('p1', 'p0').replace('p2', 'p1'), [data], p.values[1:])
+    pooled, = check('map in=x0[0:21] out=y0 {}'.format(window), [data], [])
+    expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type='max')
+    assert np.array_equal(pooled, expected.asnumpy()) and out.shape == pooled.shape
+
+
+@pytest.mark.parametrize('t', [-40000, -32769, -32768.5, -32768, -3.5, -3, -0.0, 0, 0.5, 3, 32767, 32767.5, 32768, 1e30,
+                               -1e30, np.inf, -np.inf])
+@pytest.mark.parametrize('d', [-1, 1])
+@pytest.mark.parametrize('value', [-3, 3])
+def test_thresholds_of_int16(isa, t, d, value):
+    """Three channels of one value, then one of its sign."""
+    p = Parameters()
+    weight = p.add(ops.pack_weights(np.full((40, 3, 1, 1), value)))
+    chain = ('conv in=x0[0:3] out=s0:int16 weight={} kernel=1,1 filters=40;'
+             'conv in=s0[0:1],s0[3:40] out=y0 weight={} threshold={} kernel=1,1 filters=1'.format(
+                 weight, p.weight(1, 38, (1, 1)), p.add(np.full((2, 38), [[t], [d]], 'float32'))))
+    check(chain, [np.ones((1, 3, 2, 2), 'float32')], p.values)
+
+
+def test_extreme_values_of_int16(isa):
+    """The largest sums that int16 holds, -32767 and 32767, against thresholds next to them."""
+    p = Parameters()
+    weight = p.add(ops.pack_weights(np.repeat([[1.0], [-1.0]], 32767, axis=1).reshape(2, 32767, 1, 1)))
+    for t, d in itertools.product([-32768, -32767, -32766, 32766, 32767, 32768], [-1, 1]):
+        threshold = np.full((2, 2), [[t], [d]], 'float32')
+        check('conv in=x0[0:32767] out=s0:int16 weight={} kernel=1,1 filters=2;'
+              'conv in=s0[0:2] out=y0 weight=p1 threshold=p2 kernel=1,1 filters=3'.format(weight),
+              [np.ones((1, 32767, 1, 2), 'float32')],
+              p.values + [ops.pack_weights(np.array([[1, 1], [1, -1], [-1, 1]]).reshape(3, 2, 1, 1)), threshold])
+
+
+def test_infinities_at_infinite_thresholds(isa):
+    data = np.array([-np.inf, -1, 1, np.inf], 'float32').reshape(1, 1, 2, 2)
+    for t, d in itertools.product([-np.inf, np.inf], [-1, 1]):
+        check('conv in=x0[0:1] out=y0 weight=p0 threshold=p1 kernel=1,1 filters=1', [data],
+              [np.ones((1, 1, 1, 1), 'uint8'), np.array([[t], [d]], 'float32')])
+
+
+def test_several_data_and_outputs(isa):
+    p = Parameters()
+    check('conv in=x1[0:20],x0[3:8] out=y1 weight={} kernel=3,3 pad=1,1 filters=12 steps=plus:x2[0:12];'
+          'map in=x2[1:2],x0[0:8] out=y0 steps=relu;'
+          'conv in=x2[0:12] out=y2 weight={} kernel=2,2 stride=2,2 filters=70'.format(
+              p.weight(12, 25), p.weight(70, 12, (2, 2))),
+          [make_data((3, 8, 6, 6)), make_data((3, 20, 6, 6)), make_data((3, 12, 6, 6))], p.values, num_outputs=3)
+
+
+@pytest.mark.parametrize('channels', [64, 70])
+def test_norm_is_batchnorm(channels):
+    random = np.random.RandomState(channels)
+    data = (random.randn(2, channels, 9, 11) * 30).astype('float32')
+    gamma, beta, mean = (random.randn(channels).astype('float32') for _ in range(3))
+    variance = random.rand(channels).astype('float32') * 9
+    norm = np.stack([mean, gamma / np.sqrt(variance + np.float32(1e-5)), beta]).astype('float32')
+    expected = mx.nd.BatchNorm(*map(mx.nd.array, (data, gamma, beta, mean, variance)), eps=1e-5, fix_gamma=False,
+                               use_global_stats=True)
+    out, = call('map in=x0[0:%d] out=y0 steps=norm:p0' % channels, [data], [norm])
+    assert np.array_equal(out, expected.asnumpy())
+
+
+def test_threads():
+    """Large enough to be split; the same whatever the number of threads."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_binary_subgraph import Parameters, check, make_data, meliusnet_stage
+from bmx import ops
+p = Parameters()
+program = meliusnet_stage(p, 2, 64, 64)
+for kernel in ops.kernels():
+    try:
+        ops.use_kernel(kernel)
+    except ValueError:
+        continue
+    for batch, size in ((3, 28), (1, 7), (1, 9)):
+        check(program, [make_data((batch, 64, size, size))], p.values)
+"""
+    for threads in ('1', '2', '5'):
+        subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], check=True,
+                       env=dict(os.environ, OMP_NUM_THREADS=threads))
+
+
+def test_a_new_call_uses_new_weights():
+    data, weight = mx.nd.ones((1, 8, 1, 1)), mx.nd.zeros((1, 1, 1, 1), dtype='uint8')
+    program = 'conv in=x0[0:8] out=y0 weight=p0 kernel=1,1 filters=1'
+    assert mx.nd.binary_subgraph(data, weight, program=program).asscalar() == -8
+    weight[:] = 255
+    assert mx.nd.binary_subgraph(data, weight, program=program).asscalar() == 8
+
+
+EXAMPLE = ('conv in=x0[0:16] out=s0:int16 weight=p0 threshold=p1 kernel=3,3 pad=1,1 filters=8;'
+           'map in=s0[0:8],x0[0:4] out=y0 steps=norm:p2|prelu:p3')
+
+
+# MXNet writes beyond its own memory where several inputs have no shape at all, so a parameter comes with one, which may
+# be unknown in all its dimensions.
+UNKNOWN = dict(weight=(0, 0, 0, 0), threshold=(0, 0), norm=(0, 0), slope=(0,))
+
+
+def example_inputs(**shapes):
+    return [mx.sym.var('data')] + [mx.sym.var(name, shape=shapes.get(name, shape))
+                                   for name, shape in UNKNOWN.items()]
+
+
+def example_symbol(**shapes):
+    return mx.sym.binary_subgraph(*example_inputs(**shapes), program=EXAMPLE)
+
+
+def test_shapes_and_types_are_inferred():
+    arguments, out, _ = example_symbol().infer_shape(data=(2, 16, 5, 6))
+    assert arguments == [(2, 16, 5, 6), (8, 3, 3, 2), (2, 16), (3, 12), (12,)] and out == [(2, 12, 5, 6)]
+    arguments, out, _ = example_symbol().infer_type(data='float32')
+    assert arguments == [np.float32, np.uint8] + 3 * [np.float32] and out == [np.float32]
+    assert example_symbol(slope=(1,)).infer_shape(data=(2, 16, 5, 6))[0][4] == (1,)
+
+
+def test_unknown_batch():
+    assert example_symbol().infer_shape_partial(data=(0, 16, 5, 6))[1] == [(0, 12, 5, 6)]
+    assert example_symbol().infer_shape_partial(data=(2, 16, 0, 6))[1] == [()]
+    assert example_symbol().infer_shape_partial(norm=(3, 12))[1] == [()]
+
+
+@pytest.mark.parametrize('flags', [{}, {'static_alloc': True, 'static_shape': True}], ids=str)
+def test_symbol_block(flags):
+    p = Parameters()
+    p.weight(8, 16), p.threshold(16), p.vector(3, 12), p.vector(12)
+    names = list(UNKNOWN)
+    inputs = example_inputs(**{name: value.shape for name, value in zip(names, p.values)})
+    net = mx.gluon.SymbolBlock(mx.sym.binary_subgraph(*inputs, program=EXAMPLE), inputs[:1])
+    for name, value in zip(names, p.values):
+        parameter = net.collect_params()[name]
+        parameter.dtype = value.dtype
+        parameter.initialize()
+        parameter.set_data(mx.nd.array(value, dtype=value.dtype))
+    net.hybridize(**flags)
+    for batch in (1, 3, 2):
+        data = make_data((batch, 16, 5, 6))
+        expected, = ops.reference.binary_subgraph(EXAMPLE, [data], p.values)
+        for _ in range(2):
+            assert np.array_equal(net(mx.nd.array(data)).asnumpy(), expected)
+
+
+CONV = 'conv in=x0[0:16] out=y0 weight=p0 kernel=3,3 filters=8'
+# Programs over (2, 16, 5, 6) and (2, 4, 5, 6), and what their errors must say.
+PROGRAM_ERRORS = [
+    ('', 'program has no instructions'),
+    (' ; ;', 'program has no instructions'),
+    ('pool in=x0[0:16] out=y0', "instruction 0: unknown kind 'pool'; valid kinds: conv, map"),
+    (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, kernel, "
+                           'stride, pad, dilate, filters, groups, pad_value, steps'),
+    ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, before, pool, "
+                                         'steps'),
+    ('map in=x0[0:16] out=y0 kernel=3,3', "instruction 0 (map): unknown key 'kernel'"),
+    ('map in=x0[0:16] in=x0[0:16] out=y0', 'instruction 0 (map): two values of in'),
+    ('map in=x0[0:16] out', "instruction 0 (map): 'out' is not key=value"),
+    ('map in=x0[0:16]', 'instruction 0 (map): out is required'),
+    ('map out=y0', 'instruction 0 (map): in is required'),
+    ('map in= out=y0', "'' is not a slice like s0[0:64]"),
+    ('map in=x0 out=y0', "'x0' is not a slice like s0[0:64]"),
+    ('map in=x0[0:16], out=y0', "'' is not a slice like s0[0:64]"),
+    ('map in=x0]0:16[ out=y0', 'is not a slice like s0[0:64]'),
+    ('map in=x0:[16] out=y0', 'is not a slice like s0[0:64]'),
+    ('map in=y0[0:16] out=y0', "'y0[0:16]' is neither a data input (x0) nor a slot (s0)"),
+    ('map in=x[0:16] out=y0', "number of a data input must be an integer, got ''"),
+    ('map in=x2[0:16] out=y0', 'number of a data input must be between 0 and 1, got 2'),
+    ('map in=x99999999999999999999[0:16] out=y0', 'number of a data input must be between 0 and 1'),
+    ('map in=x0[16:16] out=y0', "'x0[16:16]' has no channels"),
+    ('map in=x0[-1:16] out=y0', 'first channel must be between 0 and 2147483647, got -1'),
+    ('map in=x0[0:17] out=y0', 'instruction 0 (map): x0[0:17] is out of range, there are 16 channels'),
+    ('map in=x0[0:16] out=z0', "'z0' is neither an output (y0) nor a slot with its type (s0:int16)"),
+    ('map in=x0[0:16] out=s0', "'s0' is neither an output"),
+    ('map in=x0[0:16] out=', "'' is neither an output"),
+    ('map in=x0[0:16] out=y0:int16', "'y0:int16' is neither an output"),
+    ('map in=x0[0:16] out=y1', 'number of an output must be between 0 and 0, got 1'),
+    ('map in=x0[0:16] out=s0:int8', "unknown type 'int8' of a slot; valid types: int16, float32, planar"),
+    ('map in=x0[0:16] out=s70000:planar', 'number of a slot must be between 0 and 65535, got 70000'),
+    ('map in=x0[0:16] out=s0:planar', 'no instruction writes output y0'),
+    ('map in=x0[0:16] out=y0;map in=x0[0:16] out=y0', 'instruction 1 (map): y0 was written by instruction 0 already'),
+    ('map in=s3[0:16] out=y0', 'instruction 0 (map): reads s3, which no instruction has written'),
+    ('map in=x0[0:16] out=y0 steps=plus:s0[0:16]', 'reads s0, which no instruction has written'),
+    ('map in=x0[0:16] out=y0 steps=square', "unknown step 'square'; valid steps: mul, add, norm, relu, prelu, plus"),
+    ('map in=x0[0:16] out=y0 steps=', "unknown step ''"),
+    ('map in=x0[0:16] out=y0 steps=relu|', "unknown step ''"),
+    ('map in=x0[0:16] out=y0 steps=relu:p0', "'relu:p0' is not a step"),
+    ('map in=x0[0:16] out=y0 steps=mul', "'mul' is not a step"),
+    ('map in=x0[0:16] out=y0 steps=mul:3', "'3' is not a parameter (p0)"),
+    ('map in=x0[0:16] out=y0 steps=mul:', "'' is not a parameter (p0)"),
+    ('map in=x0[0:16] out=y0 steps=mul:p1', 'parameter p0 is not used, but a higher one is'),
+    ('map in=x0[0:16] out=y0 steps=plus:x1[0:4]', 'instruction 0 (map): plus:x1[0:4] adds 4 channels of 5x6 pixels to '
+                                                  '16 of 5x6'),
+    ('map in=x0[0:16] out=y0 pool=max kernel=3,3 steps=plus:x0[0:16]',
+     'plus:x0[0:16] adds 16 channels of 5x6 pixels to 16 of 3x4'),
+    ('map in=x0[0:16] out=s0:planar pool=max kernel=2,2;map in=x0[0:16],s0[0:16] out=y0',
+     'instruction 1 (map): s0[0:16] of 4x5 pixels is concatenated with one of 5x6'),
+    ('map in=x0[0:16] out=y0 pool=avg kernel=2,2', "pool must be max, got 'avg'"),
+    ('map in=x0[0:16] out=y0 pool=max', 'kernel is required'),
+    ('map in=x0[0:16] out=y0 pool=max kernel=2,2 pad=2,0', 'pad 2,0 must be smaller than kernel 2,2'),
+    ('map in=x0[0:16] out=y0 pool=max kernel=6,2', 'kernel spans 6x2 but the padded data only 5x6'),
+    ('map in=x0[0:16] out=s0:int16;map in=x0[0:16] out=y0', 'only a conv writes int16'),
+    (CONV.replace('=3,3', '=3'), "kernel must be two integers, got '3'"),
+    (CONV.replace('=3,3', '=0,3'), 'kernel must be between 1 and 2147483647, got 0'),
+    (CONV.replace('=3,3', '=a,3'), "kernel must be an integer, got 'a'"),
+    (CONV.replace('=3,3', '=2000000000,2000000000'), 'sums of more than 16777216 products are not exact in float32'),
+    (CONV.replace('=3,3', '=9,3'), 'kernel spans 9x3 but the padded data only 5x6'),
+    (CONV + ' pad=2147483647,1', 'padded data of 4294967299x8 pixels is too large'),
+    (CONV + ' stride=0,1', 'stride must be between 1 and 2147483647, got 0'),
+    (CONV + ' dilate=0,1', 'dilate must be between 1 and 2147483647, got 0'),
+    (CONV + ' pad_value=2', 'pad_value must be between -1 and 1, got 2'),
+    (CONV + ' groups=3', 'groups must divide filters, got groups 3 and filters 8'),
+    (CONV.replace('x0[0:16]', 'x0[0:15]') + ' groups=2', 'groups 2 do not divide the 15 channels'),
+    (CONV.replace('filters=8', 'filters=0'), 'filters must be between 1 and 2147483647, got 0'),
+    (CONV.replace('filters=8', 'filters=2147483647'), 'a result of 2147483647 channels and 3x4 pixels is too large'),
+    (CONV.replace('weight=p0', ''), 'weight is required'),
+    (CONV + ' threshold=p0', 'p0 is both a weight and something else'),
+    (CONV + ' steps=mul:p1;map in=x0[0:16] out=s0:planar steps=mul:p1',
+     'instruction 1 (map): p1 must have shape (16), an earlier use needs (8)'),
+    ('conv in=x0[0:16] out=s0:int16 weight=p0 kernel=3,3 filters=8 steps=relu;map in=x0[0:16] out=y0',
+     'a result of type int16 takes no steps but plus of int16 slots'),
+    ('conv in=x0[0:16] out=s0:int16 weight=p0 kernel=1,1 filters=4 steps=plus:x1[0:4];map in=x0[0:16] out=y0',
+     'a result of type int16 takes no steps but plus of int16 slots'),
+    ('conv in=x0[0:16] out=s0:int16 weight=p0 kernel=60,60 pad=60,60 filters=8;map in=x0[0:16] out=y0',
+     'sums of more than 32767 products are not exact in int16, got 16 channels and kernel 60x60'),
+    ('conv in=x0[0:16] out=s0:int16 weight=p0 kernel=41,41 pad=20,20 filters=8;'
+     'conv in=x0[0:16] out=s0:int16 weight=p0 kernel=41,41 pad=20,20 filters=8 steps=plus:s0[0:8];'
+     'map in=x0[0:16] out=y0', 'instruction 1 (conv): values of up to 53792 do not fit int16'),
+    ('map in=x0[0:16] out=s0:planar;map in=s0[0:16] out=s0:planar;map in=x0[0:16] out=y0',
+     'instruction 1 (map): writes s0 while it reads it'),
+    ('map in=x0[0:16] out=s0:planar;map in=x0[0:16] out=s0:planar before=plus:s0[0:16] pool=max kernel=1,1;'
+     'map in=x0[0:16] out=y0', 'instruction 1 (map): writes s0 while it reads it'),
+    ('map in=x0[0:16] out=s0:planar;map in=x0[0:8] out=s0:planar steps=plus:s0[8:16];map in=x0[0:16] out=y0',
+     'instruction 1 (map): adds s0[8:16] in place, but s0 changes its type or channels'),
+    ('map in=x0[0:16] out=s0:planar;map in=x0[0:16] out=s0:float32 steps=plus:s0[0:16];map in=x0[0:16] out=y0',
+     'instruction 1 (map): adds s0[0:16] in place, but s0 changes its type or channels'),
+]
+
+
+def program_error(program, data=((2, 16, 5, 6), (2, 4, 5, 6)), **attributes):
+    symbol = mx.sym.binary_subgraph(*[mx.sym.var('x%d' % i) for i in range(len(data))],
+                                    *[mx.sym.var('p%d' % i, shape=(1,)) for i in range(attributes.pop('parameters', 0))],
+                                    program=program, **dict({'num_data': len(data)}, **attributes))
+    symbol.infer_shape(**{'x%d' % i: shape for i, shape in enumerate(data)})
+
+
+@pytest.mark.parametrize('program, message', PROGRAM_ERRORS, ids=[message for _, message in PROGRAM_ERRORS])
+def test_errors_of_programs(program, message):
+    count = 1 + max([int(word[1:]) for word in program.replace(':', ' ').replace('=', ' ').replace(';', ' ')
+                     .replace('|', ' ').split() if word[0] == 'p' and word[1:].isdigit()], default=-1)
+    with pytest.raises(mx.MXNetError) as error:
+        program_error(program, parameters=count)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(num_data=0), 'num_data must be between 1 and 65536, got 0'),
+    (dict(num_data='two'), "num_data must be an integer, got 'two'"),
+    (dict(num_outputs=0), 'num_outputs must be between 1 and 65536, got 0'),
+    (dict(num_outputs=2), 'no instruction writes output y1'),
+    (dict(colour='red'), "unknown attribute 'colour'; valid names: program, num_data, num_outputs"),
+    (dict(data=[(2, 16, 5)]), 'x0 must have 4 dimensions, got shape (2, 16, 5)'),
+    (dict(data=[(2, 16, 5, 6), (3, 16, 5, 6)]), 'data inputs have batches of 2 and 3 images'),
+    (dict(program=EXAMPLE), 'Not enough argument to call operator binary_subgraph'),
+])
+def test_errors_of_calls(arguments, message):
+    with pytest.raises(mx.MXNetError) as error:
+        program_error(**dict(dict(program='map in=x0[0:16] out=y0', data=[(2, 16, 5, 6)]), **arguments))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({1: ((8, 3, 3, 3), 'uint8')}, 'p0 must have shape (8, 3, 3, 2), got (8, 3, 3, 3)'),
+    ({1: ((8, 3, 3, 2), 'float32')}, 'p0 must be uint8 (packed bits)'),
+    ({2: ((2, 15), 'float32')}, 'p1 must have shape (2, 16), got (2, 15)'),
+    ({2: ((1,), 'float32')}, 'p1 must have shape (2, 16), got (1)'),
+    ({3: ((3, 12), 'float64')}, 'p2 must be float32'),
+    ({4: ((2,), 'float32')}, 'p3 must have shape (12), got (2)'),
+    ({0: ((2, 16, 5, 6), 'float64')}, 'x0 must be float32'),
+])
+def test_errors_of_inputs(change, message):
+    inputs = {0: ((2, 16, 5, 6), 'float32'), 1: ((8, 3, 3, 2), 'uint8'), 2: ((2, 16), 'float32'),
+              3: ((3, 12), 'float32'), 4: ((12,), 'float32')}
+    inputs.update(change)
+    with pytest.raises(mx.MXNetError) as error:
+        mx.nd.binary_subgraph(*[mx.nd.zeros(shape, dtype=dtype) for _, (shape, dtype) in sorted(inputs.items())],
+                              program=EXAMPLE).wait_to_read()
+    assert message in str(error.value)
+
+
+def test_backward_is_refused():
+    data = mx.nd.ones((1, 8, 2, 2))
+    data.attach_grad()
+    with mx.autograd.record():
+        out = mx.nd.binary_subgraph(data, program='map in=x0[0:8] out=y0 steps=relu')
+    with pytest.raises(mx.MXNetError, match='has no gradient, it is for deployment only'):
+        out.backward()
+        data.grad.wait_to_read()
+
+
+def test_damaged_programs_are_errors():
+    """Damage at random places ends in an error or in a program that runs."""
+    random = np.random.RandomState(0)
+    p = Parameters()
+    p.weight(8, 16), p.threshold(16), p.vector(3, 12), p.vector(12)
+    data, ran = [make_data((1, 16, 5, 6))], 0
+    alphabet = list('0123456789[]:;,=| xspyconvmaplus-')
+    for _ in range(1500):
+        text = list(EXAMPLE)
+        for _ in range(random.randint(1, 4)):
+            at = random.randint(len(text))
+            text[at:at + random.randint(0, 3)] = random.choice(alphabet, random.randint(0, 3))
+        try:
+            call(''.join(text), data, p.values)
+            ran += 1
+        except mx.MXNetError as error:
+            assert 'binary_subgraph' in str(error)
+    assert 0 < ran < 1500
