@@ -82,6 +82,31 @@ def test_shapes(shape):
     assert np.array_equal(grad, gradient(x) * head)
 
 
+@pytest.mark.parametrize('shape, pad', [
+    ((5,), (2,)), ((2, 3, 4), (1,)), ((2, 3, 4), 3), ((2, 3, 5, 7), (1, 2)), ((3, 5, 7), (0, 1)), ((3, 5, 7), (2, 0)),
+    ((3, 5, 7), (0, 0)), ((3, 5, 7), (0,)), ((40, 30, 29), (1, 1))], ids=str)
+@pytest.mark.parametrize('pad_value', [None, -1, 0, 1])
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_border(shape, pad, pad_value, dtype):
+    """The signs with a border, and the gradient of what is inside of it."""
+    arguments = dict(pad=pad) if pad_value is None else dict(pad=pad, pad_value=pad_value)
+    x = np.random.RandomState(2).randn(*shape).astype(dtype)
+    x[np.abs(x) < 0.1] = 0
+    border = pad if isinstance(pad, tuple) else (pad,)
+    widths = [(0, 0)] * (len(shape) - len(border)) + [(width, width) for width in border]
+    expected = np.pad(np.where(x >= 0, 1, -1), widths, constant_values=-1 if pad_value is None else pad_value)
+    inside = tuple(slice(before, before + size) for (before, _), size in zip(widths, shape))
+    head = np.random.RandomState(1).randn(*expected.shape).astype(dtype)
+    for estimator in ({'clip_threshold': 0.7}, {'estimator': 'polynomial'}):
+        data = mx.nd.array(x, dtype=dtype)
+        data.attach_grad()
+        with mx.autograd.record():
+            out = mx.nd.binarize(data, **arguments, **estimator)
+        out.backward(mx.nd.array(head, dtype=dtype))
+        assert out.shape == expected.shape and np.array_equal(out.asnumpy(), expected)
+        assert np.array_equal(data.grad.asnumpy(), gradient(x, **estimator) * head[inside])
+
+
 @pytest.mark.parametrize('flags', [None, {}, {'static_alloc': True, 'static_shape': True}], ids=str)
 def test_in_a_block(flags):
     class Net(mx.gluon.HybridBlock):
@@ -105,6 +130,9 @@ def test_symbol_infers_shape_and_type():
     symbol = mx.sym.binarize(mx.sym.var('x'))
     assert symbol.infer_shape(x=(2, 3))[1] == [(2, 3)]
     assert symbol.infer_shape_partial(x=(0, 3))[1] == [(0, 3)]
+    padded = mx.sym.binarize(mx.sym.var('x'), pad=(1, 2))
+    assert padded.infer_shape(x=(2, 3, 4))[1] == [(2, 5, 8)]
+    assert padded.infer_shape_partial(x=(2, 0, 4))[1] == [(2, 0, 8)]
     assert symbol.infer_type(x='float16')[1] == [np.float16]
 
 
@@ -142,12 +170,20 @@ def test_gradient_is_added_behind_identity(static):
     assert np.array_equal(net.weight.grad().asnumpy(), [2, 4, 0])
 
 
+def test_border_needs_axes():
+    with pytest.raises(mx.MXNetError, match='binarize: pad of 2 axes for data of 1'):
+        mx.nd.binarize(mx.nd.zeros(3), pad=(1, 1))
+
+
 @pytest.mark.parametrize('dtype, arguments, message', [
     ('float32', {'estimator': 'none'}, "estimator must be 'clip' or 'polynomial', got 'none'"),
     ('float32', {'clip_threshold': -1}, 'clip_threshold must be at least 0, got -1'),
     ('float32', {'clip_threshold': float('nan')}, 'clip_threshold must be at least 0, got nan'),
     ('float32', {'clip_threshold': 'a'}, "clip_threshold must be a number, got 'a'"),
-    ('float32', {'threshold': 1}, "unknown attribute 'threshold'; valid names: estimator, clip_threshold"),
+    ('float32', {'threshold': 1}, "unknown attribute 'threshold'; valid names: estimator, clip_threshold, pad, "),
+    ('float32', {'pad': (1, -1)}, 'pad must be at least 0, got -1'),
+    ('float32', {'pad': (1, 1, 1)}, 'pad must have one or two numbers, got 3'),
+    ('float32', {'pad': 1, 'pad_value': 2}, 'pad_value must be -1, 0 or 1, got 2'),
     ('int32', {}, 'data must be float16, float32 or float64'),
 ])
 def test_errors(dtype, arguments, message):
