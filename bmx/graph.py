@@ -143,12 +143,14 @@ class Graph:
                 readers.setdefault(id(source), []).append(node)
         return readers
 
-    def replace(self, old, new):
-        """Let everything that reads output 0 of `old` read output 0 of `new`."""
+    def replace(self, old, new, output=0):
+        """Let everything that reads output 0 of `old` read an output of `new`."""
+        def replaced(entries):
+            return [(new, output) if source is old and index == 0 else (source, index) for source, index in entries]
+
         for node in self.nodes:
-            node.inputs = [(new, 0) if source is old and index == 0 else (source, index)
-                           for source, index in node.inputs]
-        self.outputs = [(new, 0) if source is old and index == 0 else (source, index) for source, index in self.outputs]
+            node.inputs = replaced(node.inputs)
+        self.outputs = replaced(self.outputs)
 
     def constants(self):
         """The ids of the nodes that depend on parameters alone, neither on the data nor on running statistics."""

@@ -11,17 +11,6 @@ import pytest
 from bmx import ops
 
 
-@pytest.fixture(params=ops.kernels())
-def isa(request):
-    before = ops.isa()
-    try:
-        ops.use_kernel(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    ops.use_kernel(before)
-
-
 class Parameters:
     """Random parameters of a program; each method adds one and returns its name, p0, p1, ..."""
 
@@ -204,6 +193,16 @@ def test_pooling(isa, size, kernel, stride, pad):
     assert np.array_equal(pooled, expected.asnumpy()) and out.shape == pooled.shape
 
 
+@pytest.mark.parametrize('pool', ['', 'pool=max kernel=2,2 stride=2,2'])
+@pytest.mark.parametrize('channels, groups', [(24, 1), (24, 3), (24, 24), (80, 4), (96, 2), (130, 5)])
+def test_shuffle(channels, groups, pool):
+    data, parameters = make_data((2, channels, 6, 10)), Parameters()
+    norm = parameters.vector(3, channels)
+    out, = check('map in=x0[3:{0}],x0[0:3] out=y0 before=norm:{1} {2} steps=relu shuffle={3}'.format(
+        channels, norm, pool, groups), [data], parameters.values)
+    assert out.shape[1] == channels
+
+
 @pytest.mark.parametrize('t', [-40000, -32769, -32768.5, -32768, -3.5, -3, -0.0, 0, 0.5, 3, 32767, 32767.5, 32768, 1e30,
                                -1e30, np.inf, -np.inf])
 @pytest.mark.parametrize('d', [-1, 1])
@@ -349,8 +348,11 @@ PROGRAM_ERRORS = [
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown kind 'pool'; valid kinds: conv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, kernel, "
                            'stride, pad, dilate, filters, groups, pad_value, steps'),
-    ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, before, pool, "
-                                         'steps'),
+    ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
+                                         'before, pool, steps'),
+    ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),
+    ('map in=x0[0:16] out=y0 shuffle=0', 'shuffle must be between 1 and 2147483647, got 0'),
+    ('map in=x0[0:16] out=s0:float32 shuffle=4', 'only a planar result can be shuffled'),
     ('map in=x0[0:16] out=y0 kernel=3,3', "instruction 0 (map): unknown key 'kernel'"),
     ('map in=x0[0:16] in=x0[0:16] out=y0', 'instruction 0 (map): two values of in'),
     ('map in=x0[0:16] out', "instruction 0 (map): 'out' is not key=value"),

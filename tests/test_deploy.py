@@ -247,14 +247,14 @@ def test_without_the_library_mxnet_names_the_operator(tmp_path):
     bmx.export(small_net(), prefix, (1, 3, 8, 8))
     script = 'import mxnet as mx; mx.sym.load(%r)' % (prefix + '-symbol.json')
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], stderr=subprocess.PIPE, cwd=str(tmp_path))
-    assert run.returncode == 1 and b'xnor_popcount' in run.stderr
+    assert run.returncode == 1 and b'binary_subgraph' in run.stderr
 
 
 def test_metadata(tmp_path):
     prefix = str(tmp_path / 'net')
     bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess={'size': [8, 8]})
     _, metadata = deploy.load(prefix)
-    assert (metadata.format, metadata.bit_order, metadata.model) == (1, 'lsb-first', 'tiny')
+    assert (metadata.format, metadata.bit_order, metadata.model) == (2, 'lsb-first', 'tiny')
     assert (metadata.settings, metadata.layer_defaults) == ({}, {})
     assert (metadata.input_shape, metadata.classes, metadata.preprocess) == ([3, 8, 8], list('abcd'), {'size': [8, 8]})
 
@@ -343,7 +343,7 @@ DAMAGE = {
     'truncated symbol': (files.symbol_path, lambda content: content[:len(content) // 2], 'not a symbol file'),
     'foreign symbol': (files.symbol_path, lambda content: content.replace(b'__bmx__', b'__other__'), 'not written by bmx'),
     'foreign attribute': (files.symbol_path, lambda content: content.replace(br'\"model\"', br'\"net\"'), 'is damaged: see model, net'),
-    'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 1', br'\"format\": 9'), 'has format 9'),
+    'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 2', br'\"format\": 9'), 'has format 9'),
 }
 
 

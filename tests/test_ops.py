@@ -16,17 +16,6 @@ PAD_VALUES = [-1, 0, 1]
 KERNELS_2D = [(1, 1), (3, 3), (1, 3), (5, 2)]
 
 
-@pytest.fixture(params=ops.kernels())
-def isa(request):
-    before = ops.isa()
-    try:
-        ops.use_kernel(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    ops.use_kernel(before)
-
-
 def make(seed, shape, filters, kernel=(), groups=1, threshold=False):
     """Data with values on and around the thresholds and both zeros; weights; packed weights; thresholds or None."""
     random = np.random.RandomState(seed)

@@ -13,7 +13,8 @@ from mxnet import gluon
 
 from ..storage import TEMPORARY, LoadError, digest, flush
 
-FORMAT_VERSION = 1
+# 2: `binary_subgraph` nodes beside `xnor_popcount`
+FORMAT_VERSION = 2
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
 
@@ -146,8 +147,9 @@ def _read_metadata(path):
         raise LoadError('%s was not written by bmx: it has no attribute %s. Load it with SymbolBlock.imports'
                         % (path, _KEY))
     content = found[0]
-    if content.get('format') != FORMAT_VERSION:
-        raise LoadError('%s has format %s, this version of bmx reads %d' % (path, content.get('format'), FORMAT_VERSION))
+    if content.get('format') not in range(1, FORMAT_VERSION + 1):
+        raise LoadError('%s has format %s, this version of bmx reads 1 to %d'
+                        % (path, content.get('format'), FORMAT_VERSION))
     differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)}
     if differing:
         raise LoadError('the attribute %s of %s is damaged: see %s' % (_KEY, path, ', '.join(sorted(differing))))

@@ -102,7 +102,11 @@ def binary_subgraph(program, data, parameters, num_outputs=1):
             x = _steps(fields.get('before'), x, channels, parameter)
             if 'pool' in fields:
                 x = _max_pool(x, **window)
-        tensors[fields['out'].split(':')[0]] = _steps(fields.get('steps'), x, channels, parameter)
+        x = _steps(fields.get('steps'), x, channels, parameter)
+        if 'shuffle' in fields:
+            n, c, h, w = x.shape
+            x = x.reshape(n, int(fields['shuffle']), -1, h, w).swapaxes(1, 2).reshape(n, c, h, w)
+        tensors[fields['out'].split(':')[0]] = x
     return [tensors['y%d' % i] for i in range(num_outputs)]
 
 

@@ -19,7 +19,9 @@ Convolution convolution(const Instruction& instruction) {
           instruction.filters, instruction.groups, instruction.pad_value};
 }
 
-Map map(const Instruction& instruction) { return {instruction.image, instruction.pool, instruction.window}; }
+Map map(const Instruction& instruction) {
+  return {instruction.image, instruction.pool, instruction.window, instruction.groups};
+}
 
 // Word operations, or values touched, for one image.
 double work(const Instruction& instruction) {

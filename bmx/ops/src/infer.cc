@@ -49,6 +49,9 @@ class Inference {
       convolution(instruction, &out);
     } else {
       out.channels = instruction->channels;
+      if (out.channels % instruction->groups) {
+        fail("shuffle ", instruction->groups, " does not divide the ", out.channels, " channels");
+      }
       if (instruction->pool) out.size = slide(*instruction);
     }
     const Feature in = {Layout::kPlanar, instruction->channels, instruction->image, 0};

@@ -25,11 +25,17 @@ int64_t Map::thread_bytes() const {
 
 MapTask::MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before,
                  const std::vector<Step>& steps, const Slice& out, char* threads)
-    : map_(map), before_(before), steps_(steps), out_(out), threads_(threads) {
+    : map_(map), before_(before), steps_(steps), threads_(threads) {
+  const int64_t group = out.channels / map.groups;  // channels of a group
   int64_t first = 0;
   for (const Slice& source : in) {
-    for (int64_t c = 0; c < source.channels; c += kLanes) {
-      blocks_.push_back({source, c, std::min(kLanes, source.channels - c), first + c});
+    for (int64_t c = 0, count; c < source.channels; c += count) {
+      const int64_t channel = first + c;
+      count = std::min({kLanes, source.channels - c, group - channel % group});
+      Slice to = out;
+      to.data = out.at(0, channel % group * map.groups + channel / group, 0);
+      if (out.layout == Layout::kPlanar) to.stride *= map.groups;
+      blocks_.push_back({source, c, count, channel, to});
     }
     first += source.channels;
   }
@@ -57,12 +63,18 @@ void MapTask::load_block(const Block& block, const Tile& tile) const {
   load(block.source, source);
 }
 
+void MapTask::store_block(const Tile& tile, const Block& block) const {
+  Tile source = tile;
+  source.channel = 0;
+  store(source, block.out);
+}
+
 void MapTask::transform(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
   alignas(64) float values[kPixels * kLanes];
   const Tile tile = {values, kLanes, image, block.out_channel, pixel, block.channels, pixels};
   load_block(block, tile);
   apply(steps_, tile);
-  store(tile, out_);
+  store_block(tile, block);
 }
 
 void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
@@ -83,7 +95,7 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
     take_largest(input, begin - left, window.kernel.width, window.stride.width, tile);
   }
   apply(steps_, tile);
-  store(tile, out_);
+  store_block(tile, block);
 }
 
 }  // namespace bmx

@@ -10,11 +10,12 @@
 
 namespace bmx {
 
-// Concatenates, applies steps, pools, applies steps.
+// Concatenates, applies steps, pools, applies steps, shuffles.
 struct Map {
   Size image;
   bool pool;
   Window window;  // of the pooling; padding counts as -inf
+  int64_t groups;  // of the shuffle: channel i of group j becomes channel i * groups + j; planar results only
 
   Size out() const { return pool ? window.out(image) : image; }
   // Memory that a thread works in.
@@ -35,17 +36,18 @@ class MapTask {
   struct Block {
     Slice source;
     int64_t channel, channels;  // of the source
-    int64_t out_channel;
+    int64_t out_channel;          // before the shuffle: the one that steps count
+    Slice out;                    // where the block goes
   };
 
   void transform(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const;
   void pool(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const;
   void load_block(const Block& block, const Tile& tile) const;
+  void store_block(const Tile& tile, const Block& block) const;
 
   Map map_;
   std::vector<Block> blocks_;
   std::vector<Step> before_, steps_;
-  Slice out_;
   char* threads_;
 };
 

@@ -139,6 +139,10 @@ class Parser {
   }
 
   void map(Fields* fields, Instruction* instruction) {
+    if (const std::string* text = fields->take("shuffle")) {
+      instruction->groups = to_int(*text, 1, INT_MAX, "shuffle");
+      if (instruction->out_layout != Layout::kPlanar) fail("only a planar result can be shuffled");
+    }
     if (const std::string* text = fields->take("before")) instruction->before = steps(*text);
     const std::string* pool = fields->take("pool");
     if (!pool) return;

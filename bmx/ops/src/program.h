@@ -4,7 +4,7 @@
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
 //        [groups=1] [pad_value=-1] [steps=STEPS]
-//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0]] [steps=STEPS]
+//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0]] [steps=STEPS] [shuffle=4]
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, x1, ... (data inputs), s0, s1, ... (slots)
 // DEST    y0, y1, ... (outputs), or sI:int16, sI:float32 (a pixel's channels adjacent), sI:planar (a channel's pixels)
@@ -59,7 +59,8 @@ struct Instruction {
   std::vector<StepText> before, steps;
   bool pool = false;                        // of a map
   int64_t weight = -1, threshold = -1;      // parameters
-  int64_t filters = 0, groups = 1;
+  int64_t filters = 0;
+  int64_t groups = 1;                       // of a convolution, or of a map's shuffle
   int pad_value = -1;
   Feature out;          // set by infer()
   Size image;           // of `in`, set by infer()

@@ -1,0 +1,143 @@
+"""Fusing: chains of binary layers become one node, which computes bit for bit what the float network computes."""
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import gluon
+from mxnet.gluon import nn
+
+import bmx
+from bmx import deploy
+from bmx.deploy import files
+from test_deploy import random, randomize, sequential
+
+
+class Net(gluon.HybridBlock):
+    """Runs a function of (F, self, x) over the layers that it is given by name."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        self._forward = forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def hybrid_forward(self, F, x):
+        return self._forward(F, self, x)
+
+
+def conv(channels=6, kernel=3, **kwargs):
+    return bmx.nn.BinaryConv(channels, kernel, padding=kernel // 2, **kwargs)
+
+
+def scaled():
+    return sequential(bmx.nn.QActivation(), bmx.nn.QConv2D(6, 3, padding=1, scaling='constant'))
+
+
+def shortcut(F, net, x):
+    """A float shortcut leaves the chain and comes back to it."""
+    y = net.first(x)
+    return net.second(y) + net.norm(net.plain(net.float(y)))
+
+
+def repeated(F, net, x):
+    y = net.first(x)
+    return F.concat(y, y, x, dim=1) + net.second(F.concat(y, x, y, dim=1))
+
+
+# Name -> network, operators that are left of it, numbers of instructions of its programs.
+NETS = {
+    'one layer': (lambda: conv(), [], [1]),
+    'chain with batch normalisation': (lambda: sequential(conv(), nn.BatchNorm(), conv(), nn.BatchNorm()), [], [2]),
+    'integer sums': (lambda: Net(lambda F, net, x: net.third(net.first(x) + net.second(x)),
+                                 first=conv(), second=conv(kernel=1), third=conv()), [], [3]),
+    'integer sum beyond int16': (lambda: Net(lambda F, net, x: net.second(net.first(F.tile(x, (1, 640, 1, 1)))),
+                                             first=conv(), second=conv()), ['tile'], [2]),
+    'residual of floats': (lambda: Net(lambda F, net, x: net.second(net.norm(net.first(x)) + x),
+                                       first=conv(), norm=nn.BatchNorm(), second=conv()), [], [2]),
+    'residual, summands in the other order': (lambda: Net(
+        lambda F, net, x: net.second(x + net.first(x)) + x, first=conv(), second=conv()), [], [2]),
+    'sum of chains': (lambda: Net(lambda F, net, x: net.first(x) + net.second(x),
+                                  first=sequential(conv(), nn.BatchNorm()),
+                                  second=sequential(conv(), nn.PReLU())), [], [2]),
+    'sum of inputs': (lambda: Net(lambda F, net, x: net.conv(x + x), conv=conv()), [], [2]),
+    'dense block': (lambda: Net(lambda F, net, x: net.second(F.concat(x, net.first(x), dim=1)),
+                                first=conv(5), second=conv()), [], [2]),
+    'improvement block': (lambda: Net(
+        lambda F, net, x: F.concat(x.slice_axis(1, 0, -4), x.slice_axis(1, -4, None) + net.conv(x), dim=1),
+        conv=conv(4)), [], [2]),
+    'slice across tensors': (lambda: Net(
+        lambda F, net, x: net.second(F.concat(x, net.first(x), dim=1).slice_axis(1, 2, 9)),
+        first=conv(5), second=conv()), [], [2]),
+    'repeated channels': (lambda: Net(repeated, first=conv(3), second=conv(12)), [], [3]),
+    'naive residual': (lambda: Net(lambda F, net, x: (lambda y: y + net.second(y))(F.concat(x, net.first(x), dim=1)),
+                                   first=conv(5), second=conv(11)), [], [3]),
+    'scaling and bias': (lambda: sequential(scaled(), nn.PReLU(), scaled(), nn.PReLU(in_channels=6)), [], [2]),
+    'pooling': (lambda: sequential(conv(), nn.BatchNorm(), nn.MaxPool2D(3, 2, 1), nn.Activation('relu'), conv(),
+                                   nn.MaxPool2D(2, 1)), [], [4]),
+    'pooling of the input': (lambda: sequential(nn.MaxPool2D(2, 2), nn.MaxPool2D((2, 1), 1), conv()), [], [3]),
+    'padding 0': (lambda: sequential(conv(pad_value=0), conv(pad_value=1)), [], [2]),
+    'groups and stride': (lambda: sequential(
+        conv(6, groups=2), bmx.nn.BinaryConv(12, 3, 2, 1, groups=6), conv()), [], [3]),
+    'float shortcut': (lambda: Net(shortcut, first=conv(), second=conv(), float=nn.Conv2D(6, 1, use_bias=False),
+                                   plain=bmx.nn.PlainLayout(), norm=nn.BatchNorm()), ['Convolution'], [1, 2]),
+    'two outputs': (lambda: Net(lambda F, net, x: (lambda y: (net.second(y), y, F.relu(y)))(net.first(x)),
+                                first=conv(), second=conv()), [], [4]),
+    'normalisation of a float convolution': (lambda: sequential(
+        nn.Conv2D(6, 1), bmx.nn.PlainLayout(), nn.BatchNorm(), nn.Activation('relu'), bmx.nn.PlainLayout(),
+        nn.Conv2D(4, 1)), ['Convolution', 'Convolution'], [1]),
+    'alone, a step is not fused': (lambda: sequential(nn.Activation('relu'), nn.Conv2D(4, 1)),
+                                   ['Activation', 'Convolution'], []),
+    'average pooling stays': (lambda: sequential(conv(), nn.AvgPool2D(2), conv()), ['Pooling'], [1, 1]),
+}
+
+
+def operators(prefix):
+    with open(files.symbol_path(prefix)) as stream:
+        return [node for node in json.load(stream)['nodes'] if node['op'] != 'null']
+
+
+def outputs(net, x):
+    result = net(x)
+    return [part.asnumpy() for part in (result if isinstance(result, (list, tuple)) else [result])]
+
+
+@pytest.mark.parametrize('name', NETS)
+def test_fused_equals_float(name, isa, tmp_path):
+    build, left, instructions = NETS[name]
+    x = random((3, 6, 9, 8), 3)
+    net = randomize(build(), x)
+    expected = outputs(net, x)
+    prefix = str(tmp_path / 'net')
+    assert bmx.export(net, prefix, (1,) + x.shape[1:], x).comparison.max_difference == 0
+    found = operators(prefix)
+    assert [node['op'] for node in found if node['op'] != 'binary_subgraph'] == left
+    programs = [node['attrs']['program'] for node in found if node['op'] == 'binary_subgraph']
+    assert [program.count(';') + 1 for program in programs] == instructions
+    deployed, _ = deploy.load(prefix)
+    for static in (False, True):
+        deployed.hybridize(static_alloc=static, static_shape=static)
+        for one, other in zip(expected, outputs(deployed, x)):
+            assert np.array_equal(one, other)
+    # another size than the one that was exported
+    x = random((2, 6, 13, 17), 4)
+    for one, other in zip(outputs(net, x), outputs(deployed, x)):
+        assert np.array_equal(one, other)
+
+
+def test_normalisation_rounds_as_mxnet_does(tmp_path):
+    """Many values, of many magnitudes: one that was rounded otherwise would show."""
+    x = mx.nd.array(np.random.RandomState(0).normal(size=(8, 32, 40, 40)) * np.logspace(-3, 3, 40))
+    net = randomize(sequential(nn.BatchNorm(), nn.Activation('relu')), x)
+    assert bmx.export(net, str(tmp_path / 'net'), x.shape, x).comparison.max_difference == 0
+    assert [node['op'] for node in operators(str(tmp_path / 'net'))] == ['binary_subgraph']
+
+
+@pytest.mark.parametrize('name', ['meliusnet22', 'meliusnet_c'])
+def test_features_are_not_copied(name, tmp_path):
+    x = random((1, 3, 64, 64))
+    net = randomize(bmx.get_model(name, classes=5), x)
+    bmx.export(net, str(tmp_path / 'net'), x.shape, x)
+    found = [node['op'] for node in operators(str(tmp_path / 'net'))]
+    assert not {'Concat', 'slice_axis', 'elemwise_add', 'xnor_popcount'} & set(found)
+    assert found.count('binary_subgraph') == 5 and found.count('BatchNorm') == 1
