@@ -15,7 +15,6 @@ constexpr int64_t kLanes = 8;  // filters in a vector, one 64-bit lane each
 
 bool supported() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vpopcntdq");
 }
 
@@ -34,7 +33,13 @@ void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prep
 
 }  // namespace
 
-BMX_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")
+}  // namespace bmx
+
+BMX_TARGET("avx512f,avx512bw,avx512vpopcntdq")
+
+#include "binarize_avx512.h"
+
+namespace bmx {
 
 namespace {
 
@@ -91,77 +96,6 @@ void multiply(const Product& product) {
   }
 }
 
-// The lowest `count` bits, all of them where there are more than 16.
-inline __mmask16 first16(int64_t count) {
-  return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1 << count) - 1);
-}
-
-inline __mmask32 first32(int64_t count) { return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
-
-// Channels of one pixel next to each other: a comparison gives the bits in their order.
-void binarize_channels(const Binarization<float>& b) {
-  for (int64_t p = 0; p < b.pixels; ++p) {
-    const float* data = b.data + p * b.pixel_stride;
-    for (int64_t c = 0; c < b.channels; c += 32) {
-      const __mmask16 low = first16(b.channels - c), high = first16(b.channels - c - 16);
-      const uint32_t low_bits = _mm512_mask_cmp_ps_mask(
-          low, _mm512_maskz_loadu_ps(low, data + c), _mm512_maskz_loadu_ps(low, b.threshold + c), _CMP_GE_OQ);
-      const uint32_t high_bits = _mm512_mask_cmp_ps_mask(
-          high, _mm512_maskz_loadu_ps(high, data + c + 16), _mm512_maskz_loadu_ps(high, b.threshold + c + 16),
-          _CMP_GE_OQ);
-      b.out[p * b.out_stride + c / 32] = (low_bits | high_bits << 16) ^ b.flip[c / 32];
-    }
-  }
-}
-
-// Up to 16 * Vectors pixels of one channel next to each other: each channel sets its bit in the lanes of its pixels.
-template <int Vectors>
-void binarize_pixels(const Binarization<float>& b, int64_t first, int64_t pixels) {
-  __mmask16 inside[Vectors];
-  for (int v = 0; v < Vectors; ++v) inside[v] = first16(pixels - 16 * v);
-  for (int64_t c = 0; c < b.channels; c += 32) {
-    __m512i halves[Vectors];
-    for (int v = 0; v < Vectors; ++v) halves[v] = _mm512_set1_epi32(b.flip[c / 32]);
-    const int64_t count = b.channels - c < 32 ? b.channels - c : 32;
-    for (int64_t i = 0; i < count; ++i) {
-      const float* data = b.data + (c + i) * b.channel_stride + first;
-      const __m512 threshold = _mm512_set1_ps(b.threshold[c + i]);
-      const __m512i bit = _mm512_set1_epi32(1 << i);
-      for (int v = 0; v < Vectors; ++v) {
-        const __m512 values = _mm512_maskz_loadu_ps(inside[v], data + 16 * v);
-        const __mmask16 above = _mm512_cmp_ps_mask(values, threshold, _CMP_GE_OQ);
-        halves[v] = _mm512_mask_xor_epi32(halves[v], above, halves[v], bit);
-      }
-    }
-    alignas(64) uint32_t columns[16 * Vectors];
-    for (int v = 0; v < Vectors; ++v) _mm512_store_si512(columns + 16 * v, halves[v]);
-    uint32_t* out = b.out + first * b.out_stride + c / 32;
-    for (int64_t p = 0; p < pixels; ++p) out[p * b.out_stride] = columns[p];
-  }
-}
-
-void binarize_floats(const Binarization<float>& b) {
-  if (b.channel_stride == 1) return binarize_channels(b);
-  for (int64_t first = 0; first < b.pixels; first += 64) {
-    const int64_t pixels = b.pixels - first < 64 ? b.pixels - first : 64;
-    if (pixels > 32) binarize_pixels<4>(b, first, pixels);
-    else if (pixels > 16) binarize_pixels<2>(b, first, pixels);
-    else binarize_pixels<1>(b, first, pixels);
-  }
-}
-
-void binarize_shorts(const Binarization<int16_t>& b) {
-  for (int64_t p = 0; p < b.pixels; ++p) {
-    const int16_t* data = b.data + p * b.pixel_stride;
-    for (int64_t c = 0; c < b.channels; c += 32) {
-      const __mmask32 inside = first32(b.channels - c);
-      const __mmask32 bits = _mm512_mask_cmpge_epi16_mask(inside, _mm512_maskz_loadu_epi16(inside, data + c),
-                                                          _mm512_maskz_loadu_epi16(inside, b.threshold + c));
-      b.out[p * b.out_stride + c / 32] = bits ^ b.flip[c / 32];
-    }
-  }
-}
-
 int64_t bound(int64_t iterations) {
   constexpr int kCounts = 16;
   __m512i counts[kCounts], word = _mm512_setzero_si512(), weight = word;
@@ -178,7 +112,11 @@ int64_t bound(int64_t iterations) {
 
 }  // namespace
 
+}  // namespace bmx
+
 BMX_TARGET_END
+
+namespace bmx {
 
 extern const Kernel kAvx512 = {"avx512", supported, prepared_bytes, prepare, multiply, binarize_floats,
                                binarize_shorts, bound};

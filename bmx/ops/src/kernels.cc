@@ -1,5 +1,7 @@
 #include "kernels.h"
 
+#include "target.h"
+
 namespace bmx {
 
 // each in its file, kernel_NAME.cc
@@ -7,6 +9,9 @@ extern const Kernel kPortable;
 #ifdef __x86_64__
 extern const Kernel kAvx2;
 extern const Kernel kAvx512;
+#endif
+#ifdef BMX_HAS_AMX
+extern const Kernel kAmx;
 #endif
 #ifdef __aarch64__
 extern const Kernel kNeon;
@@ -18,6 +23,9 @@ const std::vector<Kernel>& kernels() {
 #ifdef __x86_64__
       kAvx2,
       kAvx512,
+#endif
+#ifdef BMX_HAS_AMX
+      kAmx,
 #endif
 #ifdef __aarch64__
       kNeon,

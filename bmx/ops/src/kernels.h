@@ -66,8 +66,7 @@ const std::vector<Kernel>& kernels();
 // The kernel `name`. Throws Error where it is unknown or this CPU does not support it.
 const Kernel& find_kernel(const std::string& name);
 
-// The kernel in use: the last supported one of the table, or the one that BMX_ISA names. Throws Error as
-// find_kernel does.
+// The kernel in use: the fastest supported one, or the one that BMX_ISA names. Throws Error as find_kernel does.
 const Kernel& current_kernel();
 
 // Puts the kernel `name` in use for the whole process. Throws Error as find_kernel does.

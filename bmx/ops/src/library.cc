@@ -2,7 +2,7 @@
 #include <mxnet/lib_api.h>
 
 #include "kernels.h"
-#include "last_error.h"
+#include "measure.h"
 #include "report.h"
 
 mxnet::ext::MXReturnValue initialize(int version) {
@@ -12,14 +12,22 @@ mxnet::ext::MXReturnValue initialize(int version) {
   });
 }
 
-namespace bmx {
+namespace {
 
-std::string& last_error() {
-  thread_local std::string text;
-  return text;
+thread_local std::string last_error;
+
+// The function's value, or `failed` where it throws.
+template <typename Value, typename Function>
+Value value_or(Value failed, const Function& function) {
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return failed;
+  }
 }
 
-}  // namespace bmx
+}  // namespace
 
 extern "C" {
 
@@ -30,17 +38,32 @@ const char* bmx_kernel_name(int index) {
 
 // Name of the kernel in use; null where there is none, see bmx_last_error.
 const char* bmx_current_kernel() {
-  return bmx::value_or<const char*>(nullptr, [] { return bmx::current_kernel().name; });
+  return value_or<const char*>(nullptr, [] { return bmx::current_kernel().name; });
 }
 
 // Puts a kernel in use; its name, or null where it is unknown or the CPU does not support it.
 const char* bmx_use_kernel(const char* name) {
-  return bmx::value_or<const char*>(nullptr, [name] {
+  return value_or<const char*>(nullptr, [name] {
     bmx::use_kernel(name);
     return bmx::current_kernel().name;
   });
 }
 
-const char* bmx_last_error() { return bmx::last_error().c_str(); }
+// Multiply-accumulates a second that a kernel could do at most on one thread; negative where there is no such kernel or
+// this CPU does not support it, see bmx_last_error.
+double bmx_measure_bound(const char* name) {
+  return value_or(-1.0, [=] { return bmx::measure_bound(bmx::find_kernel(name)); });
+}
+
+// Seconds of a kernel for the product alone of one image, on one thread; negative as above.
+double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                           int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+  return value_or(-1.0, [=] {
+    return bmx::measure_product(bmx::find_kernel(name), height, width, channels, filters, kernel_height, kernel_width,
+                                stride, 0.02);
+  });
+}
+
+const char* bmx_last_error() { return last_error.c_str(); }
 
 }  // extern "C"

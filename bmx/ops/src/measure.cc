@@ -1,11 +1,8 @@
-// Speed of the kernels themselves, for benchmarks: their bounds, and products without packing and epilogue.
+#include "measure.h"
+
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <vector>
-
-#include "kernels.h"
-#include "last_error.h"
 
 namespace bmx {
 namespace {
@@ -27,14 +24,6 @@ double shortest(double budget, const Function& function) {
   return best;
 }
 
-double measure_bound(const Kernel& kernel) {
-  int64_t iterations = 64, products = 0;
-  const auto run = [&] { products = kernel.bound(iterations); };
-  while (shortest(0, run) < 5e-4) iterations *= 2;
-  const double seconds = shortest(0.04, run);
-  return products / seconds;
-}
-
 // Memory for `bytes` bytes, filled, 64-byte aligned.
 class Block {
  public:
@@ -48,8 +37,18 @@ class Block {
   std::vector<uint8_t> bytes_;
 };
 
+}  // namespace
+
+double measure_bound(const Kernel& kernel) {
+  int64_t iterations = 64, products = 0;
+  const auto run = [&] { products = kernel.bound(iterations); };
+  while (shortest(0, run) < 5e-4) iterations *= 2;
+  const double seconds = shortest(0.04, run);
+  return products / seconds;
+}
+
 double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                       int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+                       int64_t kernel_height, int64_t kernel_width, int64_t stride, double budget) {
   const int64_t words = (channels + 63) / 64, depth = kernel_height * kernel_width * words;
   const int64_t padded_height = height + kernel_height - 1, padded_width = width + kernel_width - 1;
   Block activations(padded_height * padded_width * words * 8), unprepared(filters * depth * 8);
@@ -73,7 +72,7 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
   product.out = out.at<int32_t>();
   product.out_stride = round_up(filters, kFilterTile);
   const int64_t pixels = origins.size();
-  return shortest(0.02, [&] {
+  return shortest(budget, [&] {
     for (int64_t first = 0; first < pixels; first += kChunk) {
       product.origins = origins.data() + first;
       product.pixels = std::min(kChunk, pixels - first);
@@ -82,25 +81,4 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
   });
 }
 
-}  // namespace
 }  // namespace bmx
-
-extern "C" {
-
-// Multiply-accumulates a second that kernel `name` could do at most on one thread; negative where it cannot run, see
-// bmx_last_error.
-double bmx_measure_bound(const char* name) {
-  return bmx::value_or(-1.0, [=] { return bmx::measure_bound(bmx::find_kernel(name)); });
-}
-
-// Seconds of kernel `name` for the product alone of an image padded by half of the convolution's kernel, on one thread;
-// negative where it cannot run, see bmx_last_error.
-double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                           int64_t kernel_height, int64_t kernel_width, int64_t stride) {
-  return bmx::value_or(-1.0, [=] {
-    return bmx::measure_product(bmx::find_kernel(name), height, width, channels, filters, kernel_height, kernel_width,
-                                stride);
-  });
-}
-
-}  // extern "C"

@@ -14,4 +14,9 @@
 #define BMX_TARGET_END BMX_PRAGMA(GCC pop_options)
 #endif
 
+// Do the compiler and its assembler know AMX?
+#if defined(__x86_64__) && defined(__linux__) && __has_include(<amxint8intrin.h>)
+#define BMX_HAS_AMX
+#endif
+
 #endif  // BMX_TARGET_H_

@@ -1,0 +1,262 @@
+// Kernel for AMX: products of bytes that are +1 and -1, expanded from the packed bits on the way into the tiles.
+//
+// A step multiplies one word (64 channels) of 32 pixels with one of 32 filters: four TDPBSSD of 16 cycles each, and in
+// the loads' shadow four TILELOADD of 8. The words of a step are expanded two steps ahead by vector instructions, one
+// load into a mask, one blend and one store for 64 bytes: 32 of them for the pixels in the first pass over the filters,
+// 32 for the filters in the first tile of pixels. So at most 64 stores in the 64 cycles of a step, on the average over
+// 128 pixels and 64 filters 24. kSteps steps fit the L1 cache: 2 KB a step for the pixels and 2 KB for the filters.
+//
+// Bits beyond the last channel are 0 in both operands and multiply to +1: sums start with minus their number.
+#include "kernels.h"
+#include "target.h"
+
+#ifdef BMX_HAS_AMX
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace bmx {
+
+namespace {
+
+constexpr int64_t kRows = 16;         // of a tile: pixels, or filters of a tile of weights
+constexpr int64_t kSide = 2 * kRows;  // pixels and filters of a step
+constexpr int64_t kWordBytes = 64;    // of one word, expanded
+constexpr int64_t kSteps = 9;         // expanded at a time: a word of each tap of a 3x3 convolution
+constexpr int64_t kAhead = 2;         // steps between the expansion of a word and its use
+constexpr int64_t kPasses = kFilterTile / kSide;
+
+bool detect() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1) || !(d >> 25 & 1)) return false;  // AMX-TILE, -INT8
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")) return false;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if ((low >> 17 & 3) != 3) return false;  // the system saves the tiles' configuration and data
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+bool supported() {
+  static const bool answer = detect();  // permission is asked for once
+  return answer;
+}
+
+int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kSide) * depth * 8; }
+
+// (blocks of kSide filters, depth, 2 tiles, kRows) words: a row of a tile are channels 4 * row + (0 to 3) of each of
+// its kRows filters. Missing filters are 0.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint64_t* to = static_cast<uint64_t*>(prepared);
+  for (int64_t block = 0; block < filters; block += kSide) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t first = block; first < block + kSide; first += kRows, to += kRows) {
+        for (int64_t row = 0; row < kRows; ++row) to[row] = 0;
+        for (int64_t f = 0; f < kRows && first + f < filters; ++f) {
+          const uint64_t word = weights[(first + f) * depth + k];
+          for (int64_t row = 0; row < kRows; ++row) to[row] |= (word >> 4 * row & 15) << 4 * f;
+        }
+      }
+    }
+  }
+}
+
+// What LDTILECFG reads.
+struct alignas(64) Configuration {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+}  // namespace
+
+}  // namespace bmx
+
+BMX_TARGET("avx512f,avx512bw")
+
+#include "binarize_avx512.h"
+
+namespace bmx {
+
+namespace {
+
+// The compilers' intrinsics do not say that they read and write memory.
+#define BMX_TILE_LOAD(tile, from, stride) \
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(from), "r"(int64_t{stride}) : "memory")
+#define BMX_TILE_STORE(tile, to, stride) \
+  __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(to), "r"(int64_t{stride}) : "memory")
+#define BMX_TILE_DOT(sum, pixels, filters) \
+  __asm__ volatile("tdpbssd %%tmm" #filters ", %%tmm" #pixels ", %%tmm" #sum : : : "memory")
+
+// Tiles: 0 and 1 sums of the first kRows pixels with the first and the second kRows filters, 2 and 3 those of the other
+// pixels; 4 and 5 pixels; 6 and 7 filters.
+void configure(int64_t first_rows, int64_t second_rows) {
+  Configuration configuration;
+  const int64_t rows[] = {first_rows, first_rows, second_rows, second_rows, first_rows, second_rows, kRows, kRows};
+  for (int tile = 0; tile < 8; ++tile) {
+    configuration.rows[tile] = static_cast<uint8_t>(rows[tile]);
+    configuration.row_bytes[tile] = rows[tile] ? 64 : 0;
+  }
+  __asm__ volatile("ldtilecfg %0" : : "m"(configuration));
+}
+
+inline __attribute__((always_inline)) void expand(uint64_t word, int8_t* to) {
+  const __m512i bytes = _mm512_mask_blend_epi8(_cvtu64_mask64(word), _mm512_set1_epi8(-1), _mm512_set1_epi8(1));
+  _mm512_store_si512(to, bytes);
+}
+
+// Up to kSteps words of one tile of pixels and of one block of kSide filters.
+struct Pass {
+  int64_t steps;
+  const uint64_t* const* activations;  // [kSide] pixels
+  const int64_t* taps;                 // [steps]
+  const uint64_t* weights;             // (steps, kSide)
+  int8_t* pixels;                      // (steps, kSide, kWordBytes): expanded
+  int8_t* filters;                     // (steps, kSide, kWordBytes): expanded
+  const int32_t* from;                 // what the sums start with, its rows from_stride bytes apart
+  int64_t from_stride;
+  int32_t* out;  // its rows out_stride bytes apart
+  int64_t out_stride;
+};
+
+template <int Tiles, bool ExpandPixels, bool ExpandFilters>
+inline __attribute__((always_inline)) void expand_step(const Pass& pass, int64_t k) {
+  const int64_t first = k * kSide;
+  if (ExpandPixels) {
+    const int64_t tap = pass.taps[k];
+    for (int64_t i = 0; i < Tiles * kRows; ++i) {
+      expand(pass.activations[i][tap], pass.pixels + (first + i) * kWordBytes);
+    }
+  }
+  if (ExpandFilters) {
+    for (int64_t i = 0; i < kSide; ++i) expand(pass.weights[first + i], pass.filters + (first + i) * kWordBytes);
+  }
+}
+
+// `Tiles` tiles of pixels. What is not expanded here was so before.
+template <int Tiles, bool ExpandPixels, bool ExpandFilters>
+void run_pass(const Pass& pass) {
+  for (int64_t k = 0; k < kAhead && k < pass.steps; ++k) expand_step<Tiles, ExpandPixels, ExpandFilters>(pass, k);
+  const int32_t* from = pass.from;
+  const int32_t* next_from = from + kRows * pass.from_stride / 4;
+  BMX_TILE_LOAD(0, from, pass.from_stride);
+  BMX_TILE_LOAD(1, from + kRows, pass.from_stride);
+  if (Tiles == 2) {
+    BMX_TILE_LOAD(2, next_from, pass.from_stride);
+    BMX_TILE_LOAD(3, next_from + kRows, pass.from_stride);
+  }
+  for (int64_t k = 0; k < pass.steps; ++k) {
+    if (k + kAhead < pass.steps) expand_step<Tiles, ExpandPixels, ExpandFilters>(pass, k + kAhead);
+    const int8_t* pixels = pass.pixels + k * kSide * kWordBytes;
+    const int8_t* filters = pass.filters + k * kSide * kWordBytes;
+    BMX_TILE_LOAD(6, filters, kWordBytes);
+    BMX_TILE_LOAD(4, pixels, kWordBytes);
+    BMX_TILE_DOT(0, 4, 6);
+    if (Tiles == 2) {
+      BMX_TILE_LOAD(5, pixels + kRows * kWordBytes, kWordBytes);
+      BMX_TILE_DOT(2, 5, 6);
+    }
+    BMX_TILE_LOAD(7, filters + kRows * kWordBytes, kWordBytes);
+    BMX_TILE_DOT(1, 4, 7);
+    if (Tiles == 2) BMX_TILE_DOT(3, 5, 7);
+  }
+  int32_t* next_out = pass.out + kRows * pass.out_stride / 4;
+  BMX_TILE_STORE(0, pass.out, pass.out_stride);
+  if (Tiles == 2) BMX_TILE_STORE(2, next_out, pass.out_stride);
+  BMX_TILE_STORE(1, pass.out + kRows, pass.out_stride);
+  if (Tiles == 2) BMX_TILE_STORE(3, next_out + kRows, pass.out_stride);
+}
+
+// `Tiles` tiles of pixels at a time, of which the tiles' configuration holds for all, with up to kFilterTile filters.
+template <int Tiles>
+void multiply_pixels(const Product& product, int64_t first_filter, int64_t begin, int64_t end) {
+  alignas(64) int8_t pixels[kSteps * kSide * kWordBytes], filters[kPasses][kSteps * kSide * kWordBytes];
+  int32_t start[kSide];
+  for (int32_t& sum : start) sum = static_cast<int32_t>(product.bits - 64 * product.depth);
+  const int64_t passes = product.filters - first_filter > kSide ? kPasses : 1;
+  const int64_t chunks = (product.depth + kSteps - 1) / kSteps;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const int64_t word = product.depth * chunk / chunks;
+    Pass pass;
+    pass.steps = product.depth * (chunk + 1) / chunks - word;
+    pass.taps = product.taps + word;
+    pass.pixels = pixels;
+    pass.out_stride = product.out_stride * 4;
+    pass.from_stride = chunk ? pass.out_stride : 0;
+    for (int64_t p = begin; p < end; p += kSide) {
+      const uint64_t* activations[kSide];
+      for (int64_t i = 0; i < kSide; ++i) {
+        activations[i] = product.activations + product.origins[p + i < end ? p + i : end - 1];
+      }
+      pass.activations = activations;
+      for (int64_t i = 0; i < passes; ++i) {
+        const int64_t filter = first_filter + i * kSide;
+        pass.weights = static_cast<const uint64_t*>(product.weights) + filter * product.depth + word * kSide;
+        pass.filters = filters[i];
+        pass.out = product.out + p * product.out_stride + filter;
+        pass.from = chunk ? pass.out : start;
+        if (p == begin) {
+          i == 0 ? run_pass<Tiles, true, true>(pass) : run_pass<Tiles, false, true>(pass);
+        } else {
+          i == 0 ? run_pass<Tiles, true, false>(pass) : run_pass<Tiles, false, false>(pass);
+        }
+      }
+    }
+  }
+}
+
+void multiply(const Product& product) {
+  const int64_t whole = product.pixels / kSide * kSide, left = product.pixels - whole;
+  for (int64_t filter = 0; filter < product.filters; filter += kFilterTile) {
+    if (whole) {
+      configure(kRows, kRows);
+      multiply_pixels<2>(product, filter, 0, whole);
+    }
+    if (left > kRows) {
+      configure(kRows, left - kRows);
+      multiply_pixels<2>(product, filter, whole, product.pixels);
+    } else if (left) {
+      configure(left, 0);
+      multiply_pixels<1>(product, filter, whole, product.pixels);
+    }
+  }
+  __asm__ volatile("tilerelease");
+}
+
+int64_t bound(int64_t iterations) {
+  alignas(64) int8_t pixels[kSide * kWordBytes] = {}, filters[kSide * kWordBytes] = {};
+  configure(kRows, kRows);
+  for (int64_t i = 0; i < iterations; ++i) {
+    BMX_TILE_LOAD(6, filters, kWordBytes);
+    BMX_TILE_LOAD(4, pixels, kWordBytes);
+    BMX_TILE_DOT(0, 4, 6);
+    BMX_TILE_LOAD(5, pixels + kRows * kWordBytes, kWordBytes);
+    BMX_TILE_DOT(2, 5, 6);
+    BMX_TILE_LOAD(7, filters + kRows * kWordBytes, kWordBytes);
+    BMX_TILE_DOT(1, 4, 7);
+    BMX_TILE_DOT(3, 5, 7);
+  }
+  __asm__ volatile("tilerelease");
+  return iterations * kSide * kSide * 64;
+}
+
+#undef BMX_TILE_LOAD
+#undef BMX_TILE_STORE
+#undef BMX_TILE_DOT
+
+}  // namespace
+
+}  // namespace bmx
+
+BMX_TARGET_END
+
+namespace bmx {
+
+extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
+                            multiply, binarize_floats, binarize_shorts, bound};
+
+}  // namespace bmx
+
+#endif  // BMX_HAS_AMX
