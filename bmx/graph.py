@@ -200,7 +200,7 @@ class BinaryProduct:
     activation : Node or None
         The `binarize` node of the input; None where the input is not binary (such a layer stays float).
     pad : tuple of int
-        Padding of each spatial axis, from the operator or from the Pad before it.
+        Padding of each spatial axis, from the operator, the Pad before it or the `binarize` of the input.
     pad_value : float
         What the padding holds.
     """
@@ -226,7 +226,21 @@ def match_binary_product(node):
         if not any(pad):
             data, pad, pad_value = _look_through_padding(data, pad)
     activation = _look_through_reshapes(data) if node.op == 'FullyConnected' else data
-    return BinaryProduct(node, source(sign), activation if activation.op == 'binarize' else None, pad, pad_value)
+    if activation.op != 'binarize':
+        return BinaryProduct(node, source(sign), None, pad, pad_value)
+    border = _border(activation)
+    if border:
+        if any(pad) or len(border) > len(pad):  # padded twice, or not along the axes of an image
+            return BinaryProduct(node, source(sign), None, pad, pad_value)
+        pad, pad_value = (0,) * (len(pad) - len(border)) + border, float(activation.attr('pad_value', -1))
+    return BinaryProduct(node, source(sign), activation, pad, pad_value)
+
+
+def _border(sign):
+    """The padding that a `binarize` node puts around its last axes; empty if there is none."""
+    pad = sign.attr('pad', ())
+    pad = (pad,) if isinstance(pad, int) else tuple(pad)
+    return pad if any(pad) else ()
 
 
 def why_float(node, product):
