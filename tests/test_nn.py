@@ -9,6 +9,7 @@ from mxnet.gluon import nn
 from mxnet.test_utils import assert_almost_equal
 
 import bmx
+from bmx.graph import Graph, match_binary_product
 from bmx.nn import quantizers
 
 # Quantized layer, its Gluon parent, shape of the input, arguments.
@@ -128,6 +129,59 @@ def test_sign_and_gradient(name, composed):
     y.backward(head)
     assert (y.asnumpy() == sign(x.asnumpy())).all()
     assert_almost_equal(x.grad.asnumpy(), head.asnumpy() * gradient(x.asnumpy()), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('hybridize', [False, True])
+@pytest.mark.parametrize('pad_value', [-1, 1, 0])
+@pytest.mark.parametrize('padding', [1, (2, 0), (0, 0)], ids=str)
+def test_binary_convolution_is_its_two_layers(padding, pad_value, hybridize):
+    """Where the padding is done makes no difference: values and gradients are equal."""
+    arguments = dict(channels=4, kernel_size=3, strides=2, padding=padding, in_channels=3, groups=1)
+    with bmx.nn.config(pad_value=pad_value, clip_threshold=0.8):
+        block = bmx.nn.BinaryConv(**arguments)
+        layers = nn.HybridSequential()
+        layers.add(bmx.nn.QActivation(), bmx.nn.QConv2D(use_bias=False, **arguments))
+    block, layers = (initialized(net, (2, 3, 7, 6), hybridize) for net in (block, layers))
+    layers[1].weight.set_data(block.conv.weight.data())
+    results = []
+    for net in (block, layers):
+        x = random((2, 3, 7, 6), 3)
+        x.attach_grad()
+        with autograd.record():
+            y = net(x)
+        y.backward(random(y.shape, 4))
+        weight = net.collect_params('.*weight').values()
+        results.append([y.asnumpy(), x.grad.asnumpy()] + [value.grad().asnumpy() for value in weight])
+    assert all((one == other).all() for one, other in zip(*results))
+    counted = [bmx.summary(net, (1, 3, 7, 6)) for net in (block, layers)]
+    assert counted[0].bops == counted[1].bops > 0 and counted[0].layers[-1]['bits'] == '1/1'
+
+
+@pytest.mark.parametrize('bits', [1, 32])
+@pytest.mark.parametrize('shape, padding', [((2, 3, 4), (2,)), ((2, 3, 4, 5), (1, 2))])
+def test_padded_activation(shape, padding, bits):
+    x = random(shape)
+    expected = np.pad(sign(x.asnumpy()) if bits == 1 else x.asnumpy(),
+                      [(0, 0)] * 2 + [(width, width) for width in padding], constant_values=1)
+    activation = bmx.nn.QActivation(bits=bits, padding=padding, pad_value=1)
+    assert (activation(x).asnumpy() == expected).all()
+
+
+def product_of(border, pad):
+    """What is recognised of a binary convolution with padding 1 or 0 behind an activation with a border."""
+    data, weight = mx.sym.var('data'), mx.sym.var('weight', shape=(2, 3, 3, 3))
+    padded = mx.sym.binarize(data, pad=border, pad_value=1)
+    symbol = mx.sym.Convolution(padded, mx.sym.binarize(weight), kernel=(3, 3), pad=pad, num_filter=2, no_bias=True)
+    graph = Graph.from_symbol(symbol)
+    return match_binary_product(graph.nodes[-1])
+
+
+def test_a_border_is_the_padding_of_the_product():
+    for border, pad in (((1, 2), (1, 2)), (1, (0, 1)), ((0, 3), (0, 3))):
+        product = product_of(border, (0, 0))
+        assert product.pad == pad and product.pad_value == 1 and product.activation is not None
+    assert product_of((0, 0), (1, 1)).pad_value == 0
+    assert product_of((1, 1), (1, 1)).activation is None  # padded twice
 
 
 @pytest.mark.parametrize('quantizer', bmx.nn.QUANTIZERS)

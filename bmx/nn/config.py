@@ -40,14 +40,15 @@ class Config:
         if not self.clip_threshold >= 0:
             raise ValueError('clip_threshold must be a number of at least 0, got %r' % (self.clip_threshold,))
 
-    def quantize(self, x, composed=False):
-        """Quantize an NDArray or Symbol; shape and dtype stay.
+    def quantize(self, x, composed=False, padding=()):
+        """Quantize an NDArray or Symbol, then pad it with `pad_value`; the dtype stays.
 
         `composed` asks for built-in operators even on the CPU.
         """
         if self.bits == 32:
-            return x
-        return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, composed=composed)
+            return quantizers.pad(x, padding, self.pad_value)
+        return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, composed=composed,
+                                                     padding=padding, pad_value=self.pad_value)
 
 
 _current = contextvars.ContextVar('bmx.nn.config', default=Config())

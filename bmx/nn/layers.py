@@ -7,6 +7,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from .config import resolve
+from .quantizers import pad
 
 
 class QActivation(gluon.HybridBlock):
@@ -14,18 +15,23 @@ class QActivation(gluon.HybridBlock):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold
+    bits, quantizer, clip_threshold, pad_value
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`. bits=32 passes its input through.
+    padding : tuple of int
+        Border of `pad_value` around the last axes (height and width, or width), in place of the padding of the
+        convolution that follows: it costs nothing here and a copy of the features there.
 
-    Inputs: data of any shape. Outputs: +1 or -1, of the same shape and dtype.
+    Inputs: data of any shape. Outputs: +1 or -1, of the same shape, but for the border, and dtype.
     """
 
-    def __init__(self, bits=None, quantizer=None, clip_threshold=None, prefix=None, params=None):
+    def __init__(self, bits=None, quantizer=None, clip_threshold=None, padding=(), pad_value=None, prefix=None,
+                 params=None):
         super().__init__(prefix=prefix, params=params)
-        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold)
+        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, pad_value=pad_value)
+        self._padding = tuple(padding)
 
     def hybrid_forward(self, F, x):
-        return self.quantization.quantize(x)
+        return self.quantization.quantize(x, padding=self._padding)
 
     def __repr__(self):
         return '%s(%s)' % (type(self).__name__, self.quantization)
@@ -68,25 +74,14 @@ class _QConv(_QuantizedLayer):
             return super().hybrid_forward(F, x, weight, bias)
         attributes = dict(self._kwargs, no_bias=True)
         padding = attributes['pad']
-        if any(padding) and self.quantization.pad_value != 0:
-            x = self._pad(F, x, padding)
+        if self.quantization.pad_value != 0:
+            x = pad(x, padding, self.quantization.pad_value)
             attributes['pad'] = (0,) * len(padding)
         product = F.Convolution(x, self._quantize_weight(F, weight), name='fwd', **attributes)
         # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
         # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
         product = F.reshape(product, shape=(0,) * (2 + len(padding)))
         return self._finish(F, product, weight, bias, (1, -1) + (1,) * len(padding))
-
-    def _pad(self, F, x, padding):
-        # MXNet pads 4-D arrays only: a row becomes an image of height 1.
-        one_dimensional = len(padding) == 1
-        if one_dimensional:
-            x = F.expand_dims(x, axis=2)
-            padding = (0,) + tuple(padding)
-        (height, width) = padding
-        x = F.Pad(x, mode='constant', constant_value=self.quantization.pad_value,
-                  pad_width=(0, 0, 0, 0, height, height, width, width))
-        return F.squeeze(x, axis=2) if one_dimensional else x
 
 
 class QConv1D(_QConv, nn.Conv1D):
@@ -169,15 +164,19 @@ class BinaryConv(gluon.HybridBlock):
                  weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
                  prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
+        given = dict(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, pad_value=pad_value)
+        quantization = resolve(**given)
         with self.name_scope():
-            self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
-                                in_channels=in_channels, weight_initializer=weight_initializer, bits=bits,
-                                quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
-                                pad_value=pad_value)
-            if self.conv.quantization.bits == 32:
+            if quantization.bits == 32:
                 self.activation = nn.Activation('relu')
+            elif quantization.pad_value == 0:
+                self.activation = QActivation(**given)
             else:
-                self.activation = QActivation(bits, quantizer, clip_threshold)
+                self.activation = QActivation(padding=(padding,) * 2 if isinstance(padding, int) else padding, **given)
+                padding = 0
+            self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
+                                in_channels=in_channels, weight_initializer=weight_initializer, scaling=scaling,
+                                **given)
 
     def hybrid_forward(self, F, x):
         return self.conv(self.activation(x))

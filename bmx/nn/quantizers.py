@@ -18,12 +18,38 @@ def _has_operator(x):
     return context.device_type.startswith('cpu')
 
 
+def _border(padding, pad_value):
+    """Attributes of `binarize`, none where it would be the default."""
+    return dict(pad=padding, pad_value=pad_value) if any(padding) else {}
+
+
 def _sign_with_gradient_of(F, x, surrogate):
     # surrogate - surrogate is exactly 0, so that the forward stays exactly +-1.
     return F.BlockGrad((x >= 0) * 2 - 1) + (surrogate - F.BlockGrad(surrogate))
 
 
-def ste_sign(x, clip_threshold=1.3, composed=False):
+def pad(x, padding, value):
+    """Put a border of `value` around the last axes of an image (N, C, H, W) or a row (N, C, W).
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+    padding : tuple of int
+        Width of the border at both ends of each axis; empty or 0: none.
+    value : float
+    """
+    if not any(padding):
+        return x
+    F = _namespace(x)
+    # MXNet pads 4-D arrays only: a row becomes an image of height 1.
+    row = len(padding) == 1
+    height, width = (0, padding[0]) if row else padding
+    x = F.Pad(F.expand_dims(x, axis=2) if row else x, mode='constant', constant_value=value,
+              pad_width=(0, 0, 0, 0, height, height, width, width))
+    return F.squeeze(x, axis=2) if row else x
+
+
+def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
     """Sign with the clipped straight-through estimator (Hubara et al. 2016; MeliusNet, Equations 1 to 3).
 
     Parameters
@@ -34,19 +60,21 @@ def ste_sign(x, clip_threshold=1.3, composed=False):
         t of the gradient: 1 where |x| <= t, else 0.
     composed : bool
         Use built-in operators also where the operator `binarize` could serve.
+    padding, pad_value
+        The border around the signs, see `pad`.
 
     Returns
     -------
     NDArray or Symbol
-        +1 or -1, of x's shape and dtype.
+        +1 or -1, of x's shape (and the border) and dtype.
     """
     F = _namespace(x)
     if _has_operator(x) and not composed:
-        return F.binarize(x, estimator='clip', clip_threshold=clip_threshold)
-    return _sign_with_gradient_of(F, x, F.clip(x, -clip_threshold, clip_threshold))
+        return F.binarize(x, estimator='clip', clip_threshold=clip_threshold, **_border(padding, pad_value))
+    return pad(_sign_with_gradient_of(F, x, F.clip(x, -clip_threshold, clip_threshold)), padding, pad_value)
 
 
-def approx_sign(x, clip_threshold=None, composed=False):
+def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1):
     """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al., ECCV 2018).
 
     The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0.
@@ -59,18 +87,20 @@ def approx_sign(x, clip_threshold=None, composed=False):
         Ignored: the polynomial ends at 1.
     composed : bool
         Use built-in operators also where the operator `binarize` could serve.
+    padding, pad_value
+        The border around the signs, see `pad`.
 
     Returns
     -------
     NDArray or Symbol
-        +1 or -1, of x's shape and dtype.
+        +1 or -1, of x's shape (and the border) and dtype.
     """
     F = _namespace(x)
     if _has_operator(x) and not composed:
-        return F.binarize(x, estimator='polynomial')
+        return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
     clipped = F.clip(x, -1, 1)
-    return _sign_with_gradient_of(F, x, clipped * (2 - F.abs(clipped)))
+    return pad(_sign_with_gradient_of(F, x, clipped * (2 - F.abs(clipped))), padding, pad_value)
 
 
-# What a layer's configuration can name; all have the signature (x, clip_threshold, composed).
+# What a layer's configuration can name; all have the signature (x, clip_threshold, composed, padding, pad_value).
 QUANTIZERS = {'ste_sign': ste_sign, 'approx_sign': approx_sign}
