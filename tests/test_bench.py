@@ -3,6 +3,8 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 
 import mxnet as mx
 import pytest
@@ -100,6 +102,24 @@ def test_train(tmp_path, capsys):
     assert [row['variant'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2
     assert rows[0]['optimizer'] == 'adam' and rows[0]['size'] == 16 and rows[1]['ratio'] == 1
     assert 'optimizer adam' in capsys.readouterr().out
+
+
+TRAINING = '''
+import bmx
+from bmx.bench.train import training_step
+for name in ('meliusnet22', 'meliusnet_c'):
+    training_step(bmx.get_model(name, blocks=(1, 1), reductions=(0.5,)), 2, 64, 'sgd', {})()
+'''
+
+
+def test_training_stays_out_of_reference_code():
+    """oneDNN's log names the code that runs; its reference code is some 20 times slower."""
+    log = subprocess.run([sys.executable, '-W', 'ignore', '-c', TRAINING], env=dict(os.environ, DNNL_VERBOSE='1'),
+                         check=True, stdout=subprocess.PIPE).stdout.decode()
+    ran = {tuple(line.split(',')[3:6]) for line in log.splitlines() if line.startswith('dnnl_verbose,exec')}
+    ran = {each for each in ran if each[0].startswith(('batch_normalization', 'pooling'))}
+    assert {way for _, _, way in ran} >= {'forward_training', 'backward', 'backward_data'}
+    assert not [each for each in ran if each[1] == 'ref:any']
 
 
 def test_contestants_take_turns():

@@ -24,7 +24,7 @@ def measure(arguments):
         progress('preparing %s, %s' % (arguments.model, variant))
         with config(bits=bits):
             net = get_model(arguments.model)
-        contestants[variant] = _step(net, arguments.batch, arguments.size, optimizer, parameters)
+        contestants[variant] = training_step(net, arguments.batch, arguments.size, optimizer, parameters)
     seconds = interleave(contestants, arguments.rounds)
     rows = [row(arguments.model, variant, arguments.batch, times, reference='bits=32',
                 ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=arguments.size)
@@ -35,7 +35,8 @@ def measure(arguments):
     return rows, '%s\ninput %dx%d, optimizer %s' % (text, arguments.size, arguments.size, optimizer)
 
 
-def _step(net, batch, size, optimizer, parameters):
+def training_step(net, batch, size, optimizer, parameters):
+    """A function that trains an uninitialized network for one step, always on the same random images."""
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
     x = mx.nd.random.normal(shape=(batch, 3, size, size))

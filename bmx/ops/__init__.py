@@ -42,15 +42,13 @@ def _load():
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
-    if hasattr(library, 'bmx_measure_bound'):
-        library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
-        library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 7 * [ctypes.c_int64]
-        library.bmx_measure_bound.restype = library.bmx_measure_product.restype = ctypes.c_double
-    if hasattr(library, 'bmx_profile'):
-        library.bmx_profile.argtypes = [ctypes.c_int]
-        library.bmx_profile.restype = None
-        library.bmx_profile_read.argtypes = [ctypes.POINTER(ctypes.c_double)]
-        library.bmx_profile_read.restype = None
+    library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
+    library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 7 * [ctypes.c_int64]
+    library.bmx_measure_bound.restype = library.bmx_measure_product.restype = ctypes.c_double
+    library.bmx_profile.argtypes = [ctypes.c_int]
+    library.bmx_profile.restype = None
+    library.bmx_profile_read.argtypes = [ctypes.POINTER(ctypes.c_double)]
+    library.bmx_profile_read.restype = None
     for function in (library.bmx_kernel_name, library.bmx_current_kernel, library.bmx_use_kernel,
                      library.bmx_last_error):
         function.restype = ctypes.c_char_p
