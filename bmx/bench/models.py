@@ -123,7 +123,7 @@ def _text(rows):
     deployed = [entry for entry in rows if entry['variant'] == 'deployed']
     others = [entry for entry in rows if entry['name'] not in MODELS]
     if deployed:
-        parts.append(table(['mean ms of deployed'] + list(PHASES),
+        parts.append(table(['ms of deployed'] + list(PHASES),
                            [[entry['name']] + [entry[phase + '_ms'] for phase in PHASES] for entry in deployed]))
     if deployed and others:
         header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['variant']) for other in others]
