@@ -164,15 +164,19 @@ void ConvolutionTask::discount_padding(const Unit& unit, int32_t* dots) const {
   }
 }
 
-void ConvolutionTask::finish(const Unit& unit, const int32_t* dots) const {
-  alignas(64) float values[kPixels * kFilterTile];
-  for (int64_t first = 0; first < unit.filters; first += kLanes) {
-    const Tile tile = {values + first, kFilterTile, unit.image,
-                       unit.group * conv_.group_filters() + unit.filter + first, unit.pixel,
-                       std::min(kLanes, unit.filters - first), unit.pixels};
-    convert(dots + first, tile);
+void ConvolutionTask::finish(const Unit& unit, int32_t* values) const {
+  Dots dots = {values, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel,
+               unit.filters, unit.pixels};
+  if (out_.layout == Layout::kShorts) return store_sums(dots, steps_, out_);
+  alignas(64) float floats[kPixels * kLanes];
+  for (int64_t left = unit.filters; left > 0; left -= kLanes) {
+    dots.channels = std::min(kLanes, left);
+    const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};
+    convert(dots, tile);
     apply(steps_, tile);
     store(tile, out_);
+    dots.values += kLanes;
+    dots.channel += kLanes;
   }
 }
 

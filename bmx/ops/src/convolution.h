@@ -51,7 +51,7 @@ class ConvolutionTask {
   void prepare_weights() const;
   void compute(const Unit& unit) const;
   void discount_padding(const Unit& unit, int32_t* dots) const;
-  void finish(const Unit& unit, const int32_t* dots) const;
+  void finish(const Unit& unit, int32_t* values) const;
 
   Convolution conv_;
   const Kernel& kernel_;

@@ -1,9 +1,9 @@
 #include "packing.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "kernels.h"
 #include "profile.h"
@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kHalf = 32;            // bits in half a word: what kernels write
 constexpr int64_t kPixels = 64;          // adjacent pixels that a thread packs at once
-constexpr int64_t kShiftedHalves = 8;    // of a piece that does not begin with a half
+constexpr int64_t kShiftedHalves = 8;    // of a part that does not begin with a half
 constexpr int64_t kShiftedChannels = kShiftedHalves * kHalf;
 
 // A bit string of `channels` ones, word w of it.
@@ -22,71 +22,73 @@ uint64_t ones_word(int64_t channels, int64_t w) {
   return left >= kWordBits ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
 }
 
-// A comparison x >= threshold, whose result may be flipped.
-template <typename Value>
-struct Limit {
-  Value threshold;
-  bool flip;
-};
+// Thresholds t and directions d as kernels take them, `flip` for each channel: plain loops, which become vectors.
 
-Limit<float> float_limit(float t, bool below) {
-  if (!below) return {t, false};
-  // x <= t is not (x >= the next number); above infinity there is none, and nothing is >= NaN
-  const float next = std::nextafter(t, std::numeric_limits<float>::infinity());
-  return {next > t ? next : std::numeric_limits<float>::quiet_NaN(), true};
+void limit_floats(const float* t, const float* d, int64_t channels, float* threshold, bool* flip) {
+  for (int64_t c = 0; c < channels; ++c) {
+    int32_t bits;
+    std::memcpy(&bits, t + c, sizeof bits);
+    // x <= t is not (x >= the next number); the one after infinity is a NaN, and nothing is >= NaN
+    const int32_t next = bits >= 0 ? bits + 1 : bits == std::numeric_limits<int32_t>::min() ? 1 : bits - 1;
+    flip[c] = d[c] < 0;
+    bits = d[c] < 0 ? next : bits;
+    std::memcpy(threshold + c, &bits, sizeof bits);
+  }
 }
 
-Limit<int16_t> short_limit(float t, bool below) {
-  constexpr float least = std::numeric_limits<int16_t>::min(), most = std::numeric_limits<int16_t>::max();
-  const float from = below ? std::floor(t) + 1 : std::ceil(t);  // integers x >= from, or all others
-  if (from <= most) return {static_cast<int16_t>(std::max(from, least)), below};
-  return {std::numeric_limits<int16_t>::min(), !below || std::isnan(t)};  // no x is >= from: always, flipped
+void limit_shorts(const float* t, const float* d, int64_t channels, int16_t* threshold, bool* flip) {
+  constexpr int32_t least = std::numeric_limits<int16_t>::min(), most = std::numeric_limits<int16_t>::max();
+  for (int64_t c = 0; c < channels; ++c) {
+    const bool below = d[c] < 0;
+    // a NaN decides as a threshold that is never reached
+    const float bound = !(t[c] == t[c]) ? (below ? least - 1 : most + 1) : t[c];
+    const float clamped = std::min<float>(std::max<float>(bound, least - 1), most + 1);
+    const int32_t whole = static_cast<int32_t>(clamped);
+    const int32_t from = below ? whole + 1 - (whole > clamped) : whole + (whole < clamped);  // x >= from, or not
+    threshold[c] = static_cast<int16_t>(from > most || from < least ? least : from);
+    flip[c] = (from > most) != below;
+  }
 }
 
 }  // namespace
 
 Packer::Packer(const Input& input, const std::vector<Slice>& in, const float* threshold)
     : input_(input), floats_(input.channels), shorts_(input.channels) {
+  std::unique_ptr<bool[]> flip(new bool[input.channels]());
   int64_t first = 0;
   for (const Slice& source : in) {
-    add_pieces(source, first, threshold);
+    if (threshold) {
+      const float *t = threshold + first, *d = t + input.channels;
+      if (source.layout == Layout::kShorts) limit_shorts(t, d, source.channels, &shorts_[first], &flip[first]);
+      else limit_floats(t, d, source.channels, &floats_[first], &flip[first]);
+    }
+    add_parts(source, first, flip.get());
     first += source.channels;
   }
 }
 
-// Pieces that do not begin with a half word are kept short, so that they fit the memory in which they are shifted.
-void Packer::add_pieces(const Slice& source, int64_t first, const float* threshold) {
+// Parts that do not begin with a half word are kept short, so that they fit the memory in which they are shifted.
+void Packer::add_parts(const Slice& source, int64_t first, const bool* flip) {
   for (int64_t c = 0; c < source.channels;) {
-    Piece piece;
-    piece.source = source;
-    piece.channel = c;
-    piece.group = (first + c) / input_.group_channels();
-    piece.bit = (first + c) % input_.group_channels();
-    piece.channels = std::min(source.channels - c, input_.group_channels() - piece.bit);
-    if (piece.bit % kHalf) piece.channels = std::min(piece.channels, kShiftedChannels);
-    piece.first = first + c;
-    piece.flip = static_cast<int64_t>(flip_.size());
-    flip_.resize(flip_.size() + (piece.channels + kHalf - 1) / kHalf);
-    for (int64_t i = 0; threshold && i < piece.channels; ++i) add_threshold(piece, i, threshold);
-    pieces_.push_back(piece);
-    c += piece.channels;
+    Part part;
+    part.source = source;
+    part.channel = c;
+    part.group = (first + c) / input_.group_channels();
+    part.bit = (first + c) % input_.group_channels();
+    part.channels = std::min(source.channels - c, input_.group_channels() - part.bit);
+    if (part.bit % kHalf) part.channels = std::min(part.channels, kShiftedChannels);
+    part.first = first + c;
+    part.flip = static_cast<int64_t>(flip_.size());
+    for (int64_t i = 0; i < part.channels; i += kHalf) {
+      uint32_t half = 0;
+      for (int64_t bit = 0; bit < std::min(kHalf, part.channels - i); ++bit) {
+        half |= uint32_t{flip[part.first + i + bit]} << bit;
+      }
+      flip_.push_back(half);
+    }
+    parts_.push_back(part);
+    c += part.channels;
   }
-}
-
-void Packer::add_threshold(const Piece& piece, int64_t c, const float* threshold) {
-  const float t = threshold[piece.first + c];
-  const bool below = threshold[input_.channels + piece.first + c] < 0;
-  bool flip;
-  if (piece.source.layout == Layout::kShorts) {
-    const Limit<int16_t> limit = short_limit(t, below);
-    shorts_[piece.first + c] = limit.threshold;
-    flip = limit.flip;
-  } else {
-    const Limit<float> limit = float_limit(t, below);
-    floats_[piece.first + c] = limit.threshold;
-    flip = limit.flip;
-  }
-  flip_[piece.flip + c / kHalf] |= uint32_t{flip} << c % kHalf;
 }
 
 void Packer::fill_padding(uint64_t* words) const {
@@ -103,34 +105,34 @@ void Packer::fill_padding(uint64_t* words) const {
   }
 }
 
-void Packer::binarize(const Piece& piece, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
+void Packer::binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
                       int64_t stride) const {
   const Kernel& kernel = current_kernel();
-  const char* data = piece.source.at(image, piece.channel, pixel);
-  const int64_t channel_stride = piece.source.channel_stride(), pixel_stride = piece.source.pixel_stride();
-  const uint32_t* flip = flip_.data() + piece.flip;
-  if (piece.source.layout == Layout::kShorts) {
-    kernel.binarize_shorts({reinterpret_cast<const int16_t*>(data), channel_stride, pixel_stride, piece.channels,
-                            pixels, shorts_.data() + piece.first, flip, halves, stride});
+  const char* data = part.source.at(image, part.channel, pixel);
+  const int64_t channel_stride = part.source.channel_stride(), pixel_stride = part.source.pixel_stride();
+  const uint32_t* flip = flip_.data() + part.flip;
+  if (part.source.layout == Layout::kShorts) {
+    kernel.binarize_shorts({reinterpret_cast<const int16_t*>(data), channel_stride, pixel_stride, part.channels,
+                            pixels, shorts_.data() + part.first, flip, halves, stride});
   } else {
-    kernel.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, piece.channels,
-                            pixels, floats_.data() + piece.first, flip, halves, stride});
+    kernel.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels,
+                            pixels, floats_.data() + part.first, flip, halves, stride});
   }
 }
 
-// `halves`: the pixels' words of the piece's group. Pieces come in order: what precedes this one in its first half is
+// `halves`: the pixels' words of the part's group. Parts come in order: what precedes this one in its first half is
 // there already, what follows its last bit in the last one is 0.
-void Packer::pack(const Piece& piece, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const {
-  const int64_t stride = 2 * words_for(input_.group_channels()), shift = piece.bit % kHalf;
-  halves += piece.bit / kHalf;
-  if (shift == 0) return binarize(piece, image, pixel, pixels, halves, stride);
+void Packer::pack(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const {
+  const int64_t stride = 2 * words_for(input_.group_channels()), shift = part.bit % kHalf;
+  halves += part.bit / kHalf;
+  if (shift == 0) return binarize(part, image, pixel, pixels, halves, stride);
   uint32_t unshifted[kPixels * kShiftedHalves];
-  binarize(piece, image, pixel, pixels, unshifted, kShiftedHalves);
+  binarize(part, image, pixel, pixels, unshifted, kShiftedHalves);
   for (int64_t p = 0; p < pixels; ++p) {
-    for (int64_t c = 0, h = 0; c < piece.channels; c += kHalf, ++h) {
+    for (int64_t c = 0, h = 0; c < part.channels; c += kHalf, ++h) {
       const uint32_t bits = unshifted[p * kShiftedHalves + h];
       halves[p * stride + h] |= bits << shift;
-      if (piece.channels - c > kHalf - shift) halves[p * stride + h + 1] = bits >> (kHalf - shift);
+      if (part.channels - c > kHalf - shift) halves[p * stride + h + 1] = bits >> (kHalf - shift);
     }
   }
 }
@@ -148,8 +150,8 @@ void Packer::run(int64_t image, uint64_t* words) const {
   for (int64_t task = 0; task < tasks; ++task) {
     const int64_t y = task / runs, x = task % runs * kPixels, pixels = std::min(kPixels, row - x);
     uint64_t* to = words + ((y + input_.pad.height) * padded.width + input_.pad.width + x) * depth;
-    for (const Piece& piece : pieces_) {
-      pack(piece, image, y * row + x, pixels, reinterpret_cast<uint32_t*>(to + piece.group * input_.group_words()));
+    for (const Part& part : parts_) {
+      pack(part, image, y * row + x, pixels, reinterpret_cast<uint32_t*>(to + part.group * input_.group_words()));
     }
     if (halves % 2 == 0) continue;
     for (int64_t group = 0; group < input_.groups; ++group) {

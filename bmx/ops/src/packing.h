@@ -36,7 +36,7 @@ class Packer {
 
  private:
   // Channels of one source and one group.
-  struct Piece {
+  struct Part {
     Slice source;
     int64_t channel, channels;  // of the source
     int64_t group, bit;
@@ -44,15 +44,14 @@ class Packer {
     int64_t flip;   // where its bits of flip_ begin
   };
 
-  void add_pieces(const Slice& source, int64_t first, const float* threshold);
-  void add_threshold(const Piece& piece, int64_t c, const float* threshold);
+  void add_parts(const Slice& source, int64_t first, const bool* flip);
   void fill_padding(uint64_t* words) const;
-  void pack(const Piece& piece, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const;
-  void binarize(const Piece& piece, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
+  void pack(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const;
+  void binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
                 int64_t stride) const;
 
   Input input_;
-  std::vector<Piece> pieces_;
+  std::vector<Part> parts_;
   std::vector<float> floats_;    // thresholds of all channels, of float32 and
   std::vector<int16_t> shorts_;  // of int16 features
   std::vector<uint32_t> flip_;

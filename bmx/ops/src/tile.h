@@ -9,16 +9,21 @@
 
 namespace bmx {
 
-constexpr int64_t kLanes = 16;
-
-// Up to kLanes channels of adjacent pixels as floats: channel c of pixel p is values[p * stride + c]. The lanes beyond
-// the last channel hold anything.
-struct Tile {
-  float* values;
+// Adjacent channels of adjacent pixels: channel c of pixel p is values[p * stride + c].
+template <typename Value>
+struct Piece {
+  Value* values;
   int64_t stride;
-  int64_t image, channel, pixel;  // where the piece begins in its feature map
+  int64_t image, channel, pixel;  // where it begins in its feature map
   int64_t channels, pixels;
 };
+
+// Up to kLanes channels as floats. The lanes beyond the last channel hold anything.
+constexpr int64_t kLanes = 16;
+typedef Piece<float> Tile;
+
+// Results of binary products.
+typedef Piece<int32_t> Dots;
 
 // One elementwise step. `values` are the parameter's: one a channel, or a single one for all.
 struct Step {
@@ -38,15 +43,17 @@ struct Step {
 };
 
 void load(const Slice& from, const Tile& to);
-void store(const Tile& from, const Slice& to);
-
-// Dots of pixel p begin at dots[p * to.stride].
-void convert(const int32_t* dots, const Tile& to);
-
+void convert(const Dots& from, const Tile& to);
 void apply(const std::vector<Step>& steps, const Tile& tile);
 
+// `to` holds floats.
+void store(const Tile& from, const Slice& to);
+
+// Writes sums of the dots and what the steps add; all are int16. It may change the dots.
+void store_sums(const Dots& dots, const std::vector<Step>& steps, const Slice& to);
+
 // Pixel p of `to` becomes the largest of itself and the pixels p * stride + k, 0 <= k < kernel, of `from`, where those
-// are counted from `first` pixels before its beginning.
+// are counted from `first` pixels before its beginning. Both have stride kLanes.
 void take_largest(const Tile& from, int64_t first, int64_t kernel, int64_t stride, const Tile& to);
 
 }  // namespace bmx
