@@ -46,23 +46,6 @@ bool supported() {
 
 int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kSide) * depth * 8; }
 
-// (blocks of kSide filters, depth, 2 tiles, kRows) words: a row of a tile are channels 4 * row + (0 to 3) of each of
-// its kRows filters. Missing filters are 0.
-void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
-  uint64_t* to = static_cast<uint64_t*>(prepared);
-  for (int64_t block = 0; block < filters; block += kSide) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t first = block; first < block + kSide; first += kRows, to += kRows) {
-        for (int64_t row = 0; row < kRows; ++row) to[row] = 0;
-        for (int64_t f = 0; f < kRows && first + f < filters; ++f) {
-          const uint64_t word = weights[(first + f) * depth + k];
-          for (int64_t row = 0; row < kRows; ++row) to[row] |= (word >> 4 * row & 15) << 4 * f;
-        }
-      }
-    }
-  }
-}
-
 // What LDTILECFG reads.
 struct alignas(64) Configuration {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -81,6 +64,48 @@ BMX_TARGET("avx512f,avx512bw")
 namespace bmx {
 
 namespace {
+
+// Eight rows.
+typedef uint64_t Rows __attribute__((vector_size(64)));
+
+// `a` where the bits of `from_a` are set, else `b`.
+inline Rows blend(Rows from_a, Rows a, Rows b) { return (a & from_a) | (b & ~from_a); }
+
+// Makes 16 rows of 16 half-bytes columns: for 8, 4, 2 and 1, every row exchanges half of its half-bytes with the row so
+// many further on. The halves that come from the earlier and from the later row are shifted, in one rotation.
+void transpose_tile(uint64_t* rows) {
+  const Rows none = {}, lane = {0, 1, 2, 3, 4, 5, 6, 7}, lower = ~none >> 32;
+  const Rows first = (Rows)_mm512_load_si512(rows), second = (Rows)_mm512_load_si512(rows + 8);
+  Rows halves[2] = {blend(lower, first, second << 32), blend(lower, first >> 32, second)};
+  const uint64_t columns[] = {0x0f0f0f0f0f0f0f0f, 0x00ff00ff00ff00ff, 0x0000ffff0000ffff};
+  for (int i = 2; i >= 0; --i) {
+    const Rows later = -(lane >> i & 1);  // all bits in rows whose partner is an earlier one
+    const Rows keep = columns[i] ^ later, partner = lane ^ (1 << i);
+    const Rows rotation = blend(later, none + (64 - (4 << i)), none + (4 << i));
+    for (Rows& half : halves) {
+      const __m512i other = _mm512_maskz_permutexvar_epi64(0xff, (__m512i)partner, (__m512i)half);
+      half = blend(keep, half, (Rows)_mm512_maskz_rolv_epi64(0xff, other, (__m512i)rotation));
+    }
+  }
+  _mm512_store_si512(rows, (__m512i)halves[0]);
+  _mm512_store_si512(rows + 8, (__m512i)halves[1]);
+}
+
+// (blocks of kSide filters, depth, 2 tiles, kRows) words: a row of a tile are channels 4 * row + (0 to 3) of each of
+// its kRows filters. Missing filters are 0.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint64_t* to = static_cast<uint64_t*>(prepared);
+  for (int64_t block = 0; block < filters; block += kSide, to += kSide * depth) {
+    for (int64_t first = 0; first < kSide; first += 8) {
+      for (int64_t k = 0; k < depth; ++k) {
+        for (int64_t f = first; f < first + 8; ++f) {
+          to[k * kSide + f] = block + f < filters ? weights[(block + f) * depth + k] : 0;
+        }
+      }
+    }
+    for (int64_t i = 0; i < depth * kSide; i += kRows) transpose_tile(to + i);
+  }
+}
 
 // The compilers' intrinsics do not say that they read and write memory.
 #define BMX_TILE_LOAD(tile, from, stride) \

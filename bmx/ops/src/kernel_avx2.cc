@@ -25,24 +25,6 @@ bool supported() { return __builtin_cpu_supports("avx2"); }
 
 int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kLanes) * depth * kNibbles; }
 
-// (blocks of 64 filters or at the end 32, depth, kNibbles, filters of the block) bytes: missing filters are 0. Of each
-// 32 filters the first 16 are at even bytes, the others at odd ones.
-void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
-  uint8_t* to = static_cast<uint8_t*>(prepared);
-  for (int64_t first = 0; first < filters; first += kFilterTile) {
-    const int64_t block = filters - first > kLanes ? kFilterTile : kLanes;
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t n = 0; n < kNibbles; ++n) {
-        for (int64_t i = 0; i < block; ++i) {
-          const int64_t filter = first + i / kLanes * kLanes + i % 2 * (kLanes / 2) + i % kLanes / 2;
-          const uint64_t word = filter < filters ? weights[filter * depth + k] : 0;
-          *to++ = word >> (n % 8 * 8 + n / 8 * 4) & 15;
-        }
-      }
-    }
-  }
-}
-
 // of[a][w]: bits that differ between a and w.
 struct Differing {
   uint8_t of[16][16];
@@ -66,6 +48,53 @@ namespace bmx {
 namespace {
 
 inline __m256i load(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
+
+typedef uint64_t Words __attribute__((vector_size(32)));
+
+// Makes eight rows of eight bytes columns, in every 64-bit lane: for 4, 2 and 1, every row exchanges half of its bytes
+// with the row so many further on.
+inline void transpose_bytes(Words rows[8]) {
+  const uint64_t columns[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
+  for (int i = 2; i >= 0; --i) {
+    const int distance = 1 << i;
+    for (int row = 0; row < 8; ++row) {
+      if (row & distance) continue;
+      const Words change = ((rows[row] >> 8 * distance) ^ rows[row + distance]) & columns[i];
+      rows[row + distance] ^= change;
+      rows[row] ^= change << 8 * distance;
+    }
+  }
+}
+
+// (blocks of 64 filters or at the end 32, depth, kNibbles, filters of the block) bytes: missing filters are 0. Of each
+// 32 filters the first 16 are at even bytes, the others at odd ones.
+void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint8_t* to = static_cast<uint8_t*>(prepared);
+  for (int64_t block = 0; block < filters; block += kFilterTile) {
+    const int64_t width = filters - block > kLanes ? kFilterTile : kLanes;
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t first = 0; first < width; first += kLanes) {
+        Words rows[8];
+        for (int row = 0; row < 8; ++row) {
+          for (int lane = 0; lane < 4; ++lane) {
+            const int byte = 8 * lane + row;
+            const int64_t filter = block + first + byte % 2 * (kLanes / 2) + byte / 2;
+            rows[row][lane] = filter < filters ? weights[filter * depth + k] : 0;
+          }
+        }
+        transpose_bytes(rows);
+        for (int row = 0; row < 8; ++row) {
+          const uint64_t low = 0x0f0f0f0f0f0f0f0f;
+          const Words nibbles[2] = {rows[row] & low, rows[row] >> 4 & low};
+          for (int half = 0; half < 2; ++half) {
+            std::memcpy(to + (8 * half + row) * width + first, &nibbles[half], sizeof nibbles[half]);
+          }
+        }
+      }
+      to += kNibbles * width;
+    }
+  }
+}
 
 // Sixteen dots of two vectors of counts; `again`: more words of the same reduction.
 inline void store_dots(__m256i counts, __m256i bits, bool again, int32_t* out) {

@@ -23,11 +23,16 @@ int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters
 // (blocks of up to kFilterTile filters, depth, filters of the block): missing filters are 0.
 void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
   uint64_t* to = static_cast<uint64_t*>(prepared);
-  for (int64_t first = 0; first < filters; first += kFilterTile) {
-    const int64_t left = filters - first, block = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t f = first; f < first + block; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
+  for (int64_t block = 0; block < filters; block += kFilterTile) {
+    const int64_t left = filters - block, width = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
+    for (int64_t first = 0; first < width; first += kLanes) {
+      for (int64_t k = 0; k < depth; ++k) {
+        for (int64_t f = first; f < first + kLanes; ++f) {
+          to[k * width + f] = f < left ? weights[(block + f) * depth + k] : 0;
+        }
+      }
     }
+    to += width * depth;
   }
 }
 
