@@ -57,11 +57,13 @@ int main() {
 #endif
   test_products(&contestants);
   test_binarizations(&contestants);
+  test_programs(&contestants);
   for (const Contestant& contestant : contestants) {
     const bool works = contestant.failure.empty();
-    std::printf("%s%s: %lld products, %lld binarizations: %s\n", contestant.kernel->name,
+    std::printf("%s%s: %lld products, %lld binarizations, %lld programs: %s\n", contestant.kernel->name,
                 contestant.emulated ? " (emulated)" : "", static_cast<long long>(contestant.products),
-                static_cast<long long>(contestant.binarizations), works ? "ok" : contestant.failure.c_str());
+                static_cast<long long>(contestant.binarizations), static_cast<long long>(contestant.programs),
+                works ? "ok" : contestant.failure.c_str());
     failed = failed || !works;
   }
   return failed;

@@ -11,8 +11,8 @@
 struct Contestant {
   const bmx::Kernel* kernel;
   bool emulated;
-  int64_t products = 0, binarizations = 0;  // tested so far
-  std::string failure = "";                 // empty: none so far
+  int64_t products = 0, binarizations = 0, programs = 0;  // tested so far
+  std::string failure = "";                               // empty: none so far
 };
 
 // What is being tested, for the message of a crash.
@@ -20,6 +20,7 @@ void announce(const Contestant& contestant, const std::string& what);
 
 void test_products(std::vector<Contestant>* contestants);
 void test_binarizations(std::vector<Contestant>* contestants);
+void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 
 #endif  // BMX_TESTS_TESTS_H_

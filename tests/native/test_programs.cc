@@ -1,0 +1,320 @@
+// Programs of binary convolutions and maps, run with every kernel and several teams of threads, against plain loops.
+#include <omp.h>
+
+#include <cmath>
+#include <memory>
+
+#include "execution.h"
+#include "guarded.h"
+#include "program.h"
+#include "random.h"
+#include "tests.h"
+
+namespace {
+
+const bmx::Kernel* chosen;
+
+}  // namespace
+
+// In the place of the library's choice, which refuses a kernel that has to be emulated.
+const bmx::Kernel& bmx::current_kernel() { return *chosen; }
+
+namespace {
+
+using bmx::Size;
+
+// Channels, then rows.
+struct Features {
+  int64_t channels;
+  Size size;
+  std::vector<float> values;
+
+  Features(int64_t channel_count, Size of)
+      : channels(channel_count), size(of), values(channel_count * of.height * of.width) {}
+
+  float& at(int64_t c, int64_t y, int64_t x) { return values[(c * size.height + y) * size.width + x]; }
+  float at(int64_t c, int64_t y, int64_t x) const { return values[(c * size.height + y) * size.width + x]; }
+  bool holds(int64_t y, int64_t x) const { return y >= 0 && y < size.height && x >= 0 && x < size.width; }
+};
+
+std::vector<float> random_floats(int64_t count, int64_t range) {
+  std::vector<float> values(count);
+  for (float& value : values) {
+    value = static_cast<float>(random_below(2 * range + 1) - range) / 2;
+    if (value == 0 && random_word() % 2) value = -0.0f;
+  }
+  return values;
+}
+
+std::string text_of(Size size) { return std::to_string(size.height) + "," + std::to_string(size.width); }
+
+// A binary convolution with random weights and, sometimes, thresholds.
+struct Convolution {
+  int64_t channels, filters, groups;
+  bmx::Window window;
+  int pad_value;
+  std::vector<uint8_t> bits;  // one a weight
+  std::vector<float> threshold;
+
+  Convolution(int64_t channel_count, int64_t filter_count, int64_t group_count, const bmx::Window& over)
+      : channels(channel_count), filters(filter_count), groups(group_count), window(over) {
+    pad_value = static_cast<int>(random_below(3)) - 1;
+    bits.resize(filters * window.taps() * (channels / groups));
+    for (uint8_t& bit : bits) bit = random_word() % 2;
+    if (random_word() % 3 == 0) return;
+    threshold = random_floats(channels, 9);
+    for (float& value : threshold) {
+      if (random_word() % 8 == 0) value = std::copysign(INFINITY, value);
+    }
+    for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
+  }
+
+  std::string options() const {
+    return " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
+           " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
+           " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value);
+  }
+
+  std::vector<uint8_t> packed() const {
+    const int64_t group = channels / groups, bytes = (group + 7) / 8;
+    std::vector<uint8_t> packed(filters * window.taps() * bytes);
+    for (size_t i = 0; i < bits.size(); ++i) packed[i / group * bytes + i % group / 8] |= bits[i] << i % group % 8;
+    return packed;
+  }
+
+  int8_t sign(float value, int64_t c) const {
+    if (threshold.empty()) return value >= 0 ? 1 : -1;
+    return (threshold[channels + c] < 0 ? value <= threshold[c] : value >= threshold[c]) ? 1 : -1;
+  }
+
+  Features apply(const Features& in) const {
+    const Size padded = window.padded(in.size);
+    std::vector<int8_t> signs(padded.pixels() * channels);  // (rows, columns, channels)
+    for (int64_t y = 0; y < padded.height; ++y) {
+      for (int64_t x = 0; x < padded.width; ++x) {
+        const int64_t in_y = y - window.pad.height, in_x = x - window.pad.width;
+        for (int64_t c = 0; c < channels; ++c) {
+          signs[(y * padded.width + x) * channels + c] =
+              in.holds(in_y, in_x) ? sign(in.at(c, in_y, in_x), c) : static_cast<int8_t>(pad_value);
+        }
+      }
+    }
+    Features out(filters, window.out(in.size));
+    const int64_t group_channels = channels / groups, group_filters = filters / groups;
+    for (int64_t o = 0; o < filters; ++o) {
+      for (int64_t y = 0; y < out.size.height; ++y) {
+        for (int64_t x = 0; x < out.size.width; ++x) {
+          int dot = 0;
+          for (int64_t tap = 0; tap < window.taps(); ++tap) {
+            const int64_t in_y = y * window.stride.height + tap / window.kernel.width * window.dilate.height;
+            const int64_t in_x = x * window.stride.width + tap % window.kernel.width * window.dilate.width;
+            const int8_t* left = &signs[(in_y * padded.width + in_x) * channels + o / group_filters * group_channels];
+            const uint8_t* right = &bits[(o * window.taps() + tap) * group_channels];
+            for (int64_t c = 0; c < group_channels; ++c) dot += left[c] * (2 * right[c] - 1);
+          }
+          out.at(o, y, x) = static_cast<float>(dot);
+        }
+      }
+    }
+    return out;
+  }
+};
+
+Features slice(const Features& in, int64_t begin, int64_t end) {
+  Features out(end - begin, in.size);
+  out.values.assign(in.values.begin() + begin * in.size.pixels(), in.values.begin() + end * in.size.pixels());
+  return out;
+}
+
+Features concatenate(const Features& a, const Features& b) {
+  Features out(a.channels + b.channels, a.size);
+  std::copy(a.values.begin(), a.values.end(), out.values.begin());
+  std::copy(b.values.begin(), b.values.end(), out.values.begin() + a.values.size());
+  return out;
+}
+
+Features add(const Features& a, const Features& b) {
+  Features out = a;
+  for (size_t i = 0; i < out.values.size(); ++i) out.values[i] += b.values[i];
+  return out;
+}
+
+Features pool(const Features& in, const bmx::Window& window) {
+  Features out(in.channels, window.out(in.size));
+  for (float& value : out.values) value = -INFINITY;
+  for (int64_t c = 0; c < out.channels; ++c) {
+    for (int64_t y = 0; y < out.size.height; ++y) {
+      for (int64_t x = 0; x < out.size.width; ++x) {
+        for (int64_t tap = 0; tap < window.taps(); ++tap) {
+          const int64_t in_y = y * window.stride.height - window.pad.height + tap / window.kernel.width;
+          const int64_t in_x = x * window.stride.width - window.pad.width + tap % window.kernel.width;
+          if (in.holds(in_y, in_x)) out.at(c, y, x) = std::max(out.at(c, y, x), in.at(c, in_y, in_x));
+        }
+      }
+    }
+  }
+  return out;
+}
+
+// Value by value, with the parameter's of its channel.
+template <typename Function>
+Features by_channel(const Features& in, const Function& function) {
+  Features out = in;
+  for (size_t i = 0; i < out.values.size(); ++i) out.values[i] = function(in.values[i], i / in.size.pixels());
+  return out;
+}
+
+// A program, its inputs and what comes out.
+struct Problem {
+  std::string text;
+  std::vector<Features> images;
+  std::vector<std::vector<uint8_t>> parameters;  // bytes of them
+  std::vector<Features> expected;
+
+  std::string parameter(const std::vector<uint8_t>& bytes) {
+    parameters.push_back(bytes);
+    return "p" + std::to_string(parameters.size() - 1);
+  }
+  std::string parameter(const std::vector<float>& values) {
+    const uint8_t* bytes = reinterpret_cast<const uint8_t*>(values.data());
+    return parameter(std::vector<uint8_t>(bytes, bytes + values.size() * sizeof(float)));
+  }
+  void convolve(const Convolution& conv, const std::string& in, const std::string& out, const std::string& steps = "") {
+    text += "conv in=" + in + " out=" + out + conv.options() + " weight=" + parameter(conv.packed());
+    if (!conv.threshold.empty()) text += " threshold=" + parameter(conv.threshold);
+    text += steps + ";";
+  }
+
+  // What is wrong with the result; empty if nothing.
+  std::string run(Side side) const {
+    const Features &in = images[0], &out = expected[0];
+    bmx::Program program = bmx::parse_program(text, 1, 1);
+    bmx::infer({{bmx::Layout::kPlanar, in.channels, in.size, 0}}, &program);
+    bmx::Arrays arrays;
+    arrays.images = static_cast<int64_t>(images.size());
+    std::vector<float> all;
+    for (const Features& image : images) all.insert(all.end(), image.values.begin(), image.values.end());
+    const Guarded<float> data(all, side);
+    arrays.data.push_back({const_cast<float*>(data.data()), static_cast<int64_t>(all.size())});
+    std::vector<std::unique_ptr<Guarded<uint8_t>>> guarded;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      guarded.emplace_back(new Guarded<uint8_t>(parameters[i], side));
+      const int64_t size = static_cast<int64_t>(parameters[i].size()) / (program.parameters[i].bits ? 1 : 4);
+      arrays.parameters.push_back({guarded.back()->data(), size});
+    }
+    const int64_t out_values = static_cast<int64_t>(out.values.size());
+    Guarded<float> result(arrays.images * out_values, side);
+    arrays.outputs.push_back({result.data(), arrays.images * out_values});
+    const bmx::Execution execution(program, arrays);
+    Guarded<char> workspace(execution.workspace_bytes(), side);
+    execution.run(workspace.data());
+    for (int64_t i = 0; i < arrays.images * out_values; ++i) {
+      const float value = expected[i / out_values].values[i % out_values];
+      if (result[i] == value) continue;
+      return "value " + std::to_string(i) + ": expected " + std::to_string(value) + ", got " +
+             std::to_string(result[i]);
+    }
+    return result.intact_around() && workspace.intact_around() ? "" : "it writes outside of its memory";
+  }
+};
+
+template <typename Value>
+Value any_of(const std::vector<Value>& values) { return values[random_below(static_cast<int64_t>(values.size()))]; }
+
+void draw_images(int64_t channels, Size size, Problem* problem) {
+  for (int64_t i = 1 + random_below(2); i > 0; --i) {
+    Features image(channels, size);
+    image.values = random_floats(channels * size.pixels(), 9);
+    problem->images.push_back(image);
+  }
+}
+
+// One convolution, from floats to floats.
+Problem single_convolution() {
+  const Size size = any_of<Size>({{1, 1}, {1, 16}, {5, 6}, {4, 17}, {9, 13}, {14, 14}});
+  bmx::Window window;
+  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {1, 3}, {5, 2}});
+  window.stride = any_of<Size>({{1, 1}, {2, 1}, {2, 2}});
+  window.dilate = any_of<Size>({{1, 1}, {1, 2}});
+  window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 2}});
+  while (window.reach().height > window.padded(size).height) window.pad.height++;
+  while (window.reach().width > window.padded(size).width) window.pad.width++;
+  const int64_t groups = any_of<int64_t>({1, 1, 2, 5, 33});
+  const int64_t channels = groups * any_of<int64_t>({1, 3, 31, 32, 33, 64, 65, 130});
+  Problem problem;
+  if (groups > 2 && channels > 200) return single_convolution();
+  const Convolution conv(channels, groups * any_of<int64_t>({1, 3, 17, 64, 70}), groups, window);
+  draw_images(channels, size, &problem);
+  problem.convolve(conv, "x0[0:" + std::to_string(channels) + "]", "y0");
+  for (const Features& image : problem.images) problem.expected.push_back(conv.apply(image));
+  return problem;
+}
+
+// Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
+Problem chain() {
+  const int64_t channels = any_of<int64_t>({8, 33, 64, 70}), filters = any_of<int64_t>({3, 16, 40, 64, 65});
+  const Size size = any_of<Size>({{2, 2}, {6, 7}, {13, 11}, {20, 21}});
+  bmx::Window same, point, half;
+  same.kernel = {3, 3};
+  same.pad = {1, 1};
+  half.kernel = any_of<Size>({{2, 2}, {3, 3}});
+  half.stride = {2, 2};
+  half.pad = {half.kernel.height - 2, half.kernel.width - 2};
+  const Convolution first(channels, filters, 1, same), second(filters + channels - 2, filters, 1, point);
+  const Convolution third(filters, filters, 1, same), last(2 * filters - 1, filters, 1, same);
+  const std::vector<float> factor = random_floats(2 * filters - 1, 5), slope = random_floats(1, 5);
+  const std::vector<float> shift = random_floats(filters, 5), norm = random_floats(3 * filters, 5);
+  const std::string type = any_of<std::string>({"int16", "float32", "planar"});
+  const std::string pooled = any_of<std::string>({"float32", "planar"});
+  const std::string all = "[0:" + std::to_string(filters) + "]", wide = "[0:" + std::to_string(2 * filters - 1) + "]";
+  Problem problem;
+  draw_images(channels, size, &problem);
+  problem.convolve(first, "x0[0:" + std::to_string(channels) + "]", "s0:" + type);
+  const std::string rest = ",x0[2:" + std::to_string(channels) + "]";
+  problem.convolve(second, "s0" + all + rest, "s1:" + type, " steps=plus:s0" + all);
+  problem.convolve(third, "s1" + all, "s1:" + type, " steps=plus:s1" + all);
+  problem.text += "map in=s1[1:" + std::to_string(filters) + "],s0" + all + " out=s2:" + pooled + " before=mul:" +
+                  problem.parameter(factor) + "|prelu:" + problem.parameter(slope) + " pool=max kernel=" +
+                  text_of(half.kernel) + " stride=2,2 pad=" + text_of(half.pad) + ";";
+  problem.convolve(last, "s2" + wide, "s3:float32", " steps=add:" + problem.parameter(shift) + "|norm:" +
+                                                        problem.parameter(norm) + "|plus:s2" + all);
+  problem.text += "map in=s3" + all + " out=y0 steps=relu";
+  for (const Features& image : problem.images) {
+    const Features s0 = first.apply(image);
+    Features s1 = add(second.apply(concatenate(s0, slice(image, 2, channels))), s0);
+    s1 = add(third.apply(s1), s1);
+    const Features scaled = by_channel(concatenate(slice(s1, 1, filters), s0), [&](float value, int64_t c) {
+      const float product = value * factor[c];
+      return product > 0 ? product : product * slope[0];
+    });
+    const Features s2 = pool(scaled, half);
+    const Features normalized = by_channel(last.apply(s2), [&](float value, int64_t c) {
+      const float shifted = value + shift[c];
+      return (shifted - norm[c]) * norm[filters + c] + norm[2 * filters + c];
+    });
+    problem.expected.push_back(by_channel(add(normalized, slice(s2, 0, filters)),
+                                          [](float value, int64_t) { return value > 0 ? value : 0.0f; }));
+  }
+  return problem;
+}
+
+}  // namespace
+
+void test_programs(std::vector<Contestant>* contestants) {
+  for (int64_t i = 0; i < 240; ++i) {
+    const Problem problem = i % 4 ? single_convolution() : chain();
+    for (Contestant& contestant : *contestants) {
+      if (!contestant.failure.empty() || (contestant.emulated && i % 8 > 2)) continue;
+      announce(contestant, problem.text);
+      chosen = contestant.kernel;
+      omp_set_num_threads(static_cast<int>(1 + random_below(3)));
+      const std::string wrong = problem.run(random_word() % 2 ? Side::kFront : Side::kBack);
+      if (!wrong.empty()) {
+        const Size size = problem.images[0].size;
+        const std::string threads = std::to_string(omp_get_max_threads());
+        contestant.failure = problem.text + " of " + text_of(size) + " pixels, " + threads + " threads: " + wrong;
+      }
+      ++contestant.programs;
+    }
+  }
+}
