@@ -432,6 +432,8 @@ PROGRAM_ERRORS = [
      'map in=x0[0:16] out=y0', 'instruction 1 (map): writes s0 while it reads it'),
     ('map in=x0[0:16] out=s0:planar;map in=x0[0:8] out=s0:planar steps=plus:s0[8:16];map in=x0[0:16] out=y0',
      'instruction 1 (map): adds s0[8:16] in place, but s0 changes its type or channels'),
+    ('map in=x0[0:16] out=s0:planar;map in=x0[0:16] out=s0:planar steps=plus:s0[0:16] shuffle=2;map in=x0[0:16] out=y0',
+     'instruction 1 (map): adds s0[0:16] in place, but shuffles'),
     ('map in=x0[0:16] out=s0:planar;map in=x0[0:16] out=s0:float32 steps=plus:s0[0:16];map in=x0[0:16] out=y0',
      'instruction 1 (map): adds s0[0:16] in place, but s0 changes its type or channels'),
 ]

@@ -111,19 +111,17 @@ MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in,
 MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
                       const mxnet::ext::OpResource& resource) {
   return guarded(kName, [&] {
-    Program program = parse(attributes);
+    const size_t num_data = get_count(attributes, "num_data");
     Arrays arrays;
     arrays.images = (*in)[0].shape[0];
-    std::vector<Feature> features;
+    std::vector<Feature> data;
     for (size_t i = 0; i < in->size(); ++i) {
-      const bool is_data = static_cast<int64_t>(i) < program.num_data;
-      (is_data ? arrays.data : arrays.parameters).push_back(array(&(*in)[i]));
+      (i < num_data ? arrays.data : arrays.parameters).push_back(array(&(*in)[i]));
       const std::vector<int64_t>& shape = (*in)[i].shape;
-      if (is_data) features.push_back(data_feature(shape[1], shape[2], shape[3]));
+      if (i < num_data) data.push_back(data_feature(shape[1], shape[2], shape[3]));
     }
     for (MXTensor& tensor : *out) arrays.outputs.push_back(array(&tensor));
-    infer(features, &program);
-    execute(program, arrays, resource);
+    execute(*plan(get_string(attributes, "program", ""), arrays.outputs.size(), data), arrays, resource);
   });
 }
 

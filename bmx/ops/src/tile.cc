@@ -16,11 +16,13 @@ namespace {
 
 constexpr int64_t kPlusPixels = 64;  // pixels added at once: their addends stay in L1
 
-// Loops over kLanes channels become one vector or two. Arguments: what is read, `pixels`, what is changed.
+// Loops over kLanes channels become one vector or a few, which without `simd` they do not always. Arguments: what is
+// read, `pixels`, what is changed.
 
 BMX_CLONES void widen(const int16_t* __restrict from, int64_t from_stride, int64_t pixels, float* __restrict to,
                       int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) to[p * stride + c] = from[p * from_stride + c];
   }
 }
@@ -28,18 +30,21 @@ BMX_CLONES void widen(const int16_t* __restrict from, int64_t from_stride, int64
 BMX_CLONES void to_floats(const int32_t* __restrict dots, int64_t from_stride, int64_t pixels, float* __restrict to,
                           int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) to[p * stride + c] = static_cast<float>(dots[p * from_stride + c]);
   }
 }
 
 BMX_CLONES void multiply(const float* __restrict by, int64_t pixels, float* __restrict x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) x[p * stride + c] *= by[c];
   }
 }
 
 BMX_CLONES void add(const float* __restrict what, int64_t pixels, float* __restrict x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) x[p * stride + c] += what[c];
   }
 }
@@ -47,27 +52,31 @@ BMX_CLONES void add(const float* __restrict what, int64_t pixels, float* __restr
 BMX_CLONES void normalize(const float* __restrict mean, const float* __restrict scale, const float* __restrict beta,
                           int64_t pixels, float* __restrict x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) x[p * stride + c] = (x[p * stride + c] - mean[c]) * scale[c] + beta[c];
   }
 }
 
 BMX_CLONES void rectify(int64_t pixels, float* x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) x[p * stride + c] = x[p * stride + c] <= 0.0f ? 0.0f : x[p * stride + c];
   }
 }
 
 BMX_CLONES void parametric_rectify(const float* __restrict slope, int64_t pixels, float* __restrict x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) {
-      const float value = x[p * stride + c];
-      x[p * stride + c] = value > 0.0f ? value : value * slope[c];
+      const float below = slope[c];
+      x[p * stride + c] *= x[p * stride + c] > 0.0f ? 1.0f : below;
     }
   }
 }
 
 BMX_CLONES void plus(const float* __restrict addend, int64_t pixels, float* __restrict x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) x[p * stride + c] += addend[p * kLanes + c];
   }
 }
@@ -78,6 +87,7 @@ BMX_CLONES void largest(const float* __restrict from, int64_t first, int64_t fro
     const int64_t begin = p * step - first, end = begin + kernel;
     for (int64_t k = begin < 0 ? 0 : begin; k < (end < from_pixels ? end : from_pixels); ++k) {
       const float* row = from + k * kLanes;
+#pragma omp simd
       for (int64_t c = 0; c < kLanes; ++c) to[c] = to[c] < row[c] ? row[c] : to[c];
     }
   }
