@@ -1,10 +1,10 @@
 // Kernel for AMX: products of bytes that are +1 and -1, expanded from the packed bits on the way into the tiles.
 //
 // A step multiplies one word (64 channels) of 32 pixels with one of 32 filters: four TDPBSSD of 16 cycles each, and in
-// the loads' shadow four TILELOADD of 8. The words of a step are expanded two steps ahead by vector instructions, one
-// load into a mask, one blend and one store for 64 bytes: 32 of them for the pixels in the first pass over the filters,
-// 32 for the filters in the first tile of pixels. So at most 64 stores in the 64 cycles of a step, on the average over
-// 128 pixels and 64 filters 24. kSteps steps fit the L1 cache: 2 KB a step for the pixels and 2 KB for the filters.
+// their shadow four TILELOADD of 8. The words are expanded two steps ahead, 64 bytes by a load into a mask, a blend and
+// a store: 32 words of the pixels in the first pass over the filters, 32 of the filters in the first tiles of pixels. So
+// there are at most 64 stores in the 64 cycles of a step, on the average over 64 pixels and 64 filters 32. kSteps steps
+// fit the L1 cache: 2 KB a step for the pixels and 2 KB for the filters.
 //
 // Bits beyond the last channel are 0 in both operands and multiply to +1: sums start with minus their number.
 #include "kernels.h"
@@ -16,6 +16,8 @@
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cstring>
 
 namespace bmx {
 
@@ -115,14 +117,13 @@ void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prep
 #define BMX_TILE_DOT(sum, pixels, filters) \
   __asm__ volatile("tdpbssd %%tmm" #filters ", %%tmm" #pixels ", %%tmm" #sum : : : "memory")
 
-// Tiles: 0 and 1 sums of the first kRows pixels with the first and the second kRows filters, 2 and 3 those of the other
-// pixels; 4 and 5 pixels; 6 and 7 filters.
-void configure(int64_t first_rows, int64_t second_rows) {
+// Tiles: 0 and 1 sums of the first pixels with the first and the second kRows filters, 2 and 3 those of the other
+// pixels; 4 and 5 pixels; 6 and 7 filters. All tiles of pixels have the same number of them.
+void configure(int64_t pixels) {
   Configuration configuration;
-  const int64_t rows[] = {first_rows, first_rows, second_rows, second_rows, first_rows, second_rows, kRows, kRows};
   for (int tile = 0; tile < 8; ++tile) {
-    configuration.rows[tile] = static_cast<uint8_t>(rows[tile]);
-    configuration.row_bytes[tile] = rows[tile] ? 64 : 0;
+    configuration.rows[tile] = static_cast<uint8_t>(tile < 6 ? pixels : kRows);
+    configuration.row_bytes[tile] = 64;
   }
   __asm__ volatile("ldtilecfg %0" : : "m"(configuration));
 }
@@ -132,10 +133,11 @@ inline __attribute__((always_inline)) void expand(uint64_t word, int8_t* to) {
   _mm512_store_si512(to, bytes);
 }
 
-// Up to kSteps words of one tile of pixels and of one block of kSide filters.
+// Up to kSteps words of one or two tiles of pixels and of one block of kSide filters.
 struct Pass {
   int64_t steps;
-  const uint64_t* const* activations;  // [kSide] pixels
+  int64_t rows;                        // pixels in a tile
+  const uint64_t* const* activations;  // of the pixels
   const int64_t* taps;                 // [steps]
   const uint64_t* weights;             // (steps, kSide)
   int8_t* pixels;                      // (steps, kSide, kWordBytes): expanded
@@ -151,11 +153,13 @@ inline __attribute__((always_inline)) void expand_step(const Pass& pass, int64_t
   const int64_t first = k * kSide;
   if (ExpandPixels) {
     const int64_t tap = pass.taps[k];
-    for (int64_t i = 0; i < Tiles * kRows; ++i) {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < Tiles * pass.rows; ++i) {
       expand(pass.activations[i][tap], pass.pixels + (first + i) * kWordBytes);
     }
   }
   if (ExpandFilters) {
+#pragma GCC unroll 8
     for (int64_t i = 0; i < kSide; ++i) expand(pass.weights[first + i], pass.filters + (first + i) * kWordBytes);
   }
 }
@@ -164,10 +168,9 @@ inline __attribute__((always_inline)) void expand_step(const Pass& pass, int64_t
 template <int Tiles, bool ExpandPixels, bool ExpandFilters>
 void run_pass(const Pass& pass) {
   for (int64_t k = 0; k < kAhead && k < pass.steps; ++k) expand_step<Tiles, ExpandPixels, ExpandFilters>(pass, k);
-  const int32_t* from = pass.from;
-  const int32_t* next_from = from + kRows * pass.from_stride / 4;
-  BMX_TILE_LOAD(0, from, pass.from_stride);
-  BMX_TILE_LOAD(1, from + kRows, pass.from_stride);
+  const int32_t* next_from = pass.from + pass.rows * pass.from_stride / 4;
+  BMX_TILE_LOAD(0, pass.from, pass.from_stride);
+  BMX_TILE_LOAD(1, pass.from + kRows, pass.from_stride);
   if (Tiles == 2) {
     BMX_TILE_LOAD(2, next_from, pass.from_stride);
     BMX_TILE_LOAD(3, next_from + kRows, pass.from_stride);
@@ -180,49 +183,52 @@ void run_pass(const Pass& pass) {
     BMX_TILE_LOAD(4, pixels, kWordBytes);
     BMX_TILE_DOT(0, 4, 6);
     if (Tiles == 2) {
-      BMX_TILE_LOAD(5, pixels + kRows * kWordBytes, kWordBytes);
+      BMX_TILE_LOAD(5, pixels + pass.rows * kWordBytes, kWordBytes);
       BMX_TILE_DOT(2, 5, 6);
     }
     BMX_TILE_LOAD(7, filters + kRows * kWordBytes, kWordBytes);
     BMX_TILE_DOT(1, 4, 7);
     if (Tiles == 2) BMX_TILE_DOT(3, 5, 7);
   }
-  int32_t* next_out = pass.out + kRows * pass.out_stride / 4;
+  int32_t* next_out = pass.out + pass.rows * pass.out_stride / 4;
   BMX_TILE_STORE(0, pass.out, pass.out_stride);
   if (Tiles == 2) BMX_TILE_STORE(2, next_out, pass.out_stride);
   BMX_TILE_STORE(1, pass.out + kRows, pass.out_stride);
   if (Tiles == 2) BMX_TILE_STORE(3, next_out + kRows, pass.out_stride);
 }
 
-// `Tiles` tiles of pixels at a time, of which the tiles' configuration holds for all, with up to kFilterTile filters.
+// All pixels, `Tiles` tiles of `rows` of them at a time, with up to kFilterTile filters from `first` on.
 template <int Tiles>
-void multiply_pixels(const Product& product, int64_t first_filter, int64_t begin, int64_t end) {
+void multiply_block(const Product& product, int64_t first, int64_t rows) {
   alignas(64) int8_t pixels[kSteps * kSide * kWordBytes], filters[kPasses][kSteps * kSide * kWordBytes];
+  alignas(64) int32_t last[kSide * kFilterTile];  // sums of the last tiles, where those go beyond the last pixel
   int32_t start[kSide];
   for (int32_t& sum : start) sum = static_cast<int32_t>(product.bits - 64 * product.depth);
-  const int64_t passes = product.filters - first_filter > kSide ? kPasses : 1;
+  const int64_t passes = product.filters - first > kSide ? kPasses : 1;
   const int64_t chunks = (product.depth + kSteps - 1) / kSteps;
+  const int64_t whole = product.pixels / (Tiles * rows) * (Tiles * rows);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t word = product.depth * chunk / chunks;
     Pass pass;
     pass.steps = product.depth * (chunk + 1) / chunks - word;
+    pass.rows = rows;
     pass.taps = product.taps + word;
     pass.pixels = pixels;
-    pass.out_stride = product.out_stride * 4;
-    pass.from_stride = chunk ? pass.out_stride : 0;
-    for (int64_t p = begin; p < end; p += kSide) {
+    for (int64_t p = 0; p < product.pixels; p += Tiles * rows) {
       const uint64_t* activations[kSide];
-      for (int64_t i = 0; i < kSide; ++i) {
-        activations[i] = product.activations + product.origins[p + i < end ? p + i : end - 1];
+      for (int64_t i = 0; i < Tiles * rows; ++i) {
+        activations[i] = product.activations + product.origins[p + i < product.pixels ? p + i : p];
       }
       pass.activations = activations;
+      pass.out_stride = 4 * (p < whole ? product.out_stride : kFilterTile);
+      pass.from_stride = chunk ? pass.out_stride : 0;
       for (int64_t i = 0; i < passes; ++i) {
-        const int64_t filter = first_filter + i * kSide;
-        pass.weights = static_cast<const uint64_t*>(product.weights) + filter * product.depth + word * kSide;
+        pass.weights =
+            static_cast<const uint64_t*>(product.weights) + (first + i * kSide) * product.depth + word * kSide;
         pass.filters = filters[i];
-        pass.out = product.out + p * product.out_stride + filter;
+        pass.out = (p < whole ? product.out + p * product.out_stride + first : last) + i * kSide;
         pass.from = chunk ? pass.out : start;
-        if (p == begin) {
+        if (p == 0) {
           i == 0 ? run_pass<Tiles, true, true>(pass) : run_pass<Tiles, false, true>(pass);
         } else {
           i == 0 ? run_pass<Tiles, true, false>(pass) : run_pass<Tiles, false, false>(pass);
@@ -230,29 +236,25 @@ void multiply_pixels(const Product& product, int64_t first_filter, int64_t begin
       }
     }
   }
+  for (int64_t p = whole; p < product.pixels; ++p) {
+    std::memcpy(product.out + p * product.out_stride + first, last + (p - whole) * kFilterTile, 4 * passes * kSide);
+  }
 }
 
 void multiply(const Product& product) {
-  const int64_t whole = product.pixels / kSide * kSide, left = product.pixels - whole;
-  for (int64_t filter = 0; filter < product.filters; filter += kFilterTile) {
-    if (whole) {
-      configure(kRows, kRows);
-      multiply_pixels<2>(product, filter, 0, whole);
-    }
-    if (left > kRows) {
-      configure(kRows, left - kRows);
-      multiply_pixels<2>(product, filter, whole, product.pixels);
-    } else if (left) {
-      configure(left, 0);
-      multiply_pixels<1>(product, filter, whole, product.pixels);
-    }
+  const int64_t tiles = product.pixels > kRows ? 2 : 1;
+  const int64_t all_tiles = (product.pixels + tiles * kRows - 1) / (tiles * kRows) * tiles;
+  const int64_t rows = (product.pixels + all_tiles - 1) / all_tiles;
+  configure(rows);
+  for (int64_t first = 0; first < product.filters; first += kFilterTile) {
+    tiles == 2 ? multiply_block<2>(product, first, rows) : multiply_block<1>(product, first, rows);
   }
   __asm__ volatile("tilerelease");
 }
 
 int64_t bound(int64_t iterations) {
   alignas(64) int8_t pixels[kSide * kWordBytes] = {}, filters[kSide * kWordBytes] = {};
-  configure(kRows, kRows);
+  configure(kRows);
   for (int64_t i = 0; i < iterations; ++i) {
     BMX_TILE_LOAD(6, filters, kWordBytes);
     BMX_TILE_LOAD(4, pixels, kWordBytes);

@@ -160,7 +160,7 @@ int64_t bound(int64_t iterations) {
   for (int64_t i = 0; i < iterations; ++i) {
     for (int j = 0; j < 8; ++j) {
       x[j] = load(words);
-      __asm__("" : "+x"(x[j]));  // x: a vector register, for x86-64 and for AArch64
+      __asm__ volatile("" : "+x"(x[j]));  // x: a vector register, for x86-64 and for AArch64
     }
     total += count_bytes(counter.add_eight(x));
   }
