@@ -2,9 +2,9 @@
 //
 // A step multiplies one word (64 channels) of 32 pixels with one of 32 filters: four TDPBSSD of 16 cycles each, and in
 // their shadow four TILELOADD of 8. The words are expanded two steps ahead, 64 bytes by a load into a mask, a blend and
-// a store: 32 words of the pixels in the first pass over the filters, 32 of the filters in the first tiles of pixels. So
-// there are at most 64 stores in the 64 cycles of a step, on the average over 64 pixels and 64 filters 32. kSteps steps
-// fit the L1 cache: 2 KB a step for the pixels and 2 KB for the filters.
+// a store: 32 words of the pixels in the first pass over the filters, 32 of the filters in the first tiles of pixels.
+// So there are at most 64 stores in the 64 cycles of a step, on the average over 64 pixels and 64 filters 32. kSteps
+// steps fit the L1 cache: 2 KB a step for the pixels and 2 KB for the filters.
 //
 // Bits beyond the last channel are 0 in both operands and multiply to +1: sums start with minus their number.
 #include "kernels.h"
@@ -150,17 +150,18 @@ struct Pass {
 
 template <int Tiles, bool ExpandPixels, bool ExpandFilters>
 inline __attribute__((always_inline)) void expand_step(const Pass& pass, int64_t k) {
-  const int64_t first = k * kSide;
   if (ExpandPixels) {
+    const uint64_t* const* activations = pass.activations;
     const int64_t tap = pass.taps[k];
+    int8_t* to = pass.pixels + k * kSide * kWordBytes;
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < Tiles * pass.rows; ++i) {
-      expand(pass.activations[i][tap], pass.pixels + (first + i) * kWordBytes);
-    }
+    for (int64_t left = Tiles * pass.rows; left > 0; --left, to += kWordBytes) expand((*activations++)[tap], to);
   }
   if (ExpandFilters) {
+    const uint64_t* weights = pass.weights + k * kSide;
+    int8_t* to = pass.filters + k * kSide * kWordBytes;
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < kSide; ++i) expand(pass.weights[first + i], pass.filters + (first + i) * kWordBytes);
+    for (int64_t i = 0; i < kSide; ++i) expand(weights[i], to + i * kWordBytes);
   }
 }
 
