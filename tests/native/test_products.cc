@@ -166,6 +166,11 @@ std::vector<Shape> shapes(bool few) {
 }  // namespace
 
 void test_products(std::vector<Contestant>* contestants) {
+  for (Contestant& contestant : *contestants) {
+    announce(contestant, "bound");
+    const int64_t products = contestant.kernel->bound(3);
+    if (products <= 0 || contestant.kernel->bound(6) != 2 * products) contestant.failure = "bound miscounts";
+  }
   const auto test = [](const Shape& shape, Contestant* contestant, const Problem& problem) {
     if (!contestant->failure.empty()) return;
     const std::string name = name_of(shape);
