@@ -1,10 +1,7 @@
 // Shapes of a program.
 #include <climits>
 #include <map>
-#include <memory>
-#include <mutex>
 #include <sstream>
-#include <unordered_map>
 
 #include "error.h"
 #include "program.h"
@@ -15,7 +12,6 @@ namespace {
 // Sums of more than 2^24 ones are not exact in float32.
 constexpr int64_t kMaxBits = int64_t{1} << 24;
 constexpr int64_t kMaxShort = 32767;
-constexpr size_t kMaxPlans = 256;
 
 std::string text(const std::vector<int64_t>& values) {
   std::string joined;
@@ -197,25 +193,5 @@ class Inference {
 }  // namespace
 
 void infer(const std::vector<Feature>& data, Program* program) { Inference(data, program).run(); }
-
-std::shared_ptr<const Program> plan(const std::string& text, int64_t num_outputs, const std::vector<Feature>& data) {
-  static std::mutex mutex;
-  static std::unordered_map<std::string, std::shared_ptr<const Program>> plans;
-  std::string key = std::to_string(num_outputs);
-  for (const Feature& feature : data) {
-    for (int64_t number : {feature.channels, feature.size.height, feature.size.width}) {
-      key += "," + std::to_string(number);
-    }
-  }
-  key += ";" + text;
-  std::lock_guard<std::mutex> lock(mutex);
-  const auto known = plans.find(key);
-  if (known != plans.end()) return known->second;
-  const auto program = std::make_shared<Program>(parse_program(text, static_cast<int64_t>(data.size()), num_outputs));
-  infer(data, program.get());
-  if (plans.size() == kMaxPlans) plans.clear();
-  plans.emplace(std::move(key), program);
-  return program;
-}
 
 }  // namespace bmx

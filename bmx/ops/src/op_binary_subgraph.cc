@@ -2,12 +2,13 @@
 // float32 (N, C, H, W), then the parameters p0, p1, ...; outputs are float32 (N, C, H, W).
 #include <mxnet/lib_api.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "attributes.h"
 #include "execution.h"
-#include "program.h"
+#include "plans.h"
 #include "report.h"
 #include "tensors.h"
 
@@ -26,10 +27,10 @@ int64_t get_count(const Attributes& attributes, const std::string& name) {
   return count;
 }
 
-Program parse(const Attributes& attributes) {
+std::shared_ptr<const Program> parse(const Attributes& attributes) {
   check_names(attributes, {"program", "num_data", "num_outputs"});
-  return parse_program(get_string(attributes, "program", ""), get_count(attributes, "num_data"),
-                       get_count(attributes, "num_outputs"));
+  return parsed(get_string(attributes, "program", ""), get_count(attributes, "num_data"),
+                get_count(attributes, "num_outputs"));
 }
 
 std::string input_name(const Program& program, size_t index) {
@@ -94,18 +95,18 @@ void infer_type(const Program& program, std::vector<int>* in, std::vector<int>* 
 
 MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
   return guarded(kName, [&] {
-    const Program program = parse(attributes);
-    *inputs = static_cast<int>(program.num_data + program.parameters.size());
-    *outputs = static_cast<int>(program.num_outputs);
+    const auto program = parse(attributes);
+    *inputs = static_cast<int>(program->num_data + program->parameters.size());
+    *outputs = static_cast<int>(program->num_outputs);
   });
 }
 
 MXReturnValue infer_types(const Attributes& attributes, std::vector<int>* in, std::vector<int>* out) {
-  return guarded(kName, [&] { infer_type(parse(attributes), in, out); });
+  return guarded(kName, [&] { infer_type(*parse(attributes), in, out); });
 }
 
 MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
-  return guarded(kName, [&] { infer_shape(parse(attributes), in, out); });
+  return guarded(kName, [&] { infer_shape(*parse(attributes), in, out); });
 }
 
 MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
@@ -121,7 +122,7 @@ MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, s
       if (i < num_data) data.push_back(data_feature(shape[1], shape[2], shape[3]));
     }
     for (MXTensor& tensor : *out) arrays.outputs.push_back(array(&tensor));
-    execute(*plan(get_string(attributes, "program", ""), arrays.outputs.size(), data), arrays, resource);
+    execute(*planned(get_string(attributes, "program", ""), arrays.outputs.size(), data), arrays, resource);
   });
 }
 

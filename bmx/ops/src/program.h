@@ -16,7 +16,6 @@
 #define BMX_PROGRAM_H_
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -86,9 +85,6 @@ Program parse_program(const std::string& text, int64_t num_data, int64_t num_out
 
 // Finds the shapes of everything, given those of the data inputs. Throws Error where they do not fit.
 void infer(const std::vector<Feature>& data, Program* program);
-
-// Parses and infers; the result is kept for the next call.
-std::shared_ptr<const Program> plan(const std::string& text, int64_t num_outputs, const std::vector<Feature>& data);
 
 // "instruction 3 (conv)"
 std::string describe(const Program& program, size_t index);
