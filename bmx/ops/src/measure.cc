@@ -7,7 +7,7 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kChunk = 128;  // pixels in one call of `multiply`, as in a convolution
+constexpr int64_t kChunk = 32;  // pixels in one call of `multiply`, as in a convolution
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
