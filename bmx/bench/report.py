@@ -50,19 +50,25 @@ def write_csv(path, rows):
 def draw(path, rows, command):
     """Draw a bar for each row, its speed or else its shortest time, as PNG; the title is the command that made it."""
     field, label = ('gmacs', 'GMAC/s') if 'gmacs' in rows[0] else ('min_ms', 'ms')
-    figure = Figure(figsize=(9, 1.6 + 0.26 * len(rows)), dpi=120, constrained_layout=True)
+    variants, places, names = list(dict.fromkeys(row['variant'] for row in rows)), [], {}
+    for row in rows:  # a gap between names
+        places.append(places[-1] + (1 if row['name'] in names else 1.5) if places else 0)
+        names.setdefault(row['name'], []).append(places[-1])
+    figure = Figure(figsize=(9, 1.2 + 0.17 * places[-1]), dpi=120, constrained_layout=True)
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    variants = list(dict.fromkeys(row['variant'] for row in rows))
-    for position, row in enumerate(rows):
-        axes.barh(position, row[field], color='C%d' % variants.index(row['variant']))
-        axes.annotate(' %.3g %s' % (row[field], label), (row[field], position), va='center', fontsize=8)
-    axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels(['%(name)s, %(variant)s' % row for row in rows], fontsize=8)
+    for index, variant in enumerate(variants):
+        bars = [(place, row[field]) for place, row in zip(places, rows) if row['variant'] == variant]
+        axes.barh(*zip(*bars), color='C%d' % index, height=0.9, label=variant)
+    for place, row in zip(places, rows):
+        axes.text(row[field], place, ' ' + _cell(float(row[field])), va='center', fontsize=7)
+    axes.set_yticks([sum(group) / len(group) for group in names.values()])
+    axes.set_yticklabels(names, fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel=label)
-    axes.margins(x=0.12, y=0.5 / len(rows))
+    axes.margins(x=0.1, y=0.5 / len(rows))
     axes.grid(axis='x', alpha=0.3)
+    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     axes.set_title('%s\n%s' % (command, heading(rows)), fontsize=8)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format='png')
