@@ -151,7 +151,7 @@ std::vector<Shape> shapes(bool few) {
   for (const int64_t depth : depths) {
     for (const int64_t o : filters) {
       for (const int64_t p : pixels) {
-        if (few && (random_word() % 6 != 0 || depth * o * p > 300000)) continue;
+        if (few && (random_word() % 6 != 0 || depth * o * p > 100000)) continue;
         all.push_back({depth, o, p, static_cast<Layout>(i++ % kLayouts), kRandom});
       }
     }
