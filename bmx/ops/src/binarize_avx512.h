@@ -5,6 +5,8 @@
 
 #include <immintrin.h>
 
+#include <cstring>
+
 #include "kernels.h"
 
 namespace bmx {
@@ -17,8 +19,25 @@ inline __mmask16 first16(int64_t count) {
 
 inline __mmask32 first32(int64_t count) { return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
 
+// A whole word of channels next to each other: their thresholds stay in registers.
+void binarize_word(const Binarization<float>& b) {
+  __m512 threshold[4];
+  for (int v = 0; v < 4; ++v) threshold[v] = _mm512_loadu_ps(b.threshold + 16 * v);
+  const uint64_t flip = b.flip[0] | static_cast<uint64_t>(b.flip[1]) << 32;
+  const float* data = b.data;
+  uint32_t* out = b.out;
+  for (int64_t p = 0; p < b.pixels; ++p, data += b.pixel_stride, out += b.out_stride) {
+    __mmask16 above[4];
+    for (int v = 0; v < 4; ++v) above[v] = _mm512_cmp_ps_mask(_mm512_loadu_ps(data + 16 * v), threshold[v], _CMP_GE_OQ);
+    const __mmask32 low = _mm512_kunpackw(above[1], above[0]), high = _mm512_kunpackw(above[3], above[2]);
+    const uint64_t bits = _cvtmask64_u64(_mm512_kunpackd(high, low)) ^ flip;
+    std::memcpy(out, &bits, sizeof bits);
+  }
+}
+
 // Channels of one pixel next to each other: a comparison gives the bits in their order.
 void binarize_channels(const Binarization<float>& b) {
+  if (b.channels == 64) return binarize_word(b);
   for (int64_t p = 0; p < b.pixels; ++p) {
     const float* data = b.data + p * b.pixel_stride;
     for (int64_t c = 0; c < b.channels; c += 32) {
@@ -69,7 +88,22 @@ void binarize_floats(const Binarization<float>& b) {
   }
 }
 
+// As above, of int16.
+void binarize_word(const Binarization<int16_t>& b) {
+  const __m512i low = _mm512_loadu_si512(b.threshold), high = _mm512_loadu_si512(b.threshold + 32);
+  const uint64_t flip = b.flip[0] | static_cast<uint64_t>(b.flip[1]) << 32;
+  const int16_t* data = b.data;
+  uint32_t* out = b.out;
+  for (int64_t p = 0; p < b.pixels; ++p, data += b.pixel_stride, out += b.out_stride) {
+    const __mmask32 low_bits = _mm512_cmpge_epi16_mask(_mm512_loadu_si512(data), low);
+    const __mmask32 high_bits = _mm512_cmpge_epi16_mask(_mm512_loadu_si512(data + 32), high);
+    const uint64_t bits = _cvtmask64_u64(_mm512_kunpackd(high_bits, low_bits)) ^ flip;
+    std::memcpy(out, &bits, sizeof bits);
+  }
+}
+
 void binarize_shorts(const Binarization<int16_t>& b) {
+  if (b.channels == 64) return binarize_word(b);
   for (int64_t p = 0; p < b.pixels; ++p) {
     const int16_t* data = b.data + p * b.pixel_stride;
     for (int64_t c = 0; c < b.channels; c += 32) {
