@@ -1,5 +1,6 @@
 #include "transpose.h"
 
+#include <algorithm>
 #include <cstring>
 
 #ifdef __x86_64__
@@ -33,6 +34,8 @@ void transpose4(const float* from, int64_t from_stride, float* to, int64_t to_st
                         BMX_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5), BMX_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7)};
   for (int i = 0; i < 4; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof rows[i]);
 }
+
+void copy(const float* from, int64_t, float* to, int64_t) { *to = *from; }
 
 #ifdef __x86_64__
 
@@ -68,17 +71,13 @@ void transpose8(const float*, int64_t, float*, int64_t) {}
 }  // namespace
 
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
-  const int64_t block = has_avx ? 8 : 4;
-  const auto transpose_block = has_avx ? transpose8 : transpose4;
-  const int64_t whole_rows = rows / block * block, whole_columns = columns / block * block;
-  for (int64_t j = 0; j < whole_columns; j += block) {
-    for (int64_t i = 0; i < whole_rows; i += block) {
-      transpose_block(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
-    }
-  }
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
-      to[j * to_stride + i] = from[i * from_stride + j];
+  const int64_t block = has_avx && rows >= 8 && columns >= 8 ? 8 : rows >= 4 && columns >= 4 ? 4 : 1;
+  const auto transpose_block = block == 8 ? transpose8 : block == 4 ? transpose4 : copy;
+  for (int64_t j = 0; j < columns; j += block) {
+    const int64_t column = std::min(j, columns - block);  // the last block may overlap the one before it
+    for (int64_t i = 0; i < rows; i += block) {
+      const int64_t row = std::min(i, rows - block);
+      transpose_block(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
     }
   }
 }
