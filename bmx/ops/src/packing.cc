@@ -146,7 +146,7 @@ void Packer::run(int64_t image, uint64_t* words) const {
   const int64_t runs = (row + kPixels - 1) / kPixels, tasks = input_.image.pixels() / row * runs;
 #pragma omp for schedule(static) nowait
   for (int64_t group = 0; group < input_.groups; ++group) fill_padding(words + group * input_.group_words());
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)  // the first thread may still prepare weights
   for (int64_t task = 0; task < tasks; ++task) {
     const int64_t y = task / runs, x = task % runs * kPixels, pixels = std::min(kPixels, row - x);
     uint64_t* to = words + ((y + input_.pad.height) * padded.width + input_.pad.width + x) * depth;
