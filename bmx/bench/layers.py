@@ -14,11 +14,12 @@ def measure(arguments):
     -------
     (list of dict, str)
         Rows with the fields gmacs, ratio (to the float convolution) and, of `xnor_popcount`, the milliseconds of each
-        phase; the table.
+        phase, of one thread's float convolution its share of the bound of multiply-adds; the table.
     """
     contestants = {(shape, variant): run for shape in SHAPES
                    for variant, run in _operators(shape, arguments.batch).items()}
     seconds = interleave(contestants, arguments.rounds)
+    bound = ops.measure_fma()
     rows, lines = [], []
     for (shape, variant), times in seconds.items():
         float_seconds = min(seconds[shape, 'float'])
@@ -29,9 +30,13 @@ def measure(arguments):
             entry.update(phases)
             lines.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(phases.values()))
+        elif arguments.threads == 1:
+            entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
         rows.append(entry)
     header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES)
-    return rows, table(header, lines)
+    best = max(entry['gmacs'] for entry in rows if entry['variant'] == 'float')
+    return rows, '%s\n\nfloat: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds' % (
+        table(header, lines), best, bound / 1e9)
 
 
 def _operators(shape, batch):

@@ -13,7 +13,7 @@ import mxnet as mx
 from . import reference
 from .packing import pack_weights, unpack_weights
 
-__all__ = ['PHASES', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_product', 'pack_weights', 'profile',
+__all__ = ['PHASES', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product', 'pack_weights', 'profile',
            'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
 
 
@@ -44,7 +44,8 @@ def _load():
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
     library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
     library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 7 * [ctypes.c_int64]
-    library.bmx_measure_bound.restype = library.bmx_measure_product.restype = ctypes.c_double
+    for function in (library.bmx_measure_bound, library.bmx_measure_fma, library.bmx_measure_product):
+        function.restype = ctypes.c_double
     library.bmx_profile.argtypes = [ctypes.c_int]
     library.bmx_profile.restype = None
     library.bmx_profile_read.argtypes = [ctypes.POINTER(ctypes.c_double)]
@@ -136,6 +137,17 @@ def measure_bound(kernel):
         The name is unknown or this CPU does not support the kernel.
     """
     return _measured(_LIBRARY.bmx_measure_bound(kernel.encode()))
+
+
+def measure_fma():
+    """How fast a float32 convolution could be: a loop of this CPU's widest multiply-adds, on one thread.
+
+    Returns
+    -------
+    float
+        Multiply-accumulates a second.
+    """
+    return _LIBRARY.bmx_measure_fma()
 
 
 def measure_product(kernel, height, width, channels, filters, window, stride=1):

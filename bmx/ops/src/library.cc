@@ -52,8 +52,11 @@ const char* bmx_use_kernel(const char* name) {
 // Multiply-accumulates a second that a kernel could do at most on one thread; negative where there is no such kernel or
 // this CPU does not support it, see bmx_last_error.
 double bmx_measure_bound(const char* name) {
-  return value_or(-1.0, [=] { return bmx::measure_bound(bmx::find_kernel(name)); });
+  return value_or(-1.0, [=] { return bmx::measure_loop(bmx::find_kernel(name).bound); });
 }
+
+// Float32 multiply-adds a second on one thread.
+double bmx_measure_fma() { return bmx::measure_fma(); }
 
 // Seconds of a kernel for the product alone of one image, on one thread; negative as above.
 double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,

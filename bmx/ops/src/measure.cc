@@ -39,12 +39,12 @@ class Block {
 
 }  // namespace
 
-double measure_bound(const Kernel& kernel) {
-  int64_t iterations = 64, products = 0;
-  const auto run = [&] { products = kernel.bound(iterations); };
+double measure_loop(int64_t (*loop)(int64_t iterations)) {
+  int64_t iterations = 64, results = 0;
+  const auto run = [&] { results = loop(iterations); };
   while (shortest(0, run) < 5e-4) iterations *= 2;
   const double seconds = shortest(0.04, run);
-  return products / seconds;
+  return results / seconds;
 }
 
 double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,

@@ -8,8 +8,11 @@
 
 namespace bmx {
 
-// Multiply-accumulates a second of the instructions that bound a kernel.
-double measure_bound(const Kernel& kernel);
+// Results a second of a loop, which is given its number of iterations and returns its number of results.
+double measure_loop(int64_t (*loop)(int64_t iterations));
+
+// Float32 multiply-adds a second of the widest instructions of this CPU that MXNet's convolutions use.
+double measure_fma();
 
 // Seconds for the product alone, without packing and epilogue, of an image padded by half of the convolution's kernel:
 // the shortest of the runs that fit into `budget` seconds, at least three.
