@@ -81,8 +81,8 @@ def meliusnet_stage(p, blocks, channels, growth):
     return ' ; '.join(program)
 
 
-@pytest.mark.parametrize('channels, growth, size, batch', [(64, 64, (8, 8), 1), (64, 64, (7, 9), 3), (40, 24, (5, 6), 2),
-                                                           (37, 19, (6, 5), 2), (3, 65, (9, 4), 1)])
+@pytest.mark.parametrize('channels, growth, size, batch', [
+    (64, 64, (8, 8), 1), (64, 64, (7, 9), 3), (40, 24, (5, 6), 2), (37, 19, (6, 5), 2), (3, 65, (9, 4), 1)])
 def test_meliusnet_stage(isa, channels, growth, size, batch):
     p = Parameters(channels)
     check(meliusnet_stage(p, 3, channels, growth), [make_data((batch, channels) + size)], p.values)
@@ -346,8 +346,8 @@ PROGRAM_ERRORS = [
     ('', 'program has no instructions'),
     (' ; ;', 'program has no instructions'),
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown kind 'pool'; valid kinds: conv, map"),
-    (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, kernel, "
-                           'stride, pad, dilate, filters, groups, pad_value, steps'),
+    (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
+                           'kernel, stride, pad, dilate, filters, groups, pad_value, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
                                          'before, pool, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),
@@ -440,9 +440,9 @@ PROGRAM_ERRORS = [
 
 
 def program_error(program, data=((2, 16, 5, 6), (2, 4, 5, 6)), **attributes):
-    symbol = mx.sym.binary_subgraph(*[mx.sym.var('x%d' % i) for i in range(len(data))],
-                                    *[mx.sym.var('p%d' % i, shape=(1,)) for i in range(attributes.pop('parameters', 0))],
-                                    program=program, **dict({'num_data': len(data)}, **attributes))
+    inputs = [mx.sym.var('x%d' % i) for i in range(len(data))]
+    inputs += [mx.sym.var('p%d' % i, shape=(1,)) for i in range(attributes.pop('parameters', 0))]
+    symbol = mx.sym.binary_subgraph(*inputs, program=program, **dict({'num_data': len(data)}, **attributes))
     symbol.infer_shape(**{'x%d' % i: shape for i, shape in enumerate(data)})
 
 
@@ -518,3 +518,29 @@ def test_damaged_programs_are_errors():
         except mx.MXNetError as error:
             assert 'binary_subgraph' in str(error)
     assert 0 < ran < 1500
+
+
+def test_concurrent_calls():
+    """MXNet runs independent calls at once; each has a workspace of its own."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import mxnet as mx, numpy as np
+from bmx import ops
+from test_binary_subgraph import Parameters, make_data, meliusnet_stage
+calls = []
+for seed, size in enumerate((6, 14, 9, 20)):
+    p = Parameters(seed)
+    program = meliusnet_stage(p, 2, 40, 24)
+    data = make_data((2, 40, size, size), seed)
+    inputs = [mx.nd.array(x, dtype=x.dtype) for x in [data] + p.values]
+    calls.append((program, inputs, ops.reference.binary_subgraph(program, [data], p.values)[0]))
+mx.nd.waitall()
+for _ in range(10):
+    outputs = [mx.nd.binary_subgraph(*inputs, program=program) for program, inputs, _ in calls for _ in range(5)]
+    expected = [expected for _, _, expected in calls for _ in range(5)]
+    for out, wanted in zip(outputs, expected):
+        assert np.array_equal(out.asnumpy(), wanted)
+"""
+    subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], check=True,
+                   env=dict(os.environ, MXNET_CPU_WORKER_NTHREADS='4', OMP_NUM_THREADS='2'))

@@ -47,10 +47,10 @@ ConvolutionMemory::ConvolutionMemory(const Convolution& conv, const Kernel& kern
 
 ConvolutionTask::ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight,
                                  const float* threshold, const std::vector<Step>& steps, const Slice& out,
-                                 char* activations, char* weights, char* threads)
+                                 const Kernel& kernel, char* activations, char* weights, char* threads)
     : conv_(conv),
-      kernel_(current_kernel()),
-      packer_(conv.input(), in, threshold),
+      kernel_(kernel),
+      packer_(conv.input(), in, threshold, kernel),
       weight_(weight),
       steps_(steps),
       out_(out),

@@ -40,7 +40,8 @@ class ConvolutionTask {
   // `threshold` is null or (2, channels), as Packer takes it. The last three are the memory; weights stay in theirs
   // from one image to the next.
   ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight, const float* threshold,
-                  const std::vector<Step>& steps, const Slice& out, char* activations, char* weights, char* threads);
+                  const std::vector<Step>& steps, const Slice& out, const Kernel& kernel, char* activations,
+                  char* weights, char* threads);
 
   // Computes an image; all threads of a team call it, the first time with `prepare`.
   void run(int64_t image, bool prepare) const;

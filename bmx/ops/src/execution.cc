@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "convolution.h"
-#include "kernels.h"
 #include "map.h"
 
 namespace bmx {
@@ -43,7 +42,8 @@ struct Task {
 
 }  // namespace
 
-Execution::Execution(const Program& program, const Arrays& arrays) : program_(program), arrays_(arrays) {
+Execution::Execution(const Program& program, const Arrays& arrays)
+    : program_(program), arrays_(arrays), kernel_(current_kernel()) {
   double total = 0;
   for (const Instruction& instruction : program.instructions) total += work(instruction);
   threads_ = total * arrays.images > kSerialWork ? omp_get_max_threads() : 1;
@@ -53,7 +53,7 @@ Execution::Execution(const Program& program, const Arrays& arrays) : program_(pr
   for (const Instruction& instruction : program.instructions) {
     int64_t weight_bytes = 0;
     if (instruction.kind == Instruction::kConvolution) {
-      const ConvolutionMemory memory(convolution(instruction), current_kernel());
+      const ConvolutionMemory memory(convolution(instruction), kernel_);
       activation_bytes = std::max(activation_bytes, memory.activation_bytes);
       thread_bytes = std::max(thread_bytes, memory.thread_bytes);
       weight_bytes = memory.weight_bytes;
@@ -134,7 +134,7 @@ void Execution::run(void* memory) const {
       }
       task.convolution.reset(new ConvolutionTask(
           convolution(instruction), in, static_cast<const uint8_t*>(arrays_.parameters[instruction.weight].values),
-          threshold, after, out, activations, workspace + weights_[i], threads));
+          threshold, after, out, kernel_, activations, workspace + weights_[i], threads));
     } else {
       const std::vector<Step> before = steps(instruction.before, instruction.channels, workspace);
       task.map.reset(new MapTask(map(instruction), in, before, after, out, threads));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels.h"
 #include "program.h"
 #include "tile.h"
 
@@ -41,6 +42,7 @@ class Execution {
 
   const Program& program_;
   const Arrays& arrays_;
+  const Kernel& kernel_;
   int threads_;
   int64_t workspace_bytes_ = 0;
   // where in the workspace these begin

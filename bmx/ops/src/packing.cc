@@ -5,7 +5,6 @@
 #include <limits>
 #include <memory>
 
-#include "kernels.h"
 #include "profile.h"
 
 namespace bmx {
@@ -52,8 +51,8 @@ void limit_shorts(const float* t, const float* d, int64_t channels, int16_t* thr
 
 }  // namespace
 
-Packer::Packer(const Input& input, const std::vector<Slice>& in, const float* threshold)
-    : input_(input), floats_(input.channels), shorts_(input.channels) {
+Packer::Packer(const Input& input, const std::vector<Slice>& in, const float* threshold, const Kernel& kernel)
+    : input_(input), kernel_(kernel), floats_(input.channels), shorts_(input.channels) {
   std::unique_ptr<bool[]> flip(new bool[input.channels]());
   int64_t first = 0;
   for (const Slice& source : in) {
@@ -107,15 +106,14 @@ void Packer::fill_padding(uint64_t* words) const {
 
 void Packer::binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
                       int64_t stride) const {
-  const Kernel& kernel = current_kernel();
   const char* data = part.source.at(image, part.channel, pixel);
   const int64_t channel_stride = part.source.channel_stride(), pixel_stride = part.source.pixel_stride();
   const uint32_t* flip = flip_.data() + part.flip;
   if (part.source.layout == Layout::kShorts) {
-    kernel.binarize_shorts({reinterpret_cast<const int16_t*>(data), channel_stride, pixel_stride, part.channels,
+    kernel_.binarize_shorts({reinterpret_cast<const int16_t*>(data), channel_stride, pixel_stride, part.channels,
                             pixels, shorts_.data() + part.first, flip, halves, stride});
   } else {
-    kernel.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels,
+    kernel_.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels,
                             pixels, floats_.data() + part.first, flip, halves, stride});
   }
 }

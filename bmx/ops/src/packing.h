@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "feature.h"
+#include "kernels.h"
 
 namespace bmx {
 
@@ -29,7 +30,7 @@ class Packer {
  public:
   // `in`: what is concatenated. `threshold`: null or (2, channels), thresholds t and directions d; bit c is
   // x >= t[c], or x <= t[c] where d[c] is negative; null means x >= 0.
-  Packer(const Input& input, const std::vector<Slice>& in, const float* threshold);
+  Packer(const Input& input, const std::vector<Slice>& in, const float* threshold, const Kernel& kernel);
 
   // Writes all groups of an image. All threads of a team call it.
   void run(int64_t image, uint64_t* words) const;
@@ -51,6 +52,7 @@ class Packer {
                 int64_t stride) const;
 
   Input input_;
+  const Kernel& kernel_;
   std::vector<Part> parts_;
   std::vector<float> floats_;    // thresholds of all channels, of float32 and
   std::vector<int16_t> shorts_;  // of int16 features

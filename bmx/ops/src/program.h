@@ -6,8 +6,8 @@
 //        [groups=1] [pad_value=-1] [steps=STEPS]
 //   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0]] [steps=STEPS] [shuffle=4]
 //
-// SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, x1, ... (data inputs), s0, s1, ... (slots)
-// DEST    y0, y1, ... (outputs), or sI:int16, sI:float32 (a pixel's channels adjacent), sI:planar (a channel's pixels)
+// SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
+// DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
