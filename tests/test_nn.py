@@ -133,7 +133,7 @@ def test_sign_and_gradient(name, composed):
 
 @pytest.mark.parametrize('hybridize', [False, True])
 @pytest.mark.parametrize('pad_value', [-1, 1, 0])
-@pytest.mark.parametrize('padding', [1, (2, 0), (0, 0)], ids=str)
+@pytest.mark.parametrize('padding', [1, np.int64(1), (2, 0), (0, 0)], ids=repr)
 def test_binary_convolution_is_its_two_layers(padding, pad_value, hybridize):
     """Where the padding is done makes no difference: values and gradients are equal."""
     arguments = dict(channels=4, kernel_size=3, strides=2, padding=padding, in_channels=3, groups=1)
@@ -157,14 +157,19 @@ def test_binary_convolution_is_its_two_layers(padding, pad_value, hybridize):
     assert counted[0].bops == counted[1].bops > 0 and counted[0].layers[-1]['bits'] == '1/1'
 
 
-@pytest.mark.parametrize('bits', [1, 32])
 @pytest.mark.parametrize('shape, padding', [((2, 3, 4), (2,)), ((2, 3, 4, 5), (1, 2))])
-def test_padded_activation(shape, padding, bits):
+def test_padded_activation(shape, padding):
     x = random(shape)
-    expected = np.pad(sign(x.asnumpy()) if bits == 1 else x.asnumpy(),
-                      [(0, 0)] * 2 + [(width, width) for width in padding], constant_values=1)
-    activation = bmx.nn.QActivation(bits=bits, padding=padding, pad_value=1)
+    expected = np.pad(sign(x.asnumpy()), [(0, 0)] * 2 + [(width, width) for width in padding], constant_values=1)
+    activation = bmx.nn.QActivation(padding=padding, pad_value=1)
     assert (activation(x).asnumpy() == expected).all()
+
+
+def test_float_activation_passes_through_without_a_border():
+    x = random((2, 3, 4, 5))
+    assert (bmx.nn.QActivation(bits=32, padding=(0, 0))(x).asnumpy() == x.asnumpy()).all()
+    with pytest.raises(ValueError, match=r'bits=32 passes its input through .* got padding=\(1, 2\)'):
+        bmx.nn.QActivation(bits=32, padding=(1, 2))
 
 
 def product_of(border, pad):

@@ -41,12 +41,12 @@ class Config:
             raise ValueError('clip_threshold must be a number of at least 0, got %r' % (self.clip_threshold,))
 
     def quantize(self, x, composed=False, padding=()):
-        """Quantize an NDArray or Symbol, then pad it with `pad_value`; the dtype stays.
+        """Quantize an NDArray or Symbol, then pad it with `pad_value`; the dtype stays. With bits=32 it stays as it is.
 
         `composed` asks for built-in operators even on the CPU.
         """
         if self.bits == 32:
-            return quantizers.pad(x, padding, self.pad_value)
+            return x
         return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, composed=composed,
                                                      padding=padding, pad_value=self.pad_value)
 

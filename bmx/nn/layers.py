@@ -4,6 +4,7 @@ A layer multiplies what it is given with its quantized weights; `QActivation` be
 binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent.
 """
 from mxnet import gluon
+from mxnet.base import numeric_types
 from mxnet.gluon import nn
 
 from .config import resolve
@@ -19,7 +20,7 @@ class QActivation(gluon.HybridBlock):
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`. bits=32 passes its input through.
     padding : tuple of int
         Border of `pad_value` around the last axes (height and width, or width), in place of the padding of the
-        convolution that follows: it costs nothing here and a copy of the features there.
+        convolution that follows: it costs nothing here and a copy of the features there. Not with bits=32.
 
     Inputs: data of any shape. Outputs: +1 or -1, of the same shape, but for the border, and dtype.
     """
@@ -29,6 +30,9 @@ class QActivation(gluon.HybridBlock):
         super().__init__(prefix=prefix, params=params)
         self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, pad_value=pad_value)
         self._padding = tuple(padding)
+        if self.quantization.bits == 32 and any(self._padding):
+            raise ValueError('%s: bits=32 passes its input through and has no border, got padding=%s; pad in the layer '
+                             'that follows' % (self.name, self._padding))
 
     def hybrid_forward(self, F, x):
         return self.quantization.quantize(x, padding=self._padding)
@@ -170,9 +174,11 @@ class BinaryConv(gluon.HybridBlock):
             if quantization.bits == 32:
                 self.activation = nn.Activation('relu')
             elif quantization.pad_value == 0:
+                # MXNet's convolution itself pads with 0, without a copy, and signs without a border are all +-1.
                 self.activation = QActivation(**given)
             else:
-                self.activation = QActivation(padding=(padding,) * 2 if isinstance(padding, int) else padding, **given)
+                border = (padding,) * 2 if isinstance(padding, numeric_types) else padding
+                self.activation = QActivation(padding=border, **given)
                 padding = 0
             self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
                                 in_channels=in_channels, weight_initializer=weight_initializer, scaling=scaling,
