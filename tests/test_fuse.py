@@ -45,6 +45,19 @@ def repeated(F, net, x):
     return F.concat(y, y, x, dim=1) + net.second(F.concat(y, x, y, dim=1))
 
 
+def halves(F, net, x):
+    """A region of two outputs before another region, which reads the second one."""
+    y = net.first(x)
+    left, right = y.slice_axis(1, 0, 2), y.slice_axis(1, 2, None)
+    return net.third(F.concat(net.pool(left), net.pool(net.second(right)), dim=1).slice_axis(1, 1, 5))
+
+
+def shuffled(F, net, x):
+    """A shuffle that is also an output."""
+    y = net.shuffle(F.relu(net.norm(x)))
+    return net.float(y), y
+
+
 # Name -> network, operators that are left of it, numbers of instructions of its programs.
 NETS = {
     'one layer': (lambda: conv(), [], [1]),
@@ -88,6 +101,28 @@ NETS = {
         nn.Conv2D(4, 1)), ['Convolution', 'Convolution'], [1]),
     'alone, a step is not fused': (lambda: sequential(nn.Activation('relu'), nn.Conv2D(4, 1)),
                                    ['Activation', 'Convolution'], []),
+    'whole as a slice': (lambda: Net(lambda F, net, x: (lambda y: F.relu(y.slice_axis(1, 0, None)) + y)(net.first(x)),
+                                     first=conv()), [], [2]),
+    'concatenation of one': (lambda: Net(
+        lambda F, net, x: (lambda y: F.concat(y, net.second(net.act(F.concat(y, dim=1))), dim=1))(net.first(x)),
+        first=conv(), second=conv(), act=nn.PReLU(in_channels=6)), [], [4]),
+    'output and part of an output': (lambda: Net(
+        lambda F, net, x: (lambda y: (y, F.concat(y, x, dim=1), y.slice_axis(1, 0, 2)))(net.first(x)), first=conv()),
+        [], [4]),
+    'one output twice': (lambda: Net(lambda F, net, x: (lambda y: (y, net.plain(y)))(net.first(x)), first=conv(),
+                                     plain=bmx.nn.PlainLayout()), [], [3]),
+    'summand that is read before': (lambda: Net(
+        lambda F, net, x: (lambda y: net.conv(net.pool(F.relu(y) + y) + net.pool(y)))(net.norm(x)),
+        norm=nn.BatchNorm(), pool=nn.MaxPool2D(3, 1, 1), conv=conv()), [], [4]),
+    'two outputs into another region': (lambda: Net(
+        halves, first=conv(), second=conv(4), third=conv(), pool=nn.AvgPool2D(2)), ['Pooling', 'Pooling'], None),
+    'pooling with its default stride': (lambda: Net(
+        lambda F, net, x: net.conv(F.Pooling(F.Activation(x, act_type='relu'), kernel=(2, 2), pool_type='max')),
+        conv=conv()), [], [2]),
+    'shuffle': (lambda: Net(lambda F, net, x: net.float(net.shuffle(F.relu(net.norm(x)))), norm=nn.BatchNorm(),
+                            shuffle=bmx.nn.ChannelShuffle(3), float=nn.Conv2D(4, 1)), ['Convolution'], [1]),
+    'shuffle that is an output': (lambda: Net(shuffled, norm=nn.BatchNorm(), shuffle=bmx.nn.ChannelShuffle(2),
+                                              float=nn.Conv2D(4, 1)), ['Convolution'], [1]),
     'average pooling stays': (lambda: sequential(conv(), nn.AvgPool2D(2), conv()), ['Pooling'], [1, 1]),
 }
 
@@ -113,7 +148,7 @@ def test_fused_equals_float(name, isa, tmp_path):
     found = operators(prefix)
     assert [node['op'] for node in found if node['op'] != 'binary_subgraph'] == left
     programs = [node['attrs']['program'] for node in found if node['op'] == 'binary_subgraph']
-    assert [program.count(';') + 1 for program in programs] == instructions
+    assert instructions in (None, [program.count(';') + 1 for program in programs])
     deployed, _ = deploy.load(prefix)
     for static in (False, True):
         deployed.hybridize(static_alloc=static, static_shape=static)
@@ -123,6 +158,70 @@ def test_fused_equals_float(name, isa, tmp_path):
     x = random((2, 6, 13, 17), 4)
     for one, other in zip(outputs(net, x), outputs(deployed, x)):
         assert np.array_equal(one, other)
+
+
+def random_network(seed):
+    """A network of random operators on random earlier results, with one to three outputs."""
+    generator = np.random.RandomState(seed)
+    layers, plan, channels = {}, [], [6]
+    for index in range(generator.randint(4, 13)):
+        name, source = 'layer%d' % index, int(generator.choice([len(channels) - 1, generator.randint(len(channels))]))
+        count, other = channels[source], None
+        same = [at for at, c in enumerate(channels) if c == count]
+        kind = generator.choice(['layer', 'layer', 'add', 'concat', 'slice', 'whole', 'relu'])
+        if kind == 'layer':
+            made = int(generator.choice([count, 4, 6]))
+            layers[name], count = [
+                lambda: (conv(made, pad_value=int(generator.choice([-1, 0, 1]))), made), lambda: (conv(made, 1), made),
+                lambda: (nn.BatchNorm(), count), lambda: (nn.PReLU(), count), lambda: (nn.MaxPool2D(3, 1, 1), count),
+                lambda: (nn.Conv2D(made, 1), made), lambda: (bmx.nn.PlainLayout(), count),
+                lambda: (bmx.nn.ChannelShuffle(2 - count % 2), count), lambda: (conv(count, groups=count), count),
+            ][generator.choice(9, p=[0.3, 0.1, 0.2, 0.05, 0.05, 0.1, 0.05, 0.1, 0.05])]()
+        elif kind == 'add':
+            other = int(generator.choice(same))
+        elif kind == 'concat':
+            other = generator.randint(len(channels))
+            count += channels[other]
+        elif kind == 'slice':
+            other = generator.randint(count)
+            count -= other
+        plan.append((kind, name, source, other))
+        channels.append(count)
+    outputs_at = sorted({len(plan), *generator.randint(1, len(plan) + 1, generator.choice([0, 0, 1, 2]))})
+
+    def forward(F, net, x):
+        values = [x]
+        for kind, name, source, other in plan:
+            y = values[source]
+            values.append({'layer': lambda: getattr(net, name)(y), 'relu': lambda: F.relu(y),
+                           'add': lambda: y + values[other], 'concat': lambda: F.concat(y, values[other], dim=1),
+                           'slice': lambda: F.slice_axis(y, axis=1, begin=other, end=None),
+                           'whole': lambda: F.concat(y, dim=1)}[kind]())
+        found = [values[at] for at in outputs_at]
+        return found if len(found) > 1 else found[0]
+
+    return Net(forward, **layers)
+
+
+@pytest.mark.parametrize('seed', [pytest.param(seed, marks=[pytest.mark.full] * (seed >= 60)) for seed in range(600)])
+def test_random_networks(seed, tmp_path):
+    x = random((2, 6, 7, 9), seed)
+    net = randomize(random_network(seed), x)
+    assert bmx.export(net, str(tmp_path / 'net'), x.shape, x).comparison.max_difference == 0
+
+
+def test_a_parameter_whose_name_is_taken(tmp_path):
+    class Bias(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__(prefix='batch_fwd_')
+            self.bias = self.params.get('norm', shape=(1, 6, 1, 1))
+
+        def hybrid_forward(self, F, x, bias):
+            return F.broadcast_add(x, bias)
+
+    net = randomize(sequential(nn.BatchNorm(prefix='batch_'), Bias(), conv()), random((1, 6, 4, 4)))
+    with pytest.raises(bmx.ExportError, match='has a parameter batch_fwd_norm, the name of one that is made here'):
+        bmx.export(net, str(tmp_path / 'net'), (1, 6, 4, 4))
 
 
 def test_normalisation_rounds_as_mxnet_does(tmp_path):

@@ -9,6 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Node
+from .errors import ExportError
 from .regions import find_regions, is_identity
 
 # Sums of binary products within this are kept as int16.
@@ -49,20 +50,21 @@ def _drop_identities(graph):
             graph.replace(node, node.input(0), node.inputs[0][1])
 
 
-def _match_shuffle(node, readers, shape):
+def _match_shuffle(node, readers, outputs, channels):
     """The last node and the groups of the channel shuffle that alone reads a node; None if there is none."""
     chain = []
-    for op, attrs in (('Reshape', {}), ('SwapAxis', {'dim1': 1, 'dim2': 2}), ('Reshape', {'shape': (0, -3, -2)})):
-        following = readers.get(id(node), [])
-        if len(following) != 1 or following[0].op != op or any(
-                following[0].attr(key) != value for key, value in attrs.items()):
+    for op in ('Reshape', 'SwapAxis', 'Reshape'):
+        if id(node) in outputs or [reader.op for reader in readers.get(id(node), [])] != [op]:
             return None
-        node = following[0]
+        node = readers[id(node)][0]
         chain.append(node)
-    split = chain[0].attr('shape')
-    if split[:2] + split[3:] != (0, -4, -1, -2) or shape[1] % split[2]:
+    split, swap, join = chain
+    shape = split.attr('shape', ())
+    if (len(shape) != 5 or shape[:2] + shape[3:] != (0, -4, -1, -2) or channels % shape[2]
+            or (swap.attr('dim1'), swap.attr('dim2')) != (1, 2) or join.attr('shape') != (0, -3, -2)
+            or split.attr('reverse') or join.attr('reverse')):
         return None
-    return node, split[2]
+    return join, shape[2]
 
 
 class _Tensor:
@@ -96,10 +98,14 @@ class _Instruction:
         self.out = _Tensor(shape, self)
 
     @property
+    def inputs(self):
+        """Tensors that it reads before its steps, in order."""
+        return [piece.tensor for piece in self.sources] + _summands(self.before)
+
+    @property
     def reads(self):
-        """Tensors it reads, in order."""
-        added = [operand.tensor for _, operand in self.before + self.steps if isinstance(operand, _Slice)]
-        return [piece.tensor for piece in self.sources] + added
+        """All tensors that it reads, in order."""
+        return self.inputs + _summands(self.steps)
 
 
 class _Program:
@@ -117,8 +123,9 @@ class _Program:
             self.values[id(node)] = _merge(getattr(self, '_' + node.op)(node))
         outputs = [node for node in self.region if id(node) in self.outputs
                    or any(id(reader) not in self.members for reader in self.readers.get(id(node), []))]
+        written = [piece.tensor for node in outputs for piece in self.values[id(node)]]
         for index, node in enumerate(outputs):
-            outputs[index] = self._write_output(node, 'y%d' % index)
+            outputs[index] = self._write_output(node, 'y%d' % index, written)
         for instruction in self.instructions:
             _choose_kind(instruction)
         _assign_slots(self.instructions)
@@ -144,6 +151,10 @@ class _Program:
         tensor = self.tensors[key]
         return [_Slice(tensor, 0, tensor.channels)]
 
+    def _channels(self, node):
+        """Channels of a node's first input."""
+        return sum(piece.end - piece.begin for piece in self._value(node, 0))
+
     def _owner(self, node, position):
         """The instruction whose whole output this input is, and which nothing else reads; None if there is none."""
         producer = node.input(position)
@@ -152,8 +163,10 @@ class _Program:
         if tensor.producer is None or (value[0].begin, value[0].end) != (0, tensor.channels) or len(value) > 1:
             return None
         while self._is_read_once(producer):
-            if producer.op != 'clip':
+            if producer.op not in ('clip', 'slice_axis', 'Concat'):
                 return tensor.producer
+            if len(producer.inputs) > 1:
+                break
             producer = producer.input(0)
         return None
 
@@ -165,14 +178,19 @@ class _Program:
         self.instructions.append(instruction)
         return instruction
 
-    def _write_output(self, node, name):
-        """Let an instruction write the result of a node; returns the node, or the last of the shuffle behind it."""
+    def _write_output(self, node, name, written):
+        """Let an instruction write the result of a node; returns the node, or the last of the shuffle behind it.
+
+        `written` lists the tensors of all outputs' values. Only what nothing else reads is written by the instruction
+        that computes it; other results are copied.
+        """
         value = self.values[id(node)]
         tensor = value[0].tensor
-        shuffle = None if id(node) in self.outputs else _match_shuffle(node, self.readers, self.shapes[node.name, 0])
-        read = any(tensor in instruction.reads for instruction in self.instructions)
-        if len(value) > 1 or tensor.name or read or value[0].end - value[0].begin != tensor.channels or (
-                shuffle and tensor.producer.kind != 'map'):
+        shuffle = _match_shuffle(node, self.readers, self.outputs, self.shapes[node.name, 0][1])
+        read = tensor.producer is None or written.count(tensor) > 1 or any(
+            tensor in instruction.reads for instruction in self.instructions)
+        whole = len(value) == 1 and (value[0].begin, value[0].end) == (0, tensor.channels)
+        if read or not whole or (shuffle and tensor.producer.kind != 'map'):
             tensor = self._new('map', value, node).out
         tensor.name = name
         if not shuffle:
@@ -188,6 +206,8 @@ class _Program:
 
     def _constant(self, name, value):
         if name not in self.constants:
+            if name in self.params:
+                raise ExportError('the network has a parameter %s, the name of one that is made here; rename it' % name)
             self.params[name] = mx.nd.array(value)
             self.constants[name] = Node('null', name, {'__shape__': str(value.shape), '__dtype__': '0'})
         return self._parameter(self.constants[name])
@@ -201,7 +221,7 @@ class _Program:
         return [piece for position in range(len(node.inputs)) for piece in self._value(node, position)]
 
     def _slice_axis(self, node):
-        begin, end, _ = slice(node.attr('begin'), node.attr('end')).indices(self.shapes[node.input(0).name, 0][1])
+        begin, end, _ = slice(node.attr('begin'), node.attr('end')).indices(self._channels(node))
         found, first = [], 0
         for piece in self._value(node, 0):
             low, high = max(begin, first), min(end, first + piece.end - piece.begin)
@@ -218,8 +238,7 @@ class _Program:
             options['threshold'] = self._parameter(node.input(2))
         instruction = self._new('conv', self._value(node, 0), node, options)
         # every product is +1 or -1
-        channels = self.shapes[node.input(0).name, 0][1] // options['groups']
-        instruction.out.bound = math.prod(node.attr('kernel')) * channels
+        instruction.out.bound = math.prod(node.attr('kernel')) * (self._channels(node) // options['groups'])
         return _whole(instruction)
 
     def _elementwise(self, node, step, operand=None, position=0):
@@ -235,7 +254,8 @@ class _Program:
 
     def _elemwise_add(self, node):
         # where one summand is an instruction's own result, the other is added to it
-        own = 1 if self._owner(node, 1) and self._owner(node, 1).kind == 'conv' or not self._owner(node, 0) else 0
+        first, second = (self._owner(node, position) for position in (0, 1))
+        own = 1 if first is None or (second is not None and second.kind == 'conv') else 0
         other = self._value(node, 1 - own)
         if len(other) > 1:
             other = _whole(self._new('map', other, node))
@@ -271,7 +291,7 @@ class _Program:
         if instruction is None or instruction.kind != 'map' or instruction.pool:
             instruction = self._new('map', self._value(node, 0), node)
         instruction.before, instruction.steps = instruction.steps, []
-        instruction.pool = {key: _numbers(node.attr(key, default))
+        instruction.pool = {key: _numbers(node.attr(key) or default)
                             for key, default in (('kernel', None), ('stride', (1, 1)), ('pad', (0, 0)))}
         instruction.out.size = self.shapes[node.name, 0][2:]
         return _whole(instruction)
@@ -306,6 +326,10 @@ class _Program:
 
 def _numbers(values):
     return ','.join(str(value) for value in values)
+
+
+def _summands(steps):
+    return [operand.tensor for _, operand in steps if isinstance(operand, _Slice)]
 
 
 def _whole(instruction):
@@ -348,9 +372,11 @@ def _assign_slots(instructions):
         dying = {tensor: None for tensor in instruction.reads
                  if last_read[tensor] == position and tensor.producer}  # in order, without repetition
         if not out.name:
+            # a convolution has packed what it reads before it writes
+            read = instruction.inputs if instruction.kind == 'map' else []
             in_place = [operand.tensor for step, operand in instruction.steps if step == 'plus'
                         and operand.tensor in dying and operand.tensor.kind == out.kind
-                        and operand.tensor.bytes == out.bytes and operand.begin == 0]
+                        and operand.tensor.bytes == out.bytes and operand.begin == 0 and operand.tensor not in read]
             fits = [slot for slot in free if capacity[slot] >= out.bytes]
             if in_place:
                 slot = in_place[0].slot

@@ -3,7 +3,19 @@ import math
 
 
 def find_regions(graph, shapes):
-    """Connected sets of nodes that can be fused, such that nothing leaves a set and comes back to it."""
+    """Connected sets of nodes that can be fused, such that nothing leaves a set and comes back to it.
+
+    Parameters
+    ----------
+    graph : Graph
+    shapes : dict
+        Its `Graph.infer_shapes`.
+
+    Returns
+    -------
+    list of list of Node
+        The nodes of each set, producers first.
+    """
     nodes, readers, outputs = graph.nodes, graph.consumers(), {id(node) for node, _ in graph.outputs}
     plain, fusible, level = {id(node) for node in nodes if node.name == 'data'}, set(), {}
 
@@ -14,7 +26,8 @@ def find_regions(graph, shapes):
         if node.is_variable:
             continue
         if node.op == 'xnor_popcount' or is_identity(node) or node.op in _FUSIBLE and all(
-                id(producer) in plain or producer.is_variable and producer.name != 'data' for producer, _ in node.inputs):
+                id(producer) in plain or producer.is_variable and producer.name != 'data'
+                for producer, _ in node.inputs):
             plain.add(id(node))
         if _is_fusible(node, shapes, plain):
             fusible.add(id(node))
