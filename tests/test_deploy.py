@@ -250,6 +250,18 @@ def test_without_the_library_mxnet_names_the_operator(tmp_path):
     assert run.returncode == 1 and b'binary_subgraph' in run.stderr
 
 
+def test_files_of_the_first_format_load(tmp_path):
+    prefix, x = str(tmp_path / 'net'), random((1, 3, 8, 8))
+    net = small_net()
+    bmx.export(net, prefix, x.shape, x)
+    with open(files.symbol_path(prefix)) as stream:
+        content = stream.read()
+    with open(files.symbol_path(prefix), 'w') as stream:
+        stream.write(content.replace(r'\"format\": 2', r'\"format\": 1'))
+    deployed, metadata = deploy.load(prefix)
+    assert metadata.format == 1 and np.array_equal(deployed(x).asnumpy(), net(x).asnumpy())
+
+
 def test_metadata(tmp_path):
     prefix = str(tmp_path / 'net')
     bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess={'size': [8, 8]})

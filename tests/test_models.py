@@ -42,6 +42,12 @@ def test_trains_and_deploys(name, tmp_path):
     counted = bmx.summary(net, x.shape)
     assert sum(row.reason is None for row in exported.rows) == sum(row['bits'] == '1/1' for row in counted.layers)
     assert exported.params_bytes / 2 ** 20 == pytest.approx(counted.size_mib, rel=0.03)
+    deployed, _ = bmx.deploy.load(str(tmp_path / name))
+    expected, before = net(inputs).asnumpy(), bmx.ops.isa()
+    for isa in bmx.ops.supported_kernels():
+        bmx.ops.use_kernel(isa)
+        assert np.array_equal(deployed(inputs).asnumpy(), expected), isa
+    bmx.ops.use_kernel(before)
 
 
 @pytest.mark.parametrize('stem', STEMS)
