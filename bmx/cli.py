@@ -159,37 +159,31 @@ def _predict(arguments):
         raise OSError('; '.join(unreadable))
 
 
-_BENCH = {
-    'kernels': 'the binary product alone, by instruction set, and its share of what the instructions allow',
-    'layers': "a binary convolution, float to float, beside MXNet's float convolution",
-    'models': 'deployed networks, their float twins, and networks of GluonCV',
-    'train': 'a training step (forward, backward, update) beside the same network with bits=32',
-}
-
-
 def _add_bench(commands):
     command = commands.add_parser(
         'bench', help='speed of kernels, layers, models and training steps',
         description='Speed, measured: contestants run in turns in one process; minimum and median of their times.')
     subjects = command.add_subparsers(dest='subject', metavar='SUBJECT')
     subjects.required = True
-    for name, text in _BENCH.items():
+    for name, (_, text) in bench.SUBJECTS.items():
         subject = subjects.add_parser(name, help=text, description=text[0].upper() + text[1:] + '.')
-        subject.set_defaults(run=bench.run)
+        subject.set_defaults(run=bench.run, threads=1, isa=None)
         if name == 'models':
             subject.add_argument('names', nargs='*', metavar='NAME', help='a model of this package or of GluonCV '
                                  '(default: %s)' % ' '.join(bench.models.DEFAULT))
         if name == 'train':
             subject.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
-        subject.add_argument('--threads', type=positive, default=1, metavar='N',
-                             help='threads that compute (default: 1)')
-        subject.add_argument('--batch', type=positive, default=8 if name == 'train' else 1, metavar='N',
-                             help='images at once (default: %(default)d)')
+        if name != 'kernels':
+            subject.add_argument('--threads', type=positive, metavar='N', help='threads that compute (default: 1)')
+            subject.add_argument('--batch', type=positive, default=8 if name == 'train' else 1, metavar='N',
+                                 help='images at once (default: %(default)d)')
         if name in ('models', 'train'):
             subject.add_argument('--size', type=positive, default=224, metavar='N',
                                  help='height and width of an image (default: 224)')
-        subject.add_argument('--isa', metavar='NAME', help='the kernel, one of %s (default: the fastest of this CPU%s)'
-                             % (', '.join(ops.kernels()), '; all that it supports' if name == 'kernels' else ''))
+        if name != 'train':
+            default = 'all that this CPU supports' if name == 'kernels' else 'the fastest of this CPU'
+            subject.add_argument('--isa', metavar='NAME', help='the kernel, one of %s (default: %s)'
+                                 % (', '.join(ops.kernels()), default))
         subject.add_argument('--rounds', type=positive, default=10, metavar='N',
                              help='turns of each contestant (default: 10)')
         subject.add_argument('--json', metavar='FILE', help='write the results as a list of rows')

@@ -3,8 +3,10 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 
 import mxnet as mx
 import pytest
@@ -14,7 +16,7 @@ import bmx
 from bmx import bench, ops
 from bmx.bench import kernels, layers, models
 from bmx.bench.shapes import SHAPES, Shape
-from bmx.bench.timing import PHASES, interleave
+from bmx.bench.timing import interleave
 from bmx.cli import main
 from bmx.graph import Graph
 from bmx.models import MODELS
@@ -65,12 +67,19 @@ def test_kernels(tmp_path, capsys):
     assert {row['isa'] for row in measure(tmp_path, 'kernels', '--isa', 'portable')} == {'portable'}
 
 
+def assert_phases_add_up(row):
+    total = sum(value for field, value in row.items() if field.endswith('_ms') and field not in ('min_ms', 'median_ms'))
+    assert total == pytest.approx(row['min_ms']) or row['rest_ms'] == 0
+
+
 def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
     assert [(row['name'], row['variant']) for row in rows] == [
         (str(shape), variant) for shape in SMALL for variant in ('xnor_popcount', 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
-    assert all(row['packing_ms'] > 0 and row['gemm_ms'] > 0 for row in rows[::2])
+    for row in rows[::2]:
+        assert row['packing_ms'] > 0 and row['gemm_ms'] > 0 and 'mapping_ms' not in row
+        assert_phases_add_up(row)
     assert rows[0]['ratio'] == pytest.approx(rows[0]['min_ms'] / rows[1]['min_ms'])
     assert rows[0]['gmacs'] == pytest.approx(2 * SMALL[0].macs / rows[0]['min_ms'] / 1e6)
     assert 'kernel portable; threads 1; batch 2' in capsys.readouterr().out
@@ -84,7 +93,8 @@ def test_models(tmp_path, capsys, monkeypatch):
     deployed, plain = rows[:2]
     assert deployed['ratio'] == pytest.approx(deployed['min_ms'] / plain['min_ms']) and plain['ratio'] == 1
     assert deployed['params_bytes'] < plain['params_bytes'] / 2
-    assert all(deployed[phase + '_ms'] >= 0 for phase in PHASES) and deployed['gemm_ms'] > 0
+    assert all(deployed[phase + '_ms'] >= 0 for phase in ops.PHASES) and deployed['gemm_ms'] > 0
+    assert_phases_add_up(deployed)
     out, error = capsys.readouterr()
     assert 'time of deployed / of' in out and 'mobilenet0.25 mkldnn' in out and 'round 2 of 2' in error
 
@@ -96,11 +106,22 @@ def test_memory(tmp_path):
     assert features < models._peak(prefixes['tiny', 'float'], 'float', x.shape) < 100 * features
 
 
+def test_times_survive_a_failing_measurement_of_memory(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(models.sys, 'executable', shutil.which('false'))
+    rows = measure(tmp_path, 'models', 'mobilenet0.25', '--size', '32')
+    assert [row['peak_bytes'] for row in rows] == [None, None]
+    out, error = capsys.readouterr()
+    assert re.search(r'mobilenet0.25 +mkldnn .* -$', out, re.MULTILINE)
+    assert error.count('no peak memory: the process that measures it failed with code 1') == 2
+
+
 def test_train(tmp_path, capsys):
     rows = measure(tmp_path, 'train', 'tiny', '--batch', '2', '--size', '16')
     assert [row['variant'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2
     assert rows[0]['optimizer'] == 'adam' and rows[0]['size'] == 16 and rows[1]['ratio'] == 1
-    assert 'optimizer adam' in capsys.readouterr().out
+    assert [row['isa'] for row in rows] == [None, None]
+    out = capsys.readouterr().out
+    assert 'optimizer adam' in out and 'kernel' not in out
 
 
 TRAINING = '''
@@ -123,10 +144,25 @@ def test_training_stays_out_of_reference_code():
 
 def test_contestants_take_turns():
     order = []
-    seconds = interleave({name: lambda name=name: order.append(name) for name in 'abc'}, 4)
+    seconds, _ = interleave({name: lambda name=name: order.append(name) for name in 'abc'}, 4)
     turns = [name for index, name in enumerate(order) if index == 0 or order[index - 1] != name]
     assert ''.join(turns) == 'abc' * 5 and len(order) > 30
     assert all(len(seconds[name]) < order.count(name) for name in 'abc')
+
+
+@pytest.mark.parametrize('long, counted', [(1, 6), (0.001, 2)])
+def test_runs_in_a_turn(long, counted, monkeypatch):
+    monkeypatch.setattr('bmx.bench.timing.LONG', long)
+    calls = []
+
+    def run():
+        calls.append(0)
+        time.sleep(0.002)
+    seconds, phases = interleave({'run': run}, 2)
+    assert len(seconds['run']) == counted and len(calls) == 1 + 2 + counted and not phases
+    seconds, phases = interleave({'run': run}, 2, ['run'])
+    assert len(seconds['run']) == counted and len(calls) == 2 * (1 + 2 + counted) + counted
+    assert set(phases['run']) == set(ops.PHASES)
 
 
 def test_another_number_of_threads_starts_over(monkeypatch):
@@ -159,8 +195,8 @@ def test_shapes_are_those_of_the_zoo():
     (['train', 'mobilenet0.5'], "unknown model 'mobilenet0.5'; choose from"),
     (['layers', '--isa', 'mmx'], "no kernel 'mmx' for this CPU.*valid names: portable"),
     (['kernels', '--isa', 'mmx'], "no kernel 'mmx' for this CPU"),
-    (['kernels', '--batch', '2'], 'one thread and one image'),
     (['layers', '--json', '/nowhere/rows.json'], 'the folder of /nowhere/rows.json does not exist'),
+    (['kernels', '--csv', '/tmp'], '/tmp is a folder'),
 ])
 def test_errors(arguments, message, capsys):
     assert main(['bench'] + arguments) == 1
@@ -168,7 +204,9 @@ def test_errors(arguments, message, capsys):
 
 
 @pytest.mark.parametrize('arguments', [[], ['everything'], ['layers', '--batch', '0'], ['layers', '--threads', '0'],
-                                       ['kernels', '--rounds', '0'], ['models', '--size', '-1'], ['train']])
+                                       ['kernels', '--batch', '2'], ['kernels', '--threads', '2'],
+                                       ['kernels', '--rounds', '0'], ['models', '--size', '-1'], ['train'],
+                                       ['train', 'tiny', '--isa', 'portable']])
 def test_options_that_argparse_refuses(arguments):
     with pytest.raises(SystemExit):
         main(['bench'] + arguments)
@@ -178,4 +216,4 @@ def test_every_subject_is_on_the_command_line(capsys):
     for subject in bench.SUBJECTS:
         with pytest.raises(SystemExit) as stop:
             main(['bench', subject, '--help'])
-        assert stop.value.code == 0 and '--isa' in capsys.readouterr().out
+        assert stop.value.code == 0 and '--rounds' in capsys.readouterr().out

@@ -8,8 +8,14 @@ import sys
 from .. import ops
 from . import kernels, layers, models, report, train
 
-# What each subcommand measures: a function of the command's arguments that returns rows, and the text to print.
-SUBJECTS = {'kernels': kernels.measure, 'layers': layers.measure, 'models': models.measure, 'train': train.measure}
+# The subcommands: a function of the command's arguments that returns rows, and the text to print; what it measures.
+SUBJECTS = {
+    'kernels': (kernels.measure, 'the binary product alone, by instruction set, and its share of what the instructions '
+                'allow'),
+    'layers': (layers.measure, "a binary convolution, float to float, beside MXNet's float convolution"),
+    'models': (models.measure, 'deployed networks, their float twins, and networks of GluonCV'),
+    'train': (train.measure, 'a training step (forward, backward, update) beside the same network with bits=32'),
+}
 
 
 def run(arguments):
@@ -24,9 +30,12 @@ def run(arguments):
     if arguments.isa is not None:
         ops.use_kernel(arguments.isa)
     for path in (arguments.json, arguments.csv, arguments.picture):
+        if path is not None and os.path.isdir(path):
+            raise IsADirectoryError('%s is a folder' % path)
         if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             raise FileNotFoundError('the folder of %s does not exist' % path)
-    rows, text = SUBJECTS[arguments.subject](arguments)
+    measure, _ = SUBJECTS[arguments.subject]
+    rows, text = measure(arguments)
     print(report.heading(rows))
     print(text)
     if arguments.json is not None:

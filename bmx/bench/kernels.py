@@ -15,8 +15,6 @@ def measure(arguments):
     (list of dict, str)
         Rows with the fields gmacs (GMAC/s in the shortest run), bound_gmacs and share of that bound; the table.
     """
-    if arguments.threads != 1 or arguments.batch != 1:
-        raise ValueError('kernels are measured on one thread and one image; layers and models take --threads, --batch')
     names = ops.supported_kernels() if arguments.isa is None else (arguments.isa,)
     bounds = {name: [] for name in names}
     seconds = {(shape, name): [] for shape in SHAPES for name in names}

@@ -4,7 +4,9 @@ import mxnet as mx
 from .. import ops
 from .report import table
 from .shapes import SHAPES
-from .timing import PHASES, interleave, profile, row
+from .timing import interleave, phase_fields, row
+
+PHASES = tuple(phase for phase in ops.PHASES if phase != 'mapping')  # what is mapped lies between layers
 
 
 def measure(arguments):
@@ -18,22 +20,23 @@ def measure(arguments):
     """
     contestants = {(shape, variant): run for shape in SHAPES
                    for variant, run in _operators(shape, arguments.batch).items()}
-    seconds = interleave(contestants, arguments.rounds)
+    profiled = [key for key in contestants if key[1] == 'xnor_popcount']
+    seconds, phases = interleave(contestants, arguments.rounds, profiled)
     bound = ops.measure_fma()
     rows, lines = [], []
     for (shape, variant), times in seconds.items():
         float_seconds = min(seconds[shape, 'float'])
-        entry = row(str(shape), variant, arguments.batch, times, reference='float', ratio=min(times) / float_seconds,
-                    gmacs=arguments.batch * shape.macs / min(times) / 1e9)
+        entry = row(str(shape), variant, arguments.batch, times, ops.isa(), reference='float',
+                    ratio=min(times) / float_seconds, gmacs=arguments.batch * shape.macs / min(times) / 1e9)
         if variant == 'xnor_popcount':
-            phases = profile(contestants[shape, variant])
-            entry.update(phases)
+            fields = phase_fields(PHASES, phases[shape, variant], times)
+            entry.update(fields)
             lines.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
-                          '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(phases.values()))
+                          '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))
         elif arguments.threads == 1:
             entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
         rows.append(entry)
-    header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES)
+    header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES) + ['rest']
     best = max(entry['gmacs'] for entry in rows if entry['variant'] == 'float')
     return rows, '%s\n\nfloat: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds' % (
         table(header, lines), best, bound / 1e9)

@@ -12,7 +12,7 @@ from .. import ops
 from ..deploy import export
 from ..models import MODELS, get_model
 from .report import table
-from .timing import PHASES, interleave, profile, progress, row
+from .timing import interleave, phase_fields, progress, row
 
 # The MeliusNet paper pairs C, 42 and 59 with these MobileNets, by operations and accuracy.
 DEFAULT = ('meliusnet22', 'meliusnet_c', 'meliusnet42', 'meliusnet59', 'mobilenet0.5', 'mobilenet0.75', 'mobilenet1.0')
@@ -35,17 +35,18 @@ def measure(arguments):
             progress('preparing ' + name)
             prefixes.update(_write(name, net, x, folder))
         contestants = {key: _inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
-        seconds = interleave(contestants, arguments.rounds)
+        profiled = [key for key in contestants if key[1] == 'deployed']
+        seconds, phases = interleave(contestants, arguments.rounds, profiled)
         rows = []
         for (name, variant), times in seconds.items():
-            progress('memory and phases of %s %s' % (name, variant))
+            progress('memory of %s %s' % (name, variant))
             reference = 'float' if name in MODELS else 'plain'
-            entry = row(name, variant, arguments.batch, times, reference=reference,
+            entry = row(name, variant, arguments.batch, times, ops.isa(), reference=reference,
                         ratio=min(times) / min(seconds[name, reference]),
                         params_bytes=os.path.getsize(prefixes[name, variant] + '-0000.params'),
                         peak_bytes=_peak(prefixes[name, variant], variant, x.shape))
-            if variant == 'deployed':
-                entry.update(profile(contestants[name, variant]))
+            if (name, variant) in phases:
+                entry.update(phase_fields(ops.PHASES, phases[name, variant], times))
             rows.append(entry)
     return rows, _text(rows)
 
@@ -108,10 +109,14 @@ def _inference(net, x):
 
 
 def _peak(prefix, variant, shape):
-    """Peak working set of a network in bytes, measured in a process of its own: see memory.py."""
+    """Peak working set of a network in bytes, measured in a process of its own (see memory.py); None if that fails."""
     command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.memory', prefix, variant] + list(map(str, shape))
     environment = dict(os.environ, BMX_ISA=ops.isa())
-    return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    try:
+        return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    except subprocess.CalledProcessError as error:
+        progress('no peak memory: the process that measures it failed with code %d' % error.returncode)
+        return None
 
 
 def _text(rows):
@@ -119,12 +124,13 @@ def _text(rows):
     parts = [table(['network', 'variant', 'min ms', 'median ms', 'of its reference', 'params MiB', 'peak MiB'],
                    [[entry['name'], entry['variant'], entry['min_ms'], entry['median_ms'],
                      '%.3f %s' % (entry['ratio'], entry['reference']), entry['params_bytes'] / 2 ** 20,
-                     entry['peak_bytes'] / 2 ** 20] for entry in rows])]
+                     entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20] for entry in rows])]
     deployed = [entry for entry in rows if entry['variant'] == 'deployed']
     others = [entry for entry in rows if entry['name'] not in MODELS]
     if deployed:
-        parts.append(table(['ms of deployed'] + list(PHASES),
-                           [[entry['name']] + [entry[phase + '_ms'] for phase in PHASES] for entry in deployed]))
+        phases = ops.PHASES + ('rest',)
+        parts.append(table(('ms of deployed',) + phases,
+                           [[entry['name']] + [entry[phase + '_ms'] for phase in phases] for entry in deployed]))
     if deployed and others:
         header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['variant']) for other in others]
         parts.append(table(header, [[entry['name']] + [entry['min_ms'] / other['min_ms'] for other in others]

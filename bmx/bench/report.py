@@ -10,8 +10,9 @@ from ..storage import atomic_file
 
 def heading(rows):
     """The line that says where and with what was measured."""
-    kernels = ', '.join(dict.fromkeys(row['isa'] for row in rows))
-    return ('%(cpu)s; kernel %(kernels)s; threads %(threads)d; batch %(batch)d; MXNet %(mxnet)s, GluonCV %(gluoncv)s, '
+    names = ', '.join(dict.fromkeys(row['isa'] for row in rows if row['isa'] is not None))
+    kernels = '; kernel ' + names if names else ''
+    return ('%(cpu)s%(kernels)s; threads %(threads)d; batch %(batch)d; MXNet %(mxnet)s, GluonCV %(gluoncv)s, '
             'bmx %(bmx)s' % dict(rows[0], kernels=kernels))
 
 

@@ -1,4 +1,5 @@
 """Times of contestants that run in turns, and the rows they are told in."""
+import functools
 import os
 import platform
 import statistics
@@ -6,16 +7,18 @@ import sys
 import time
 from importlib import metadata
 
-from .. import ops
+import gluoncv
+import mxnet as mx
 
-# Seconds for which a contestant runs when it is its turn, but always at least once.
+from .. import __version__, ops
+
+# Seconds for which a contestant runs when it is its turn, but at least so many counted runs; one if it takes LONG.
 TURN = 0.05
-# Where the time of an inference goes: the library's phases, and the rest, which is MXNet's.
-PHASES = ops.PHASES + ('rest',)
-_PROFILED_RUNS = 30
+RUNS = 3
+LONG = 0.5
 
 
-def interleave(contestants, rounds):
+def interleave(contestants, rounds, profiled=()):
     """Time contestants round robin.
 
     Parameters
@@ -24,30 +27,34 @@ def interleave(contestants, rounds):
         Any key to a function without arguments, which returns when its work is done.
     rounds : int
         Turns of each contestant.
+    profiled : collection
+        Keys of contestants that run once more, profiled, right after each counted run: as warm as that.
 
     Returns
     -------
-    dict
-        The same keys to the seconds of every run.
+    (dict, dict)
+        The same keys to the seconds of every counted run; of `profiled`, to the seconds by phase of the shortest
+        profiled run, see `ops.profile`.
     """
     for run in contestants.values():
         run()  # allocates, compiles
-    seconds = {key: [] for key in contestants}
+    seconds, profiles = {key: [] for key in contestants}, {key: [] for key in profiled}
     for index in range(rounds):
         progress('round %d of %d' % (index + 1, rounds))
         for key, run in contestants.items():
-            seconds[key] += _turn(run)
-    return seconds
+            _turn(run, seconds[key], profiles.get(key))
+    return seconds, {key: min(runs, key=lambda each: each[0])[1] for key, runs in profiles.items()}
 
 
-def _turn(run):
-    first = _seconds(run)
-    if first > TURN:
-        return [first]
-    runs, end = [], time.perf_counter() + TURN  # without the first: its caches held what others left in them
-    while not runs or time.perf_counter() < end:
-        runs.append(_seconds(run))
-    return runs
+def _turn(run, seconds, profiles):
+    first = _seconds(run)  # not counted: its caches held what others left in them
+    fewest, end = len(seconds) + (1 if first > LONG else RUNS), time.perf_counter() + TURN
+    while len(seconds) < fewest or time.perf_counter() < end:
+        seconds.append(_seconds(run))
+        if profiles is not None:
+            with ops.profile() as phases:
+                total = _seconds(run)
+            profiles.append((total, phases))
 
 
 def _seconds(run):
@@ -56,16 +63,22 @@ def _seconds(run):
     return time.perf_counter() - start
 
 
-def profile(run):
-    """Milliseconds by phase, in the shortest of some runs: a dict with the fields `PHASE_ms` of `PHASES`."""
-    run()
-    runs = []
-    for _ in range(_PROFILED_RUNS):
-        with ops.profile() as seconds:
-            total = _seconds(run)
-        runs.append((total, dict(seconds, rest=total - sum(seconds.values()))))
-    _, phases = min(runs, key=lambda each: each[0])
-    return {phase + '_ms': 1e3 * phases[phase] for phase in PHASES}
+def phase_fields(names, phases, seconds):
+    """Where the time of an inference goes, in milliseconds: the fields `NAME_ms`, and `rest_ms` of the shortest run.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The phases that can occur.
+    phases, seconds
+        What `interleave` returned for a profiled contestant.
+
+    Returns
+    -------
+    dict
+    """
+    fields = {name + '_ms': 1e3 * phases[name] for name in names}
+    return dict(fields, rest_ms=max(0., 1e3 * min(seconds) - sum(fields.values())))
 
 
 def progress(message):
@@ -73,7 +86,7 @@ def progress(message):
     print(message, file=sys.stderr)
 
 
-def row(name, variant, batch, seconds, isa=None, **more):
+def row(name, variant, batch, seconds, isa, **more):
     """A row of results.
 
     Parameters
@@ -83,8 +96,8 @@ def row(name, variant, batch, seconds, isa=None, **more):
     batch : int
     seconds : list of float
         Of each run.
-    isa : str, optional
-        The kernel; by default the one in use. MXNet's own operators do not depend on it.
+    isa : str or None
+        The kernel in use; None where none is. MXNet's own operators do not depend on it.
     **more
         Further fields.
 
@@ -92,11 +105,19 @@ def row(name, variant, batch, seconds, isa=None, **more):
     -------
     dict
     """
-    fields = {'name': name, 'variant': variant, 'isa': isa or ops.isa(),
-              'threads': int(os.environ['OMP_NUM_THREADS']), 'batch': batch, 'min_ms': 1e3 * min(seconds),
-              'median_ms': 1e3 * statistics.median(seconds), 'runs': len(seconds)}
-    versions = {package: metadata.version(package) for package in ('mxnet', 'gluoncv', 'bmx')}
-    return dict(fields, **more, cpu=_cpu(), **versions)
+    fields = {'name': name, 'variant': variant, 'isa': isa, 'threads': int(os.environ['OMP_NUM_THREADS']),
+              'batch': batch, 'min_ms': 1e3 * min(seconds), 'median_ms': 1e3 * statistics.median(seconds), 'runs': len(seconds)}
+    return dict(fields, **more, **_surroundings())
+
+
+@functools.lru_cache(maxsize=None)
+def _surroundings():
+    """The CPU and the versions of all that is measured."""
+    try:
+        version = metadata.version('gluoncv')  # the package's own constant is that of another release
+    except metadata.PackageNotFoundError:
+        version = gluoncv.__version__
+    return {'cpu': _cpu(), 'mxnet': mx.__version__, 'gluoncv': version, 'bmx': __version__}
 
 
 def _cpu():

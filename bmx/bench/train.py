@@ -25,8 +25,8 @@ def measure(arguments):
         with config(bits=bits):
             net = get_model(arguments.model)
         contestants[variant] = training_step(net, arguments.batch, arguments.size, optimizer, parameters)
-    seconds = interleave(contestants, arguments.rounds)
-    rows = [row(arguments.model, variant, arguments.batch, times, reference='bits=32',
+    seconds, _ = interleave(contestants, arguments.rounds)
+    rows = [row(arguments.model, variant, arguments.batch, times, isa=None, reference='bits=32',
                 ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=arguments.size)
             for variant, times in seconds.items()]
     text = table(['training step', 'min ms', 'median ms', 'of bits=32'],
