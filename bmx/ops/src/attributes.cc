@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 
-#include "report.h"
+#include "error.h"
 
 namespace bmx {
 namespace {
@@ -89,6 +90,10 @@ std::vector<int64_t> get_tuple(const Attributes& attributes, const std::string& 
   }
   if (!open && values.empty()) unreadable(name, *text, wanted);
   return values;
+}
+
+void check_range(const char* name, int64_t value, int64_t least) {
+  if (value < least || value > INT_MAX) fail(name, " must be between ", least, " and ", INT_MAX, ", got ", value);
 }
 
 }  // namespace bmx

@@ -22,6 +22,9 @@ std::string get_string(const Attributes& attributes, const std::string& name, co
 // "(3, 3)", "[3, 3]" or "3"; empty where it was not given.
 std::vector<int64_t> get_tuple(const Attributes& attributes, const std::string& name);
 
+// Throws where the attribute `name` is not between `least` and INT_MAX.
+void check_range(const char* name, int64_t value, int64_t least);
+
 }  // namespace bmx
 
 #endif  // BMX_ATTRIBUTES_H_

@@ -1,10 +1,11 @@
-// What code throws: bmx::Error with one short sentence.
+// What code throws: bmx::Error with one short sentence, and what such sentences are made of.
 #ifndef BMX_ERROR_H_
 #define BMX_ERROR_H_
 
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace bmx {
 
@@ -19,6 +20,13 @@ template <typename... Parts>
   const int in_order[] = {(sentence << parts, 0)...};
   static_cast<void>(in_order);
   throw Error(sentence.str());
+}
+
+template <typename Integer>
+std::string text(const std::vector<Integer>& values) {
+  std::string joined;
+  for (Integer value : values) joined += (joined.empty() ? "" : ", ") + std::to_string(value);
+  return "(" + joined + ")";
 }
 
 }  // namespace bmx

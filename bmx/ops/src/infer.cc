@@ -9,15 +9,9 @@
 namespace bmx {
 namespace {
 
-// Sums of more than 2^24 ones are not exact in float32.
-constexpr int64_t kMaxBits = int64_t{1} << 24;
 constexpr int64_t kMaxShort = 32767;
 
-std::string text(const std::vector<int64_t>& values) {
-  std::string joined;
-  for (int64_t value : values) joined += (joined.empty() ? "" : ", ") + std::to_string(value);
-  return "(" + joined + ")";
-}
+using bmx::text;  // of vectors, beside these
 
 std::string text(const Size& size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 

@@ -4,20 +4,19 @@
 #include <mxnet/lib_api.h>
 
 #include <algorithm>
-#include <climits>
 #include <cmath>
 #include <cstring>
 #include <string>
 
 #include "attributes.h"
 #include "report.h"
+#include "tensors.h"
 
 namespace bmx {
 namespace {
 
 using mxnet::ext::MXReturnValue;
 using mxnet::ext::MXTensor;
-using Shape = std::vector<unsigned int>;
 
 const char kName[] = "binarize";
 constexpr int64_t kSerial = 1 << 15;  // elements below which starting threads costs more than it saves
@@ -44,9 +43,7 @@ Parameters parse(const Attributes& attributes) {
   if (!(p.clip_threshold >= 0)) fail("clip_threshold must be at least 0, got ", p.clip_threshold);
   p.pad = get_tuple(attributes, "pad");
   if (p.pad.size() > 2) fail("pad must have one or two numbers, got ", p.pad.size());
-  for (int64_t each : p.pad) {
-    if (each < 0) fail("pad must be at least 0, got ", each);
-  }
+  for (int64_t each : p.pad) check_range("pad", each, 0);
   p.pad_value = get_int(attributes, "pad_value", -1);
   if (p.pad_value < -1 || p.pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", p.pad_value);
   return p;
@@ -202,14 +199,17 @@ MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in,
   return guarded(kName, [&] {
     const Parameters p = parse(attributes);
     for (unsigned int& dimension : (*in)[0]) {
-      if (dimension == UINT_MAX) dimension = 0;  // unknown: -1 on the way in, 0 on the way out
+      if (dimension == kUnknownIn) dimension = kUnknownOut;
     }
     Shape& shape = (*out)[0] = (*in)[0];
     if (shape.empty()) return;
     if (shape.size() < p.pad.size()) fail("pad of ", p.pad.size(), " axes for data of ", shape.size());
+    int64_t pixels = 1;
     for (size_t i = 1; i <= p.pad.size(); ++i) {
       unsigned int& dimension = shape[shape.size() - i];
-      if (dimension) dimension += 2 * p.pad[p.pad.size() - i];
+      if (dimension == kUnknownOut) continue;
+      const int64_t padded = padded_size(dimension, p.pad[p.pad.size() - i], p.pad, &pixels);
+      dimension = static_cast<unsigned int>(padded);
     }
   });
 }

@@ -126,15 +126,9 @@ MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, s
   });
 }
 
-// Registered because CachedOp refuses an operator without a gradient even for inference.
-MXReturnValue backward(const Attributes&, std::vector<MXTensor>*, std::vector<MXTensor>*,
-                       const mxnet::ext::OpResource&) {
-  return guarded(kName, [] { fail("has no gradient, it is for deployment only; train the float network"); });
-}
-
 REGISTER_OP(binary_subgraph)
     .setForward(forward, "cpu")
-    .setBackward(backward, "cpu")
+    .setBackward(no_gradient<kName>, "cpu")
     .setParseAttrs(parse_attributes)
     .setInferType(infer_types)
     .setInferShape(infer_shapes);

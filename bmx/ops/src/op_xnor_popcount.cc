@@ -1,7 +1,6 @@
 // mx.nd.xnor_popcount, mx.sym.xnor_popcount: attributes, shapes and types; a program of one convolution does the work.
 #include <mxnet/lib_api.h>
 
-#include <climits>
 #include <string>
 #include <vector>
 
@@ -19,19 +18,12 @@ using mxnet::ext::MXTensor;
 const char kName[] = "xnor_popcount";
 const char* const kInputs[] = {"data", "weight", "threshold"};
 
-// Sums of more than 2^24 ones are not exact in float32.
-constexpr int64_t kMaxBits = int64_t{1} << 24;
-
 struct Parameters {
   std::vector<int64_t> kernel, stride, pad, dilate;
   int64_t filters, groups;
   int pad_value;
   bool threshold;
 };
-
-void check_range(const char* name, int64_t value, int64_t least) {
-  if (value < least || value > INT_MAX) fail(name, " must be between ", least, " and ", INT_MAX, ", got ", value);
-}
 
 void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t least, size_t dimensions) {
   if (!values.empty() && values.size() != dimensions) {
@@ -130,13 +122,12 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
       out->push_back(kUnknownOut);
       continue;
     }
-    const int64_t padded = data[i + 2] + 2 * at(p.pad, 0), reach = at(p.dilate, 1) * (p.kernel[i] - 1) + 1;
+    const int64_t padded = padded_size(data[i + 2], at(p.pad, 0), p.pad, &padded_pixels);
+    const int64_t reach = at(p.dilate, 1) * (p.kernel[i] - 1) + 1;
     if (reach > padded) {
       fail("kernel ", text(p.kernel), " with its dilate spans ", reach, " but the padded data only ", padded,
            ", data ", text(data));
     }
-    padded_pixels *= padded;  // at most 2^33 times 2^31: no overflow
-    if (padded_pixels > INT_MAX) fail("padded data of ", padded_pixels, " pixels is too large, pad ", text(p.pad));
     const int64_t size = (padded - reach) / at(p.stride, 1) + 1;
     out->push_back(static_cast<unsigned int>(size));
   }
@@ -181,15 +172,9 @@ MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, s
   });
 }
 
-// Registered because CachedOp refuses an operator without a gradient even for inference.
-MXReturnValue backward(const Attributes&, std::vector<MXTensor>*, std::vector<MXTensor>*,
-                       const mxnet::ext::OpResource&) {
-  return guarded(kName, [] { fail("has no gradient, it is for deployment only; train the float network"); });
-}
-
 REGISTER_OP(xnor_popcount)
     .setForward(forward, "cpu")
-    .setBackward(backward, "cpu")
+    .setBackward(no_gradient<kName>, "cpu")
     .setParseAttrs(parse_attributes)
     .setInferType(infer_types)
     .setInferShape(infer_shapes);

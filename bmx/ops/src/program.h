@@ -24,6 +24,9 @@
 
 namespace bmx {
 
+// Sums of more than 2^24 ones are not exact in float32.
+constexpr int64_t kMaxBits = int64_t{1} << 24;
+
 // A feature map at one point of a program.
 struct Feature {
   Layout layout;

@@ -1,4 +1,4 @@
-// What the binary operators have in common: MXNet's shapes and arrays.
+// What the operators have in common: MXNet's shapes and arrays.
 #ifndef BMX_TENSORS_H_
 #define BMX_TENSORS_H_
 
@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "attributes.h"
 #include "error.h"
 #include "execution.h"
+#include "report.h"
 
 namespace bmx {
 
@@ -19,13 +21,6 @@ using Shape = std::vector<unsigned int>;
 // MXNet hands an unknown dimension over as -1 cast to unsigned; 0 given back means unknown.
 constexpr unsigned int kUnknownIn = UINT_MAX;
 constexpr unsigned int kUnknownOut = 0;
-
-template <typename Integer>
-std::string text(const std::vector<Integer>& values) {
-  std::string joined;
-  for (Integer value : values) joined += (joined.empty() ? "" : ", ") + std::to_string(value);
-  return "(" + joined + ")";
-}
 
 // Makes unknown dimensions of an input unknown ones of an output.
 inline void check_data(const std::string& input, Shape* data) {
@@ -46,13 +41,32 @@ inline void match(const std::string& input, const Shape& wanted, Shape* shape) {
   if (!same) fail(input, " must have shape ", text(wanted), ", got ", text(*shape));
 }
 
+// `size` with `pad` at both ends. `pixels`: the product of such sizes so far, which this one joins. `pads` is for the
+// message.
+inline int64_t padded_size(int64_t size, int64_t pad, const std::vector<int64_t>& pads, int64_t* pixels) {
+  const int64_t padded = size + 2 * pad;
+  *pixels *= padded;  // at most 2^33 times 2^31: no overflow
+  if (*pixels > INT_MAX) fail("padded data of ", *pixels, " pixels is too large, pad ", text(pads));
+  return padded;
+}
+
 inline Arrays::Array array(mxnet::ext::MXTensor* tensor) { return {tensor->data_ptr, tensor->size()}; }
 
 // Runs a program in memory that MXNet lends and uses again with the next call.
 inline void execute(const Program& program, const Arrays& arrays, const mxnet::ext::OpResource& resource) {
   const Execution execution(program, arrays);
-  if (execution.workspace_bytes() > INT_MAX) fail("needs ", execution.workspace_bytes(), " bytes of memory");
-  execution.run(resource.alloc_cpu(static_cast<int>(execution.workspace_bytes())));
+  const int64_t bytes = execution.workspace_bytes();
+  if (bytes > INT_MAX) {
+    fail("needs ", bytes, " bytes for one image, MXNet lends at most ", INT_MAX, "; use a smaller image");
+  }
+  execution.run(resource.alloc_cpu(static_cast<int>(bytes)));
+}
+
+// The backward function of operator `Name`. CachedOp refuses an operator without one even for inference.
+template <const char* Name>
+mxnet::ext::MXReturnValue no_gradient(const Attributes&, std::vector<mxnet::ext::MXTensor>*,
+                                      std::vector<mxnet::ext::MXTensor>*, const mxnet::ext::OpResource&) {
+  return guarded(Name, [] { fail("has no gradient, it is for deployment only; train the float network"); });
 }
 
 }  // namespace bmx
