@@ -18,7 +18,7 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
     weight : numpy.ndarray
         uint8, as :func:`bmx.ops.pack_weights` makes it.
     threshold : numpy.ndarray, optional
-        float32, shape (2, C): thresholds t and directions d. Channel c is +1 where ``d*x >= d*t``.
+        float32, shape (2, C): thresholds t and directions d, +1 or -1. Channel c is +1 where ``d*x >= d*t``.
         Default t = 0, d = +1.
     kernel, stride, pad, dilate : tuple of int
         As in MXNet's Convolution, one number for each spatial dimension.
@@ -42,7 +42,8 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
         sign = np.where(data >= 0, 1, -1)
     else:
         t, d = (row.reshape(column) for row in threshold)
-        sign = np.where(np.where(d > 0, data >= t, data <= t), 1, -1)
+        # a NaN counts as -1 before the direction reverses it: kernels compare with >= only and flip the bit
+        sign = np.where(np.where(d < 0, (data <= t) | np.isnan(data), data >= t), 1, -1)
     sign = np.pad(sign, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant', constant_values=pad_value)
     weight = unpack_weights(weight, channels // num_group).astype(np.int64)
 

@@ -10,6 +10,7 @@ struct Size {
   int64_t height, width;
 
   int64_t pixels() const { return height * width; }
+  Size padded(const Size& pad) const { return {height + 2 * pad.height, width + 2 * pad.width}; }
   bool operator==(const Size& other) const { return height == other.height && width == other.width; }
 };
 
@@ -18,7 +19,7 @@ struct Window {
   Size kernel{1, 1}, stride{1, 1}, pad{0, 0}, dilate{1, 1};
 
   int64_t taps() const { return kernel.pixels(); }
-  Size padded(const Size& image) const { return {image.height + 2 * pad.height, image.width + 2 * pad.width}; }
+  Size padded(const Size& image) const { return image.padded(pad); }
   Size reach() const { return {dilate.height * (kernel.height - 1) + 1, dilate.width * (kernel.width - 1) + 1}; }
   Size out(const Size& image) const {
     return {(padded(image).height - reach().height) / stride.height + 1,

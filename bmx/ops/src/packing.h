@@ -21,7 +21,7 @@ struct Input {
   int pad_value;  // 0 is packed as -1
 
   int64_t group_channels() const { return channels / groups; }
-  Size padded() const { return {image.height + 2 * pad.height, image.width + 2 * pad.width}; }
+  Size padded() const { return image.padded(pad); }
   int64_t group_words() const { return padded().pixels() * words_for(group_channels()); }
 };
 
@@ -29,7 +29,8 @@ struct Input {
 class Packer {
  public:
   // `in`: what is concatenated. `threshold`: null or (2, channels), thresholds t and directions d; bit c is
-  // x >= t[c], or x <= t[c] where d[c] is negative; null means x >= 0.
+  // x >= t[c], or x <= t[c] where d[c] is negative; null means x >= 0. Neither holds where t[c]
+  // is NaN. A bit of an x that is NaN is d[c] < 0.
   Packer(const Input& input, const std::vector<Slice>& in, const float* threshold, const Kernel& kernel);
 
   // Writes all groups of an image. All threads of a team call it.
