@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "binarize.h"
+#include "blocks.h"
 
 namespace bmx {
 namespace {
@@ -62,18 +63,6 @@ void multiply_tile(const Product& product, int64_t pixel, const uint64_t* weight
   }
 }
 
-int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kBlock) * depth * 8; }
-
-// (blocks, depth, kBlock): missing filters are 0.
-void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
-  uint64_t* to = static_cast<uint64_t*>(prepared);
-  for (int64_t first = 0; first < filters; first += kBlock) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t f = first; f < first + kBlock; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
-    }
-  }
-}
-
 void multiply(const Product& product) {
   for (int64_t first = 0; first < product.filters; first += kBlock) {
     const uint64_t* weights = static_cast<const uint64_t*>(product.weights) + first * product.depth;
@@ -110,8 +99,9 @@ int64_t bound(int64_t iterations) {
 
 }  // namespace
 
-extern const Kernel kNeon = {"neon",   always,              prepared_bytes,      prepare,
-                             multiply, binarize_floats<16>, binarize_shorts<16>, bound};
+extern const Kernel kNeon = {
+    "neon",   always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
+    multiply, binarize_floats<16>, binarize_shorts<16>,  bound};
 
 }  // namespace bmx
 

@@ -6,7 +6,9 @@
 #include <cstring>
 
 #include "binarize.h"
+#include "blocks.h"
 #include "kernels.h"
+#include "target.h"
 
 namespace bmx {
 
@@ -131,18 +133,6 @@ void multiply_block(const Product& product, const uint64_t* weights, int64_t fil
   }
 }
 
-int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kBlock) * depth * 8; }
-
-// (blocks, depth, kBlock): missing filters are 0.
-void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
-  uint64_t* to = static_cast<uint64_t*>(prepared);
-  for (int64_t first = 0; first < filters; first += kBlock) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t f = first; f < first + kBlock; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
-    }
-  }
-}
-
 void multiply(const Product& product) {
   for (int64_t first = 0; first < product.filters; first += kBlock) {
     const int64_t filters = std::min<int64_t>(kBlock, product.filters - first);
@@ -160,17 +150,19 @@ int64_t bound(int64_t iterations) {
   for (int64_t i = 0; i < iterations; ++i) {
     for (int j = 0; j < 8; ++j) {
       x[j] = load(words);
-      __asm__ volatile("" : "+x"(x[j]));  // x: a vector register, for x86-64 and for AArch64
+      __asm__ volatile("" : "+" BMX_VECTOR(x[j]));
     }
     total += count_bytes(counter.add_eight(x));
   }
-  __asm__ volatile("" : : "x"(total), "x"(counter.ones), "x"(counter.twos), "x"(counter.fours));
+  __asm__ volatile("" : : BMX_VECTOR(total), BMX_VECTOR(counter.ones), BMX_VECTOR(counter.twos),
+                   BMX_VECTOR(counter.fours));
   return iterations * 8 * 128;
 }
 
 }  // namespace
 
-extern const Kernel kPortable = {"portable", always,          prepared_bytes,    prepare,
-                                 multiply,   binarize_floats<16>, binarize_shorts<16>, bound};
+extern const Kernel kPortable = {
+    "portable", always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
+    multiply,   binarize_floats<16>, binarize_shorts<16>,  bound};
 
 }  // namespace bmx

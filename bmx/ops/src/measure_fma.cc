@@ -12,22 +12,16 @@ namespace {
 constexpr int kSums = 12;  // independent, so that latency does not bound
 
 // Multiply-adds of `Vector`s: sums[i] += x * y, `iterations` times each.
-#define BMX_MULTIPLY_ADDS(Vector, add)                                                   \
-  Vector sums[kSums] = {}, x = {}, y = {};                                               \
-  for (int64_t i = 0; i < iterations; ++i) {                                             \
-    for (int j = 0; j < kSums; ++j) {                                                    \
-      __asm__("" : BMX_REGISTER(x), BMX_REGISTER(y));                                    \
-      sums[j] = add;                                                                     \
-    }                                                                                    \
-  }                                                                                      \
-  for (int j = 0; j < kSums; ++j) __asm__ volatile("" : BMX_REGISTER(sums[j]));          \
+#define BMX_MULTIPLY_ADDS(Vector, add)                                             \
+  Vector sums[kSums] = {}, x = {}, y = {};                                         \
+  for (int64_t i = 0; i < iterations; ++i) {                                       \
+    for (int j = 0; j < kSums; ++j) {                                              \
+      __asm__("" : "+" BMX_VECTOR(x), "+" BMX_VECTOR(y));                          \
+      sums[j] = add;                                                               \
+    }                                                                              \
+  }                                                                                \
+  for (int j = 0; j < kSums; ++j) __asm__ volatile("" : "+" BMX_VECTOR(sums[j]));  \
   return iterations * kSums * static_cast<int64_t>(sizeof(Vector) / sizeof(float));
-
-#ifdef __x86_64__
-#define BMX_REGISTER(value) "+v"(value)
-#else
-#define BMX_REGISTER(value) "+w"(value)
-#endif
 
 typedef float Four __attribute__((vector_size(16)));
 int64_t multiply_adds(int64_t iterations) { BMX_MULTIPLY_ADDS(Four, sums[j] + x * y) }

@@ -1,7 +1,7 @@
 // Code of one instruction set within a library that has to run on any CPU: between BMX_TARGET("avx2") and
-// BMX_TARGET_END functions use those instructions. Unlike with flags for a whole file, functions of the headers that are
-// included before do not; the linker keeps one copy of each for all files, which any CPU may run. For the same reason
-// no function template of the standard library is used in between.
+// BMX_TARGET_END functions use those instructions. Unlike with flags for a whole file, functions of the headers that
+// are included before do not; the linker keeps one copy of each for all files, which any CPU may run. For the same
+// reason no function template of the standard library is used in between.
 #ifndef BMX_TARGET_H_
 #define BMX_TARGET_H_
 
@@ -14,7 +14,16 @@
 #define BMX_TARGET_END BMX_PRAGMA(GCC pop_options)
 #endif
 
-// Do the compiler and its assembler know AMX?
+// Inline assembly's constraint for a vector: a register, on other CPUs memory.
+#if defined(__x86_64__)
+#define BMX_VECTOR "v"
+#elif defined(__aarch64__)
+#define BMX_VECTOR "w"
+#else
+#define BMX_VECTOR "m"
+#endif
+
+// Does the compiler know AMX? Its header tells; the assembler is taken to be as new.
 #if defined(__x86_64__) && defined(__linux__) && __has_include(<amxint8intrin.h>)
 #define BMX_HAS_AMX
 #endif

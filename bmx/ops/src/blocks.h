@@ -1,0 +1,29 @@
+// Weights in blocks of filters whose words are adjacent: the layout of kernels that compute a block at once.
+#ifndef BMX_BLOCKS_H_
+#define BMX_BLOCKS_H_
+
+#include <cstdint>
+
+#include "kernels.h"
+
+namespace bmx {
+
+template <int Block>
+int64_t blocks_bytes(int64_t filters, int64_t depth) {
+  return round_up(filters, Block) * depth * 8;
+}
+
+// (blocks, depth, Block): missing filters are 0.
+template <int Block>
+void prepare_blocks(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  uint64_t* to = static_cast<uint64_t*>(prepared);
+  for (int64_t first = 0; first < filters; first += Block) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t f = first; f < first + Block; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
+    }
+  }
+}
+
+}  // namespace bmx
+
+#endif  // BMX_BLOCKS_H_
