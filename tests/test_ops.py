@@ -139,13 +139,17 @@ def test_equals_mxnet_dense(isa):
     (0.3, 1, np.nextafter(np.float32(0.3), np.float32(0)), -1),
     (0.3, -1, np.nextafter(np.float32(0.3), np.float32(1)), -1),
     (np.inf, 1, 3e38, -1), (np.inf, -1, 3e38, 1), (-np.inf, 1, -3e38, 1), (-np.inf, -1, -3e38, -1),
+    (0, -1, 1e-45, -1), (-0.0, -1, -1e-45, 1), (-1e-45, -1, -0.0, -1), (1e-45, -1, 1e-45, 1),
+    (0.3, 1, np.nan, -1), (0.3, -1, np.nan, 1), (np.inf, -1, np.nan, 1), (-np.inf, 1, np.nan, -1),
+    (np.nan, 1, 0.3, -1), (np.nan, -1, 0.3, -1), (-np.nan, -1, -np.inf, -1), (np.nan, 1, np.nan, -1),
+    (np.uint32(0x7fffffff).view('float32'), -1, 0.3, -1), (np.uint32(0xffffffff).view('float32'), -1, np.inf, -1),
 ])
 @pytest.mark.parametrize('image', [(1, 1), (4, 4)])
 def test_threshold(isa, t, d, x, bit, image):
-    data = np.full((1, 1) + image, x, 'float32')
-    out = call(data, ops.pack_weights(np.ones((1, 1, 1, 1))), np.array([[t], [d]], 'float32'), kernel=(1, 1),
-               num_filter=1)
-    assert np.array_equal(out, np.full((1, 1) + image, bit))
+    data, threshold = np.full((1, 1) + image, x, 'float32'), np.array([[t], [d]], 'float32')
+    for function in (call, ops.reference.xnor_popcount):
+        out = function(data, ops.pack_weights(np.ones((1, 1, 1, 1))), threshold, kernel=(1, 1), num_filter=1)
+        assert np.array_equal(out, np.full((1, 1) + image, bit))
 
 
 # The ways into MXNet. All compute this layer.
@@ -263,6 +267,8 @@ ERRORS = [
     (dict(pad=(2 ** 31 - 1, 1)), 'padded data of 4294967299 pixels is too large, pad (2147483647, 1)'),
     (dict(pad=(2 ** 31 - 1,) * 2, stride=(2 ** 31 - 1,) * 2), 'padded data of 4294967299 pixels is too large'),
     (dict(pad=(40000, 40000), stride=(80001, 80001)), 'is too large, pad (40000, 40000)'),
+    (dict(kernel=(1, 1), weight=(8, 1, 1, 2), pad=(20000, 20000), stride=(40001, 40001)),
+     'bytes for one image, MXNet lends at most 2147483647; use a smaller image'),
     (dict(pad=(10 ** 30, 1)), "pad must be a tuple of integers, got '(1000000000000000000000000000000, 1)'"),
     (dict(kernel=(1 << 14, 1 << 14)), 'sums of more than 16777216 products are not exact in float32, got 16 channels'),
     (dict(layout='NHWC'), "unknown attribute 'layout'; valid names: kernel, stride, pad, dilate, num_filter, "
@@ -329,15 +335,30 @@ def test_backward_is_refused():
 def test_kernel_table():
     assert ops.kernels()[0] == 'portable' and len(set(ops.kernels())) == len(ops.kernels())
     assert ops.isa() in ops.kernels()
-    with pytest.raises(ValueError, match="no kernel 'abacus' for this CPU.*valid names: portable"):
+    before = ops.isa()
+    supported = ops.supported_kernels()
+    assert ops.isa() == before and before in supported and set(supported) <= set(ops.kernels())
+    with pytest.raises(ValueError, match="no kernel 'abacus' for this CPU; valid names: " + ', '.join(supported)):
         ops.use_kernel('abacus')
     assert ctypes.CDLL(ops.library_path()).bmx_kernel_name(-1) == 0
+
+
+def test_kernels_in_use_are_supported(isa):
+    assert isa in ops.supported_kernels()
 
 
 @pytest.mark.parametrize('name', ops.kernels())
 def test_bmx_isa_forces_a_kernel(name):
     result = run_python('from bmx import ops; print(ops.isa())', BMX_ISA=name)
-    assert result.stdout.strip() == name or "no kernel '{}' for this CPU".format(name) in result.stderr
+    if name in ops.supported_kernels():
+        assert result.stdout.strip() == name
+    else:
+        assert "no kernel '{}' for this CPU (BMX_ISA)".format(name) in result.stderr
+
+
+def test_empty_bmx_isa_counts_as_unset():
+    result = run_python('from bmx import ops; print(ops.isa())', BMX_ISA='')
+    assert result.stdout.strip() in ops.supported_kernels(), result.stderr
 
 
 def test_unknown_bmx_isa():

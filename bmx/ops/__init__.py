@@ -1,6 +1,6 @@
-"""The C++ operators ``xnor_popcount`` and ``binarize``: importing this package loads them into MXNet, once.
+"""The C++ operators ``binarize``, ``xnor_popcount`` and ``binary_subgraph``: importing this package loads them, once.
 
-Afterwards ``mx.nd.xnor_popcount``, ``mx.sym.xnor_popcount``, ``mx.nd.binarize`` and ``mx.sym.binarize`` exist.
+Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``mx.sym.xnor_popcount``.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ import mxnet as mx
 from . import reference
 from .packing import pack_weights, unpack_weights
 
-__all__ = ['PHASES', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product', 'pack_weights', 'profile',
-           'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
+__all__ = ['PHASES', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product',
+           'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
 
 
 # For a value with 8 or more consumers MXNet tells their backward operators to add to one array. It does not pass that
@@ -41,9 +41,11 @@ def _load():
     mx.library.load(path, verbose=False)
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]
+    library.bmx_kernel_supported.argtypes = [ctypes.c_int]
+    library.bmx_kernel_supported.restype = ctypes.c_bool
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
     library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
-    library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 7 * [ctypes.c_int64]
+    library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 6 * [ctypes.c_int64]
     for function in (library.bmx_measure_bound, library.bmx_measure_fma, library.bmx_measure_product):
         function.restype = ctypes.c_double
     library.bmx_profile.argtypes = [ctypes.c_int]
@@ -110,13 +112,7 @@ def supported_kernels():
     -------
     tuple of str
     """
-    before, supported = isa(), []
-    for name in kernels():
-        with contextlib.suppress(ValueError):
-            use_kernel(name)
-            supported.append(name)
-    use_kernel(before)
-    return tuple(supported)
+    return tuple(name for index, name in enumerate(kernels()) if _LIBRARY.bmx_kernel_supported(index))
 
 
 def measure_bound(kernel):
@@ -150,7 +146,7 @@ def measure_fma():
     return _LIBRARY.bmx_measure_fma()
 
 
-def measure_product(kernel, height, width, channels, filters, window, stride=1):
+def measure_product(kernel, height, width, channels, filters, window):
     """Time a kernel's product of one image alone, without packing and epilogue, on one thread.
 
     Parameters
@@ -158,7 +154,7 @@ def measure_product(kernel, height, width, channels, filters, window, stride=1):
     kernel : str
     height, width, channels : int
         Of the image.
-    filters, stride : int
+    filters : int
     window : tuple of int
         Height and width of the convolution's kernel, which is padded by half of it.
 
@@ -172,7 +168,7 @@ def measure_product(kernel, height, width, channels, filters, window, stride=1):
     ValueError
         The name is unknown or this CPU does not support the kernel.
     """
-    return _measured(_LIBRARY.bmx_measure_product(kernel.encode(), height, width, channels, filters, *window, stride))
+    return _measured(_LIBRARY.bmx_measure_product(kernel.encode(), height, width, channels, filters, *window))
 
 
 def _measured(value):

@@ -10,8 +10,6 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kPixels = 32;  // output pixels computed at once: with their filters' results they stay in L1
-
 int64_t block_filters(const Convolution& conv) { return std::min(kFilterTile, conv.group_filters()); }
 
 int64_t blocks(const Convolution& conv) { return (conv.group_filters() + kFilterTile - 1) / kFilterTile; }
@@ -94,9 +92,9 @@ void ConvolutionTask::run(int64_t image, bool prepare) const {
   packer_.run(image, activations_);
   // units of equal size, as many for each thread
   const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = omp_get_num_threads();
-  const int64_t wanted = round_up((pixels * all_blocks + kPixels - 1) / kPixels, threads);
+  const int64_t wanted = round_up((pixels * all_blocks + kPixelTile - 1) / kPixelTile, threads);
   const int64_t chunks = std::min((wanted + all_blocks - 1) / all_blocks, pixels);
-  const int64_t chunk = std::min(kPixels, (pixels + chunks - 1) / chunks);
+  const int64_t chunk = std::min(kPixelTile, (pixels + chunks - 1) / chunks);
 #pragma omp for schedule(dynamic)
   for (int64_t task = 0; task < (pixels + chunk - 1) / chunk * all_blocks; ++task) {
     Unit unit;
@@ -111,8 +109,8 @@ void ConvolutionTask::run(int64_t image, bool prepare) const {
 }
 
 void ConvolutionTask::compute(const Unit& unit) const {
-  alignas(64) int32_t dots[kPixels * kFilterTile];
-  int64_t origins[kPixels];
+  alignas(64) int32_t dots[kPixelTile * kFilterTile];
+  int64_t origins[kPixelTile];
   const Size stride = conv_.window.stride, size = conv_.out();
   const int64_t words = words_for(conv_.group_channels()), row = conv_.input().padded().width * words;
   int64_t y = unit.pixel / size.width, x = unit.pixel % size.width;
@@ -168,7 +166,7 @@ void ConvolutionTask::finish(const Unit& unit, int32_t* values) const {
   Dots dots = {values, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel,
                unit.filters, unit.pixels};
   if (out_.layout == Layout::kShorts) return store_sums(dots, steps_, out_);
-  alignas(64) float floats[kPixels * kLanes];
+  alignas(64) float floats[kPixelTile * kLanes];
   for (int64_t left = unit.filters; left > 0; left -= kLanes) {
     dots.channels = std::min(kLanes, left);
     const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};

@@ -24,30 +24,33 @@ const Kernel& choose() {
   if (last->name != std::string("amx")) return *last;
   double last_time = 1, before_time = 1;
   for (int round = 0; round < 3; ++round) {
-    const auto time = [](const Kernel& kernel) { return measure_product(kernel, 8, 8, 256, 64, 3, 3, 1, 5e-5); };
+    const auto time = [](const Kernel& kernel) { return measure_product(kernel, 8, 8, 256, 64, 3, 3, 5e-5); };
     last_time = std::min(last_time, time(*last));
     before_time = std::min(before_time, time(*before));
   }
   return last_time < before_time ? *last : *before;
 }
 
-}  // namespace
-
-const Kernel& find_kernel(const std::string& name) {
+// The kernel `name`; `origin` says where the name is from.
+const Kernel& find(const std::string& name, const char* origin) {
   std::string valid;
   for (const Kernel& kernel : kernels()) {
     if (!kernel.supported()) continue;
     if (kernel.name == name) return kernel;
     valid += std::string(valid.empty() ? "" : ", ") + kernel.name;
   }
-  fail("no kernel '", name, "' for this CPU (BMX_ISA); valid names: ", valid);
+  fail("no kernel '", name, "' for this CPU", origin, "; valid names: ", valid);
 }
+
+}  // namespace
+
+const Kernel& find_kernel(const std::string& name) { return find(name, ""); }
 
 const Kernel& current_kernel() {
   const Kernel* kernel = in_use.load();
   if (!kernel) {
     const char* forced = std::getenv("BMX_ISA");
-    kernel = forced ? &find_kernel(forced) : &choose();
+    kernel = forced && *forced ? &find(forced, " (BMX_ISA)") : &choose();
     in_use.store(kernel);
   }
   return *kernel;

@@ -14,6 +14,9 @@ namespace bmx {
 // A kernel computes filters in multiples of this; what it writes for the missing ones is undefined.
 constexpr int64_t kFilterTile = 64;
 
+// A convolution has so many pixels computed at once: with kFilterTile filters' results they stay in L1.
+constexpr int64_t kPixelTile = 32;
+
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // out[p * out_stride + o] = bits - 2 * popcount(activation(p) xor weight(o)) for every filter o and pixel p. Word k of

@@ -36,6 +36,9 @@ const char* bmx_kernel_name(int index) {
   return index >= 0 && index < static_cast<int>(bmx::kernels().size()) ? bmx::kernels()[index].name : nullptr;
 }
 
+// Can this CPU run kernel `index` of the table?
+bool bmx_kernel_supported(int index) { return bmx_kernel_name(index) && bmx::kernels()[index].supported(); }
+
 // Name of the kernel in use; null where there is none, see bmx_last_error.
 const char* bmx_current_kernel() {
   return value_or<const char*>(nullptr, [] { return bmx::current_kernel().name; });
@@ -60,10 +63,10 @@ double bmx_measure_fma() { return bmx::measure_fma(); }
 
 // Seconds of a kernel for the product alone of one image, on one thread; negative as above.
 double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                           int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+                           int64_t kernel_height, int64_t kernel_width) {
   return value_or(-1.0, [=] {
     return bmx::measure_product(bmx::find_kernel(name), height, width, channels, filters, kernel_height, kernel_width,
-                                stride, 0.02);
+                                0.02);
   });
 }
 

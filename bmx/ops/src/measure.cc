@@ -4,10 +4,10 @@
 #include <chrono>
 #include <vector>
 
+#include "packing.h"
+
 namespace bmx {
 namespace {
-
-constexpr int64_t kChunk = 32;  // pixels in one call of `multiply`, as in a convolution
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -48,19 +48,19 @@ double measure_loop(int64_t (*loop)(int64_t iterations)) {
 }
 
 double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                       int64_t kernel_height, int64_t kernel_width, int64_t stride, double budget) {
-  const int64_t words = (channels + 63) / 64, depth = kernel_height * kernel_width * words;
+                       int64_t kernel_height, int64_t kernel_width, double budget) {
+  const int64_t words = words_for(channels), depth = kernel_height * kernel_width * words;
   const int64_t padded_height = height + kernel_height - 1, padded_width = width + kernel_width - 1;
   Block activations(padded_height * padded_width * words * 8), unprepared(filters * depth * 8);
-  Block weights(kernel.prepared_bytes(filters, depth)), out(kChunk * round_up(filters, kFilterTile) * 4);
+  Block weights(kernel.prepared_bytes(filters, depth)), out(kPixelTile * round_up(filters, kFilterTile) * 4);
   kernel.prepare(unprepared.at<uint64_t>(), filters, depth, weights.at<void>());
   std::vector<int64_t> taps, origins;
   for (int64_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
     const int64_t pixel = tap / kernel_width * padded_width + tap % kernel_width;
     for (int64_t w = 0; w < words; ++w) taps.push_back(pixel * words + w);
   }
-  for (int64_t y = 0; y < height; y += stride) {
-    for (int64_t x = 0; x < width; x += stride) origins.push_back((y * padded_width + x) * words);
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x) origins.push_back((y * padded_width + x) * words);
   }
   Product product;
   product.activations = activations.at<uint64_t>();
@@ -73,9 +73,9 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
   product.out_stride = round_up(filters, kFilterTile);
   const int64_t pixels = origins.size();
   return shortest(budget, [&] {
-    for (int64_t first = 0; first < pixels; first += kChunk) {
+    for (int64_t first = 0; first < pixels; first += kPixelTile) {
       product.origins = origins.data() + first;
-      product.pixels = std::min(kChunk, pixels - first);
+      product.pixels = std::min(kPixelTile, pixels - first);
       kernel.multiply(product);
     }
   });

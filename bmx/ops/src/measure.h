@@ -17,7 +17,7 @@ double measure_fma();
 // Seconds for the product alone, without packing and epilogue, of an image padded by half of the convolution's kernel:
 // the shortest of the runs that fit into `budget` seconds, at least three.
 double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                       int64_t kernel_height, int64_t kernel_width, int64_t stride, double budget);
+                       int64_t kernel_height, int64_t kernel_width, double budget);
 
 }  // namespace bmx
 
