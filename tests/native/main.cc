@@ -1,8 +1,10 @@
 // Tests of the kernels without MXNet: every one of the table that this machine can run, against plain loops.
+// An argument, a number, thins out the sizes: of so many one is tested.
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "tests.h"
@@ -37,7 +39,8 @@ void announce(const Contestant& contestant, const std::string& what) {
   std::snprintf(current, sizeof current, "%s: %s", contestant.kernel->name, what.c_str());
 }
 
-int main() {
+int main(int argc, char** argv) {
+  const int64_t thinning = argc > 1 ? std::atoll(argv[1]) : 1;
   signal(SIGSEGV, on_crash);
   signal(SIGBUS, on_crash);
   bool failed = false;
@@ -55,8 +58,8 @@ int main() {
   install_amx_emulator();
   failed = !amx_emulator_works();
 #endif
-  test_products(&contestants);
-  test_binarizations(&contestants);
+  test_products(&contestants, thinning);
+  test_binarizations(&contestants, thinning);
   test_programs(&contestants);
   for (const Contestant& contestant : contestants) {
     const bool works = contestant.failure.empty();

@@ -112,9 +112,10 @@ void test(const Case<Value>& problem, void (*bmx::Kernel::*binarize)(const bmx::
 
 }  // namespace
 
-void test_binarizations(std::vector<Contestant>* contestants) {
+void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning) {
+  const int64_t step = 3 * thinning;
   for (int64_t channels = 1; channels <= 130; ++channels) {
-    for (int64_t pixels = 1 + channels % 3; pixels <= 40; pixels += 3) {
+    for (int64_t pixels = 1 + channels % step; pixels <= 40; pixels += step) {
       test(Case<float>(channels, pixels, false), &bmx::Kernel::binarize_floats, contestants);
       test(Case<float>(channels, pixels, true), &bmx::Kernel::binarize_floats, contestants);
       test(Case<int16_t>(channels, pixels, true), &bmx::Kernel::binarize_shorts, contestants);

@@ -142,7 +142,7 @@ std::string run(const bmx::Kernel& kernel, const Problem& problem, Side side) {
   return out.intact_around() ? "" : "multiply writes outside of its output";
 }
 
-std::vector<Shape> shapes(bool few) {
+std::vector<Shape> shapes(bool few, int64_t thinning) {
   const std::vector<int64_t> depths = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 45, 144, 300};
   const std::vector<int64_t> filters = {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 200};
   const std::vector<int64_t> pixels = {1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 33, 49, 64, 129};
@@ -151,7 +151,7 @@ std::vector<Shape> shapes(bool few) {
   for (const int64_t depth : depths) {
     for (const int64_t o : filters) {
       for (const int64_t p : pixels) {
-        if (few && (random_word() % 6 != 0 || depth * o * p > 100000)) continue;
+        if (random_below(few ? 6 * thinning : thinning) != 0 || (few && depth * o * p > 100000)) continue;
         all.push_back({depth, o, p, static_cast<Layout>(i++ % kLayouts), kRandom});
       }
     }
@@ -165,7 +165,7 @@ std::vector<Shape> shapes(bool few) {
 
 }  // namespace
 
-void test_products(std::vector<Contestant>* contestants) {
+void test_products(std::vector<Contestant>* contestants, int64_t thinning) {
   for (Contestant& contestant : *contestants) {
     announce(contestant, "bound");
     const int64_t products = contestant.kernel->bound(3);
@@ -180,7 +180,7 @@ void test_products(std::vector<Contestant>* contestants) {
     ++contestant->products;
   };
   for (const bool few : {true, false}) {
-    for (const Shape& shape : shapes(few)) {
+    for (const Shape& shape : shapes(few, thinning)) {
       const Problem problem(shape);
       for (Contestant& contestant : *contestants) {
         if (contestant.emulated == few) test(shape, &contestant, problem);

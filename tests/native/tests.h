@@ -18,8 +18,9 @@ struct Contestant {
 // What is being tested, for the message of a crash.
 void announce(const Contestant& contestant, const std::string& what);
 
-void test_products(std::vector<Contestant>* contestants);
-void test_binarizations(std::vector<Contestant>* contestants);
+// Of its many sizes one of `thinning` is tested.
+void test_products(std::vector<Contestant>* contestants, int64_t thinning);
+void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 

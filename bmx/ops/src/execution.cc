@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "convolution.h"
+#include "denormals.h"
 #include "map.h"
 
 namespace bmx {
@@ -142,8 +143,11 @@ void Execution::run(void* memory) const {
     tasks.push_back(std::move(task));
   }
 #pragma omp parallel num_threads(threads_)
-  for (int64_t image = 0; image < arrays_.images; ++image) {
-    for (const Task& task : tasks) task.run(image);
+  {
+    const ExactDenormals exact;
+    for (int64_t image = 0; image < arrays_.images; ++image) {
+      for (const Task& task : tasks) task.run(image);
+    }
   }
 }
 

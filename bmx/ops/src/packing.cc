@@ -23,20 +23,13 @@ uint64_t ones_word(int64_t channels, int64_t w) {
 
 // Thresholds t and directions d as kernels take them, `flip` for each channel: plain loops, which become vectors.
 
-// Bits of the least positive number. A thread may take denormal ones for zero, which then is >= any of them.
-uint32_t least_positive() {
-  const volatile float denormal = std::numeric_limits<float>::denorm_min();
-  return denormal > 0 ? 1 : 1u << 23;
-}
-
 void limit_floats(const float* t, const float* d, int64_t channels, float* threshold, bool* flip) {
   constexpr uint32_t infinity = 0x7f800000, minus = 0x80000000;
-  const uint32_t least = least_positive();
   for (int64_t c = 0; c < channels; ++c) {
     uint32_t bits;
     std::memcpy(&bits, t + c, sizeof bits);
     // x <= t is not (x >= the next number); the one after infinity is a NaN, and nothing is >= NaN
-    uint32_t next = bits > minus ? bits - 1 : std::max((bits & ~minus) + 1, least);
+    uint32_t next = bits > minus ? bits - 1 : (bits & ~minus) + 1;
     next = (bits & ~minus) > infinity ? infinity | minus : next;  // x <= NaN: never
     flip[c] = d[c] < 0;
     bits = d[c] < 0 ? next : bits;
