@@ -3,13 +3,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 
 import mxnet as mx
 from gluoncv import model_zoo
 
 from .. import ops
-from ..deploy import export
+from ..deploy import export, files
 from ..models import MODELS, get_model
 from .report import table
 from .timing import interleave, phase_fields, progress, row
@@ -43,7 +42,7 @@ def measure(arguments):
             reference = 'float' if name in MODELS else 'plain'
             entry = row(name, variant, arguments.batch, times, ops.isa(), reference=reference,
                         ratio=min(times) / min(seconds[name, reference]),
-                        params_bytes=os.path.getsize(prefixes[name, variant] + '-0000.params'),
+                        params_bytes=os.path.getsize(files.params_path(prefixes[name, variant])),
                         peak_bytes=_peak(prefixes[name, variant], variant, x.shape))
             if (name, variant) in phases:
                 entry.update(phase_fields(ops.PHASES, phases[name, variant], times))
@@ -91,9 +90,7 @@ def _randomize(net, shape):
 
 def load(prefix, variant, x):
     """A network from its files, ready to compute: as MXNet fuses it (mkldnn), or hybridized with static memory."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
-        net = mx.gluon.SymbolBlock.imports(prefix + '-symbol.json', ['data'], prefix + '-0000.params')
+    net = files.import_block(prefix)
     if variant == 'mkldnn':
         net.optimize_for(x, backend='MKLDNN', static_alloc=True, static_shape=True)
     else:

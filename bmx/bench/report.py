@@ -1,11 +1,10 @@
 """Rows of results as text, JSON, CSV and a picture."""
-import csv
 import json
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..storage import atomic_file
+from .. import storage
 
 
 def heading(rows):
@@ -34,18 +33,14 @@ def _cell(value):
 
 def write_json(path, rows):
     """Write the list of rows."""
-    with atomic_file(path) as temporary, open(temporary, 'w') as out:
+    with storage.atomic_file(path) as temporary, open(temporary, 'w') as out:
         json.dump(rows, out, indent=1)
 
 
 def write_csv(path, rows):
     """Write a line for each row, after one with the names of all fields."""
     fields = list(dict.fromkeys(field for row in rows for field in row))
-    with atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
-        writer = csv.DictWriter(out, fields)
-        writer.writeheader()
-        writer.writerows({key: '%.6g' % value if isinstance(value, float) else value for key, value in row.items()}
-                         for row in rows)
+    storage.write_csv(path, fields, rows)
 
 
 def draw(path, rows, command):
@@ -71,5 +66,5 @@ def draw(path, rows, command):
     axes.grid(axis='x', alpha=0.3)
     axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     axes.set_title('%s\n%s' % (command, heading(rows)), fontsize=8)
-    with atomic_file(path) as temporary:
+    with storage.atomic_file(path) as temporary:
         figure.savefig(temporary, format='png')

@@ -106,7 +106,8 @@ def row(name, variant, batch, seconds, isa, **more):
     dict
     """
     fields = {'name': name, 'variant': variant, 'isa': isa, 'threads': int(os.environ['OMP_NUM_THREADS']),
-              'batch': batch, 'min_ms': 1e3 * min(seconds), 'median_ms': 1e3 * statistics.median(seconds), 'runs': len(seconds)}
+              'batch': batch, 'min_ms': 1e3 * min(seconds), 'median_ms': 1e3 * statistics.median(seconds),
+              'runs': len(seconds)}
     return dict(fields, **more, **_surroundings())
 
 

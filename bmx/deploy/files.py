@@ -130,10 +130,14 @@ def load(prefix, ctx=None):
     if digest(params_path(prefix)) != metadata.params_sha256:
         raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
                         % (params_path(prefix), symbol_path(prefix)))
+    return import_block(prefix, ctx), metadata
+
+
+def import_block(prefix, ctx=None):
+    """The network of any pair of files that MXNet can load, unchecked."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
-        net = gluon.SymbolBlock.imports(symbol_path(prefix), ['data'], params_path(prefix), ctx=ctx)
-    return net, metadata
+        return gluon.SymbolBlock.imports(symbol_path(prefix), ['data'], params_path(prefix), ctx=ctx)
 
 
 def _read_metadata(path):

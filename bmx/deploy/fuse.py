@@ -5,12 +5,11 @@ tensors. Concatenations and slices vanish: a value is a list of slices of tensor
 """
 import math
 
-import mxnet as mx
 import numpy as np
 
 from ..graph import Node
-from .errors import ExportError
 from .regions import find_regions, is_identity
+from .variables import Variables, used_parameters
 
 # Sums of binary products within this are kept as int16.
 _INT16_MAX = 2 ** 15 - 1
@@ -33,13 +32,13 @@ def fuse(graph, params, shapes):
     dict of str to NDArray
         The parameters of the fused graph.
     """
-    params, shapes, constants = dict(params), dict(shapes), {}
+    params, shapes = dict(params), dict(shapes)
+    variables = Variables(params)
     for region in find_regions(graph, shapes):
         if any(node.op == 'xnor_popcount' for node in region) or sum(node.op != 'clip' for node in region) > 1:
-            _Program(graph, region, params, shapes, constants).replace()
+            _Program(graph, region, params, shapes, variables).replace()
     _drop_identities(graph)
-    used = {node.name for node in graph.nodes if node.is_variable}
-    return {name: value for name, value in params.items() if name in used}
+    return used_parameters(graph, params)
 
 
 def _drop_identities(graph):
@@ -109,8 +108,8 @@ class _Instruction:
 
 
 class _Program:
-    def __init__(self, graph, region, params, shapes, constants):
-        self.graph, self.region, self.params, self.shapes, self.constants = graph, region, params, shapes, constants
+    def __init__(self, graph, region, params, shapes, variables):
+        self.graph, self.region, self.params, self.shapes, self.variables = graph, region, params, shapes, variables
         self.members = {id(node) for node in region}
         self.readers, self.outputs = graph.consumers(), {id(node) for node, _ in graph.outputs}
         self.data, self.parameters = [], []  # entries of the node's inputs
@@ -204,14 +203,6 @@ class _Program:
             self.parameters.append(node)
         return node
 
-    def _constant(self, name, value):
-        if name not in self.constants:
-            if name in self.params:
-                raise ExportError('the network has a parameter %s, the name of one that is made here; rename it' % name)
-            self.params[name] = mx.nd.array(value)
-            self.constants[name] = Node('null', name, {'__shape__': str(value.shape), '__dtype__': '0'})
-        return self._parameter(self.constants[name])
-
     # operators: each returns the slices of its result
 
     def _clip(self, node):
@@ -266,7 +257,8 @@ class _Program:
         if node.attr('fix_gamma', True):
             gamma = np.ones_like(gamma)
         scale = gamma / np.sqrt(variance + np.float32(node.attr('eps', 1e-3)))  # as oneDNN, in float32
-        return self._elementwise(node, 'norm', self._constant(node.name + '_norm', np.stack([mean, scale, beta])))
+        norm = self.variables.make(node.name + '_norm', np.stack([mean, scale, beta]))
+        return self._elementwise(node, 'norm', self._parameter(norm))
 
     def _relu(self, node):
         return self._elementwise(node, 'relu')
@@ -284,7 +276,8 @@ class _Program:
 
     def _channelwise(self, node, step):
         value = self.params[node.input(1).name].asnumpy().reshape(-1)
-        return self._elementwise(node, step, self._constant(node.input(1).name + '_channels', value))
+        channels = self.variables.make(node.input(1).name + '_channels', value)
+        return self._elementwise(node, step, self._parameter(channels))
 
     def _Pooling(self, node):
         instruction = self._owner(node, 0)

@@ -6,6 +6,7 @@ from .. import ops
 from ..graph import PRODUCTS, Graph, Node, match_binary_product, why_float
 from .errors import ExportError
 from .threshold import batchnorm_threshold
+from .variables import Variables, used_parameters
 
 # Run Python code, so that they cannot be deployed.
 _UNDEPLOYABLE = ('Custom', '_CustomFunction')
@@ -46,7 +47,7 @@ def lower(graph, params, shapes):
 class _Lowering:
     def __init__(self, graph, params, shapes):
         self.graph, self.params, self.shapes = graph, dict(params), shapes
-        self.variables = {}
+        self.variables = Variables(self.params)
 
     def run(self):
         for node in self.graph.nodes:
@@ -62,8 +63,7 @@ class _Lowering:
         rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
         self._drop_reshapes()
         self._fold_constants()
-        used = {node.name for node in self.graph.nodes if node.is_variable}
-        return {name: value for name, value in self.params.items() if name in used}, rows
+        return used_parameters(self.graph, self.params), rows
 
     def _lower(self, node):
         size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
@@ -79,16 +79,8 @@ class _Lowering:
         self.graph.replace(node, lowered)
         return Row(node.name, size, self.params[packed.name].size)
 
-    def _variable(self, name, value):
-        """A parameter of the lowered graph, made once."""
-        if name not in self.variables:
-            self.params[name] = mx.nd.array(value, dtype=value.dtype)
-            dtype = {'uint8': 3, 'float32': 0}[value.dtype.name]
-            self.variables[name] = Node('null', name, {'__shape__': str(value.shape), '__dtype__': str(dtype)})
-        return self.variables[name]
-
     def _packed_weight(self, weight):
-        return self._variable(weight.name + '_packed', ops.pack_weights(self.params[weight.name].asnumpy()))
+        return self.variables.make(weight.name + '_packed', ops.pack_weights(self.params[weight.name].asnumpy()))
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place."""
@@ -97,7 +89,7 @@ class _Lowering:
                 producer.is_variable for producer, _ in norm.inputs[1:]):
             values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
             attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
-            threshold = self._variable(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))
+            threshold = self.variables.make(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))
             return [norm.inputs[0], (threshold, 0)]
         return [sign.inputs[0]]
 
@@ -155,7 +147,7 @@ class _Lowering:
                 symbol = Graph([(node, 0)]).to_symbol()
                 value = mx.nd.CachedOp(symbol)(*[self.params[name] for name in symbol.list_inputs()]).asnumpy()
                 if value.dtype == np.float32:
-                    self.graph.replace(node, self._variable(node.name + '_constant', value))
+                    self.graph.replace(node, self.variables.make(node.name + '_constant', value))
 
 
 def _key(node, index):

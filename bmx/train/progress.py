@@ -1,5 +1,4 @@
 """What a training tells: log lines, metrics.csv, the picture of the curves."""
-import csv
 import logging
 import sys
 
@@ -7,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..storage import atomic_file
+from ..storage import atomic_file, write_csv
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
@@ -43,10 +42,7 @@ def configure_logging(path=None):
 
 def write_metrics(path, history):
     """Write all rows (dicts with the keys `COLUMNS`) of a training as CSV."""
-    with atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
-        writer = csv.DictWriter(out, COLUMNS)
-        writer.writeheader()
-        writer.writerows({key: '%.6g' % row[key] for key in COLUMNS} for row in history)
+    write_csv(path, COLUMNS, [{key: row[key] for key in COLUMNS} for row in history])
 
 
 _CURVES = (('loss', (('train_loss', 'training'), ('val_loss', 'validation'))),

@@ -15,6 +15,7 @@ namespace {
 
 using mxnet::ext::MXReturnValue;
 using mxnet::ext::MXTensor;
+
 const char kName[] = "xnor_popcount";
 const char* const kInputs[] = {"data", "weight", "threshold"};
 
