@@ -18,6 +18,18 @@ def register(entry):
     return entry
 
 
+def register_variants(network, variants):
+    """Register a family: a model for each row, a name and its keywords of `network`, a block's class."""
+    def entry_point(name, row):
+        def build(**kwargs):
+            return network(**dict(row, **kwargs))
+        build.__name__ = name
+        return build
+
+    for name, row in variants.items():
+        register(entry_point(name, row))
+
+
 def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.join('~', '.mxnet', 'models'),
               **kwargs):
     """Build a model by its name.

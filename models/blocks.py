@@ -1,0 +1,87 @@
+"""What families of models share: the dense block, the transition, and the network that grows by blocks between them."""
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, grouped_conv, make_stem
+
+
+class DenseBlock(gluon.HybridBlock):
+    """Derive new channels by a binary convolution and append them (BinaryDenseNet; MeliusNet, section 3.1, Figure 1).
+
+    Inputs: (N, in_channels, H, W). Outputs: (N, in_channels + growth, H, W).
+    """
+
+    def __init__(self, in_channels, growth, bits=None, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            self.norm = nn.BatchNorm()
+            self.conv = BinaryConv(growth, 3, padding=1, in_channels=in_channels, bits=bits)
+
+    def hybrid_forward(self, F, x):
+        return F.concat(x, self.conv(self.norm(x)), dim=1)
+
+
+def _transition(index, channels, groups):
+    """Halve the resolution by max pooling and reduce the channels by a float 1x1 convolution (MeliusNet, section 3)."""
+    block = nn.HybridSequential(prefix='transition%d_' % index)
+    with block.name_scope():
+        block.add(nn.BatchNorm(), nn.MaxPool2D(2, 2), nn.Activation('relu'))
+        if groups > 1:
+            block.add(ChannelShuffle(groups), grouped_conv(channels, 1, groups))
+        else:
+            block.add(nn.Conv2D(channels, 1, use_bias=False), PlainLayout())
+    return block
+
+
+class GrowingNet(gluon.HybridBlock):
+    """A stem, stages whose blocks append channels, transitions between them, and a float classifier.
+
+    Parameters
+    ----------
+    blocks : sequence of int
+        How often `add_blocks` is called in each stage.
+    reductions : sequence of float
+        The share of the channels that each transition keeps, one fewer than stages; the result is rounded to a
+        multiple of 32.
+    groups : int
+        Groups of the transitions' 1x1 convolutions; a channel shuffle goes before them if there is more than one.
+    stem : str
+        Name in `bmx.nn.STEMS`: 'grouped', 'imagenet' (7x7) or 'thumbnail' (small images).
+    classes : int
+        Outputs of the classifier.
+    growth : int
+        Channels that a dense block appends.
+    bits : int
+        1, or 32 for the float network of the same structure; None takes the scope's, as in every layer.
+
+    Inputs: (N, 3, H, W), H and W of at least 8 (thumbnail) or 32. Outputs: (N, classes).
+    """
+
+    def __init__(self, blocks, reductions, groups=1, stem='grouped', classes=1000, growth=64, bits=None,
+                 prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        if len(reductions) != len(blocks) - 1:
+            raise ValueError('%d stages need %d reductions, got %d' % (len(blocks), len(blocks) - 1, len(reductions)))
+        channels = 64
+        with self.name_scope():
+            self.features = nn.HybridSequential(prefix='')
+            self.features.add(make_stem(stem, channels))
+            for index, count in enumerate(blocks):
+                stage = nn.HybridSequential(prefix='stage%d_' % (index + 1))
+                with stage.name_scope():
+                    for _ in range(count):
+                        self.add_blocks(stage, channels, growth, bits)
+                        channels += growth
+                self.features.add(stage)
+                if index < len(reductions):
+                    channels = 32 * round(channels * reductions[index] / 32)
+                    self.features.add(_transition(index + 1, channels, groups))
+            self.features.add(nn.BatchNorm(), nn.Activation('relu'), nn.GlobalAvgPool2D(), nn.Flatten())
+            self.output = nn.Dense(classes)
+
+    def add_blocks(self, stage, channels, growth, bits):
+        """Add to a stage what turns `channels` channels into `channels + growth`."""
+        raise NotImplementedError
+
+    def hybrid_forward(self, F, x):
+        return self.output(self.features(x))
