@@ -16,7 +16,7 @@ import sys
 import bmx  # before MXNet: it settles the number of threads
 import bmx.train
 import mxnet as mx
-from bmx.cli import add_model_options, fraction, model_settings, natural, non_negative, positive
+from bmx.cli import add_model_options, fraction, layer_settings, model_settings, natural, non_negative, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -57,7 +57,6 @@ def parse(argv):
     group = parser.add_argument_group('model')
     group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
     add_model_options(group)
-    group.add_argument('--clip-threshold', type=non_negative, help='of the straight-through gradient')
     group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
     group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
@@ -140,7 +139,7 @@ def build_net(options, data, contexts):
     """The network: initialized, shapes settled, hybridized, without weight decay where there must be none."""
     mx.random.seed(integer(options.seed, 'init'))
     try:
-        with bmx.nn.config(clip_threshold=options.clip_threshold):
+        with bmx.nn.config(**layer_settings(options)):
             net = bmx.get_model(options.model, classes=len(data.classes), ctx=contexts,
                                 pretrained=options.use_pretrained, **options.model_kwargs)
     except (ValueError, TypeError, OSError) as error:

@@ -11,7 +11,8 @@ import numpy as np
 from . import bench, deploy, ops, preprocess
 from .accounting import summary
 from .models import MODELS, get_model
-from .nn import STEMS, config
+from .nn import QUANTIZERS, STEMS, config
+from .nn.config import BITS, SCALINGS
 from .storage import LoadError, load_parameters, sentence
 
 
@@ -48,6 +49,11 @@ def add_model_options(parser):
                         'one 7x7, or one 3x3 for small images')
     parser.add_argument('--set', action='append', default=[], type=parse_setting, metavar='KEY=VALUE', dest='settings',
                         help='a keyword of the model, for example classes=10; can be repeated')
+    parser.add_argument('--bits', type=int, choices=BITS, help='of the weights: 1 binary, 32 float')
+    parser.add_argument('--activation-bits', type=int, choices=BITS, help='default: those of the weights')
+    parser.add_argument('--quantizer', choices=list(QUANTIZERS), help="gradient in the sign's place")
+    parser.add_argument('--clip-threshold', type=non_negative, help='of the straight-through gradient')
+    parser.add_argument('--scaling', choices=SCALINGS, help='of each output channel by its mean absolute weight')
 
 
 def model_settings(arguments):
@@ -60,11 +66,18 @@ def model_settings(arguments):
     return settings
 
 
+def layer_settings(arguments):
+    """What the options give of the scope `bmx.nn.config` that the model is built in."""
+    names = ('bits', 'activation_bits', 'quantizer', 'clip_threshold', 'scaling')
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
 def build_model(arguments):
     """The model that the options describe."""
     settings = model_settings(arguments)
     try:
-        return get_model(arguments.model, **settings)
+        with config(**layer_settings(arguments)):
+            return get_model(arguments.model, **settings)
     except TypeError as error:
         raise ValueError('model %s does not take these settings: %s' % (arguments.model, error)) from None
 
@@ -105,7 +118,8 @@ def _verify(arguments):
     print('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
                                                         'x'.join(map(str, metadata.input_shape))))
     if arguments.params is None:
-        if arguments.model or arguments.settings or arguments.stem or arguments.data_dir:
+        if (arguments.model or arguments.settings or arguments.stem or arguments.data_dir
+                or layer_settings(arguments)):
             raise ValueError('to compare with the float network, give its --params')
         print('give --params to compare it with the float network')
         return

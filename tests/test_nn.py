@@ -165,11 +165,17 @@ def test_padded_activation(shape, padding):
     assert (activation(x).asnumpy() == expected).all()
 
 
-def test_float_activation_passes_through_without_a_border():
+@pytest.mark.parametrize('bits', [2, 32])
+def test_only_signs_have_a_border(bits):
     x = random((2, 3, 4, 5))
-    assert (bmx.nn.QActivation(bits=32, padding=(0, 0))(x).asnumpy() == x.asnumpy()).all()
-    with pytest.raises(ValueError, match=r'bits=32 passes its input through .* got padding=\(1, 2\)'):
-        bmx.nn.QActivation(bits=32, padding=(1, 2))
+    assert bmx.nn.QActivation(bits=bits, padding=(0, 0))(x).shape == x.shape
+    with pytest.raises(ValueError, match=r'activations of %d bits get no border.* got padding=\(1, 2\)' % bits):
+        bmx.nn.QActivation(bits=bits, padding=(1, 2))
+
+
+def test_float_activation_passes_through():
+    x = random((2, 3, 4, 5))
+    assert (bmx.nn.QActivation(bits=32)(x).asnumpy() == x.asnumpy()).all()
 
 
 def product_of(border, pad):
@@ -278,7 +284,8 @@ def test_config_is_a_scope_kept_by_what_is_built_in_it():
 
 
 @pytest.mark.parametrize('setting, error', [
-    (dict(bits=2), ValueError), (dict(quantizer='tanh'), ValueError), (dict(scaling='yes'), ValueError),
+    (dict(bits=9), ValueError), (dict(bits=0), ValueError), (dict(activation_bits=0), ValueError),
+    (dict(quantizer='tanh'), ValueError), (dict(scaling='yes'), ValueError),
     (dict(pad_value=2), ValueError), (dict(clip_threshold=-1), ValueError), (dict(clip=1), TypeError)])
 def test_bad_settings(setting, error):
     with pytest.raises(error, match=list(setting)[0]):

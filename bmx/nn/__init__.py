@@ -2,4 +2,4 @@
 from .blocks import STEMS, ChannelShuffle, GroupedStem, ImageNetStem, PlainLayout, ThumbnailStem, grouped_conv, make_stem
 from .config import Config, config
 from .layers import BinaryConv, QActivation, QConv1D, QConv2D, QDense, binary_parameters
-from .quantizers import QUANTIZERS, approx_sign, ste_sign
+from .quantizers import QUANTIZERS, approx_sign, k_bit_activation, k_bit_weight, ste_sign

@@ -2,9 +2,11 @@
 import contextlib
 import contextvars
 import dataclasses
+from typing import Optional
 
 from . import quantizers
 
+BITS = tuple(range(1, 9)) + (32,)
 SCALINGS = ('none', 'constant', 'gradient')
 
 
@@ -15,40 +17,63 @@ class Config:
     Attributes
     ----------
     bits : int
-        1 (binary) or 32 (float: the layer equals its Gluon parent).
+        Of the weights: 1 (binary), 2 to 8 (DoReFa-Net) or 32 (float: the layer equals its Gluon parent).
+    activation_bits : int, optional
+        Of the activations, the same values; None: as many as `bits`.
     quantizer : str
-        Name in `bmx.nn.QUANTIZERS`: the sign's gradient, for activations and weights.
+        Name in `bmx.nn.QUANTIZERS`: the sign's gradient, for activations and weights of 1 bit.
     clip_threshold : float
         t of the straight-through estimator (MeliusNet, Equation 3); 0 blocks all but the gradient at 0.
     scaling : str
-        Channel-wise weight scaling alpha = mean |w| of an output channel (XNOR-Net): 'none', 'constant' (no gradient
-        through alpha) or 'gradient'.
+        Channel-wise scaling of weights of 1 bit by alpha = mean |w| of an output channel: 'none', 'gradient' (XNOR-Net:
+        the gradient goes through alpha as well) or 'constant' (Bi-Real-Net's magnitude-aware gradient: alpha multiplies
+        the gradient of the sign, its own is not taken).
     pad_value : int
-        What a padded tap counts as: -1, +1 or 0.
+        What a padded tap counts as: -1, +1 or 0. Where the activations are not signs, or the weights float, always 0.
     """
     bits: int = 1
+    activation_bits: Optional[int] = None
     quantizer: str = 'ste_sign'
     clip_threshold: float = 1.3
     scaling: str = 'none'
     pad_value: int = -1
 
     def __post_init__(self):
-        for field, allowed in (('bits', (1, 32)), ('quantizer', tuple(quantizers.QUANTIZERS)),
-                               ('scaling', SCALINGS), ('pad_value', (-1, 0, 1))):
+        for field, allowed in (('bits', BITS), ('activation_bits', (None,) + BITS), ('scaling', SCALINGS),
+                               ('quantizer', tuple(quantizers.QUANTIZERS)), ('pad_value', (-1, 0, 1))):
             if getattr(self, field) not in allowed:
-                raise ValueError('%s must be one of %s, got %r' % (field, ', '.join(map(repr, allowed)), getattr(self, field)))
+                raise ValueError('%s must be one of %s, got %r'
+                                 % (field, ', '.join(map(repr, allowed)), getattr(self, field)))
         if not self.clip_threshold >= 0:
             raise ValueError('clip_threshold must be a number of at least 0, got %r' % (self.clip_threshold,))
 
-    def quantize(self, x, composed=False, padding=()):
-        """Quantize an NDArray or Symbol, then pad it with `pad_value`; the dtype stays. With bits=32 it stays as it is.
+    @property
+    def input_bits(self):
+        """Bits of the activations: `activation_bits`, or where that is None those of the weights."""
+        return self.bits if self.activation_bits is None else self.activation_bits
+
+    @property
+    def border(self):
+        """What a convolution's padding holds: `pad_value` among signs, else 0."""
+        return self.pad_value if self.input_bits == 1 and self.bits < 32 else 0
+
+    def quantize_activation(self, x, padding=()):
+        """Quantize an NDArray or Symbol to `input_bits`; the dtype stays. Signs get a border of `pad_value`."""
+        if self.input_bits == 1:
+            return self._sign(x, padding=padding, pad_value=self.pad_value)
+        return x if self.input_bits == 32 else quantizers.k_bit_activation(x, self.input_bits)
+
+    def quantize_weight(self, x, composed=False):
+        """Quantize an NDArray or Symbol to `bits`; the dtype stays.
 
         `composed` asks for built-in operators even on the CPU.
         """
-        if self.bits == 32:
-            return x
-        return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, composed=composed,
-                                                     padding=padding, pad_value=self.pad_value)
+        if self.bits == 1:
+            return self._sign(x, composed=composed)
+        return x if self.bits == 32 else quantizers.k_bit_weight(x, self.bits)
+
+    def _sign(self, x, **arguments):
+        return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, **arguments)
 
 
 _current = contextvars.ContextVar('bmx.nn.config', default=Config())
@@ -66,7 +91,7 @@ def config(**defaults):
     Parameters
     ----------
     **defaults
-        Any attribute of `Config`: bits, quantizer, clip_threshold, scaling, pad_value.
+        Any attribute of `Config`: bits, activation_bits, quantizer, clip_threshold, scaling, pad_value.
 
     Examples
     --------

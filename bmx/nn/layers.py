@@ -1,41 +1,46 @@
 """Quantized Gluon layers: the signatures of their Gluon parents, plus how to quantize.
 
 A layer multiplies what it is given with its quantized weights; `QActivation` before it quantizes the input. With both
-binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent.
+binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent. How many bits its
+input has a layer cannot see: where these are not `bits`, the scope's `activation_bits` tells it.
 """
 from mxnet import gluon
 from mxnet.base import numeric_types
 from mxnet.gluon import nn
 
-from .config import resolve
+from .config import config, resolve
 from .quantizers import pad
 
 
 class QActivation(gluon.HybridBlock):
-    """Quantize activations: sign in the forward pass, an estimator in the backward pass.
+    """Quantize activations: sign or rounding in the forward pass, an estimator in the backward pass.
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, pad_value
-        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`. bits=32 passes its input through.
+    bits : int
+        Of the activations, `activation_bits` of `bmx.nn.Config`. 32 passes the input through.
+    quantizer, clip_threshold, pad_value
+        See `bmx.nn.Config`; what is None, bits too, comes from the scope `bmx.nn.config`.
     padding : tuple of int
         Border of `pad_value` around the last axes (height and width, or width), in place of the padding of the
-        convolution that follows: it costs nothing here and a copy of the features there. Not with bits=32.
+        convolution that follows: it costs nothing here and a copy of the features there. With bits=1 only.
 
-    Inputs: data of any shape. Outputs: +1 or -1, of the same shape, but for the border, and dtype.
+    Inputs: data of any shape. Outputs: +1 or -1, or 2^bits levels from 0 to 1, of the same shape, but for the border,
+    and dtype.
     """
 
     def __init__(self, bits=None, quantizer=None, clip_threshold=None, padding=(), pad_value=None, prefix=None,
                  params=None):
         super().__init__(prefix=prefix, params=params)
-        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, pad_value=pad_value)
+        self.quantization = resolve(activation_bits=bits, quantizer=quantizer, clip_threshold=clip_threshold,
+                                    pad_value=pad_value)
         self._padding = tuple(padding)
-        if self.quantization.bits == 32 and any(self._padding):
-            raise ValueError('%s: bits=32 passes its input through and has no border, got padding=%s; pad in the layer '
-                             'that follows' % (self.name, self._padding))
+        if self.quantization.input_bits > 1 and any(self._padding):
+            raise ValueError('%s: activations of %d bits get no border, only signs do, got padding=%s; pad in the '
+                             'layer that follows' % (self.name, self.quantization.input_bits, self._padding))
 
     def hybrid_forward(self, F, x):
-        return self.quantization.quantize(x, padding=self._padding)
+        return self.quantization.quantize_activation(x, padding=self._padding)
 
     def __repr__(self):
         return '%s(%s)' % (type(self).__name__, self.quantization)
@@ -49,11 +54,11 @@ class _QuantizedLayer:
         weight = F.identity(weight)
         # Shapes pass through an external operator only forwards: what is yet unknown of a weight's shape is inferred
         # from the product, through built-in operators.
-        return self.quantization.quantize(weight, composed=0 in self.weight.shape)
+        return self.quantization.quantize_weight(weight, composed=0 in self.weight.shape)
 
     def _finish(self, F, product, weight, bias, channel_shape):
         """Scale, shift, activate; after the product, because the product of signs is an exact integer."""
-        if self.quantization.scaling != 'none':
+        if self.quantization.bits == 1 and self.quantization.scaling != 'none':
             alpha = F.mean(F.abs(weight), axis=0, exclude=True)
             if self.quantization.scaling == 'constant':
                 alpha = F.BlockGrad(alpha)
@@ -70,7 +75,7 @@ class _QConv(_QuantizedLayer):
     def _init_quantization(self, **given):
         self.quantization = resolve(**given)
         if self.quantization.bits < 32 and self._kwargs['layout'] not in ('NCW', 'NCHW'):
-            raise ValueError('%s: layout must be NCW or NCHW for a binary convolution, got %s'
+            raise ValueError('%s: layout must be NCW or NCHW for a quantized convolution, got %s'
                              % (self.name, self._kwargs['layout']))
 
     def hybrid_forward(self, F, x, weight, bias=None):
@@ -78,8 +83,8 @@ class _QConv(_QuantizedLayer):
             return super().hybrid_forward(F, x, weight, bias)
         attributes = dict(self._kwargs, no_bias=True)
         padding = attributes['pad']
-        if self.quantization.pad_value != 0:
-            x = pad(x, padding, self.quantization.pad_value)
+        if self.quantization.border != 0:
+            x = pad(x, padding, self.quantization.border)
             attributes['pad'] = (0,) * len(padding)
         product = F.Convolution(x, self._quantize_weight(F, weight), name='fwd', **attributes)
         # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
@@ -152,13 +157,13 @@ class QDense(_QuantizedLayer, nn.Dense):
 class BinaryConv(gluon.HybridBlock):
     """Quantized activation and convolution without bias: what binary networks are made of.
 
-    With bits=32 a ReLU stands in the sign's place, as in the float networks they are compared with.
+    With activations of 32 bits a ReLU stands in the sign's place, as in the float networks they are compared with.
 
     Parameters
     ----------
     channels, kernel_size, strides, padding, dilation, groups, in_channels, weight_initializer
         Those of `QConv2D`.
-    bits, quantizer, clip_threshold, scaling, pad_value
+    bits, quantizer, clip_threshold, scaling, pad_value, activation_bits
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
 
     Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
@@ -166,30 +171,28 @@ class BinaryConv(gluon.HybridBlock):
 
     def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, in_channels=0,
                  weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
-                 prefix=None, params=None):
+                 activation_bits=None, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        given = dict(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, pad_value=pad_value)
-        quantization = resolve(**given)
-        with self.name_scope():
-            if quantization.bits == 32:
+        with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
+                                       clip_threshold=clip_threshold, pad_value=pad_value) as quantization:
+            if quantization.input_bits == 32:
                 self.activation = nn.Activation('relu')
-            elif quantization.pad_value == 0:
+            elif quantization.border == 0:
                 # MXNet's convolution itself pads with 0, without a copy, and signs without a border are all +-1.
-                self.activation = QActivation(**given)
+                self.activation = QActivation()
             else:
                 border = (padding,) * 2 if isinstance(padding, numeric_types) else padding
-                self.activation = QActivation(padding=border, **given)
+                self.activation = QActivation(padding=border)
                 padding = 0
             self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
-                                in_channels=in_channels, weight_initializer=weight_initializer, scaling=scaling,
-                                **given)
+                                in_channels=in_channels, weight_initializer=weight_initializer)
 
     def hybrid_forward(self, F, x):
         return self.conv(self.activation(x))
 
 
 def binary_parameters(net):
-    """The parameters of a net that its layers binarize, in the order of its blocks, each once.
+    """The parameters of a net that its layers binarize (to 1 bit), in the order of its blocks, each once.
 
     Parameters
     ----------
@@ -202,7 +205,7 @@ def binary_parameters(net):
     found = {}
 
     def visit(block):
-        if isinstance(block, _QuantizedLayer) and block.quantization.bits < 32:
+        if isinstance(block, _QuantizedLayer) and block.quantization.bits == 1:
             found[block.weight.name] = block.weight
     net.apply(visit)
     return list(found.values())

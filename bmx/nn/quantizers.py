@@ -1,7 +1,8 @@
-"""Quantizers: pure functions of an NDArray or Symbol, each with the gradient that replaces the sign's own.
+"""Quantizers: pure functions of an NDArray or Symbol, each with the gradient that replaces its own; the dtype stays.
 
-All share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 else -1, and keep shape and dtype. On the CPU that is
-one pass of the operator `binarize`; elsewhere the same function is composed of MXNet's built-in operators.
+Those of 1 bit share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 else -1. On the CPU that is one pass of
+the operator `binarize`; elsewhere the same function is composed of MXNet's built-in operators, as those of more bits
+are everywhere.
 """
 import mxnet as mx
 
@@ -100,6 +101,62 @@ def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1
         return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
     clipped = F.clip(x, -1, 1)
     return pad(_sign_with_gradient_of(F, x, clipped * (2 - F.abs(clipped))), padding, pad_value)
+
+
+def _quantize_k(F, x, bits):
+    # bmx/graph.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
+    steps = 2 ** bits - 1
+    return F.contrib.round_ste(F.clip(x, 0, 1) * steps) / steps
+
+
+def k_bit_activation(x, bits):
+    """Activations of several bits (DoReFa-Net, Zhou et al. 2016, section 2.4).
+
+    quantize_k(clip(x, 0, 1)) with quantize_k(x) = round((2^bits - 1) x) / (2^bits - 1). A half is rounded up. The
+    gradient is 1 where 0 <= x <= 1, both ends included, else 0.
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        float16, float32 or float64, any shape.
+    bits : int
+        2 to 8. With 1 the result is 0 or 1, not a sign.
+
+    Returns
+    -------
+    NDArray or Symbol
+        2^bits levels from 0 to 1, of x's shape and dtype.
+    """
+    return _quantize_k(_namespace(x), x, bits)
+
+
+def k_bit_weight(x, bits):
+    """Weights of several bits (DoReFa-Net, Zhou et al. 2016, section 2.3).
+
+    2 quantize_k(tanh(x) / (2 m) + 1/2) - 1 with m = max |tanh(x)| over the whole array and the quantize_k of
+    :func:`k_bit_activation`. The gradient takes quantize_k for the identity and is otherwise the true one: of tanh, and
+    of the quotient, m included, so that the largest weight also receives what it does to all others. Weights which are
+    all 0 are divided by 1.
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        float16, float32 or float64, any shape.
+    bits : int
+        2 to 8.
+
+    Returns
+    -------
+    NDArray or Symbol
+        2^bits levels from -1 to 1, 0 not among them, of x's shape and dtype.
+    """
+    F = _namespace(x)
+    squashed = F.tanh(x)
+    largest = F.max(F.abs(squashed), keepdims=True)
+    largest = largest + (largest == 0)
+    # Division elementwise: through broadcasting operators MXNet does not infer a weight's shape from the product.
+    normalised = F.elemwise_div(squashed, F.broadcast_like(2 * largest, squashed)) + 0.5
+    return 2 * _quantize_k(F, normalised, bits) - 1
 
 
 # What a layer's configuration can name; all have the signature (x, clip_threshold, composed, padding, pad_value).

@@ -12,7 +12,8 @@ RECIPES = {
     '': dict(
         optimizer='adam', lr=0.001, momentum=0.9, wd=0.0001, batch_size=256, num_epochs=120, initializer='xavier',
         lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch=(40, 60), warmup_lr=0.0, warmup_epochs=5,
-        clip_threshold=1.3, augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
+        bits=1, activation_bits=None, quantizer='ste_sign', clip_threshold=1.3, scaling='none',
+        augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
     # Bethge et al., "MeliusNet", WACV 2021, section 4.1. Expected on ImageNet: 63.6 % top-1 for MeliusNet22, 65.8 % for
     # MeliusNet29 with the grouped stem. The paper gives no weight decay; 0.0001 is GluonCV's, on the float weights only.
     'meliusnet': dict(optimizer='radam', lr=0.002, warmup_epochs=0),
