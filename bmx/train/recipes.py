@@ -7,6 +7,12 @@ from gluoncv.utils import LRScheduler, LRSequential
 
 from .errors import TrainingError
 
+# Bethge et al., "MeliusNet", WACV 2021, section 4.1: how its authors train every binary network, their baselines too.
+# The paper gives no weight decay; 0.0001 is GluonCV's, on the float weights only.
+_MELIUSNET_PAPER = dict(optimizer='radam', lr=0.002, warmup_epochs=0)
+_MELIUSNET_PAPER_FLOAT = dict(optimizer='sgd', lr=0.1, num_epochs=90, warmup_epochs=5, augmentation='gluoncv',
+                              bits=32)
+
 # Longest matching prefix of the model's name; '' is every model without a recipe of its own.
 RECIPES = {
     '': dict(
@@ -14,9 +20,15 @@ RECIPES = {
         lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch=(40, 60), warmup_lr=0.0, warmup_epochs=5,
         bits=1, activation_bits=None, quantizer='ste_sign', clip_threshold=1.3, scaling='none',
         augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
-    # Bethge et al., "MeliusNet", WACV 2021, section 4.1. Expected on ImageNet: 63.6 % top-1 for MeliusNet22, 65.8 % for
-    # MeliusNet29 with the grouped stem. The paper gives no weight decay; 0.0001 is GluonCV's, on the float weights only.
-    'meliusnet': dict(optimizer='radam', lr=0.002, warmup_epochs=0),
+    # Expected on ImageNet with the grouped stem: 63.6 % top-1 for MeliusNet-22, 65.8 % for MeliusNet-29, 60.6 % for
+    # ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for BinaryDenseNet-37 (Tables 1 and 2).
+    'meliusnet': _MELIUSNET_PAPER,
+    'resnete': _MELIUSNET_PAPER,
+    'birealnet': _MELIUSNET_PAPER,
+    'binarydensenet': _MELIUSNET_PAPER,
+    # Section 4.2. Expected on ImageNet: both reach 62.4 % top-1 on the training images.
+    'meliusnet_float': _MELIUSNET_PAPER_FLOAT,
+    'densenet_float': _MELIUSNET_PAPER_FLOAT,
 }
 
 # What the kind of data changes: images of a few pixels need another stem, other sizes, other augmentation.
