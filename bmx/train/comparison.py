@@ -1,0 +1,212 @@
+"""Results of a recipe file's trainings: tables over variants and seeds, and a picture of each comparison."""
+import math
+import os
+import statistics
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..bench.report import table
+from ..storage import atomic_file, write_csv
+from .errors import TrainingError
+
+# A row for each run; accuracies in %.
+RESULTS = ('variant', 'seed', 'epochs', 'of_epochs', 'best_val_top1', 'last_val_top1', 'last_train_top1', 'seconds',
+           'images_per_s', 'size_mib', 'ops')
+
+# A row for each variant of each comparison, over its complete runs; accuracies in %.
+SUMMARY = ('comparison', 'variant', 'seeds', 'mean', 'std', 'min', 'max', 'difference', 'standard_error', 'expected',
+           'last_mean', 'train_mean')
+
+
+def describe_data(record):
+    """The data of a run's record in words."""
+    data = record['data']
+    return '%s (%s, %d training and %d validation images in %d classes)' % (
+        record['data_name'], data['kind'], data['train_images'], data['val_images'], len(data['classes']))
+
+
+def result(run):
+    """The row of `RESULTS` of a run with at least one epoch."""
+    history, record = run.history, run.record
+    seconds = sum(row['seconds'] for row in history)
+    images = sum(row['seconds'] * row['images_per_s'] for row in history)
+    return {'variant': run.variant.name, 'seed': run.seed, 'epochs': len(history), 'of_epochs': record['epochs'],
+            'best_val_top1': 100 * max(row['val_top1'] for row in history),
+            'last_val_top1': 100 * history[-1]['val_top1'], 'last_train_top1': 100 * history[-1]['train_top1'],
+            'seconds': seconds, 'images_per_s': images / seconds if seconds else 0.0,
+            'size_mib': record['size_mib'], 'ops': record['ops']}
+
+
+def summarize(recipe_file, results):
+    """The rows of `SUMMARY`.
+
+    Parameters
+    ----------
+    recipe_file : variants.RecipeFile
+    results : list of dict
+        Rows of `RESULTS`; those that are not complete do not count.
+
+    Returns
+    -------
+    list of dict
+        What needs more complete runs than there are is None. `std` is that of a sample; `standard_error` that of the
+        difference of the two means, the runs of both taken as independent.
+    """
+    rows = []
+    for title, names in recipe_file.comparisons.items():
+        baseline = None
+        for name in names:
+            complete = [row for row in results if row['variant'] == name and row['epochs'] >= row['of_epochs']]
+            best = [row['best_val_top1'] for row in complete]
+            row = dict.fromkeys(SUMMARY)
+            row.update(comparison=title, variant=name, seeds=len(best), expected=recipe_file.variants[name].expected)
+            if best:
+                row.update(mean=statistics.mean(best), min=min(best), max=max(best),
+                           last_mean=statistics.mean(each['last_val_top1'] for each in complete),
+                           train_mean=statistics.mean(each['last_train_top1'] for each in complete))
+            if len(best) > 1:
+                row['std'] = statistics.stdev(best)
+            baseline = baseline or row
+            if row is not baseline and best and baseline['seeds']:
+                row['difference'] = row['mean'] - baseline['mean']
+                if row['std'] is not None and baseline['std'] is not None:
+                    row['standard_error'] = math.sqrt(row['std'] ** 2 / row['seeds']
+                                                      + baseline['std'] ** 2 / baseline['seeds'])
+            rows.append(row)
+    return rows
+
+
+def write(recipe_file, runs, directory):
+    """Write results.csv, summary.csv and results.png; returns the summary as text.
+
+    Parameters
+    ----------
+    recipe_file : variants.RecipeFile
+    runs : list of runs.Run
+        Those without an epoch are left out.
+    directory : str
+
+    Raises
+    ------
+    TrainingError
+        There is nothing to report.
+    """
+    runs = [run for run in runs if run.record is not None and run.history]
+    if not runs:
+        raise TrainingError('%s has no training of %s with a whole epoch yet' % (directory, recipe_file.path))
+    results = [result(run) for run in runs]
+    write_csv(os.path.join(directory, 'results.csv'), RESULTS, results)
+    summary = summarize(recipe_file, results)
+    write_csv(os.path.join(directory, 'summary.csv'), SUMMARY, summary)
+    draw(os.path.join(directory, 'results.png'), recipe_file, runs, results, summary)
+    columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
+    return table(columns, [['' if row[key] is None else '%.2f' % row[key] if isinstance(row[key], float) else row[key]
+                            for key in columns] for row in summary])
+
+
+# Picture --------------------------------------------------------------------------------------------------------------
+
+_LEGEND = ('left: dots are seeds (hollow: not finished, not counted), the line is their mean, the bar their minimum to '
+           'maximum,\na diamond the published result; in numbers mean ± standard deviation, below it the difference to '
+           'the baseline ± standard error.\nright: mean of the seeds, the band is their minimum to maximum; crosses are '
+           'published')
+
+
+def draw(path, recipe_file, runs, results, summary):
+    """Draw a row of two panels for each comparison: the best accuracies, and the curves."""
+    counts = [len(names) for names in recipe_file.comparisons.values()]
+    figure = Figure(figsize=(14, 1.3 + sum(map(_height, counts))), dpi=110, constrained_layout=True)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(counts), 2, squeeze=False, gridspec_kw={
+        'height_ratios': [_height(count) for count in counts], 'width_ratios': [1, 1]})
+    for (left, right), (title, names) in zip(grid, recipe_file.comparisons.items()):
+        rows = [row for row in summary if row['comparison'] == title]
+        _draw_accuracies(left, rows, results)
+        left.set_title(title, loc='left', fontweight='bold')
+        _draw_curves(right, [recipe_file.variants[name] for name in names], runs)
+    records = [run.record for run in runs]
+    figure.suptitle('%s: %s, %s epochs, inputs of %s pixels\n' % (
+        os.path.basename(recipe_file.path), ' / '.join(sorted(set(map(describe_data, records)))),
+        _numbers(record['epochs'] for record in records),
+        _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records)), fontsize=12)
+    figure.text(0.5, 1 - 0.35 / figure.get_figheight(), _LEGEND, ha='center', va='top', fontsize=8, color='0.3')
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format='png')
+
+
+def _height(count):
+    return max(2.8, 1.2 + 0.42 * count)
+
+
+def _numbers(values):
+    return ' / '.join(str(value) for value in sorted(set(values)))
+
+
+def _draw_accuracies(axes, rows, results):
+    for place, row in enumerate(rows):
+        color = 'C%d' % (place % 10)
+        of_variant = [result for result in results if result['variant'] == row['variant']]
+        for index, each in enumerate(of_variant):
+            axes.plot(each['best_val_top1'], place + 0.12 * (index - (len(of_variant) - 1) / 2), 'o', color=color,
+                      markersize=5, fillstyle='full' if each['epochs'] >= each['of_epochs'] else 'none')
+        if row['expected'] is not None:
+            axes.plot(row['expected'], place, 'D', color='black', markersize=6, fillstyle='none')
+        if row['seeds']:
+            axes.barh(place, row['max'] - row['min'], left=row['min'], height=0.5, color=color, alpha=0.25)
+            axes.plot([row['mean']] * 2, [place - 0.3, place + 0.3], color=color, linewidth=2)
+        axes.text(1.02, place, _in_numbers(row), transform=axes.get_yaxis_transform(), va='center', fontsize=8.5,
+                  family='monospace')
+    if rows[0]['seeds']:
+        axes.axvline(rows[0]['mean'], color='C0', linestyle=':', linewidth=1)
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels([_label(row, results) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.margins(x=0.08)
+    axes.set_xlabel('best validation top-1 / %')
+    axes.grid(axis='x', alpha=0.3)
+
+
+def _label(row, results):
+    unfinished = [result for result in results
+                  if result['variant'] == row['variant'] and result['epochs'] < result['of_epochs']]
+    if row['seeds'] or not unfinished:
+        return row['variant']
+    return '%s\n(%d of %d epochs)' % (row['variant'], max(result['epochs'] for result in unfinished),
+                                      unfinished[0]['of_epochs'])
+
+
+def _in_numbers(row):
+    text = 'not finished'
+    if row['seeds']:
+        text = '%5.2f' % row['mean'] + ('' if row['std'] is None else ' ± %.2f' % row['std'])
+        text += ' (%d seed%s)' % (row['seeds'], 's' if row['seeds'] > 1 else '')
+    if row['expected'] is not None:
+        text += ', published %.1f' % row['expected']
+    if row['difference'] is not None:
+        text += '\n%+.2f' % row['difference']
+        text += '' if row['standard_error'] is None else ' ± %.2f' % row['standard_error']
+    return text
+
+
+def _draw_curves(axes, variants, runs):
+    for place, variant in enumerate(variants):
+        color = 'C%d' % (place % 10)
+        of_variant = [run for run in runs if run.variant.name == variant.name]
+        histories = [run.history for run in of_variant if run.complete] or [run.history for run in of_variant]
+        columns = []  # for each epoch the values of the seeds that got there
+        for epoch in range(max(map(len, histories), default=0)):
+            columns.append([100 * history[epoch]['val_top1'] for history in histories if len(history) > epoch])
+        epochs = range(1, len(columns) + 1)
+        axes.plot(epochs, [statistics.mean(column) for column in columns], color=color, linewidth=1.5,
+                  marker='.' if len(columns) <= 40 else None, label=variant.name)
+        axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], color=color,
+                          alpha=0.2, linewidth=0)
+        if variant.published:
+            axes.plot(*zip(*variant.published), 'x', color=color, markersize=8, markeredgewidth=2,
+                      label=variant.name + ', published')
+    axes.set(xlabel='epoch', ylabel='validation top-1 / %')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc='best')

@@ -1,0 +1,251 @@
+"""Trainings of a recipe file as processes: what is done, what goes on, several side by side, an orderly stop."""
+import collections
+import csv
+import fcntl
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from ..storage import atomic_file
+from .progress import duration, logger
+
+# Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
+_PAUSE = 0.2
+_INTERVAL = 60
+
+
+class Run:
+    """One training of a variant with a seed, in its directory SAVE_DIR/VARIANT/seedN.
+
+    Attributes
+    ----------
+    variant : variants.Variant
+    seed : int
+    directory : str
+    record : dict or None
+        Content of ``run.json``: `flags` and `common` are its arguments, `done` whether its process ended well, and what
+        the report needs to know. None before :meth:`plan`.
+    """
+
+    def __init__(self, variant, seed, save_dir):
+        self.variant = variant
+        self.seed = seed
+        self.directory = os.path.join(save_dir, variant.name, 'seed%d' % seed)
+        self._path = os.path.join(self.directory, 'run.json')
+        self.record = None
+        if os.path.isfile(self._path):
+            with open(self._path) as content:
+                self.record = json.load(content)
+
+    @property
+    def name(self):
+        return '%s, seed %d' % (self.variant.name, self.seed)
+
+    @property
+    def history(self):
+        """Rows of metrics.csv so far, as dicts of floats."""
+        path = os.path.join(self.directory, 'metrics.csv')
+        if not os.path.isfile(path):
+            return []
+        with open(path, newline='') as content:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(content)]
+
+    @property
+    def complete(self):
+        """Whether all epochs are in its metrics."""
+        return self.record is not None and len(self.history) >= self.record['epochs']
+
+    @property
+    def done(self):
+        """Whether nothing is left to do, the export included."""
+        return self.complete and self.record['done']
+
+    def write(self, record):
+        """Remember what this training is; makes its directory."""
+        os.makedirs(self.directory, exist_ok=True)
+        with atomic_file(self._path) as temporary, open(temporary, 'w') as out:
+            json.dump(record, out, indent=1)
+        self.record = record
+
+
+def find_runs(variants, save_dir):
+    """The runs of some variants that have a directory, by variant and seed."""
+    found = []
+    for variant in variants:
+        matches = [re.search(r'seed(\d+)$', path) for path in glob.glob(os.path.join(
+            glob.escape(os.path.join(save_dir, variant.name)), 'seed*'))]
+        found += [Run(variant, seed, save_dir) for seed in sorted(int(match.group(1)) for match in matches if match)]
+    return found
+
+
+class _Process:
+    """A training that runs."""
+
+    def __init__(self, run, script, threads):
+        self.run = run
+        self.started = time.time()
+        self.first_epoch = len(run.history)
+        self.log = os.path.join(run.directory, 'output.log')
+        # Held by the training too: a second one in this directory is refused even if only that one still lives.
+        lock = os.open(run.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(self.log, 'ab') as log:
+                self.popen = subprocess.Popen(
+                    [sys.executable, script] + run.record['flags'] + run.record['common']
+                    + ['--seed=%d' % run.seed, '--save-dir=' + run.directory, '--resume'],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(lock,),
+                    start_new_session=True,  # Ctrl-C comes from us, and once
+                    env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+        finally:
+            os.close(lock)
+
+    def complaint(self):
+        """Why it ended, in a line."""
+        with open(self.log, errors='replace') as log:
+            lines = [line.strip() for line in log if line.strip()]
+        errors = [line for line in lines[-50:] if 'rror' in line]
+        return 'exit code %d: %s (%s)' % (self.popen.returncode, (errors or lines or ['no output'])[-1], self.log)
+
+
+class _Signals:
+    """Counts the wishes to stop: Ctrl-C, SIGTERM, the end of the terminal (unless that is ignored, as by nohup)."""
+
+    def __enter__(self):
+        self.count = 0
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                   if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._add) for number in numbers}
+        return self
+
+    def _add(self, _number, _frame):
+        self.count += 1
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def train(planned, script, jobs, threads, report):
+    """Train all runs that are not done.
+
+    Parameters
+    ----------
+    planned : list of Run
+        Each with a record.
+    script : str
+        Path of train_imagenet.py.
+    jobs, threads : int
+        Trainings side by side, and threads of each.
+    report : callable
+        Called without arguments after every training that ended well.
+
+    Returns
+    -------
+    dict, bool
+        Name of a run that failed to why; and whether a signal asked to stop: the trainings have saved then.
+    """
+    waiting = collections.deque(run for run in planned if not run.done)
+    progress, running, failed, forwarded = _Progress(planned), [], {}, 0
+    logger.info('%d of %d trainings are done; %d side by side with %d threads each', len(planned) - len(waiting),
+                len(planned), jobs, threads)
+    with _Signals() as stop:
+        while running or (waiting and not stop.count):
+            while waiting and len(running) < jobs and not stop.count:
+                run = waiting.popleft()
+                try:
+                    running.append(_Process(run, script, threads))
+                except BlockingIOError:
+                    failed[run.name] = 'another process trains in %s' % run.directory
+                    progress.say('%s: %s' % (run.name, failed[run.name]))
+                else:
+                    progress.say('%s: %s' % (run.name, 'goes on after epoch %d' % len(run.history) if run.history
+                                             else 'starts'))
+            if stop.count > forwarded:
+                forwarded = stop.count
+                progress.say('stopping: the trainings save; once more ends them without saving')
+                for process in running:
+                    process.popen.send_signal(signal.SIGTERM)
+            for process in [process for process in running if process.popen.poll() is not None]:
+                running.remove(process)
+                run = process.run
+                if process.popen.returncode == 0:
+                    run.write(dict(run.record, done=True))
+                    progress.say('%s: done, best validation top-1 %.2f %%, %s' % (
+                        run.name, 100 * max(row['val_top1'] for row in run.history),
+                        duration(time.time() - process.started)))
+                    report()
+                elif stop.count:
+                    progress.say('%s: stopped after epoch %d' % (run.name, len(run.history)))
+                else:
+                    failed[run.name] = process.complaint()
+                    progress.say('%s: failed, %s' % (run.name, failed[run.name]))
+            progress.show(running, waiting, jobs)
+            time.sleep(_PAUSE)
+    return failed, stop.count > 0
+
+
+class _Progress:
+    """The line that tells how far everything is: rewritten on a terminal, else a new one now and then."""
+
+    def __init__(self, planned):
+        self._planned = planned
+        self._started = self._shown = time.time()
+        self._line = ''
+        self._worked = {}  # run's name to wall time and time in metrics.csv of the epochs since its start
+
+    def say(self, text):
+        """Log what happened."""
+        self._erase()
+        logger.info('%s', text)
+
+    def show(self, running, waiting, jobs):
+        """Tell the state, if it is time to."""
+        if not running or time.time() - self._shown < (1 if sys.stderr.isatty() else _INTERVAL):
+            return
+        self._shown = time.time()
+        line = '%d of %d trainings ended, %s elapsed, %s left; %s' % (
+            len(self._planned) - len(running) - len(waiting), len(self._planned),
+            duration(time.time() - self._started), self._left(running, waiting, jobs),
+            '; '.join('%s: %d of %d epochs' % (process.run.name, len(process.run.history), process.run.record['epochs'])
+                      for process in running))
+        if not sys.stderr.isatty():
+            logger.info('%s', line)
+            return
+        self._erase()
+        self._line = line[:(shutil.get_terminal_size().columns or 80) - 1]
+        sys.stderr.write(self._line)
+        sys.stderr.flush()
+
+    def _erase(self):
+        if self._line:
+            sys.stderr.write('\r' + ' ' * len(self._line) + '\r')
+            self._line = ''
+
+    def _left(self, running, waiting, jobs):
+        """Time to the end: of the epochs to come, each as long as those of its variant, or of all variants, were."""
+        for process in running:
+            rows = process.run.history[process.first_epoch:]
+            if rows:
+                wall = os.path.getmtime(os.path.join(process.run.directory, 'metrics.csv')) - process.started
+                self._worked[process.run.name] = wall, sum(row['seconds'] for row in rows)
+        if not self._worked:
+            return 'unknown time'
+        seconds = {}
+        for run in self._planned:
+            seconds.setdefault(run.variant.name, []).extend(row['seconds'] for row in run.history)
+        every = sum(seconds.values(), [])
+        left = sum((run.record['epochs'] - len(run.history)) * _mean(seconds[run.variant.name] or every)
+                   for run in [process.run for process in running] + list(waiting))
+        wall, counted = (sum(column) for column in zip(*self._worked.values()))
+        return 'about ' + duration(left * wall / counted / min(jobs, len(running) + len(waiting)))
+
+
+def _mean(values):
+    return sum(values) / len(values)

@@ -1,0 +1,117 @@
+"""Recipe files: the variants of a comparison, each a set of train_imagenet.py's flags, as data (docs/recipes.md)."""
+import configparser
+import re
+from collections import namedtuple
+
+from .errors import TrainingError
+
+# What run_recipes.py itself decides for each training.
+RESERVED = ('data-dir', 'save-dir', 'seed', 'resume', 'resume-epoch', 'resume-params', 'resume-states', 'dry-run',
+            'logging-file')
+
+# Keys that are no flags.
+_NOTES = ('expected', 'published')
+
+Variant = namedtuple('Variant', 'name flags expected published')
+Variant.__doc__ = """One section: its name, arguments for train_imagenet.py (list of str), published top-1 in % or None,
+published validation top-1 of single epochs as a list of (epoch, %)."""
+
+RecipeFile = namedtuple('RecipeFile', 'path variants comparisons')
+RecipeFile.__doc__ = """A recipe file: its path, name to `Variant`, and title to the names of a comparison's variants,
+of which the first is the baseline."""
+
+
+def read_recipe_file(path):
+    """Read and check a recipe file.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    RecipeFile
+
+    Raises
+    ------
+    TrainingError
+        The file is not what docs/recipes.md describes; the message says where. Flags are not checked here.
+    OSError
+        It cannot be read.
+    """
+    # The default section's own handling would put the flags into [comparisons], too.
+    parser = configparser.ConfigParser(
+        interpolation=None, delimiters=('=',), comment_prefixes=('#',), inline_comment_prefixes=('#',),
+        allow_no_value=True, empty_lines_in_values=False, default_section='')
+    parser.optionxform = str
+    try:
+        with open(path, encoding='utf-8') as lines:
+            parser.read_file(lines, source=path)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise TrainingError('%s is no recipe file: %s' % (path, ' '.join(str(error).split()))) from None
+    sections = {name: dict(parser[name]) for name in parser.sections()}
+    common = sections.pop('DEFAULT', {})
+    comparisons = sections.pop('comparisons', None)
+    if not sections:
+        raise TrainingError('%s has no variants: each is a section like [baseline] with flags of train_imagenet.py'
+                            % path)
+    variants = {name: _variant('%s, [%s]' % (path, name), name, dict(common, **section))
+                for name, section in sections.items()}
+    return RecipeFile(path, variants, _comparisons(path, variants, comparisons))
+
+
+def _variant(where, name, section):
+    if not re.fullmatch(r'\w[\w.-]*', name):
+        raise TrainingError('%s: a variant is also the name of a folder: letters, digits, _, - and . only' % where)
+    for key in section:
+        if key in RESERVED:
+            raise TrainingError('%s: leave out %s, run_recipes.py gives it' % (where, key))
+    if not section.get('model'):
+        raise TrainingError('%s: model is missing' % where)
+    expected = section.get('expected')
+    flags = [flag for key, value in section.items() if key not in _NOTES for flag in _flags(key, value)]
+    return Variant(name, flags, None if expected is None else _percent(where, 'expected', expected),
+                   _published(where, section.get('published') or ''))
+
+
+def _flags(key, value):
+    """The arguments of one key: one of each of its lines."""
+    if value is None:
+        return ['--' + key]
+    return ['--%s=%s' % (key, line) for line in value.strip().split('\n')]
+
+
+def _percent(where, key, text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 100:
+        raise TrainingError('%s: %s must be a number of percent, got %r' % (where, key, text))
+    return number
+
+
+def _published(where, text):
+    points = []
+    for point in text.split():
+        epoch, _, value = point.partition(':')
+        if not epoch.isdigit() or int(epoch) < 1:
+            raise TrainingError('%s: published must be EPOCH:PERCENT and so on, got %r' % (where, point))
+        points.append((int(epoch), _percent(where, 'published', value)))
+    return points
+
+
+def _comparisons(path, variants, section):
+    if section is None:
+        return {'all variants': list(variants)}
+    comparisons = {title: [name.strip() for name in (names or '').split(',')] for title, names in section.items()}
+    for title, names in comparisons.items():
+        for name in names:
+            if name not in variants:
+                raise TrainingError('%s, [comparisons], %s: there is no section [%s]' % (path, title, name))
+        if len(set(names)) < len(names):
+            raise TrainingError('%s, [comparisons], %s: a variant is named twice' % (path, title))
+    unused = set(variants).difference(*comparisons.values())
+    if unused:
+        raise TrainingError('%s: in none of the [comparisons]: %s' % (path, ', '.join(sorted(unused))))
+    return comparisons

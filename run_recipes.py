@@ -1,0 +1,166 @@
+#!/usr/bin/env python
+"""Train every variant of a recipe file with several seeds by train_imagenet.py, and compare them.
+
+    python run_recipes.py recipes/photographs.ini --data-dir ~/imagenette --save-dir runs/photographs --seeds 0 1 2
+
+What is done is skipped, what was interrupted goes on. After each training SAVE_DIR/results.csv, summary.csv and
+results.png are written anew. Arguments after -- go to every training, for example: -- --num-gpus 4 -j 16
+docs/recipes.md says what recipe files hold and how to read the results.
+"""
+import argparse
+import contextlib
+import io
+import os
+import sys
+
+import bmx  # before MXNet: it settles the number of threads
+import mxnet as mx
+import train_imagenet
+from bmx.cli import natural, positive
+from bmx.storage import sentence
+from bmx.threads import physical_cores
+from bmx.train import TrainingError, comparison, recipes
+from bmx.train.data import open_data
+from bmx.train.progress import logger
+from bmx.train.runs import Run, find_runs, train
+from bmx.train.variants import RESERVED, read_recipe_file
+
+SCRIPT = os.path.abspath(train_imagenet.__file__)
+
+# Options of train_imagenet.py that may differ between two runs of one training: where things are, and how fast.
+# The data is compared by what it holds.
+IRRELEVANT = ('data_dir', 'use_rec', 'rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx', 'num_workers', 'mode',
+              'save_dir', 'save_frequency', 'log_interval', 'no_export')
+
+
+def parse(argv):
+    """The command line; what comes after -- becomes `options.training`."""
+    own, training = (argv[:argv.index('--')], argv[argv.index('--') + 1:]) if '--' in argv else (argv, [])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('recipe', metavar='FILE', help='for example recipes/photographs.ini')
+    parser.add_argument('--data-dir', help='as for train_imagenet.py')
+    parser.add_argument('--save-dir', required=True, help='receives VARIANT/seedN/ of every training, and the results')
+    parser.add_argument('--seeds', type=natural, nargs='+', default=[0], metavar='N', help='default: 0')
+    parser.add_argument('--only', nargs='+', metavar='VARIANT', help='train these variants only')
+    parser.add_argument('--jobs', type=positive, default=1, help='trainings side by side (default: 1)')
+    parser.add_argument('--threads', type=positive, help='of each training (default: cores / jobs)')
+    parser.add_argument('--report', action='store_true', help='train nothing, write the results of what is there')
+    options = parser.parse_args(own)
+    if len(set(options.seeds)) < len(options.seeds):
+        parser.error('--seeds: a seed is given twice')
+    if any(flag.split('=')[0] in ['--' + name for name in RESERVED] for flag in training):
+        parser.error('after --, leave out --%s' % ', --'.join(RESERVED))
+    options.training = training
+    return options
+
+
+def parse_training(where, arguments):
+    """train_imagenet.py's options of a list of arguments; its complaint as a `TrainingError`."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return train_imagenet.parse(arguments)
+    except SystemExit:
+        raise TrainingError('%s: %s' % (where, complaint.getvalue().strip().rpartition('error: ')[2])) from None
+
+
+def check_unchanged(run, common):
+    """Refuse a directory with results of other flags than the recipe's now.
+
+    Both command lines are read by today's train_imagenet.py, so another order or a new flag is no difference.
+    """
+    advice = 'restore the recipe, delete or move that folder, or choose another --save-dir'
+    if run.record is None:
+        if run.history:
+            raise TrainingError('%s has a training that run_recipes.py did not start: %s' % (run.directory, advice))
+        return
+    before, now = (vars(parse_training(run.directory, flags)) for flags in (
+        run.record['flags'] + run.record['common'], run.variant.flags + common))
+    differences = ['%s was %s, is now %s' % (name, before[name], now[name]) for name in now
+                   if name not in IRRELEVANT and before[name] != now[name]]
+    if differences:
+        raise TrainingError('%s was trained with other flags: %s; %s' % (run.directory, ', '.join(differences), advice))
+
+
+def check_variants(recipe_file, variants, common):
+    """Try what can be tried before anything starts; returns for each variant what a run's record says about it."""
+    found, data = {}, None
+    for variant in variants:
+        where = '%s, [%s]' % (recipe_file.path, variant.name)
+        options = parse_training(where, variant.flags + common)
+        try:
+            source, recipe = train_imagenet.settle(options)
+            data = data or open_data(source, options)  # one for all: variants differ in the size of an input at most
+            data.preprocess['size'] = [options.input_size] * 2
+            recipes.learning_rate(recipe, data.num_train_batches)
+            recipes.optimizer(recipe, options.dtype)
+            counted = bmx.summary(train_imagenet.build_net(options, data, [mx.cpu()]), (1,) + data.image_shape)
+        except (TrainingError, ValueError, mx.MXNetError) as error:
+            raise TrainingError('%s: %s' % (where, sentence(error))) from None
+        place = os.path.basename(os.path.normpath(source.location)) if isinstance(source.location, str) else data.kind
+        found[variant.name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=place,
+                                   data=data.identity, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
+    return found
+
+
+def prepare(recipe_file, options):
+    """The runs that the command line asks for, every variant with one seed before the next; checked, with records."""
+    unknown = set(options.only or ()).difference(recipe_file.variants)
+    if unknown:
+        raise TrainingError('--only %s: %s has %s' % (' '.join(sorted(unknown)), recipe_file.path,
+                                                      ', '.join(recipe_file.variants)))
+    variants = [variant for variant in recipe_file.variants.values() if variant.name in (options.only or variant.name)]
+    common = list(options.training)
+    if options.data_dir is not None:
+        common.append('--data-dir=' + os.path.abspath(os.path.expanduser(options.data_dir)))
+    planned = [Run(variant, seed, options.save_dir) for seed in options.seeds for variant in variants]
+    existing = find_runs(recipe_file.variants.values(), options.save_dir)
+    for run in existing:
+        check_unchanged(run, common)
+    facts = check_variants(recipe_file, [variant for variant in variants
+                                         if any(run.variant is variant and not run.done for run in planned)], common)
+    for run in existing:
+        for fact in facts.values():
+            if run.record is not None and run.record['data'] != fact['data']:
+                raise TrainingError('%s was trained on other data, %s: give its --data-dir, or choose another '
+                                    '--save-dir' % (run.directory, comparison.describe_data(run.record)))
+    for run in planned:
+        if not run.done:
+            run.write(dict(facts[run.variant.name], flags=run.variant.flags, common=common, done=False))
+    return planned
+
+
+def main(argv=None):
+    """Train and compare; returns the exit code: 0 all trained, 1 an error or a training that failed, 130 stopped."""
+    options = parse(sys.argv[1:] if argv is None else list(argv))
+    bmx.train.configure_logging()
+    threads = options.threads or max(1, physical_cores() // options.jobs)
+    failed, stopped = {}, False
+    try:
+        recipe_file = read_recipe_file(options.recipe)
+
+        def report():
+            return comparison.write(recipe_file, find_runs(recipe_file.variants.values(), options.save_dir),
+                                    options.save_dir)
+
+        if options.report:
+            for run in find_runs(recipe_file.variants.values(), options.save_dir):
+                check_unchanged(run, run.record['common'] if run.record else [])
+        else:
+            planned = prepare(recipe_file, options)
+            failed, stopped = train(planned, SCRIPT, options.jobs, threads, report)
+        logger.info('%s', report())
+    except (TrainingError, OSError) as error:
+        logger.error('error: %s', error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    for name, reason in failed.items():
+        logger.error('failed: %s: %s', name, reason)
+    if stopped:
+        logger.info('stopped; the same command goes on')
+    return 130 if stopped else 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
