@@ -1,8 +1,8 @@
 """What a network costs: operations and size, counted as the papers on binary networks count them.
 
 A multiply-accumulate is one operation. BOPs are those with binary weights and binary input, FLOPs all others of
-convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A size counts a binary weight as 1 bit and anything else as
-float32, BatchNorm as two values a channel (its running statistics fold into them).
+convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A size counts a binary weight as 1 bit, one of k bits as k, and
+anything else as float32, BatchNorm as two values a channel (its running statistics fold into them).
 """
 import json
 import math
@@ -24,7 +24,8 @@ class Summary:
     input_shape : tuple of int
     layers : list of dict
         A layer each that computes products or owns parameters: name, op, output_shape, bits ('weights/activations'),
-        params_binary, params_float, bops, flops, bytes_packed (bytes in an exported file).
+        params_binary, params_quantized (of 2 to 8 bits), params_float, bops, flops, size_bits (as the papers count),
+        bytes_packed (bytes in an exported file).
     uncounted : list of str
         Layers whose products are not counted, because they are neither convolutions nor dense layers.
     """
@@ -66,17 +67,22 @@ class Summary:
         return self._total('params_binary')
 
     @property
+    def params_quantized(self):
+        """Weights of 2 to 8 bits."""
+        return self._total('params_quantized')
+
+    @property
     def params_float(self):
         return self._total('params_float')
 
     @property
     def size_mib(self):
         """Size in MiB as the MeliusNet paper counts it."""
-        return (self.params_binary / 8 + self.params_float * 4) / 2 ** 20
+        return self._total('size_bits') / 8 / 2 ** 20
 
     def to_dict(self):
         totals = ('bops', 'flops', 'flops_without_classifier', 'ops', 'ops_without_classifier', 'params_binary',
-                  'params_float', 'size_mib')
+                  'params_quantized', 'params_float', 'size_mib')
         return dict({'name': self.name, 'input_shape': list(self.input_shape)},
                     **{key: getattr(self, key) for key in totals}, layers=self.layers)
 
@@ -84,11 +90,13 @@ class Summary:
         return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self):
-        header = ('layer', 'operator', 'output', 'bits', 'binary', 'float', 'BOPs', 'FLOPs', 'bytes packed')
-        rows = [header] + [
+        numbers = {'binary': 'params_binary', '2 to 8 bits': 'params_quantized', 'float': 'params_float', 'BOPs': 'bops',
+                   'FLOPs': 'flops', 'bytes packed': 'bytes_packed'}
+        if not self.params_quantized:
+            del numbers['2 to 8 bits']
+        rows = [('layer', 'operator', 'output', 'bits') + tuple(numbers)] + [
             (layer['name'], layer['op'], 'x'.join(map(str, layer['output_shape'][1:])), layer['bits'])
-            + tuple('{:,}'.format(layer[key]) if layer[key] else '-'
-                    for key in ('params_binary', 'params_float', 'bops', 'flops', 'bytes_packed'))
+            + tuple('{:,}'.format(layer[key]) if layer[key] else '-' for key in numbers.values())
             for layer in self.layers]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ['  '.join(cell.ljust(width) if i < 4 else cell.rjust(width)
@@ -96,7 +104,8 @@ class Summary:
         lines.insert(1, '-' * max(map(len, lines)))
         lines += [lines[1],
                   '%s, input %s' % (self.name, 'x'.join(map(str, self.input_shape))),
-                  'parameters   {:,} binary, {:,} float'.format(self.params_binary, self.params_float),
+                  'parameters   ' + ', '.join('{:,} {}'.format(self._total(key), name)
+                                              for name, key in numbers.items() if key.startswith('params')),
                   'BOPs         %.5ge9' % (self.bops / 1e9),
                   'FLOPs        %.5ge8 without the final dense layer, %.5ge8 with it'
                   % (self.flops_without_classifier / 1e8, self.flops / 1e8),
@@ -128,54 +137,63 @@ def summary(net, shape):
         graph, name, prefix = graphs.Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
     constants = graph.constants()
-    products = {id(node): graphs.match_binary_product(node) for node in graph.nodes}
-    binarized = {product.weight.name for product in products.values() if product}
     layers, uncounted, counted, parameters = [], [], set(), {}
     for node in graph.nodes:
         parameters[id(node)] = _parameters(node, constants, parameters)
+    weight_bits = _weight_bits(graph, parameters)
+    for node in graph.nodes:
         if id(node) in constants:
             continue
         own_name = node.name[len(prefix):] if node.name.startswith(prefix) else node.name
         owned = [variable for variable in parameters[id(node)] if variable.name not in counted]
         if node.op in _PRODUCTS or owned:
             counted.update(variable.name for variable in owned)
-            layers.append(dict({'name': own_name}, **_layer(node, products[id(node)], owned, shapes, binarized, shape[0])))
+            layers.append(dict({'name': own_name}, **_layer(node, owned, shapes, weight_bits, shape[0])))
         if node.op in _UNCOUNTED:
             uncounted.append(own_name)
     return Summary(name, shape, layers, uncounted)
 
 
 def _parameters(node, constants, parameters):
-    """The variables that a node reads, itself or through what is computed of variables alone (a weight's sign)."""
+    """The variables, each once, that a node reads itself or through what is computed of variables (a weight's sign)."""
     if node.is_variable:
         return [node] if id(node) in constants else []
-    return [variable for producer, _ in node.inputs if id(producer) in constants for variable in parameters[id(producer)]]
+    found = {variable.name: variable for producer, _ in node.inputs if id(producer) in constants
+             for variable in parameters[id(producer)]}
+    return list(found.values())
 
 
-def _layer(node, product, owned, shapes, binarized, batch):
-    macs, bits, packed = 0, '', False
+def _weight_bits(graph, parameters):
+    """Bits of the variables whose quantized values are weights."""
+    found = {}
+    for node in graph.nodes:
+        if node.op in graphs.PRODUCTS and len(parameters[id(node.input(1))]) == 1:
+            name, bits = parameters[id(node.input(1))][0].name, graphs.product_bits(node)[0]
+            found[name] = max(bits, found.get(name, 0))
+    return found
+
+
+def _layer(node, owned, shapes, weight_bits, batch):
+    macs, bits, packed = 0, '', node.op == 'xnor_popcount'
     if node.op in _PRODUCTS:
-        macs = _multiply_accumulates(node, shapes) // batch
-        packed = node.op == 'xnor_popcount' or (node.op in graphs.PRODUCTS and graphs.why_float(node, product) is None)
-        if packed or (product is not None and product.activation is not None):
-            bits = '1/1'
-        else:
-            bits = '32/32' if product is None else '1/32'
+        macs, bits = _multiply_accumulates(node, shapes) // batch, '1/1' if packed else '32/32'
+    if node.op in graphs.PRODUCTS:
+        bits = '%d/%d' % graphs.product_bits(node)
+        packed = graphs.why_float(node, graphs.match_binary_product(node)) is None
     layer = {'op': node.op, 'output_shape': list(shapes[node.name, 0]), 'bits': bits, 'params_binary': 0,
-             'params_float': 0, 'bops': macs if bits == '1/1' else 0, 'flops': 0 if bits == '1/1' else macs,
-             'bytes_packed': 0}
+             'params_quantized': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
+             'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}
     for variable in owned:
         shape = shapes[variable.name, 0]
-        size = math.prod(shape)
+        size, width = math.prod(shape), weight_bits.get(variable.name, 32)
+        packed_bytes = 4 * size
         if node.op == 'xnor_popcount' and variable is node.input(1):
-            layer['params_binary'] += math.prod(shape[:-1]) * _group_channels(node, shapes)
-            layer['bytes_packed'] += size
-        elif variable.name in binarized:
-            layer['params_binary'] += size
-            layer['bytes_packed'] += size // shape[1] * math.ceil(shape[1] / 8) if packed else 4 * size
-        else:
-            layer['params_float'] += size
-            layer['bytes_packed'] += 4 * size
+            size, width, packed_bytes = math.prod(shape[:-1]) * _group_channels(node, shapes), 1, size
+        elif width == 1 and packed:
+            packed_bytes = size // shape[1] * math.ceil(shape[1] / 8)
+        layer[{1: 'params_binary', 32: 'params_float'}.get(width, 'params_quantized')] += size
+        layer['size_bits'] += width * size
+        layer['bytes_packed'] += packed_bytes
     return layer
 
 

@@ -220,12 +220,7 @@ def match_binary_product(node):
     sign = source(node, 1)
     if sign.op != 'binarize' or not source(sign).is_variable:
         return None
-    data, pad, pad_value = source(node), (), 0
-    if node.op == 'Convolution':
-        pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
-        if not any(pad):
-            data, pad, pad_value = _look_through_padding(data, pad)
-    activation = _look_through_reshapes(data) if node.op == 'FullyConnected' else data
+    activation, pad, pad_value = _activation(node)
     if activation.op != 'binarize':
         return BinaryProduct(node, source(sign), None, pad, pad_value)
     border = _border(activation)
@@ -234,6 +229,39 @@ def match_binary_product(node):
             return BinaryProduct(node, source(sign), None, pad, pad_value)
         pad, pad_value = (0,) * (len(pad) - len(border)) + border, float(activation.attr('pad_value', -1))
     return BinaryProduct(node, source(sign), activation, pad, pad_value)
+
+
+def _activation(node):
+    """What computes the input of a product, with the padding between the two and what it holds."""
+    data, pad, pad_value = source(node), (), 0
+    if node.op == 'Convolution':
+        pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
+        if not any(pad):
+            data, pad, pad_value = _look_through_padding(data, pad)
+    return _look_through_reshapes(data) if node.op == 'FullyConnected' else data, pad, pad_value
+
+
+_BITS = {2 ** bits - 1: bits for bits in range(2, 9)}
+
+
+def _bits(node):
+    """Bits of what a node computes: 1 of signs, k of the 2^k levels of DoReFa-Net's rounding, else 32."""
+    if node.op == 'binarize':
+        return 1
+    while node.op in ('_mul_scalar', '_minus_scalar'):  # weights lie between -1 and 1
+        node = node.input(0)
+    if node.op == '_div_scalar' and node.input(0).op == '_contrib_round_ste':
+        steps, scaled = node.attr('scalar'), node.input(0).input(0)
+        if scaled.op == '_mul_scalar' and scaled.attr('scalar') == steps:
+            clip = scaled.input(0)
+            if clip.op == 'clip' and (clip.attr('a_min'), clip.attr('a_max')) == (0, 1):
+                return _BITS.get(steps, 32)
+    return 32
+
+
+def product_bits(node):
+    """Bits of the weights and of the input of a Convolution or FullyConnected, 32 where they are float."""
+    return _bits(source(node, 1)), _bits(_activation(node)[0])
 
 
 def _border(sign):
@@ -252,10 +280,15 @@ def why_float(node, product):
     product : BinaryProduct or None
         Result of `match_binary_product`.
     """
+    weight_bits, input_bits = product_bits(node)
+    if weight_bits > 1:
+        return 'its weights are not binary' if weight_bits == 32 else 'its weights have %d bits' % weight_bits
+    if input_bits > 1:
+        return 'its input is not binary' if input_bits == 32 else 'its input has %d bits' % input_bits
     if product is None:
-        return 'its weights are not binary'
+        return 'its weights are signs of something computed'
     if product.activation is None:
-        return 'its input is not binary'
+        return 'its input has a border that is not its padding'
     if node.attr('layout') not in (None, 'None', 'NCW', 'NCHW'):
         return 'its layout is %s' % node.attr('layout')
     if node.op == 'Convolution' and len(node.attr('kernel')) > 2:
