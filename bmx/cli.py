@@ -8,7 +8,7 @@ import sys
 import mxnet as mx
 import numpy as np
 
-from . import bench, deploy, ops, preprocess
+from . import bench, deploy, ops, papers, preprocess
 from .accounting import summary
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config
@@ -243,6 +243,13 @@ def _parser():
     command.add_argument('prefix')
     command.add_argument('images', nargs='+', metavar='IMAGE')
     command.add_argument('--json', action='store_true', help='machine-readable output')
+
+    command = commands.add_parser('paper', help="the tables of a paper, each printed number beside ours")
+    command.set_defaults(run=papers.run)
+    command.add_argument('name', choices=list(papers.PAPERS))
+    command.add_argument('--json', metavar='FILE', help='write the cells as a list')
+    command.add_argument('--csv', metavar='FILE', help='write the cells as a table')
+    command.add_argument('--picture', metavar='FILE', help='draw accuracy against operations and size, as PNG')
 
     _add_bench(commands)
     return parser

@@ -29,11 +29,7 @@ def run(arguments):
     _have_threads(arguments.threads, arguments.argv)
     if arguments.isa is not None:
         ops.use_kernel(arguments.isa)
-    for path in (arguments.json, arguments.csv, arguments.picture):
-        if path is not None and os.path.isdir(path):
-            raise IsADirectoryError('%s is a folder' % path)
-        if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-            raise FileNotFoundError('the folder of %s does not exist' % path)
+    report.refuse_unwritable(arguments.json, arguments.csv, arguments.picture)
     measure, _ = SUBJECTS[arguments.subject]
     rows, text = measure(arguments)
     print(report.heading(rows))

@@ -1,10 +1,20 @@
 """Rows of results as text, JSON, CSV and a picture."""
 import json
+import os
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .. import storage
+
+
+def refuse_unwritable(*paths):
+    """Raise an OSError for a folder, or a file in a folder that does not exist; None stands for no file."""
+    for path in paths:
+        if path is not None and os.path.isdir(path):
+            raise IsADirectoryError('%s is a folder' % path)
+        if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise FileNotFoundError('the folder of %s does not exist' % path)
 
 
 def heading(rows):

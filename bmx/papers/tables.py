@@ -1,0 +1,173 @@
+"""Tables of papers: each printed number beside the one that this package counts."""
+import decimal
+import textwrap
+from typing import Callable, NamedTuple, Optional, Tuple, Union
+
+from gluoncv import model_zoo
+
+from ..accounting import summary
+from ..bench.report import table as aligned
+
+# How a counted number stands to the printed one, and how that is told; a number that differs points to its note.
+MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!'}
+LEGEND = ('= ours rounds to the printed digits   cut: ours, cut, gives them   ~ ours is within 5 % of a printed "about"\n'
+          '[n] differs, see note n   ! differs, unexplained')
+_ABOUT = decimal.Decimal('0.05')
+_WIDTH = 118  # columns of text
+
+
+class Column(NamedTuple):
+    """A column: its head, the unit included, and the number or text that it shows of a `Summary`, if any."""
+    head: str
+    quantity: Optional[Callable] = None
+
+
+class Row(NamedTuple):
+    """What a row prints, and which network it is about.
+
+    Attributes
+    ----------
+    name : str
+    printed : str
+        A text for each column but the first, separated by blanks; '-' where the paper has none, '~4' for "about 4".
+    network : str, optional
+        The name of a model of this package or of GluonCV.
+    settings : dict
+        Keywords of the network.
+    quantities : dict
+        Other quantities of this row, by the head of the column; None for what is not to be counted.
+    notes : dict
+        Why a number differs from the printed one, by the head of the column.
+    point : (str, str), optional
+        Series and label in the picture.
+    """
+    name: str
+    printed: str
+    network: Optional[str] = None
+    settings: dict = {}
+    quantities: dict = {}
+    notes: dict = {}
+    point: Optional[Tuple[str, str]] = None
+
+
+class Table(NamedTuple):
+    """A table: its title, columns (that of the names first), rows, remarks below it, and the input of its networks."""
+    title: str
+    columns: Tuple[Column, ...]
+    rows: Tuple[Row, ...]
+    remarks: Tuple[str, ...] = ()
+    shape: Tuple[int, ...] = (1, 3, 224, 224)
+
+
+class Series(NamedTuple):
+    """How points of the picture look, as matplotlib names it."""
+    color: str
+    marker: str
+    line: str = '-'
+    hollow: bool = False
+
+
+class Paper(NamedTuple):
+    """A paper: its source, its tables, and a picture of one column against others, with a look for each series."""
+    title: str
+    tables: Tuple[Table, ...]
+    accuracy: str
+    costs: Tuple[str, ...]
+    series: dict
+
+
+class Cell(NamedTuple):
+    """A printed number or text; `counted`, `mark` (a key of `MARKS`) and `note` are None where nothing is counted."""
+    table: str
+    row: Row
+    column: str
+    printed: str
+    counted: Union[float, str, None] = None
+    mark: Optional[str] = None
+    note: Optional[str] = None
+
+
+def compare(printed, counted):
+    """How a counted number or text stands to the printed one: a key of `MARKS`."""
+    if isinstance(counted, str):
+        return 'equal' if counted == printed else 'differs'
+    number, exact = decimal.Decimal(printed.lstrip('~')), decimal.Decimal(counted)
+    for mark, rounding in (('equal', decimal.ROUND_HALF_UP), ('cut', decimal.ROUND_DOWN)):
+        if exact.quantize(number, rounding) == number:
+            return mark
+    return 'about' if printed.startswith('~') and abs(exact - number) <= _ABOUT * number else 'differs'
+
+
+def fill(paper):
+    """Count every network of a paper once.
+
+    Returns
+    -------
+    dict
+        For each table, by its title, a list of cells for each row; a cell for each column but the first. None stands
+        for what the paper leaves out.
+    """
+    counts = {}
+
+    def count(row, shape):
+        key = row.network, repr(sorted(row.settings.items())), shape
+        if key not in counts:
+            counts[key] = summary(model_zoo.get_model(row.network, **row.settings), shape)
+        return counts[key]
+
+    def cell(table, row, column, printed):
+        quantity = row.quantities.get(column.head, column.quantity)
+        if row.network is None or quantity is None:
+            return Cell(table.title, row, column.head, printed)
+        counted = quantity(count(row, table.shape))
+        return Cell(table.title, row, column.head, printed, counted, compare(printed, counted),
+                    row.notes.get(column.head))
+
+    return {table.title: [[None if printed == '-' else cell(table, row, column, printed)
+                           for column, printed in zip(table.columns[1:], row.printed.split())] for row in table.rows]
+            for table in paper.tables}
+
+
+def records(filled):
+    """The cells of `fill` as a flat list of dicts of numbers and texts, for files."""
+    return [{'table': cell.table, 'row': cell.row.name, 'column': cell.column, 'printed': cell.printed,
+             'counted': cell.counted, 'mark': cell.mark, 'note': cell.note,
+             'network': cell.row.network if cell.mark else None,
+             'settings': ' '.join('%s=%s' % pair for pair in sorted(cell.row.settings.items())) if cell.mark else None}
+            for rows in filled.values() for cells in rows for cell in cells if cell is not None]
+
+
+def text(paper, filled):
+    """The tables as text, each with its notes."""
+    parts = [paper.title]
+    for table in paper.tables:
+        rows, notes = filled[table.title], {}
+        counted = [any(cell is not None and cell.mark for cell in column) for column in zip(*rows)]
+        header = [table.columns[0].head]
+        for column, has_counts in zip(table.columns[1:], counted):
+            header += [column.head, 'ours', ''] if has_counts else [column.head]
+        lines = [sum((_parts(cell, has_counts, notes) for cell, has_counts in zip(cells, counted)), [row.name])
+                 for row, cells in zip(table.rows, rows)]
+        below = ['[%d] %s' % (number, note) for note, number in notes.items()] + list(table.remarks)
+        parts.append('\n'.join([table.title, _flush(aligned(header, lines))]
+                               + [textwrap.fill(line, _WIDTH, subsequent_indent='    ') for line in below]))
+    marks = [cell['mark'] for cell in records(filled) if cell['mark']]
+    parts.append('%s\n%d printed cells counted: %d equal, %d cut, %d about, %d differ'
+                 % ((LEGEND, len(marks)) + tuple(marks.count(mark) for mark in MARKS)))
+    return '\n\n'.join(parts)
+
+
+def _flush(lines):
+    return '\n'.join(line.rstrip() for line in lines.splitlines())
+
+
+def _parts(cell, has_counts, notes):
+    """The printed number, and where the column has counts, ours and the mark; new notes get a number."""
+    if cell is None or cell.mark is None:
+        return ['-' if cell is None else cell.printed] + ['', ''] * has_counts
+    mark, ours = MARKS[cell.mark], cell.counted
+    if cell.mark == 'differs' and cell.note is not None:
+        mark = '[%d]' % notes.setdefault(cell.note, len(notes) + 1)
+    if not isinstance(ours, str):
+        ours = '%.*f' % (len(cell.printed.partition('.')[2]) + 2, ours)
+    return [cell.printed, ours, mark]
