@@ -97,8 +97,8 @@ def check_variants(recipe_file, variants, common):
             counted = bmx.summary(train_imagenet.build_net(options, data, [mx.cpu()]), (1,) + data.image_shape)
         except (TrainingError, ValueError, mx.MXNetError) as error:
             raise TrainingError('%s: %s' % (where, sentence(error))) from None
-        place = os.path.basename(os.path.normpath(source.location)) if isinstance(source.location, str) else data.kind
-        found[variant.name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=place,
+        name = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
+        found[variant.name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=name,
                                    data=data.identity, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
     return found
 

@@ -23,8 +23,8 @@ SUMMARY = ('comparison', 'variant', 'seeds', 'mean', 'std', 'min', 'max', 'diffe
 def describe_data(record):
     """The data of a run's record in words."""
     data = record['data']
-    return '%s (%s, %d training and %d validation images in %d classes)' % (
-        record['data_name'], data['kind'], data['train_images'], data['val_images'], len(data['classes']))
+    return '%s, %d training and %d validation images in %d classes' % (
+        record['data_name'], data['train_images'], data['val_images'], len(data['classes']))
 
 
 def result(run):
@@ -108,10 +108,10 @@ def write(recipe_file, runs, directory):
 
 # Picture --------------------------------------------------------------------------------------------------------------
 
-_LEGEND = ('left: dots are seeds (hollow: not finished, not counted), the line is their mean, the bar their minimum to '
-           'maximum,\na diamond the published result; in numbers mean ± standard deviation, below it the difference to '
-           'the baseline ± standard error.\nright: mean of the seeds, the band is their minimum to maximum; crosses are '
-           'published')
+_LEGEND = ('Left: a dot is a seed (hollow: not finished, not counted), the line their mean, the bar their minimum to '
+           'maximum, a diamond the published result; in numbers mean ± standard deviation,\nand the difference to '
+           'the baseline ± its standard error. Right: mean of the seeds, the band their minimum to maximum; crosses are '
+           'published.')
 
 
 def draw(path, recipe_file, runs, results, summary):
@@ -127,11 +127,11 @@ def draw(path, recipe_file, runs, results, summary):
         left.set_title(title, loc='left', fontweight='bold')
         _draw_curves(right, [recipe_file.variants[name] for name in names], runs)
     records = [run.record for run in runs]
-    figure.suptitle('%s: %s, %s epochs, inputs of %s pixels\n' % (
+    figure.suptitle('%s: %s, %s epochs, inputs of %s pixels' % (
         os.path.basename(recipe_file.path), ' / '.join(sorted(set(map(describe_data, records)))),
         _numbers(record['epochs'] for record in records),
         _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records)), fontsize=12)
-    figure.text(0.5, 1 - 0.35 / figure.get_figheight(), _LEGEND, ha='center', va='top', fontsize=8, color='0.3')
+    figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format='png')
 
@@ -145,6 +145,7 @@ def _numbers(values):
 
 
 def _draw_accuracies(axes, rows, results):
+    axes.use_sticky_edges = False  # a margin beside bars, too
     for place, row in enumerate(rows):
         color = 'C%d' % (place % 10)
         of_variant = [result for result in results if result['variant'] == row['variant']]
@@ -161,7 +162,7 @@ def _draw_accuracies(axes, rows, results):
     if rows[0]['seeds']:
         axes.axvline(rows[0]['mean'], color='C0', linestyle=':', linewidth=1)
     axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([_label(row, results) for row in rows])
+    axes.set_yticklabels([_label(row, results) + ('' if place else '\n(baseline)') for place, row in enumerate(rows)])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.08)
     axes.set_xlabel('best validation top-1 / %')
@@ -185,7 +186,7 @@ def _in_numbers(row):
     if row['expected'] is not None:
         text += ', published %.1f' % row['expected']
     if row['difference'] is not None:
-        text += '\n%+.2f' % row['difference']
+        text += '\ndifference %+.2f' % row['difference']
         text += '' if row['standard_error'] is None else ' ± %.2f' % row['standard_error']
     return text
 
