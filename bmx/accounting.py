@@ -90,8 +90,8 @@ class Summary:
         return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self):
-        numbers = {'binary': 'params_binary', '2 to 8 bits': 'params_quantized', 'float': 'params_float', 'BOPs': 'bops',
-                   'FLOPs': 'flops', 'bytes packed': 'bytes_packed'}
+        numbers = {'binary': 'params_binary', '2 to 8 bits': 'params_quantized', 'float': 'params_float',
+                   'BOPs': 'bops', 'FLOPs': 'flops', 'bytes packed': 'bytes_packed'}
         if not self.params_quantized:
             del numbers['2 to 8 bits']
         rows = [('layer', 'operator', 'output', 'bits') + tuple(numbers)] + [

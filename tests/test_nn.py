@@ -220,7 +220,7 @@ def test_gpu_graphs_hold_built_in_operators_only(quantizer):
 
 
 @pytest.mark.parametrize('hybridize', [False, True])
-@pytest.mark.parametrize('bits', [1, 32])
+@pytest.mark.parametrize('bits', [1, 2, 32])
 def test_deferred_shapes_inside_a_network(hybridize, bits):
     net = nn.HybridSequential()
     with bmx.nn.config(bits=bits):
