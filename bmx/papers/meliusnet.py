@@ -45,8 +45,8 @@ RESNET = {'OPs 1e8': _ops_with_classifier, 'size MB': _size_decimal}
 MOBILENET = {'OPs 1e8': _ops_with_classifier}
 
 GROUP_SIZE = 'Tables 2 and 3 give one size, ~5.1, for their whole group of networks.'
-PUBLISHED_193 = ("1.93 is the Bi-Real-Net paper's own number; the printed 1.43 of the grouped stem, and the 0.49 that it "
-                 'saves (section 4.1), make 1.92.')
+PUBLISHED_193 = ("1.93 is the Bi-Real-Net paper's own number; the printed 1.43 of the grouped stem, and the 0.49 that "
+                 'it saves (section 4.1), make 1.92.')
 PUBLISHED_271 = 'The printed 2.20 of the grouped stem, and the 0.49 that it saves (section 4.1), make 2.69.'
 BASE_181 = ('Tables 2 and 3 print 1.63 for this network; ten times 1.81e8 are those of the float ResNet-18. The shares '
             'are of 1.81.')
@@ -89,7 +89,7 @@ TABLE_1 = Table(
         Row('MeliusNetA', '4.85 0.86 1.62 4.0 63.4 84.2', 'meliusnet_a', point=('MeliusNet A, B, C', 'A')),
         Row('MeliusNetB', '5.72 1.06 1.96 5.0 65.7 85.9', 'meliusnet_b', point=('MeliusNet A, B, C', 'B')),
         Row('MeliusNetC', '4.35 0.82 1.50 4.5 64.1 85.0', 'meliusnet_c', point=('MeliusNet A, B, C', 'C'))),
-    ('OPs = BOPs / 64 + FLOPs, without the final dense layer; sizes in MiB, with binary weights as 1 bit, others as 32.',
+    ('OPs = BOPs / 64 + FLOPs, without the final dense layer; sizes in MiB, binary weights as 1 bit, others as 32.',
      'The text compares MeliusNet29 with BinaryDenseNet38, the table with 37; there is no 38.'))
 
 TABLE_2 = Table(
@@ -177,8 +177,9 @@ TABLE_4 = Table(
         Row('MeliusNet59', '1/1 17 5.32 71.0', 'meliusnet59')),
     ('MobileNet: counted with the final dense layer; without it the largest has 5.68.',))
 
-FLOAT_PAIR = ('The paper does not print the channels of the transitions. Ours give the printed sizes; of all '
-              'multiples of 32 up to 512, none give both numbers of DenseNet, and only 224, 160, 192 those of MeliusNet.')
+FLOAT_PAIR = ('The paper does not print the channels of the transitions. Ours give the printed sizes; of '
+              'all multiples of 32 up to 512, none give both numbers of DenseNet, and only 224, 160, 192 give those of '
+              'MeliusNet.')
 
 SECTION_4_2 = Table(
     'Section 4.2: the pair of float networks (7x7 stem, ImageNet)',

@@ -34,7 +34,7 @@ def draw(path, paper, filled):
         for order, (name, look) in enumerate(paper.series.items()):
             axes.plot(*zip(*sorted((x, y) for x, y, _ in series[name])), color=look.color, marker=look.marker,
                       ls=look.line, mfc='white' if look.hollow else None, lw=1, label=name, zorder=3 - order / 100)
-        axes.margins(x=0.12)
+        axes.margins(x=0.16)
         axes.set(xscale='log', xlabel=cost)
         axes.xaxis.set_major_locator(FixedLocator(_TICKS))
         axes.xaxis.set_minor_locator(NullLocator())

@@ -8,9 +8,9 @@ from gluoncv import model_zoo
 from ..accounting import summary
 from ..bench.report import table as aligned
 
-# How a counted number stands to the printed one, and how that is told; a number that differs points to its note.
+# How a counted number stands to the printed one, and how text tells it; one that differs points to its note.
 MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!'}
-LEGEND = ('= ours rounds to the printed digits   cut: ours, cut, gives them   ~ ours is within 5 % of a printed "about"\n'
+LEGEND = ('= ours rounds to the printed digits   cut: ours, cut, gives them   ~ within 5 % of a printed "about"\n'
           '[n] differs, see note n   ! differs, unexplained')
 _ABOUT = decimal.Decimal('0.05')
 _WIDTH = 118  # columns of text

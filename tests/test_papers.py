@@ -1,0 +1,178 @@
+"""Tables of papers: each printed number is what is counted, or a note says why not."""
+import csv
+import json
+import os
+import re
+from unittest import mock
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from bmx.cli import main
+from bmx.papers import PAPERS, picture, tables
+
+README = os.path.join(os.path.dirname(__file__), os.pardir, 'README.md')
+
+
+@pytest.fixture(scope='module')
+def filled():
+    return {name: tables.fill(paper) for name, paper in PAPERS.items()}
+
+
+def cells_of(filled):
+    return [cell for rows in filled.values() for cells in rows for cell in cells if cell is not None]
+
+
+@pytest.mark.parametrize('printed, counted, mark', [
+    ('1.35', 1.3549, 'equal'), ('1.35', 1.3451, 'equal'), ('1.35', 1.3588, 'cut'), ('1.35', 1.3401, 'differs'),
+    ('1.35', 1.36, 'differs'), ('10', 9.86, 'equal'), ('17', 16.14, 'differs'), ('~5.1', 5.228, 'about'),
+    ('~5.1', 5.36, 'differs'), ('~5.1', 5.1, 'equal'), ('5.1', 5.228, 'differs'), ('1/2,3/4', '1/2,3/4', 'equal'),
+    ('1/2,3/4', '1/2,3/5', 'differs')])
+def test_compare(printed, counted, mark):
+    assert tables.compare(printed, counted) == mark
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_each_number_is_counted_alike_or_explained_and_each_explanation_is_needed(name, filled):
+    for cell in cells_of(filled[name]):
+        assert (cell.mark == 'differs') == (cell.note is not None), cell
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_the_data_fit_the_columns(name):
+    for table in PAPERS[name].tables:
+        heads = {column.head for column in table.columns}
+        for row in table.rows:
+            assert len(row.printed.split()) == len(table.columns) - 1, (table.title, row.name)
+            assert set(row.notes) | set(row.quantities) <= heads, (table.title, row.name)
+            assert row.point is None or row.point[0] in PAPERS[name].series
+    assert len({table.title for table in PAPERS[name].tables}) == len(PAPERS[name].tables)
+
+
+def test_what_a_paper_prints_twice_it_prints_alike_but_for_what_is_known():
+    """Wrongly typed numbers: rows of a name, in tables that count the same, with other numbers."""
+    seen, contradictions = {}, set()
+    for table in PAPERS['meliusnet'].tables:
+        for row in table.rows:
+            for column, printed in zip(table.columns[1:], row.printed.split()):
+                if column.head in ('OPs 1e8', 'top-1 %') and row.network and table.title.startswith('Table'):
+                    key = column.head, row.network, repr(row.settings or {'stem': 'grouped'})
+                    seen.setdefault(key, set()).add(printed)
+    contradictions = {key[:2]: printed for key, printed in seen.items() if len(printed) > 1}
+    assert contradictions == {
+        ('OPs 1e8', 'meliusnet59'): {'5.25', '5.32'},
+        ('top-1 %', 'resnete18'): {'58.1', '60.0'},              # trained otherwise
+        ('top-1 %', 'birealnet34'): {'62.2', '63.3'},
+        ('top-1 %', 'binarydensenet28'): {'60.7', '61.7'},
+        ('top-1 %', 'binarydensenet37'): {'62.5', '63.3'}}
+
+
+@pytest.fixture(scope='module')
+def folders(filled, tmp_path_factory):
+    """For each paper the folder where the command wrote all its files."""
+    found = {name: tmp_path_factory.mktemp(name) for name in PAPERS}
+    for name, folder in found.items():
+        files = ['--%s=%s' % (kind, folder / kind) for kind in ('json', 'csv', 'picture')]
+        with mock.patch.object(tables, 'fill', lambda paper: filled[name]):  # counted once for all tests
+            assert main(['paper', name] + files) == 0
+    return found
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_files(name, folders):
+    folder = folders[name]
+    rows = json.loads((folder / 'json').read_text())
+    with open(str(folder / 'csv'), newline='') as stream:
+        lines = list(csv.DictReader(stream))
+    assert [(line['table'], line['row'], line['column'], line['printed'], line['mark']) for line in lines] \
+        == [(row['table'], row['row'], row['column'], row['printed'], row['mark'] or '') for row in rows]
+    assert all((row['counted'] is None) == (row['mark'] is None) == (row['network'] is None) for row in rows)
+    assert Image.open(str(folder / 'picture')).size[0] > 1000
+
+
+def test_meliusnet_json(folders):
+    rows = json.loads((folders['meliusnet'] / 'json').read_text())
+    found = [row for row in rows if (row['row'], row['column']) == ('MeliusNet59', 'OPs 1e8')]
+    assert [row['mark'] for row in found] == ['differs', 'equal']
+    assert [row['counted'] for row in found] == pytest.approx([5.3195, 5.3195], abs=1e-4)
+    stems = {row['settings'] for row in rows if row['table'].startswith('Table 2') and row['mark']}
+    assert stems == {'stem=imagenet', 'stem=grouped'}
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_text(name, filled):
+    found = tables.text(PAPERS[name], filled[name])
+    assert max(map(len, found.splitlines())) <= 120
+    for table in PAPERS[name].tables:
+        block = next(block for block in found.split('\n\n') if block.startswith(table.title + '\n'))
+        marks = set(map(int, re.findall(r'  \[(\d+)\]', block)))
+        assert marks == set(map(int, re.findall(r'^\[(\d+)\]', block, re.M)))
+        assert all(any(line.startswith(row.name) for line in block.splitlines()) for row in table.rows)
+    assert '\nMeliusNet22      4.62  4.6242  =       1.35  1.3588  cut ' in tables.text(
+        PAPERS['meliusnet'], filled['meliusnet'])
+
+
+def test_a_difference_without_a_note_is_marked(filled):
+    row = tables.Row('MeliusNet22', '9.99', 'meliusnet22')
+    paper = tables.Paper('A paper', (tables.Table('Table', (tables.Column('network'), tables.Column(
+        'MiB', lambda counted: counted.size_mib)), (row,)),), 'top-1 %', (), {})
+    assert '\nMeliusNet22  9.99  3.8772  !\n' in tables.text(paper, tables.fill(paper))
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_each_point_of_the_picture_has_a_label_that_covers_no_other(name, filled, tmp_path, monkeypatch):
+    figures = []
+
+    class Kept(Figure):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            figures.append(self)
+
+    monkeypatch.setattr(picture, 'Figure', Kept)
+    picture.draw(str(tmp_path / 'picture.png'), PAPERS[name], filled[name])
+    renderer = figures[0].canvas.get_renderer()
+    for axes in figures[0].axes:
+        labels = [Text.get_window_extent(text, renderer) for text in axes.texts]
+        assert len(labels) == sum(len(line.get_xdata()) for line in axes.get_lines()) > 10
+        assert not [1 for index, label in enumerate(labels) for other in labels[:index] if label.overlaps(other)]
+
+
+def test_readme_prints_what_is_counted(filled):
+    """The README's table of models: `model`, then OPs and MiB as ours (the paper's), then the paper's top-1."""
+    with open(README) as stream:
+        content = stream.read()
+    marks = [cell.mark for cell in cells_of(filled['meliusnet'])]
+    told = tuple(map(int, re.search(r'(\d+) of\s(\d+) are the printed digits, (\d+) within 5 %.*?(\d+) differ',
+                                    content, re.S).groups()))
+    assert told == (marks.count('equal') + marks.count('cut'), len(marks) - marks.count(None), marks.count('about'),
+                    marks.count('differs'))
+    lines = re.findall(r'^\| `(\w+)` \| (\S+) \((.+?)\) \| (\S+) \((.+?)\) \| (\S+) % \|$', content, re.M)
+    assert len(lines) > 10
+    for network, ops, printed_ops, size, printed_size, top1 in lines:
+        rows = [cells for table in filled['meliusnet'].values() for cells in table
+                if cells[0] and cells[0].row.network == network and cells[0].row.settings.get('stem') != 'imagenet']
+        values = {}
+        for cell in [cell for cells in rows for cell in cells if cell is not None]:
+            values.setdefault(cell.column, []).append((cell.printed, cell.counted))
+        assert (printed_ops.split(';')[0], float(ops)) in [
+            (printed, round(counted, 4)) for printed, counted in values['OPs 1e8']], network
+        assert (printed_size, float(size)) in [(printed, round(counted, 2)) for printed, counted in values['size MB']]
+        assert top1 in [printed for printed, _ in values['top-1 %']]
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--json', '{}'], '{} is a folder'),
+    (['--csv', '{}/none/rows.csv'], 'the folder of {}/none/rows.csv does not exist'),
+    (['--picture', '{}/none/a.png'], 'the folder of {}/none/a.png does not exist')])
+def test_files_that_cannot_be_written(arguments, message, tmp_path, capsys):
+    assert main(['paper', 'meliusnet'] + [argument.replace('{}', str(tmp_path)) for argument in arguments]) == 1
+    out, error = capsys.readouterr()
+    assert error == 'bmx paper: %s\n' % message.replace('{}', str(tmp_path)) and out == ''
+
+
+def test_unknown_paper(capsys):
+    with pytest.raises(SystemExit):
+        main(['paper', 'alexnet'])
+    assert 'meliusnet' in capsys.readouterr().err
