@@ -7,10 +7,13 @@ import pytest
 from mxnet import autograd
 from mxnet.gluon import nn
 from mxnet.test_utils import assert_almost_equal
+from test_data import write_folder
 from test_deploy import randomize, sequential
 from test_nn import IDS, LAYERS, initialized, random
+from test_train import arguments, tiny_model  # noqa: F401
 
 import bmx
+import train_imagenet
 from bmx import deploy
 from bmx.cli import main
 from bmx.deploy import files
@@ -225,8 +228,10 @@ def test_printed_sizes(bits, activation_bits, size, operations):
 
 
 @pytest.mark.parametrize('similar', [
-    lambda F, x: F.contrib.round_ste(x * 3) / 3, lambda F, x: F.contrib.round_ste(F.clip(x, 0, 1) * 4) / 4,
-    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 1) * 3) / 4, lambda F, x: F.contrib.round_ste(F.clip(x, 0, 2) * 3) / 3])
+    lambda F, x: F.contrib.round_ste(x * 3) / 3,
+    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 1) * 4) / 4,
+    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 1) * 3) / 4,
+    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 2) * 3) / 3])
 def test_other_roundings_are_float(similar):
     symbol = mx.sym.Convolution(similar(mx.sym, mx.sym.var('data')), kernel=(1, 1), num_filter=2, name='conv')
     assert bmx.summary(symbol, (1, 3, 4, 4)).layers[0]['bits'] == '32/32'
@@ -288,6 +293,19 @@ def test_files_from_before_activation_bits(tmp_path, capsys):
         json.dump(symbol, stream)
     assert main(['verify', prefix, '--params', params]) == 0
     assert 'values on 16 of 16 inputs' in capsys.readouterr().out
+
+
+def test_training_takes_and_keeps_them(tiny_model, tmp_path, capsys):  # noqa: F811
+    command = arguments(str(write_folder(tmp_path / 'data', train=3, val=3)), tmp_path)
+    given = {'bits': 1, 'activation_bits': 2, 'quantizer': 'approx_sign', 'clip_threshold': 0.0, 'scaling': 'constant'}
+    options = [text for key, value in given.items() for text in ('--' + key.replace('_', '-'), str(value))]
+    assert train_imagenet.main(command + options) == 0
+    assert 'float: its input has 2 bits' in capsys.readouterr().out
+    _, metadata = deploy.load(str(tmp_path / 'run' / 'tiny'))
+    assert metadata.layer_defaults == dict(vars(bmx.nn.Config()), **given)
+    assert train_imagenet.main(command + options + ['--resume']) == 0
+    assert train_imagenet.main(command + options[2:] + ['--resume', '--activation-bits', '1', '--bits', '2']) == 1
+    assert 'activation_bits was 2, is now 1; bits was 1, is now 2' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('option', [
