@@ -26,8 +26,8 @@ class Config:
         t of the straight-through estimator (MeliusNet, Equation 3); 0 blocks all but the gradient at 0.
     scaling : str
         Channel-wise scaling of weights of 1 bit by alpha = mean |w| of an output channel: 'none', 'gradient' (XNOR-Net:
-        the gradient goes through alpha as well) or 'constant' (Bi-Real-Net's magnitude-aware gradient: alpha multiplies
-        the gradient of the sign, its own is not taken).
+        through the sign, straight, and through alpha) or 'constant' (Bi-Real-Net's magnitude-aware gradient: alpha
+        multiplies the gradient of the sign, its own is not taken). See docs/semantics.md, "Weight scaling".
     pad_value : int
         What a padded tap counts as: -1, +1 or 0. Where the activations are not signs, or the weights float, always 0.
     """
