@@ -8,12 +8,13 @@ import sys
 import mxnet as mx
 import numpy as np
 
-from . import bench, deploy, ops, papers, preprocess
+from . import bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config
 from .nn.config import BITS, SCALINGS
 from .storage import LoadError, load_parameters, sentence
+from .structure import structure
 
 
 def parse_setting(text):
@@ -93,6 +94,20 @@ def _summary(arguments):
     size = _input_size(arguments)
     counted = summary(net, (1, 3, size, size))
     print(counted.to_json() if arguments.json else counted)
+
+
+def _plot(arguments):
+    out = arguments.out or (None if arguments.json else arguments.model.lower() + '.png')
+    if out is not None:
+        plot.refuse(out)
+    net = build_model(arguments)
+    size = _input_size(arguments)
+    blocks, counted = structure(net, (1, 3, size, size))
+    if out is not None:
+        settings = dict(model_settings(arguments), **layer_settings(arguments))
+        name = ', '.join([net.model_name] + ['%s=%s' % setting for setting in settings.items()])
+        plot.draw(out, name, (1, 3, size, size), blocks, counted)
+    print(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)
 
 
 def _export(arguments):
@@ -216,6 +231,14 @@ def _parser():
     add_model_options(command)
     command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
     command.add_argument('--json', action='store_true', help='machine-readable output')
+
+    command = commands.add_parser('plot', help="draw a model's structure, block by block")
+    command.set_defaults(run=_plot)
+    command.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
+    add_model_options(command)
+    command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(plot.FORMATS))
+    command.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
 
     command = commands.add_parser('export', help='convert trained parameters to a packed, verified model')
     command.set_defaults(run=_export)

@@ -1,0 +1,131 @@
+"""Parts of the picture that show the network in its order: lists of layers, and stages as bars."""
+from ..structure import MODULE
+from .sheet import COLORS, FAINT, HATCHES, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text, text_width
+
+SEPARATOR = '  \u00b7  '
+
+
+def amount(count, digits=3):
+    for exponent in (9, 6, 3):
+        if count >= 10 ** exponent:
+            return '%.*ge%d' % (digits, count / 10 ** exponent, exponent)
+    return '%d' % count
+
+
+def size_text(count):
+    return '%.2f MiB' % (count / 2 ** 20) if count >= 2 ** 20 / 10 else '%.1f KiB' % (count / 1024)
+
+
+def sums(blocks):
+    """Operations and size of some blocks, as texts."""
+    bops, flops = sum(block.bops for block in blocks), sum(block.flops for block in blocks)
+    texts = ['%s %s' % (amount(count), unit) for count, unit in ((bops, 'BOPs'), (flops, 'FLOPs')) if count]
+    return texts + [size_text(sum(block.size_bits for block in blocks) / 8)]
+
+
+def _wrap(texts, separator, width):
+    """Lines of texts, as wide as `width` where a text alone is not wider."""
+    lines = texts[:1]
+    for text in texts[1:]:
+        if text_width(lines[-1] + separator + text, SMALL) <= width:
+            lines[-1] += separator + text
+        else:
+            lines.append(text)
+    return lines
+
+
+def channels(block):
+    return block.output_shape[0] if block.output_shape else 1
+
+
+class List:
+    """Layers one below the other: a stem, a transition, a classifier."""
+
+    def __init__(self, blocks):
+        self._sums = SEPARATOR.join(sums(blocks))
+        self._lines = []  # text, bits, shape, whether it is a title
+        shape = blocks[0].input_shape
+        for block in blocks:
+            if block.role == MODULE:
+                title = block.name if block.name.startswith(block.kind) else block.kind
+                self._lines.append((title, '', '', True))
+            for layer in block.layers:
+                text = layer.text
+                if layer.bits not in ('', '1/1', '32/32'):
+                    text += ', ' + bits_text(layer.bits)
+                same = layer.output_shape == shape or text == 'sign'  # whose border is the padding of what follows
+                changed = '' if same else shape_text(layer.output_shape)
+                self._lines.append((text, layer.bits, changed, False))
+                shape = layer.output_shape
+        self.width = 2 * PAD + max([text_width(self._sums, SMALL)] + [
+            text_width(text, NORMAL if title else SMALL, title) + (0 if title else 24) + text_width(shape, SMALL)
+            for text, _, shape, title in self._lines])
+        self.foot = 1
+        self.height = 2 * PAD + LINE * (len(self._lines) + self.foot)
+
+    def draw(self, sheet, x, y, height):
+        for number, (text, bits, shape, title) in enumerate(self._lines):
+            top = y + PAD + 10 + number * LINE
+            sheet.text(x + PAD + (0 if title else 14), top, text, NORMAL if title else SMALL, title)
+            sheet.text(x + self.width - PAD, top, shape, color=FAINT, ha='right')
+            if bits:
+                sheet.rectangle(x + PAD, top - 9, 9, 9, bits_color(bits))
+        sheet.text(x + PAD, y + height - PAD - LINE * (self.foot - 1), self._sums, color=FAINT)
+
+
+class Stage:
+    """Blocks in a row at one resolution, a bar each: as high as its output has channels."""
+
+    def __init__(self, blocks, scale, pitch):
+        self._blocks, self._scale, self._pitch = blocks, scale, pitch
+        self._title, self._resolution = blocks[0].stage or 'blocks', shape_text(blocks[0].output_shape[1:])
+        kinds, cost = _pattern(blocks), sums(blocks)
+        heading = text_width(self._title + '   ', NORMAL, True) + text_width(self._resolution, SMALL)
+        width = max([pitch * len(blocks), heading] + [text_width(text, SMALL) + 8 for text in kinds + cost])
+        self._kinds, self._sums = _wrap(kinds, ' ', width), _wrap(cost, SEPARATOR, width)
+        self.foot = len(self._sums)
+        self.width = 2 * PAD + width
+        widths = [channels(block) for block in blocks]
+        self._labels = [i for i in range(len(blocks)) if i == 0 or widths[i] != widths[i - 1]]
+        self._rotated = any((right - left) * pitch < text_width(str(widths[right]), SMALL) + 2
+                            for left, right in zip(self._labels, self._labels[1:]))
+        lines, label = 1 + len(self._kinds) + self.foot, 34 if self._rotated else 18
+        self.height = 2 * PAD + lines * LINE + label + 12 + scale * max(widths)
+
+    def draw(self, sheet, x, y, height):
+        sheet.text(x + PAD, y + PAD + 10, self._title, NORMAL, bold=True)
+        sheet.text(x + self.width - PAD, y + PAD + 10, self._resolution, color=FAINT, ha='right')
+        for number, line in enumerate(self._kinds):
+            sheet.text(x + PAD, y + PAD + 10 + LINE * (number + 1), line)
+        for number, line in enumerate(self._sums):
+            sheet.text(x + PAD, y + height - PAD - LINE * (self.foot - 1 - number), line, color=FAINT)
+        bottom = y + height - PAD - LINE * self.foot - 11
+        for place, block in enumerate(self._blocks):
+            left, level, wide = x + PAD + place * self._pitch, bottom, self._pitch - 2
+            for kind, count in block.channels:
+                level -= count * self._scale
+                sheet.rectangle(left, level, wide, count * self._scale, COLORS[kind], HATCHES.get(kind))
+            colors = sorted({bits_color(bits) for bits in block.bits})
+            for number, color in enumerate(colors):
+                sheet.rectangle(left + number * wide / len(colors), bottom + 3, wide / len(colors), 5, color)
+            if place in self._labels:
+                sheet.text(left + wide / 2, level - 3, str(channels(block)), ha='center', va='bottom',
+                           rotation=90 if self._rotated else 0)
+
+
+def _pattern(blocks):
+    """The kinds of blocks in a row, the shortest way to say it, as texts."""
+    kinds = [block.kind for block in blocks]
+    for period in range(1, len(kinds) // 2 + 1):
+        times = len(kinds) // period
+        if kinds == kinds[:period] * times:
+            if period == 1:
+                return ['%d \u00d7 %s' % (times, kinds[0])]
+            return ['%d \u00d7 (%s +' % (times, kinds[0])] + [kind + ' +' for kind in kinds[1:period - 1]] + [
+                kinds[period - 1] + ')']
+    texts, start = [], 0
+    for end in range(1, len(kinds) + 1):
+        if end == len(kinds) or kinds[end] != kinds[start]:
+            texts.append(kinds[start] if end - start == 1 else '%d \u00d7 %s' % (end - start, kinds[start]))
+            start = end
+    return [text + ',' for text in texts[:-1]] + texts[-1:] if len(texts) <= 4 else ['%d blocks' % len(kinds)]

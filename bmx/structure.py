@@ -1,0 +1,367 @@
+"""The structure of a network as data: its blocks in order, and what each of them does to the feature map.
+
+Derived from the tree of Gluon blocks and the traced graph alone; no model has code of its own here.
+"""
+import dataclasses
+import math
+from typing import List, Tuple
+
+from mxnet.gluon import nn
+
+from . import graph as graphs
+from .accounting import summary
+
+# How channels of a block's output come about: passed on as they came; computed; computed and added to what came (a
+# shortcut around the computation); the sum of two results (a shortcut that changes the shape).
+KEPT, NEW, IMPROVED, MERGED = 'kept', 'new', 'improved', 'merged'
+# What a block is: one layer; layers in a row, as a stem; anything else.
+LAYER, MODULE, BLOCK = 'layer', 'module', 'block'
+
+_SUMS = ('elemwise_add', 'broadcast_add', 'add_n')
+_UNARY = ('Activation', 'BatchNorm', 'LeakyReLU')
+_ACTIVATIONS = {'relu': 'ReLU', 'prelu': 'PReLU', 'leaky': 'leaky ReLU', 'elu': 'ELU', 'selu': 'SELU', 'gelu': 'GELU',
+                'softrelu': 'softplus'}
+_TEXTS = {'BatchNorm': 'batch norm', 'Concat': 'concat', 'binarize': 'sign', 'Flatten': 'flatten',
+          'FullyConnected': 'dense', 'Dropout': 'dropout', 'elemwise_mul': '\u00d7', 'broadcast_mul': '\u00d7',
+          **dict.fromkeys(_SUMS, '+')}
+_KERNELS = {'Convolution': 'conv', 'Deconvolution': 'transposed conv', 'Pooling': 'pool'}
+
+
+@dataclasses.dataclass
+class Layer:
+    """A step of a block.
+
+    Attributes
+    ----------
+    text : str
+        What it computes, for a reader: 'conv 3x3, stride 2' (with a multiplication sign).
+    bits : str
+        'weights/activations' of a product, else ''.
+    output_shape : list of int
+        Without the batch.
+    inputs : list of int
+        Indices of the block's layers that it reads; -1 is the block's first input, -2 its second, ...
+    """
+
+    text: str
+    bits: str
+    output_shape: List[int]
+    inputs: List[int]
+
+
+@dataclasses.dataclass
+class Block:
+    """A block of a network.
+
+    Attributes
+    ----------
+    name : str
+        The Gluon block's, without the network's prefix.
+    kind : str
+        Its class; for a plain sequence its name without a number.
+    role : str
+        'layer' (a single one), 'module' (layers in a row, as a stem or a transition), 'block' (anything else).
+    stage : str
+        The sequence of blocks that it belongs to; '' if there is none.
+    reads : list of str
+        The blocks, or 'data', that it reads.
+    input_shape, output_shape : list of int
+        Without the batch.
+    bits : list of str
+        The 'weights/activations' of its products, each once.
+    channels : list of (str, int)
+        How the channels of the output come about, from the first to the last: 'kept' as they were, 'new', 'improved'
+        (added to what came), 'merged' (the sum of two results); and how many of them.
+    bops, flops, size_bits : int
+        As in `bmx.summary`.
+    layers : list of Layer
+    """
+
+    name: str
+    kind: str
+    role: str
+    stage: str
+    reads: List[str]
+    input_shape: List[int]
+    output_shape: List[int]
+    bits: List[str]
+    channels: List[Tuple[str, int]]
+    bops: int
+    flops: int
+    size_bits: int
+    layers: List[Layer]
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
+
+
+def structure(net, shape):
+    """The blocks of a network, in the order in which they are computed.
+
+    A sequence that holds more than layers is a stage and gives its elements; so does a block that only calls others.
+    Any other block stays whole. What the network itself computes between its blocks counts as layers.
+
+    Parameters
+    ----------
+    net : gluon.HybridBlock
+        Any network with one input; it need not be initialized.
+    shape : tuple of int
+        Shape of the input, batch first.
+
+    Returns
+    -------
+    list of Block
+        Without those that change nothing, such as `PlainLayout`.
+    Summary
+        The network's, whose layers are those of the blocks.
+    """
+    counted = summary(net, shape)
+    traced = _Traced(net, shape, {row['name']: row for row in counted.layers})
+    units = _units(net, traced)
+    source = {id(node): [unit.name] for unit in units for node in unit.nodes}
+    found = []
+    for unit in units:
+        block = traced.describe(unit)
+        for producer, _ in unit.inputs:
+            block.reads += [name for name in source.get(id(producer), ['data']) if name not in block.reads]
+        if block.layers:
+            found.append(block)
+        else:
+            source.update((id(node), block.reads) for node in unit.nodes)
+    return found, counted
+
+
+@dataclasses.dataclass
+class _Unit:
+    name: str
+    kind: str
+    role: str
+    stage: str
+    nodes: list = dataclasses.field(default_factory=list)
+    inputs: list = dataclasses.field(default_factory=list)  # (node, output) of other units, each once
+
+
+def _is_layer(block):
+    own = type(block).__module__.startswith(('mxnet.gluon.nn.', 'bmx.nn.'))
+    return not isinstance(block, nn.HybridSequential) and (own or not block._children)
+
+
+def _elements(block):
+    """The children of a block; those of a sequence without a name of its own in its place."""
+    for child in block._children.values():
+        if isinstance(child, nn.HybridSequential) and child.prefix in ('', block.prefix):
+            yield from _elements(child)
+        else:
+            yield child
+
+
+def _units(net, traced):
+    """What each node belongs to, in the order of computation."""
+    described = {}  # id(block) -> (role, stage), of blocks that become a unit
+
+    def walk(block, stage):
+        for child in _elements(block):
+            sequence = isinstance(child, nn.HybridSequential) or id(child) not in traced.computing
+            if _is_layer(child):
+                described.setdefault(id(child), (LAYER if not stage else BLOCK, stage))
+            elif sequence and all(map(_is_layer, _elements(child))):
+                described.setdefault(id(child), (MODULE if not stage else BLOCK, stage))
+            elif sequence:
+                walk(child, traced.short(child.prefix))
+            else:
+                described.setdefault(id(child), (BLOCK, stage))
+
+    if _is_layer(net):
+        described[id(net)] = (LAYER, '')
+    else:
+        walk(net, '')
+    unit_of_block = {}
+
+    def assign(block, unit):
+        if unit is None and id(block) in described:
+            name = traced.short(block.prefix) or block.name
+            plain = type(block) is nn.HybridSequential
+            unit = _Unit(name, name.rstrip('0123456789') if plain else type(block).__name__, *described[id(block)])
+        if id(block) not in unit_of_block:
+            unit_of_block[id(block)] = unit
+            for child in block._children.values():
+                assign(child, unit)
+
+    assign(net, None)
+    units = {}
+    for node in traced.nodes:
+        unit = unit_of_block.get(id(traced.owner[id(node)]))
+        if unit is None:
+            unit = _Unit(traced.short(node.name), _text(node), LAYER, '')
+        units.setdefault(id(unit), unit).nodes.append(node)
+    for unit in units.values():
+        inside = {id(node) for node in unit.nodes}
+        for node in unit.nodes:
+            unit.inputs += [entry for entry in traced.inputs(node)
+                            if id(entry[0]) not in inside and entry not in unit.inputs]
+    return list(units.values())
+
+
+class _Traced:
+    """A network's graph, reduced to what depends on the data, with the Gluon block that made each node."""
+
+    def __init__(self, net, shape, rows):
+        graph = graphs.Graph.from_block(net, shape)
+        self._prefix, self._rows, self._shapes = net.prefix, rows, graph.infer_shapes()
+        constants = graph.constants()
+        self.nodes = [node for node in graph.nodes if not node.is_variable and id(node) not in constants]
+        self._data = {id(node) for node in self.nodes} | {id(node) for node in graph.nodes if node.name == 'data'}
+        blocks = {}
+
+        def collect(block):  # an outer block before an inner one of the same prefix
+            if block.prefix:
+                blocks.setdefault(block.prefix, block)
+            for child in block._children.values():
+                collect(child)
+
+        collect(net)
+        self.owner = {id(node): self._owner(node.name, blocks, net) for node in self.nodes}
+        self.computing = {id(block) for block in self.owner.values()}  # blocks with operators of their own
+
+    @staticmethod
+    def _owner(name, blocks, net):
+        end = len(name)
+        while end > 0:
+            end = name.rfind('_', 0, end)
+            if name[:end + 1] in blocks:
+                return blocks[name[:end + 1]]
+        return net
+
+    def short(self, name):
+        return (name[len(self._prefix):] if name.startswith(self._prefix) else name).rstrip('_')
+
+    def inputs(self, node):
+        return [(producer, index) for producer, index in node.inputs if id(producer) in self._data]
+
+    def _row(self, node):
+        return self._rows.get(node.name[len(self._prefix):] if node.name.startswith(self._prefix) else node.name)
+
+    def shape(self, node, output=0):
+        return list(self._shapes[node.name, output][1:])
+
+    def _width(self, node, output=0):
+        return (self.shape(node, output) or [1])[0]
+
+    def describe(self, unit):
+        """A unit as `Block`."""
+        rows = [row for row in map(self._row, unit.nodes) if row]
+        sums = {key: sum(row[key] for row in rows) for key in ('bops', 'flops', 'size_bits')}
+        shape = self.shape(*unit.inputs[0]) if unit.inputs else []
+        return Block(unit.name, unit.kind, unit.role, unit.stage, [], shape, self.shape(unit.nodes[-1]),
+                     list(dict.fromkeys(row['bits'] for row in rows if row['bits'])), _merge(self._channels(unit)),
+                     layers=self._layers(unit), **sums)
+
+    def _channels(self, unit):
+        """(how it came about, how many) of the channels of the unit's last node."""
+        found = {(id(node), index): [(KEPT, self._width(node, index))] for node, index in unit.inputs}
+        for node in unit.nodes:
+            width = self._width(node)
+            inputs = [found.get((id(producer), index)) or [(NEW, self._width(producer, index))]
+                      for producer, index in self.inputs(node)]
+            pieces = [(NEW, width)]
+            if _changes_nothing(node):
+                pieces = inputs[0]
+            elif node.op == 'Concat' and node.attr('dim') == 1:
+                pieces = [piece for pieces in inputs for piece in pieces]
+            elif node.op == 'slice_axis' and node.attr('axis') == 1:
+                pieces = _spread(inputs[0])[node.attr('begin'):node.attr('end')]
+                pieces = [(kind, 1) for kind in pieces]
+            elif node.op in _SUMS and len(inputs) > 1:
+                pieces = [(_sum_of(kinds), 1) for kinds in zip(*map(_spread, inputs))]
+            elif node.op in _UNARY:
+                pieces = [(NEW if kind == KEPT else kind, count) for kind, count in inputs[0]]
+            if sum(count for _, count in pieces) != width:  # the sum of a broadcast, say
+                pieces = [(NEW, width)]
+            found[id(node), 0] = _merge(pieces)
+        return found[id(unit.nodes[-1]), 0]
+
+    def _layers(self, unit):
+        """The steps of a unit, without those that change nothing."""
+        places = {(id(node), index): [-1 - place] for place, (node, index) in enumerate(unit.inputs)}
+        steps, joined = [], {}  # a step: [owner, nodes, inputs]
+        for node in unit.nodes:
+            owner, inputs = self.owner[id(node)], self.inputs(node)
+            sources = [place for producer, index in inputs
+                       for place in places.get((id(producer), index), places.get((id(producer), 0)))]
+            step = joined.get(id(inputs[0][0])) if inputs else None
+            products = [n for n in (step[1] if step else []) + [node] if n.op in graphs.PRODUCTS]
+            if _changes_nothing(node):
+                places[id(node), 0] = sources
+                if step and step[0] is owner:
+                    joined[id(node)] = step
+                continue
+            if not (step and step[0] is owner and _is_layer(owner) and len(products) < 2):
+                step = [owner, [], []]
+                steps.append(step)
+            place = [each is step for each in steps].index(True)
+            step[1].append(node)
+            step[2] += [source for source in sources if source != place and source not in step[2]]
+            joined[id(node)], places[id(node), 0] = step, [place]
+        return [self._layer(owner, nodes, inputs) for owner, nodes, inputs in steps]
+
+    def _layer(self, owner, nodes, inputs):
+        products = [node for node in nodes if node.op in _KERNELS or node.op == 'FullyConnected']
+        if len(products) == 1 or len(nodes) == 1:
+            text = _text((products or nodes)[0])
+        else:  # several operators of one layer
+            text = repr(owner) if len(repr(owner)) <= 30 and '\n' not in repr(owner) else type(owner).__name__
+        bits = [row['bits'] for row in map(self._row, nodes) if row and row['bits']]
+        return Layer(text, bits[0] if bits else '', self.shape(nodes[-1]), inputs)
+
+
+def _changes_nothing(node):
+    if node.op == 'clip':
+        return math.isinf(float(node.attrs['a_min'])) and math.isinf(float(node.attrs['a_max']))
+    if node.op == 'Reshape':
+        return not any(node.attr('shape'))
+    return node.op in ('identity', '_copy')
+
+
+def _spread(pieces):
+    return [kind for kind, count in pieces for _ in range(count)]
+
+
+def _merge(pieces):
+    merged = []
+    for kind, count in pieces:
+        if merged and merged[-1][0] == kind:
+            count += merged.pop()[1]
+        merged.append((kind, count))
+    return merged
+
+
+def _sum_of(kinds):
+    if MERGED in kinds:
+        return MERGED
+    return IMPROVED if KEPT in kinds or IMPROVED in kinds else MERGED
+
+
+def _text(node):
+    """What an operator computes, in words."""
+    if node.op in ('Activation', 'LeakyReLU'):
+        return _ACTIVATIONS.get(node.attr('act_type'), node.attr('act_type'))
+    if node.op == 'slice_axis':
+        begin, end = node.attr('begin'), node.attr('end')
+        if not begin and end is not None:
+            return 'all but the last %d' % -end if end < 0 else 'the first %d' % end
+        return 'the last %d' % -begin if begin < 0 and end is None else '%s to %s' % (begin, end)
+    if node.op not in _KERNELS:
+        return _TEXTS.get(node.op, node.op.strip('_'))
+    text = _KERNELS[node.op]
+    if node.op == 'Pooling':
+        text = '%s %s' % (node.attr('pool_type'), text)
+        if node.attr('global_pool'):
+            return 'global ' + text
+    kernel = node.attr('kernel')
+    strides = node.attr('stride') or (1,)
+    text += ' ' + '\u00d7'.join(map(str, kernel))
+    if max(strides) > 1 and (node.op != 'Pooling' or strides != kernel):
+        text += ', stride %s' % '\u00d7'.join(map(str, strides if len(set(strides)) > 1 else strides[:1]))
+    if node.attr('num_group', 1) > 1:
+        text += ', %d groups' % node.attr('num_group')
+    return text
