@@ -55,7 +55,7 @@ def parse(argv):
 
 
 def parse_training(where, arguments):
-    """train_imagenet.py's options of a list of arguments; its complaint as a `TrainingError`."""
+    """train_imagenet.py's options of a list of arguments; what it complains about as a `TrainingError`."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -70,10 +70,10 @@ def check_unchanged(run, common):
     Both command lines are read by today's train_imagenet.py, so another order or a new flag is no difference.
     """
     advice = 'restore the recipe, delete or move that folder, or choose another --save-dir'
-    if run.record is None:
-        if run.history:
-            raise TrainingError('%s has a training that run_recipes.py did not start: %s' % (run.directory, advice))
+    if not run.begun:
         return
+    if run.record is None:
+        raise TrainingError('%s has a training that run_recipes.py did not start: %s' % (run.directory, advice))
     before, now = (vars(parse_training(run.directory, flags)) for flags in (
         run.record['flags'] + run.record['common'], run.variant.flags + common))
     differences = ['%s was %s, is now %s' % (name, before[name], now[name]) for name in now
@@ -82,12 +82,29 @@ def check_unchanged(run, common):
         raise TrainingError('%s was trained with other flags: %s; %s' % (run.directory, ', '.join(differences), advice))
 
 
-def check_variants(recipe_file, variants, common):
-    """Try what can be tried before anything starts; returns for each variant what a run's record says about it."""
-    found, data = {}, None
-    for variant in variants:
-        where = '%s, [%s]' % (recipe_file.path, variant.name)
-        options = parse_training(where, variant.flags + common)
+def check_flags(recipe_file, common):
+    """Have train_imagenet.py read the flags of every variant; returns the options of each."""
+    return {name: parse_training('%s, [%s]' % (recipe_file.path, name), variant.flags + common)
+            for name, variant in recipe_file.variants.items()}
+
+
+def check_variants(path, variants):
+    """Try what can be tried before anything starts.
+
+    Parameters
+    ----------
+    path : str
+        The recipe file's.
+    variants : dict
+        Name to train_imagenet.py's options.
+
+    Returns
+    -------
+    dict
+        Name to what the record of a run says about the variant.
+    """
+    facts, data = {}, None
+    for name, options in variants.items():
         try:
             source, recipe = train_imagenet.settle(options)
             data = data or open_data(source, options)  # one for all: variants differ in the size of an input at most
@@ -96,15 +113,15 @@ def check_variants(recipe_file, variants, common):
             recipes.optimizer(recipe, options.dtype)
             counted = bmx.summary(train_imagenet.build_net(options, data, [mx.cpu()]), (1,) + data.image_shape)
         except (TrainingError, ValueError, mx.MXNetError) as error:
-            raise TrainingError('%s: %s' % (where, sentence(error))) from None
-        name = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
-        found[variant.name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=name,
-                                   data=data.identity, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
-    return found
+            raise TrainingError('%s, [%s]: %s' % (path, name, sentence(error))) from None
+        folder = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
+        facts[name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=folder,
+                           data=data.identity, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
+    return facts
 
 
 def prepare(recipe_file, options):
-    """The runs that the command line asks for, every variant with one seed before the next; checked, with records."""
+    """The runs that the command line asks for, all variants with one seed before the next; checked, with records."""
     unknown = set(options.only or ()).difference(recipe_file.variants)
     if unknown:
         raise TrainingError('--only %s: %s has %s' % (' '.join(sorted(unknown)), recipe_file.path,
@@ -113,20 +130,23 @@ def prepare(recipe_file, options):
     common = list(options.training)
     if options.data_dir is not None:
         common.append('--data-dir=' + os.path.abspath(os.path.expanduser(options.data_dir)))
+    parsed = check_flags(recipe_file, common)
     planned = [Run(variant, seed, options.save_dir) for seed in options.seeds for variant in variants]
     existing = find_runs(recipe_file.variants.values(), options.save_dir)
     for run in existing:
         check_unchanged(run, common)
-    facts = check_variants(recipe_file, [variant for variant in variants
-                                         if any(run.variant is variant and not run.done for run in planned)], common)
+    missing = list(dict.fromkeys(run.variant.name for run in planned if not run.done))
+    if missing:
+        logger.info('checking %d variants', len(missing))
+    facts = check_variants(recipe_file.path, {name: parsed[name] for name in missing})
     for run in existing:
         for fact in facts.values():
-            if run.record is not None and run.record['data'] != fact['data']:
+            if run.begun and run.record['data'] != fact['data']:
                 raise TrainingError('%s was trained on other data, %s: give its --data-dir, or choose another '
                                     '--save-dir' % (run.directory, comparison.describe_data(run.record)))
     for run in planned:
         if not run.done:
-            run.write(dict(facts[run.variant.name], flags=run.variant.flags, common=common, done=False))
+            run.record = dict(facts[run.variant.name], flags=run.variant.flags, common=common, done=False)
     return planned
 
 
@@ -135,7 +155,6 @@ def main(argv=None):
     options = parse(sys.argv[1:] if argv is None else list(argv))
     bmx.train.configure_logging()
     threads = options.threads or max(1, physical_cores() // options.jobs)
-    failed, stopped = {}, False
     try:
         recipe_file = read_recipe_file(options.recipe)
 
@@ -144,12 +163,12 @@ def main(argv=None):
                                     options.save_dir)
 
         if options.report:
+            check_flags(recipe_file, [])
             for run in find_runs(recipe_file.variants.values(), options.save_dir):
                 check_unchanged(run, run.record['common'] if run.record else [])
-        else:
-            planned = prepare(recipe_file, options)
-            failed, stopped = train(planned, SCRIPT, options.jobs, threads, report)
-        logger.info('%s', report())
+            logger.info('%s', report())
+            return 0
+        failed, stopped = train(prepare(recipe_file, options), SCRIPT, options.jobs, threads, report)
     except (TrainingError, OSError) as error:
         logger.error('error: %s', error)
         return 1

@@ -109,9 +109,9 @@ def write(recipe_file, runs, directory):
 # Picture --------------------------------------------------------------------------------------------------------------
 
 _LEGEND = ('Left: a dot is a seed (hollow: not finished, not counted), the line their mean, the bar their minimum to '
-           'maximum, a diamond the published result; in numbers mean ± standard deviation,\nand the difference to '
-           'the baseline ± its standard error. Right: mean of the seeds, the band their minimum to maximum; crosses are '
-           'published.')
+           'maximum, a diamond the published result; in numbers mean ± standard deviation,\nand the difference to the '
+           'baseline ± its standard error. Right: the mean of the seeds, the band their minimum to maximum; crosses '
+           'are published.')
 
 
 def draw(path, recipe_file, runs, results, summary):

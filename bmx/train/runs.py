@@ -30,7 +30,7 @@ class Run:
     directory : str
     record : dict or None
         Content of ``run.json``: `flags` and `common` are its arguments, `done` whether its process ended well, and what
-        the report needs to know. None before :meth:`plan`.
+        the report needs to know. None if there is no such file and nothing is planned yet.
     """
 
     def __init__(self, variant, seed, save_dir):
@@ -57,6 +57,11 @@ class Run:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(content)]
 
     @property
+    def begun(self):
+        """Whether there is something of a training that another one would mix with."""
+        return bool(glob.glob(os.path.join(glob.escape(self.directory), 'checkpoint-*'))) or bool(self.history)
+
+    @property
     def complete(self):
         """Whether all epochs are in its metrics."""
         return self.record is not None and len(self.history) >= self.record['epochs']
@@ -66,12 +71,10 @@ class Run:
         """Whether nothing is left to do, the export included."""
         return self.complete and self.record['done']
 
-    def write(self, record):
-        """Remember what this training is; makes its directory."""
-        os.makedirs(self.directory, exist_ok=True)
+    def write(self):
+        """Write the record; the directory has to exist."""
         with atomic_file(self._path) as temporary, open(temporary, 'w') as out:
-            json.dump(record, out, indent=1)
-        self.record = record
+            json.dump(self.record, out, indent=1)
 
 
 def find_runs(variants, save_dir):
@@ -92,10 +95,12 @@ class _Process:
         self.started = time.time()
         self.first_epoch = len(run.history)
         self.log = os.path.join(run.directory, 'output.log')
+        os.makedirs(run.directory, exist_ok=True)
         # Held by the training too: a second one in this directory is refused even if only that one still lives.
         lock = os.open(run.directory, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            run.write()
             with open(self.log, 'ab') as log:
                 self.popen = subprocess.Popen(
                     [sys.executable, script] + run.record['flags'] + run.record['common']
@@ -144,7 +149,7 @@ def train(planned, script, jobs, threads, report):
     jobs, threads : int
         Trainings side by side, and threads of each.
     report : callable
-        Called without arguments after every training that ended well.
+        Called without arguments after every training that ended well, and once if all are done already; returns text.
 
     Returns
     -------
@@ -155,6 +160,7 @@ def train(planned, script, jobs, threads, report):
     progress, running, failed, forwarded = _Progress(planned), [], {}, 0
     logger.info('%d of %d trainings are done; %d side by side with %d threads each', len(planned) - len(waiting),
                 len(planned), jobs, threads)
+    text = None if waiting else report()
     with _Signals() as stop:
         while running or (waiting and not stop.count):
             while waiting and len(running) < jobs and not stop.count:
@@ -176,11 +182,12 @@ def train(planned, script, jobs, threads, report):
                 running.remove(process)
                 run = process.run
                 if process.popen.returncode == 0:
-                    run.write(dict(run.record, done=True))
+                    run.record['done'] = True
+                    run.write()
                     progress.say('%s: done, best validation top-1 %.2f %%, %s' % (
                         run.name, 100 * max(row['val_top1'] for row in run.history),
                         duration(time.time() - process.started)))
-                    report()
+                    text = report()
                 elif stop.count:
                     progress.say('%s: stopped after epoch %d' % (run.name, len(run.history)))
                 else:
@@ -188,6 +195,8 @@ def train(planned, script, jobs, threads, report):
                     progress.say('%s: failed, %s' % (run.name, failed[run.name]))
             progress.show(running, waiting, jobs)
             time.sleep(_PAUSE)
+    if text:
+        logger.info('%s', text)
     return failed, stop.count > 0
 
 
@@ -210,10 +219,10 @@ class _Progress:
         if not running or time.time() - self._shown < (1 if sys.stderr.isatty() else _INTERVAL):
             return
         self._shown = time.time()
-        line = '%d of %d trainings ended, %s elapsed, %s left; %s' % (
+        line = '%d of %d ended, %s so far, %s left; %s' % (
             len(self._planned) - len(running) - len(waiting), len(self._planned),
             duration(time.time() - self._started), self._left(running, waiting, jobs),
-            '; '.join('%s: %d of %d epochs' % (process.run.name, len(process.run.history), process.run.record['epochs'])
+            '; '.join('%s: %d/%d epochs' % (process.run.name, len(process.run.history), process.run.record['epochs'])
                       for process in running))
         if not sys.stderr.isatty():
             logger.info('%s', line)
