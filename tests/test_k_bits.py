@@ -291,6 +291,8 @@ def test_files_from_before_activation_bits(tmp_path, capsys):
     data['attrs']['__bmx__'] = json.dumps(metadata)
     with open(files.symbol_path(prefix), 'w') as stream:
         json.dump(symbol, stream)
+    assert main(['verify', prefix, '--bits', '2']) == 1
+    assert 'give its --params' in capsys.readouterr().err
     assert main(['verify', prefix, '--params', params]) == 0
     assert 'values on 16 of 16 inputs' in capsys.readouterr().out
 
