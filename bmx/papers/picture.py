@@ -1,19 +1,21 @@
 """The picture of a paper: accuracy against what it costs."""
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
-from matplotlib.transforms import Bbox
 
 from ..storage import atomic_file
 
 _TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 1.5, 2, 3, 4, 5, 7)]
-# Where a label may stand: points to the right of and above its mark, nearest first.
-_PLACES = [(x * distance, y * distance) for distance in (6, 10, 15, 21, 28, 36, 45, 55)
-           for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 0.5), (-1, 0.5), (1, -0.5), (-1, -0.5), (1, 1), (-1, 1),
-                        (1, -1), (-1, -1))]
-_STEPS = 50  # pieces in which lines are seen
-_LEADER = 11  # labels farther away than this get a line to their mark
+# Where a label may stand: its distance in points, of these to the right of and above its mark; nearest first.
+_PLACES = [(distance, round(distance * np.cos(angle), 3), round(distance * np.sin(angle), 3))
+           for distance in (6, 9, 13, 18, 24, 31, 39, 48, 60) for angle in np.arange(0, 2, 1 / 8) * np.pi]
+_LEADER = 10  # labels farther away get a line to their mark
+# What it costs, in points: to cover something; to be nearer to another mark, or have a line that crosses others.
+_COVERED, _CONFUSING = 1000, 20
+_SWEEPS = 4
+_FONT = 8
 
 
 def draw(path, paper, filled):
@@ -65,30 +67,89 @@ def _points(filled, cost, accuracy):
 
 
 def _label(axes, series, looks):
-    """Write each point's label where it covers no mark, no line, no other label and no legend; near ones first."""
-    renderer, scale = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72
-    points = [(axes.transData.transform((x, y)), (x, y), label, looks[name].color)
-              for name, group in series.items() for x, y, label in group]
-    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for (x, y), _, _, _ in points]
-    for line in axes.get_lines():
-        if line.get_linestyle() != 'None':
-            ends = axes.transData.transform(line.get_xydata())
-            taken += [Bbox([start + (end - start) * step / _STEPS] * 2).padded(scale)
-                      for start, end in zip(ends, ends[1:]) for step in range(_STEPS)]
+    """Write each point's label near it, where it covers as little as possible."""
+    points = [(x, y, label, looks[name].color) for name, group in series.items() for x, y, label in group]
+    scale, renderer = axes.figure.dpi / 72, axes.figure.canvas.get_renderer()
+    marks = axes.transData.transform([point[:2] for point in points])
+    sizes = [Text(text=label, fontsize=_FONT, figure=axes.figure).get_window_extent(renderer).size
+             for _, _, label, _ in points]
+    lines = [axes.transData.transform(line.get_xydata()) for line in axes.get_lines() if line.get_linestyle() != 'None']
+    fixed = [_boxes(marks, 4 * scale)] + [_pieces(*ends, scale) for line in lines for ends in zip(line, line[1:])]
     if axes.get_legend():
-        taken.append(axes.get_legend().get_window_extent(renderer))
-    for _, point, label, color in sorted(points, key=lambda each: (-each[1][1], each[1][0])):
-        for x, y in _PLACES:
-            text = axes.annotate(
-                label, point, (x, y), textcoords='offset points', fontsize=8, color=color, in_layout=False,
-                ha='left' if x > 0 else 'right' if x < 0 else 'center',
-                va='bottom' if y > 0 else 'top' if y < 0 else 'center',
-                arrowprops=dict(arrowstyle='-', color=color, lw=0.5, shrinkA=0, shrinkB=2)
-                if max(abs(x), abs(y)) > _LEADER else None)
-            text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer)  # without the line
-            if axes.bbox.fully_containsx(box.x0) and axes.bbox.fully_containsx(box.x1) \
-                    and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
+        fixed.append([axes.get_legend().get_window_extent(renderer).extents])
+    places = _places(marks, sizes, np.concatenate(fixed), axes.bbox.extents, scale)
+    for (x, y, distance), (*point, label, color) in zip(places, points):
+        axes.annotate(
+            label, point, (x, y), textcoords='offset points', fontsize=_FONT, color=color, in_layout=False,
+            ha=('left', 'center', 'right')[int(2 * _share(x))], va=('bottom', 'center', 'top')[int(2 * _share(y))],
+            arrowprops=dict(arrowstyle='-', color=color, lw=0.5, shrinkA=0, shrinkB=2) if distance > _LEADER else None)
+
+
+def _places(marks, sizes, fixed, edges, scale):
+    """A place for each label, in several sweeps: each goes to the best of its places, given where the others are.
+
+    Parameters
+    ----------
+    marks, sizes : sequence of (float, float)
+        Centers of the marks; width and height of the labels. All lengths in pixels.
+    fixed : numpy.ndarray
+        (n, 4) boxes that labels should not cover; first those of the marks.
+    edges : sequence of float
+        Left, lower, right and upper edge of the panel.
+    scale : float
+        Pixels in a point.
+
+    Returns
+    -------
+    list of (float, float, float)
+        The offset of each label from its mark, and its distance, in points.
+    """
+    chosen = {}  # index of the mark: the place, the box of its label, the pieces of its line
+    for _ in range(_SWEEPS):
+        for index, (mark, size) in enumerate(zip(marks, sizes)):
+            chosen.pop(index, None)
+            labels = np.concatenate([box for _, box, _ in chosen.values()] or [np.empty((0, 4))])
+            leaders = np.concatenate([pieces for _, _, pieces in chosen.values()] or [np.empty((0, 4))])
+            best = np.inf
+            for distance, x, y in _PLACES:
+                if distance >= best:
+                    break
+                corner = mark + [scale * x, scale * y] - size * [_share(x), _share(y)]
+                box, center = np.array([[*corner, *corner + size]]), corner + size / 2
+                far = distance > _LEADER
+                pieces = _pieces(mark, center, scale) if far else np.empty((0, 4))
+                outside = box[0, 0] < edges[0] or box[0, 2] > edges[2]
+                covered = _hits(box, fixed) + _hits(box, labels) + _hits(box, leaders) + _hits(pieces, labels) + outside
+                if far:  # a line may cover marks beside its own only
+                    confusing = _hits(pieces, leaders) + _hits(pieces[20:], fixed[:len(marks)]) > 0
+                else:
+                    confusing = _astray(center, mark, marks)
+                cost = distance + _COVERED * covered + _CONFUSING * confusing
+                if cost < best:
+                    best, chosen[index] = cost, ((x, y, distance), box, pieces)
+    return [chosen[index][0] for index in range(len(marks))]
+
+
+def _share(offset):
+    """The share of a label that lies before its anchor: none if it stands right of its mark or above."""
+    return 0 if offset > 0 else 1 if offset < 0 else 0.5
+
+
+def _astray(center, mark, marks):
+    """Whether a place is nearer to another mark than to its own."""
+    return np.hypot(*(marks - center).T).min() < np.hypot(*(mark - center)) - 1
+
+
+def _boxes(centers, reach):
+    return np.concatenate([centers - reach, centers + reach], axis=1)
+
+
+def _pieces(start, end, width):
+    """A line as small boxes."""
+    return _boxes(start + (end - start) * np.linspace(0, 1, 50)[:, None], width)
+
+
+def _hits(boxes, others):
+    """How many pairs of boxes overlap."""
+    a, b = np.asarray(boxes)[:, None], np.asarray(others)[None]
+    return np.sum((a[..., :2] < b[..., 2:]).all(-1) & (b[..., :2] < a[..., 2:]).all(-1))
