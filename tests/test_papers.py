@@ -69,20 +69,32 @@ def test_what_a_paper_prints_twice_it_prints_alike_but_for_what_is_known():
         ('top-1 %', 'binarydensenet37'): {'62.5', '63.3'}}
 
 
+class KeptFigure(Figure):
+    """A figure that is found in `made`."""
+    made = []
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.made.append(self)
+
+
 @pytest.fixture(scope='module')
-def folders(filled, tmp_path_factory):
-    """For each paper the folder where the command wrote all its files."""
-    found = {name: tmp_path_factory.mktemp(name) for name in PAPERS}
-    for name, folder in found.items():
+def written(filled, tmp_path_factory):
+    """For each paper the folder where the command wrote all its files, and the figure."""
+    found = {}
+    for name in PAPERS:
+        folder = tmp_path_factory.mktemp(name)
         files = ['--%s=%s' % (kind, folder / kind) for kind in ('json', 'csv', 'picture')]
-        with mock.patch.object(tables, 'fill', lambda paper: filled[name]):  # counted once for all tests
+        with mock.patch.multiple(tables, fill=lambda paper: filled[name]), \
+                mock.patch.multiple(picture, Figure=KeptFigure):
             assert main(['paper', name] + files) == 0
+        found[name] = folder, KeptFigure.made[-1]
     return found
 
 
 @pytest.mark.parametrize('name', PAPERS)
-def test_files(name, folders):
-    folder = folders[name]
+def test_files(name, written):
+    folder, _ = written[name]
     rows = json.loads((folder / 'json').read_text())
     with open(str(folder / 'csv'), newline='') as stream:
         lines = list(csv.DictReader(stream))
@@ -92,8 +104,8 @@ def test_files(name, folders):
     assert Image.open(str(folder / 'picture')).size[0] > 1000
 
 
-def test_meliusnet_json(folders):
-    rows = json.loads((folders['meliusnet'] / 'json').read_text())
+def test_meliusnet_json(written):
+    rows = json.loads((written['meliusnet'][0] / 'json').read_text())
     found = [row for row in rows if (row['row'], row['column']) == ('MeliusNet59', 'OPs 1e8')]
     assert [row['mark'] for row in found] == ['differs', 'equal']
     assert [row['counted'] for row in found] == pytest.approx([5.3195, 5.3195], abs=1e-4)
@@ -122,18 +134,10 @@ def test_a_difference_without_a_note_is_marked(filled):
 
 
 @pytest.mark.parametrize('name', PAPERS)
-def test_each_point_of_the_picture_has_a_label_that_covers_no_other(name, filled, tmp_path, monkeypatch):
-    figures = []
-
-    class Kept(Figure):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            figures.append(self)
-
-    monkeypatch.setattr(picture, 'Figure', Kept)
-    picture.draw(str(tmp_path / 'picture.png'), PAPERS[name], filled[name])
-    renderer = figures[0].canvas.get_renderer()
-    for axes in figures[0].axes:
+def test_each_point_of_the_picture_has_a_label_that_covers_no_other(name, written):
+    _, figure = written[name]
+    renderer = figure.canvas.get_renderer()
+    for axes in figure.axes:
         labels = [Text.get_window_extent(text, renderer) for text in axes.texts]
         assert len(labels) == sum(len(line.get_xdata()) for line in axes.get_lines()) > 10
         assert not [1 for index, label in enumerate(labels) for other in labels[:index] if label.overlaps(other)]
