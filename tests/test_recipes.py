@@ -1,0 +1,390 @@
+"""Recipe files and run_recipes.py: with a stand-in for train_imagenet.py, and once with the real one."""
+import csv
+import fcntl
+import glob
+import json
+import os
+import re
+
+import pytest
+from PIL import Image
+from test_data import write_folder
+
+import bmx
+import run_recipes
+import train_imagenet
+from bmx.papers import meliusnet
+from bmx.train import TrainingError, comparison, recipes
+from bmx.train.progress import COLUMNS, logger, write_metrics
+from bmx.train.runs import Run, find_runs
+from bmx.train.variants import read_recipe_file
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(run_recipes.__file__)), 'recipes')
+FILES = sorted(glob.glob(os.path.join(FOLDER, '*.ini')))
+
+TINY = '''
+[DEFAULT]
+model = meliusnet22
+set =
+    blocks=(1,1)
+    reductions=(0.5,)
+num-epochs = 2   # of digits
+
+[comparisons]
+rate = base, high
+
+[base]
+lr = 0.1
+expected = 70
+published = 1:50.5
+    2:60
+
+[high]
+lr = 0.2
+'''
+
+# Writes a row of metrics.csv an epoch, whose accuracy tells the learning rate, the seed and the epoch.
+STAND_IN = '''
+import csv, os, signal, sys, time
+given = dict(argument[2:].partition('=')[::2] for argument in sys.argv[1:])
+directory = given['save-dir']
+with open(os.path.join(os.path.dirname(__file__), 'calls'), 'a') as calls:
+    print(directory, '--resume' in sys.argv, os.environ['OMP_NUM_THREADS'], file=calls)
+if given.get('wd') == '0.5':
+    print('Traceback: and so on')
+    sys.exit('error: it went wrong')
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+path = os.path.join(directory, 'metrics.csv')
+rows = list(csv.DictReader(open(path))) if os.path.exists(path) else []
+if given.get('wd') == '0.25' and not rows:
+    os.kill(os.getppid(), signal.SIGINT)
+    while not stopped:
+        time.sleep(0.01)
+while len(rows) < int(given['num-epochs']):
+    accuracy = float(given['lr']) + int(given['seed']) / 100 + len(rows) / 10
+    rows.append(dict(dict.fromkeys(COLUMNS, 1), epoch=len(rows) + 1, val_top1=accuracy, train_top1=accuracy / 2))
+    with open(path, 'w') as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    if stopped:
+        sys.exit(130)
+'''.replace('COLUMNS', repr(COLUMNS))
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    yield
+    for handler in list(logger.handlers):  # they write to what pytest has captured for one test
+        logger.removeHandler(handler)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes a recipe file; returns its path."""
+    def write(text=TINY):
+        path = tmp_path / 'recipe.ini'
+        path.write_text(text)
+        return str(path)
+    return write
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Has run_recipes.py call the stand-in; returns a function that tells the calls: directory, resumed, threads."""
+    script = tmp_path / 'script' / 'stand_in.py'
+    script.parent.mkdir()
+    script.write_text(STAND_IN)
+    monkeypatch.setattr(run_recipes, 'SCRIPT', str(script))
+
+    def calls():
+        path = script.parent / 'calls'
+        return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
+    return calls
+
+
+def read(path):
+    with open(path, newline='') as content:
+        return list(csv.DictReader(content))
+
+
+# Recipe files ---------------------------------------------------------------------------------------------------------
+
+def test_read(recipe):
+    found = read_recipe_file(recipe())
+    assert list(found.variants) == ['base', 'high'] and found.comparisons == {'rate': ['base', 'high']}
+    base = found.variants['base']
+    assert base.flags == ['--model=meliusnet22', '--set=blocks=(1,1)', '--set=reductions=(0.5,)', '--num-epochs=2',
+                          '--lr=0.1']
+    assert (base.expected, base.published) == (70, [(1, 50.5), (2, 60)])
+    assert (found.variants['high'].expected, found.variants['high'].published) == (None, [])
+
+
+def test_keys_without_value_and_no_comparisons(recipe):
+    found = read_recipe_file(recipe('[b]\nmodel = x\nno-export\n[a]\nmodel = x\n'))
+    assert found.variants['b'].flags == ['--model=x', '--no-export']
+    assert found.comparisons == {'all variants': ['b', 'a']}
+
+
+@pytest.mark.parametrize('text, message', [
+    ('', 'no variants'),
+    ('[DEFAULT]\nmodel = x', 'no variants'),
+    ('model = x', 'no section headers'),
+    ('[a]\nmodel = x\nmodel = y', "'model' in section 'a' already exists"),
+    ('[a]\nlr = 1', r'\[a\]: model is missing'),
+    ('[a b]\nmodel = x', r'\[a b\]: a variant is also the name of a folder'),
+    ('[..]\nmodel = x', 'also the name of a folder'),
+    ('[a]\nmodel = x\nseed = 1', 'leave out seed'),
+    ('[DEFAULT]\nsave-dir = y\n[a]\nmodel = x', 'leave out save-dir'),
+    ('[a]\nmodel = x\nexpected = good', "expected must be a number of percent, got 'good'"),
+    ('[a]\nmodel = x\nexpected = 101', 'expected must be'),
+    ('[a]\nmodel = x\npublished = 0:5', 'EPOCH:PERCENT'),
+    ('[a]\nmodel = x\npublished = 50', 'published must be'),
+    ('[a]\nmodel = x\n[comparisons]\nc = a, b', r'c: there is no section \[b\]'),
+    ('[a]\nmodel = x\n[comparisons]\nc =', 'there is no section'),
+    ('[a]\nmodel = x\n[comparisons]\nc = a, a', 'named twice'),
+    ('[a]\nmodel = x\n[b]\nmodel = x\n[comparisons]\nc = a', r'in none of the \[comparisons\]: b'),
+])
+def test_bad_recipe_file(recipe, text, message):
+    with pytest.raises(TrainingError, match=message):
+        read_recipe_file(recipe(text))
+
+
+@pytest.mark.parametrize('path', FILES, ids=os.path.basename)
+def test_recipes_of_the_repository(path):
+    """Every flag is one of train_imagenet.py, every schedule, optimizer and model can be built."""
+    with open(path) as content:
+        header = content.read().partition('[')[0]
+    assert all(word in header for word in ('Reproduces', 'Expected', 'Data:', 'Hardware and duration'))
+    for options in run_recipes.check_flags(read_recipe_file(path), []).values():
+        _, recipe = train_imagenet.settle(options)
+        recipes.learning_rate(recipe, 10)
+        recipes.optimizer(recipe, options.dtype)
+        with bmx.nn.config(**train_imagenet.layer_settings(options)):
+            bmx.get_model(options.model, classes=10, **options.model_kwargs)
+
+
+def test_expected_is_what_the_paper_prints():
+    printed = {}
+    for row in meliusnet.TABLE_1.rows:
+        printed[row.network, 'grouped'] = float(row.printed.split()[-2])
+    for row in meliusnet.TABLE_2.rows:
+        if row.printed.startswith('ours'):
+            printed[row.network, row.settings['stem']] = float(row.printed.split()[-1])
+    found = read_recipe_file(os.path.join(FOLDER, 'meliusnet-imagenet.ini'))
+    options = run_recipes.check_flags(found, [])
+    assert {(options[name].model, options[name].stem): variant.expected for name, variant in found.variants.items()
+            if variant.expected is not None} == printed
+
+
+def test_variants_of_the_photographs_are_of_equal_size():
+    found = read_recipe_file(os.path.join(FOLDER, 'photographs.ini'))
+    facts = run_recipes.check_variants(found.path, run_recipes.check_flags(found, []))
+    base = facts['baseline']
+    for name in found.comparisons['blocks']:
+        assert abs(facts[name]['size_mib'] / base['size_mib'] - 1) < 0.05, name
+        assert abs(facts[name]['ops'] / base['ops'] - 1) < 0.08, name
+
+
+# Refusals before anything starts --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('change, more, message', [
+    (('lr = 0.2', 'learning-rate = 0.2'), [], r'\[high\]: unrecognized arguments: --learning-rate=0.2'),
+    (('lr = 0.2', 'lr = fast'), [], r'\[high\]: argument --lr: invalid'),
+    (('lr = 0.2', 'model = resnet1000'), [], r'\[high\]: .*unknown model'),
+    (('lr = 0.2', 'set = blocks=(1,1,1)'), [], r'\[high\]: '),
+    (('lr = 0.2', 'set = colour=red'), [], r'\[high\]: cannot build meliusnet22'),
+    (('lr = 0.2', 'optimizer = newton'), [], r"\[high\]: unknown --optimizer 'newton'"),
+    (('lr = 0.2', 'warmup-epochs = 2'), [], r'\[high\]: 2 warm-up epochs leave nothing'),
+    (('', ''), ['--data-dir', '/nowhere'], '--data-dir /nowhere does not exist'),
+    (('', ''), ['--only', 'base', 'low'], '--only low: .* has base, high'),
+    (('', ''), ['--report'], 'no training of .* with a whole epoch'),
+    (('', ''), ['--', '--num-gpus', '9'], '--num-gpus 9'),
+])
+def test_refused_before_anything_starts(recipe, tmp_path, capsys, stand_in, change, more, message):
+    save_dir = tmp_path / 'runs'
+    assert run_recipes.main([recipe(TINY.replace(*change)), '--save-dir', str(save_dir)] + more) == 1
+    assert re.search(message, capsys.readouterr().out)
+    assert not save_dir.exists() and not stand_in()
+
+
+@pytest.mark.parametrize('more', [['--seeds', '1', '1'], ['--seeds', '-1'], ['--seeds', 'x'], ['--jobs', '0'],
+                                  ['--', '--seed', '3'], ['--', '--save-dir=x'], ['--threads', '0']], ids=' '.join)
+def test_bad_command_line(recipe, tmp_path, more):
+    with pytest.raises(SystemExit) as stop:
+        run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')] + more)
+    assert stop.value.code == 2
+
+
+def test_missing_recipe_file(tmp_path, capsys):
+    assert run_recipes.main([str(tmp_path / 'no.ini'), '--save-dir', str(tmp_path / 'runs')]) == 1
+    assert 'no.ini' in capsys.readouterr().out
+
+
+# Running --------------------------------------------------------------------------------------------------------------
+
+def test_runs_all_seeds_then_skips(recipe, tmp_path, stand_in, monkeypatch, capsys):
+    monkeypatch.setenv('OMP_NUM_THREADS', '77')
+    save_dir = tmp_path / 'runs'
+    command = [recipe(), '--save-dir', str(save_dir), '--threads', '3', '--seeds']
+    assert run_recipes.main(command + ['0']) == 0
+    assert run_recipes.main(command + ['1', '0']) == 0
+    assert run_recipes.main(command + ['0', '1']) == 0
+    assert stand_in() == [(str(save_dir / variant / seed), 'True', '3')
+                          for seed in ('seed0', 'seed1') for variant in ('base', 'high')]
+    assert '4 of 4 trainings are done' in capsys.readouterr().out
+    rows = read(str(save_dir / 'results.csv'))
+    assert [(row['variant'], row['seed'], row['epochs'], row['best_val_top1']) for row in rows] == [
+        ('base', '0', '2', '20'), ('base', '1', '2', '21'), ('high', '0', '2', '30'), ('high', '1', '2', '31')]
+    assert float(rows[0]['size_mib']) > 0 and float(rows[0]['ops']) > 0
+    assert Image.open(str(save_dir / 'results.png')).width > 1000
+
+
+@pytest.mark.parametrize('jobs', ['1', '2'])
+def test_only_and_jobs(recipe, tmp_path, stand_in, jobs):
+    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--jobs', jobs, '--seeds', '4', '5', '--only', 'high']
+    assert run_recipes.main(command) == 0
+    threads = str(max(1, run_recipes.physical_cores() // int(jobs)))
+    assert sorted(stand_in()) == [(str(tmp_path / 'runs' / 'high' / seed), 'True', threads)
+                                  for seed in ('seed4', 'seed5')]
+
+
+def test_failure_does_not_stop_the_others(recipe, tmp_path, stand_in, capsys):
+    command = ['--save-dir', str(tmp_path / 'runs')]
+    assert run_recipes.main([recipe(TINY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.5'))] + command) == 1
+    assert 'failed: base, seed 0: exit code 1: error: it went wrong' in capsys.readouterr().out
+    assert [row['variant'] for row in read(str(tmp_path / 'runs' / 'results.csv'))] == ['high']
+    # Nothing of it was trained, so the flags may change.
+    assert run_recipes.main([recipe()] + command) == 0
+    assert [directory[-10:] for directory, _, _ in stand_in()] == ['base/seed0', 'high/seed0', 'base/seed0']
+
+
+def test_stop_and_go_on(recipe, tmp_path, stand_in, capsys):
+    command = [recipe(TINY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.25')), '--save-dir', str(tmp_path / 'runs')]
+    assert run_recipes.main(command) == 130
+    assert 'base, seed 0: stopped after epoch 1' in capsys.readouterr().out
+    assert not (tmp_path / 'runs' / 'high').exists()
+    assert run_recipes.main(command) == 0
+    assert 'base, seed 0: goes on after epoch 1' in capsys.readouterr().out
+    assert [directory[-10:] for directory, _, _ in stand_in()] == ['base/seed0', 'base/seed0', 'high/seed0']
+
+
+def test_unfinished_export_is_repeated(recipe, tmp_path, stand_in):
+    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only', 'base']
+    assert run_recipes.main(command) == 0
+    path = tmp_path / 'runs' / 'base' / 'seed0' / 'run.json'
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), done=False)))
+    assert run_recipes.main(command) == 0
+    assert len(stand_in()) == 2
+
+
+def test_changed_flags_are_refused(recipe, tmp_path, stand_in, capsys):
+    command = ['--save-dir', str(tmp_path / 'runs')]
+    assert run_recipes.main([recipe()] + command) == 0
+    for more in ([], ['--report']):
+        assert run_recipes.main([recipe(TINY.replace('lr = 0.2', 'lr = 0.3'))] + command + more) == 1
+        assert 'high/seed0 was trained with other flags: lr was 0.2, is now 0.3;' in capsys.readouterr().out
+    # The same flags in other words, what does not matter to the result, and new variants.
+    same = TINY.replace('lr = 0.2', 'lr = 2e-1\nno-export\nlog-interval = 7')
+    assert run_recipes.main([recipe(same)] + command) == 0
+    more = TINY.replace('base, high', 'base, high, more') + '[more]\nlr = 0.3\n'
+    assert run_recipes.main([recipe(more)] + command) == 0
+    assert len(stand_in()) == 3
+
+
+def test_foreign_directory_is_refused(recipe, tmp_path, stand_in, capsys):
+    (tmp_path / 'runs' / 'base' / 'seed0' / 'checkpoint-0001').mkdir(parents=True)
+    assert run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')]) == 1
+    assert 'base/seed0 has a training that run_recipes.py did not start' in capsys.readouterr().out
+    assert not stand_in()
+
+
+def test_other_data_is_refused(recipe, tmp_path, stand_in, capsys):
+    data = str(write_folder(tmp_path / 'data', train=2, val=1))
+    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only']
+    assert run_recipes.main(command + ['base']) == 0
+    assert run_recipes.main(command + ['high', '--data-dir', data]) == 1
+    assert 'base/seed0 was trained on other data, digits, 1437 training' in capsys.readouterr().out
+    assert len(stand_in()) == 1
+
+
+def test_two_trainings_in_one_directory_are_refused(recipe, tmp_path, stand_in, capsys):
+    (tmp_path / 'runs' / 'base' / 'seed0').mkdir(parents=True)
+    held = os.open(str(tmp_path / 'runs' / 'base' / 'seed0'), os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')]) == 1
+    os.close(held)
+    assert 'failed: base, seed 0: another process trains in' in capsys.readouterr().out
+    assert [directory[-10:] for directory, _, _ in stand_in()] == ['high/seed0']
+
+
+# Results --------------------------------------------------------------------------------------------------------------
+
+def write_run(save_dir, variant, seed, accuracies, epochs=2):
+    """The files of a run whose validation top-1 is given for each epoch."""
+    run = Run(variant, seed, str(save_dir))
+    os.makedirs(run.directory)
+    run.record = {'flags': variant.flags, 'common': [], 'done': True, 'epochs': epochs, 'input_size': 8,
+                  'data_name': 'photographs', 'size_mib': 1.5, 'ops': 2e6,
+                  'data': {'kind': 'folder', 'train_images': 30, 'val_images': 10, 'classes': ['a', 'b']}}
+    run.write()
+    write_metrics(os.path.join(run.directory, 'metrics.csv'), [
+        dict(dict.fromkeys(COLUMNS, 0.25), epoch=epoch + 1, val_top1=accuracy, seconds=10 * (epoch + 1),
+             images_per_s=30 / (epoch + 1)) for epoch, accuracy in enumerate(accuracies)])
+
+
+def test_summary(recipe, tmp_path):
+    found = read_recipe_file(recipe())
+    for seed, best in enumerate((0.5, 0.6, 0.7)):
+        write_run(tmp_path, found.variants['base'], seed, [best, best - 0.1])
+    for seed, best in enumerate((0.8, 0.9)):
+        write_run(tmp_path, found.variants['high'], seed, [0.1, best])
+    write_run(tmp_path, found.variants['high'], 2, [0.99])  # not finished: does not count
+    text = comparison.write(found, find_runs(found.variants.values(), str(tmp_path)), str(tmp_path))
+    base, high = read(str(tmp_path / 'summary.csv'))
+    assert base == dict(comparison='rate', variant='base', seeds='3', mean='60', std='10', min='50', max='70',
+                        difference='', standard_error='', expected='70', last_mean='50', train_mean='25')
+    # 25 - 60; 7.0711^2 / 2 + 10^2 / 3 under the root
+    assert high == dict(comparison='rate', variant='high', seeds='2', mean='85', std='7.07107', min='80', max='90',
+                        difference='25', standard_error='7.63763', expected='', last_mean='85', train_mean='25')
+    assert '25.00' in text and '7.64' in text
+    results = read(str(tmp_path / 'results.csv'))
+    assert len(results) == 6
+    assert results[0] == dict(variant='base', seed='0', epochs='2', of_epochs='2', best_val_top1='50',
+                              last_val_top1='40', last_train_top1='25', seconds='30', images_per_s='20',
+                              size_mib='1.5', ops='2e+06')
+    assert results[-1]['epochs'] == '1'
+
+
+@pytest.mark.parametrize('runs', [
+    {'base': [[0.5]]},                                    # nothing finished yet
+    {'base': [[0.5, 0.6]]},                               # one seed, no spread
+    {'base': [[0.5, 0.6], [0.5]], 'high': [[0.6]]},       # finished and not
+    {'high': [[0.5, 0.6], [0.5, 0.7]]},                   # without the baseline
+    {'base': [[0.5, 0.6]] * 2, 'high': [[0.0, 0.0]] * 2},  # no difference between seeds
+])
+def test_report_of_whatever_is_there(recipe, tmp_path, capsys, runs):
+    path = recipe()
+    for name, variant in read_recipe_file(path).variants.items():
+        for seed, accuracies in enumerate(runs.get(name, [])):
+            write_run(tmp_path / 'runs', variant, seed, accuracies)
+    assert run_recipes.main([path, '--save-dir', str(tmp_path / 'runs'), '--report']) == 0
+    assert len(read(str(tmp_path / 'runs' / 'results.csv'))) == sum(map(len, runs.values()))
+    image = Image.open(str(tmp_path / 'runs' / 'results.png'))
+    assert image.width > 1000 and len(image.convert('L').getcolors()) > 20
+    assert 'rate' in capsys.readouterr().out
+
+
+# For real -------------------------------------------------------------------------------------------------------------
+
+def test_real_trainings(recipe, tmp_path):
+    text = TINY.replace('reductions=(0.5,)\n', 'reductions=(0.5,)\n    growth=8\nbatch-size = 256\nno-export\n')
+    text = text.replace('num-epochs = 2', 'num-epochs = 1')
+    command = [recipe(text), '--save-dir', str(tmp_path / 'runs'), '--seeds', '0', '1', '--jobs', '2']
+    assert run_recipes.main(command) == 0
+    rows = read(str(tmp_path / 'runs' / 'results.csv'))
+    assert [(row['variant'], row['seed'], row['epochs']) for row in rows] == [
+        ('base', '0', '1'), ('base', '1', '1'), ('high', '0', '1'), ('high', '1', '1')]
+    assert len({row['best_val_top1'] + row['last_train_top1'] for row in rows}) == 4
+    assert not glob.glob(str(tmp_path / 'runs' / '*' / '*' / '*-symbol.json'))
