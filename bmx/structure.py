@@ -2,10 +2,12 @@
 
 Derived from the tree of Gluon blocks and the traced graph alone; no model has code of its own here.
 """
+import contextlib
 import dataclasses
 import math
 from typing import List, Tuple
 
+import mxnet as mx
 from mxnet.gluon import nn
 
 from . import graph as graphs
@@ -17,12 +19,14 @@ KEPT, NEW, IMPROVED, MERGED = 'kept', 'new', 'improved', 'merged'
 # What a block is: one layer; layers in a row, as a stem; anything else.
 LAYER, MODULE, BLOCK = 'layer', 'module', 'block'
 
+_MARK = '__bmx_block__'
 _SUMS = ('elemwise_add', 'broadcast_add', 'add_n')
-_UNARY = ('Activation', 'BatchNorm', 'LeakyReLU')
+_UNARY = ('Activation', 'BatchNorm', 'LeakyReLU', 'relu')
 _ACTIVATIONS = {'relu': 'ReLU', 'prelu': 'PReLU', 'leaky': 'leaky ReLU', 'elu': 'ELU', 'selu': 'SELU', 'gelu': 'GELU',
                 'softrelu': 'softplus'}
 _TEXTS = {'BatchNorm': 'batch norm', 'Concat': 'concat', 'binarize': 'sign', 'Flatten': 'flatten',
-          'FullyConnected': 'dense', 'Dropout': 'dropout', 'elemwise_mul': '\u00d7', 'broadcast_mul': '\u00d7',
+          'FullyConnected': 'dense', 'Dropout': 'dropout', 'SliceChannel': 'split', 'relu': 'ReLU',
+          'elemwise_mul': '\u00d7', 'broadcast_mul': '\u00d7',
           **dict.fromkeys(_SUMS, '+')}
 _KERNELS = {'Convolution': 'conv', 'Deconvolution': 'transposed conv', 'Pooling': 'pool'}
 
@@ -147,50 +151,47 @@ def _is_layer(block):
 
 
 def _elements(block):
-    """The children of a block; those of a sequence without a name of its own in its place."""
-    for child in block._children.values():
+    """(parent, key, child) of the children of a block; those of a sequence without a name of its own in its place."""
+    for key, child in block._children.items():
         if isinstance(child, nn.HybridSequential) and child.prefix in ('', block.prefix):
             yield from _elements(child)
         else:
-            yield child
+            yield block, key, child
 
 
 def _units(net, traced):
     """What each node belongs to, in the order of computation."""
-    described = {}  # id(block) -> (role, stage), of blocks that become a unit
+    found = {}  # id(block) -> unit
+
+    def add(block, parent, key, role, stage):
+        name = traced.short(block.prefix) or block.name
+        if parent is not None and block.prefix == parent.prefix:  # it has no name of its own
+            name = '.'.join(filter(None, [traced.short(parent.prefix), key]))
+        plain = type(block) is nn.HybridSequential
+        kind = name.rstrip('0123456789') if plain else type(block).__name__
+        unit = _Unit(name, kind, BLOCK if stage else role, stage)
+        for each in _all_blocks(block):
+            found.setdefault(id(each), unit)
 
     def walk(block, stage):
-        for child in _elements(block):
+        for parent, key, child in _elements(block):
             sequence = isinstance(child, nn.HybridSequential) or id(child) not in traced.computing
             if _is_layer(child):
-                described.setdefault(id(child), (LAYER if not stage else BLOCK, stage))
-            elif sequence and all(map(_is_layer, _elements(child))):
-                described.setdefault(id(child), (MODULE if not stage else BLOCK, stage))
-            elif sequence:
-                walk(child, traced.short(child.prefix))
+                add(child, parent, key, LAYER, stage)
+            elif not sequence:
+                add(child, parent, key, BLOCK, stage)
+            elif all(_is_layer(each) for _, _, each in _elements(child)):
+                add(child, parent, key, MODULE, stage)
             else:
-                described.setdefault(id(child), (BLOCK, stage))
+                walk(child, traced.short(child.prefix))
 
     if _is_layer(net):
-        described[id(net)] = (LAYER, '')
+        add(net, None, '', LAYER, '')
     else:
         walk(net, '')
-    unit_of_block = {}
-
-    def assign(block, unit):
-        if unit is None and id(block) in described:
-            name = traced.short(block.prefix) or block.name
-            plain = type(block) is nn.HybridSequential
-            unit = _Unit(name, name.rstrip('0123456789') if plain else type(block).__name__, *described[id(block)])
-        if id(block) not in unit_of_block:
-            unit_of_block[id(block)] = unit
-            for child in block._children.values():
-                assign(child, unit)
-
-    assign(net, None)
     units = {}
     for node in traced.nodes:
-        unit = unit_of_block.get(id(traced.owner[id(node)]))
+        unit = found.get(id(traced.owner[id(node)]))
         if unit is None:
             unit = _Unit(traced.short(node.name), _text(node), LAYER, '')
         units.setdefault(id(unit), unit).nodes.append(node)
@@ -202,35 +203,53 @@ def _units(net, traced):
     return list(units.values())
 
 
+def _all_blocks(block):
+    yield block
+    for child in block._children.values():
+        yield from _all_blocks(child)
+
+
+@contextlib.contextmanager
+def _marking(blocks):
+    """Every operator that is traced inside carries the id of the innermost block that computes it, as an attribute.
+
+    Names do not tell: Gluon's own models give blocks an empty prefix.
+    """
+    scopes = []
+
+    def enter(block, _):
+        scopes.append(mx.AttrScope(**{_MARK: str(id(block))}))
+        scopes[-1].__enter__()
+
+    def leave(*_):
+        scopes.pop().__exit__(None, None, None)
+
+    handles = [handle for block in blocks
+               for handle in (block.register_forward_pre_hook(enter), block.register_forward_hook(leave))]
+    try:
+        yield
+    finally:
+        while scopes:
+            leave()
+        for handle in handles:
+            handle.detach()
+
+
 class _Traced:
     """A network's graph, reduced to what depends on the data, with the Gluon block that made each node."""
 
     def __init__(self, net, shape, rows):
-        graph = graphs.Graph.from_block(net, shape)
+        blocks = {id(block): block for block in _all_blocks(net)}
+        for parameter in net.collect_params().values():
+            parameter.var()  # made here, for it is kept and would keep the mark
+        with _marking(blocks.values()):
+            graph = graphs.Graph.from_block(net, shape)
         self._prefix, self._rows, self._shapes = net.prefix, rows, graph.infer_shapes()
         constants = graph.constants()
         self.nodes = [node for node in graph.nodes if not node.is_variable and id(node) not in constants]
         self._data = {id(node) for node in self.nodes} | {id(node) for node in graph.nodes if node.name == 'data'}
-        blocks = {}
-
-        def collect(block):  # an outer block before an inner one of the same prefix
-            if block.prefix:
-                blocks.setdefault(block.prefix, block)
-            for child in block._children.values():
-                collect(child)
-
-        collect(net)
-        self.owner = {id(node): self._owner(node.name, blocks, net) for node in self.nodes}
+        self.owner = {id(node): blocks[node.attr(_MARK, id(net))] for node in self.nodes}
         self.computing = {id(block) for block in self.owner.values()}  # blocks with operators of their own
-
-    @staticmethod
-    def _owner(name, blocks, net):
-        end = len(name)
-        while end > 0:
-            end = name.rfind('_', 0, end)
-            if name[:end + 1] in blocks:
-                return blocks[name[:end + 1]]
-        return net
 
     def short(self, name):
         return (name[len(self._prefix):] if name.startswith(self._prefix) else name).rstrip('_')
@@ -275,6 +294,12 @@ class _Traced:
                 pieces = [(_sum_of(kinds), 1) for kinds in zip(*map(_spread, inputs))]
             elif node.op in _UNARY:
                 pieces = [(NEW if kind == KEPT else kind, count) for kind, count in inputs[0]]
+            elif node.op == 'SliceChannel' and node.attr('axis', 1) == 1:
+                kinds = _spread(inputs[0])
+                for output in range(node.attr('num_outputs')):
+                    part = kinds[output * width:(output + 1) * width]
+                    found[id(node), output] = _merge([(kind, 1) for kind in part])
+                pieces = found[id(node), 0]
             if sum(count for _, count in pieces) != width:  # the sum of a broadcast, say
                 pieces = [(NEW, width)]
             found[id(node), 0] = _merge(pieces)
@@ -307,7 +332,8 @@ class _Traced:
     def _layer(self, owner, nodes, inputs):
         products = [node for node in nodes if node.op in _KERNELS or node.op == 'FullyConnected']
         if len(products) == 1 or len(nodes) == 1:
-            text = _text((products or nodes)[0])
+            node = (products or nodes)[0]
+            text = _text(node, self._width(*self.inputs(node)[0]) if self.inputs(node) else 0)
         else:  # several operators of one layer
             text = repr(owner) if len(repr(owner)) <= 30 and '\n' not in repr(owner) else type(owner).__name__
         bits = [row['bits'] for row in map(self._row, nodes) if row and row['bits']]
@@ -341,8 +367,8 @@ def _sum_of(kinds):
     return IMPROVED if KEPT in kinds or IMPROVED in kinds else MERGED
 
 
-def _text(node):
-    """What an operator computes, in words."""
+def _text(node, channels=0):
+    """What an operator computes, in words; `channels` are those of its input."""
     if node.op in ('Activation', 'LeakyReLU'):
         return _ACTIVATIONS.get(node.attr('act_type'), node.attr('act_type'))
     if node.op == 'slice_axis':
@@ -363,5 +389,7 @@ def _text(node):
     if max(strides) > 1 and (node.op != 'Pooling' or strides != kernel):
         text += ', stride %s' % '\u00d7'.join(map(str, strides if len(set(strides)) > 1 else strides[:1]))
     if node.attr('num_group', 1) > 1:
+        if node.attr('num_group') == channels:
+            return 'depthwise ' + text
         text += ', %d groups' % node.attr('num_group')
     return text

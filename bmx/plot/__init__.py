@@ -109,7 +109,9 @@ def _panels(blocks):
         bar = block.role == BLOCK
         key = (bar, block.stage, tuple(block.output_shape[1:])) if bar else (bar,)
         lines = len(block.layers) + (block.role == MODULE)
-        if runs and runs[-1][0] == key and (bar or runs[-1][2] + lines <= _LIST_LINES):
+        long = runs and not bar and (runs[-1][2] + lines > _LIST_LINES + 3
+                                     or bool(block.bits) and runs[-1][2] + lines > _LIST_LINES)
+        if runs and runs[-1][0] == key and not long:
             runs[-1][1].append(block)
             runs[-1][2] += lines
         else:

@@ -1,7 +1,9 @@
 """Parts of the picture that show the network in its order: lists of layers, and stages as bars."""
 from ..structure import MODULE
-from .sheet import COLORS, FAINT, HATCHES, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text, text_width
+from .sheet import (BORDER, COLORS, FAINT, HATCHES, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text,
+                    text_width)
 
+_RULE = 6  # what a rule between lines adds to their distance
 SEPARATOR = '  \u00b7  '
 
 
@@ -20,7 +22,8 @@ def sums(blocks):
     """Operations and size of some blocks, as texts."""
     bops, flops = sum(block.bops for block in blocks), sum(block.flops for block in blocks)
     texts = ['%s %s' % (amount(count), unit) for count, unit in ((bops, 'BOPs'), (flops, 'FLOPs')) if count]
-    return texts + [size_text(sum(block.size_bits for block in blocks) / 8)]
+    size = sum(block.size_bits for block in blocks) / 8
+    return texts + [size_text(size)] * (size > 0)
 
 
 def _wrap(texts, separator, width):
@@ -42,10 +45,12 @@ class List:
     """Layers one below the other: a stem, a transition, a classifier."""
 
     def __init__(self, blocks):
-        self._sums = SEPARATOR.join(sums(blocks))
-        self._lines = []  # text, bits, shape, whether it is a title
+        self.blocks, self._sums = blocks, SEPARATOR.join(sums(blocks))
+        self._lines, self._rules = [], []  # text, bits, shape, whether it is a title; the lines above which a rule goes
         shape = blocks[0].input_shape
-        for block in blocks:
+        for place, block in enumerate(blocks):
+            if MODULE in (block.role, blocks[place - 1].role) and place:
+                self._rules.append(len(self._lines))
             if block.role == MODULE:
                 title = block.name if block.name.startswith(block.kind) else block.kind
                 self._lines.append((title, '', '', True))
@@ -61,11 +66,15 @@ class List:
             text_width(text, NORMAL if title else SMALL, title) + (0 if title else 24) + text_width(shape, SMALL)
             for text, _, shape, title in self._lines])
         self.foot = 1
-        self.height = 2 * PAD + LINE * (len(self._lines) + self.foot)
+        self.height = 2 * PAD + LINE * (len(self._lines) + self.foot) + _RULE * len(self._rules)
 
     def draw(self, sheet, x, y, height):
+        top = y + PAD + 10 - LINE
         for number, (text, bits, shape, title) in enumerate(self._lines):
-            top = y + PAD + 10 + number * LINE
+            top += LINE
+            if number in self._rules:
+                top += _RULE
+                sheet.rectangle(x + PAD, top - LINE, self.width - 2 * PAD, 1, BORDER)
             sheet.text(x + PAD + (0 if title else 14), top, text, NORMAL if title else SMALL, title)
             sheet.text(x + self.width - PAD, top, shape, color=FAINT, ha='right')
             if bits:
@@ -77,7 +86,7 @@ class Stage:
     """Blocks in a row at one resolution, a bar each: as high as its output has channels."""
 
     def __init__(self, blocks, scale, pitch):
-        self._blocks, self._scale, self._pitch = blocks, scale, pitch
+        self.blocks, self._scale, self._pitch = blocks, scale, pitch
         self._title, self._resolution = blocks[0].stage or 'blocks', shape_text(blocks[0].output_shape[1:])
         kinds, cost = _pattern(blocks), sums(blocks)
         heading = text_width(self._title + '   ', NORMAL, True) + text_width(self._resolution, SMALL)
@@ -87,7 +96,7 @@ class Stage:
         self.width = 2 * PAD + width
         widths = [channels(block) for block in blocks]
         self._labels = [i for i in range(len(blocks)) if i == 0 or widths[i] != widths[i - 1]]
-        self._rotated = any((right - left) * pitch < text_width(str(widths[right]), SMALL) + 2
+        self._rotated = any((right - left) * pitch < text_width(str(widths[right]), SMALL) + 0.5
                             for left, right in zip(self._labels, self._labels[1:]))
         lines, label = 1 + len(self._kinds) + self.foot, 34 if self._rotated else 18
         self.height = 2 * PAD + lines * LINE + label + 12 + scale * max(widths)
@@ -100,7 +109,7 @@ class Stage:
         for number, line in enumerate(self._sums):
             sheet.text(x + PAD, y + height - PAD - LINE * (self.foot - 1 - number), line, color=FAINT)
         bottom = y + height - PAD - LINE * self.foot - 11
-        for place, block in enumerate(self._blocks):
+        for place, block in enumerate(self.blocks):
             left, level, wide = x + PAD + place * self._pitch, bottom, self._pitch - 2
             for kind, count in block.channels:
                 level -= count * self._scale
