@@ -58,7 +58,7 @@ def test_what_a_paper_prints_twice_it_prints_alike_but_for_what_is_known():
         for row in table.rows:
             for column, printed in zip(table.columns[1:], row.printed.split()):
                 if column.head in ('OPs 1e8', 'top-1 %') and row.network and table.title.startswith('Table'):
-                    key = column.head, row.network, repr(row.settings or {'stem': 'grouped'})
+                    key = column.head, row.network, repr(row.settings or {'stem': 'grouped'}), repr(row.layers)
                     seen.setdefault(key, set()).add(printed)
     contradictions = {key[:2]: printed for key, printed in seen.items() if len(printed) > 1}
     assert contradictions == {

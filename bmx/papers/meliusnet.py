@@ -1,6 +1,6 @@
 """The numbers of the MeliusNet paper.
 
-Bethge, Bartz, Yang, Chen, Meinel: "MeliusNet: An Improved Network Architecture for Binary Neural Networks" (2020).
+Bethge, Bartz, Yang, Chen, Meinel: "MeliusNet: An Improved Network Architecture for Binary Neural Networks" (WACV 2021).
 """
 from .tables import Column, Paper, Row, Series, Table
 
@@ -23,6 +23,16 @@ def _size_decimal(counted):
     return counted.size_mib * 2 ** 20 / 1e6
 
 
+def _ops_bit_serial(counted):
+    """Operations where a product of a-bit and b-bit numbers is a * b binary ones, as DoReFa-Net computes it."""
+    ops = _ops(counted)
+    for layer in counted.layers:
+        bits = [int(text) for text in layer['bits'].split('/') if text]
+        if bits and 1 < max(bits) < 32:
+            ops += layer['flops'] / 1e8 * (bits[0] * bits[1] / 64 - 1)
+    return ops
+
+
 def _layer_flops(*parts):
     """Operations, in 1e8, of the float layers whose names contain one of some parts."""
     return lambda counted: sum(layer['flops'] for layer in counted.layers
@@ -38,6 +48,9 @@ def _reductions(counted):
     channels = [layer['output_shape'][1] for layer in counted.layers if layer['name'].startswith('transition')]
     return ','.join('%d/%d' % pair for pair in zip(channels[1::2], channels[::2]))
 
+
+BITS_1_32 = {'bits': 1, 'activation_bits': 32, 'scaling': 'constant'}
+BITS_2_32, BITS_2_2 = {'bits': 2, 'activation_bits': 32}, {'bits': 2}
 
 OPS, SIZE = Column('OPs 1e8', _ops), Column('size MB', _size)
 TOP1, TOP5 = Column('top-1 %'), Column('top-5 %')
@@ -116,15 +129,18 @@ TABLE_2 = Table(
     ('training: "ours" is the MeliusNet paper\'s.',))
 
 COLUMNS_3 = (Column('method'), Column('bits W/A'), TOP1, SIZE, OPS)
-REMARKS_3 = ('ResNet: counted with the final dense layer; its sizes are in 1e6 bytes.',)
+REMARKS_3 = ('ResNet: counted with the final dense layer; its sizes are in 1e6 bytes.',
+             'BWN, TTQ and DoReFa: counted on ResNetE-18 with the 7x7 stem; a product of 2-bit numbers as 4 binary ones, a '
+             'ternary weight as 2 bits.')
 
 TABLE_3_SMALL = Table('Table 3, about 18 layers (ImageNet)', COLUMNS_3, (
-    Row('BWN', '1/32 60.8 4 18.1', point=('low bit', 'BWN 1/32')),
-    Row('TTQ', '2/32 66.6 5.3 18.1', point=('low bit', 'TTQ 2/32')),
+    Row('BWN', '1/32 60.8 4 18.1', 'resnete18', IMAGENET, point=('low bit', 'BWN 1/32'), layers=BITS_1_32),
+    Row('TTQ', '2/32 66.6 5.3 18.1', 'resnete18', IMAGENET, point=('low bit', 'TTQ 2/32'), layers=BITS_2_32),
     Row('HWGQ', '1/2 59.6 4 ~2.4', point=('low bit', 'HWGQ 1/2')),
     Row('LQ-Net', '1/2 62.6 4 ~2.4', point=('low bit', 'LQ-Net 1/2')),
     Row('SYQ', '1/2 55.4 4 ~2.4', point=('low bit', 'SYQ 1/2')),
-    Row('DoReFa', '2/2 62.6 5.3 ~2.4', point=('low bit', 'DoReFa 2/2')),
+    Row('DoReFa', '2/2 62.6 5.3 ~2.4', 'resnete18', IMAGENET, {'OPs 1e8': _ops_bit_serial},
+        point=('low bit', 'DoReFa 2/2'), layers=BITS_2_2),
     Row('Ensemble', '(1/1)x6 61.0 - -'),
     Row('Circulant-CNN', '(1/1)x4 61.4 - -'),
     Row('ABC-Net', '(1/1)x5 65.0 8.7 7.8', point=('several bases', 'ABC-Net x5')),
@@ -189,7 +205,7 @@ SECTION_4_2 = Table(
         Row('DenseNet', '6,6,6,5 4.0 19.58 62.4', 'densenet_float', notes={'FLOPs 1e9': FLOAT_PAIR})))
 
 PAPER = Paper(
-    'MeliusNet (Bethge et al. 2020, "MeliusNet: An Improved Network Architecture for Binary Neural Networks")',
+    'MeliusNet (Bethge et al., WACV 2021, "MeliusNet: An Improved Network Architecture for Binary Neural Networks")',
     (SECTION_3_2, TABLE_1_STRUCTURE, TABLE_1, TABLE_2, SECTION_4_2, TABLE_3_SMALL, TABLE_3_LARGE, TABLE_4),
     accuracy='top-1 %', costs=('OPs 1e8', 'size MB'),
     series={

@@ -7,6 +7,7 @@ from gluoncv import model_zoo
 
 from ..accounting import summary
 from ..bench.report import table as aligned
+from ..nn import config
 
 # How a counted number stands to the printed one, and how text tells it; one that differs points to its note.
 MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!'}
@@ -40,6 +41,8 @@ class Row(NamedTuple):
         Why a number differs from the printed one, by the head of the column.
     point : (str, str), optional
         Series and label in the picture.
+    layers : dict
+        How the network's layers quantize: settings of the scope `bmx.nn.config`.
     """
     name: str
     printed: str
@@ -48,6 +51,7 @@ class Row(NamedTuple):
     quantities: dict = {}
     notes: dict = {}
     point: Optional[Tuple[str, str]] = None
+    layers: dict = {}
 
 
 class Table(NamedTuple):
@@ -110,9 +114,10 @@ def fill(paper):
     counts = {}
 
     def count(row, shape):
-        key = row.network, repr(sorted(row.settings.items())), shape
+        key = row.network, repr(sorted(row.settings.items())), repr(sorted(row.layers.items())), shape
         if key not in counts:
-            counts[key] = summary(model_zoo.get_model(row.network, **row.settings), shape)
+            with config(**row.layers):
+                counts[key] = summary(model_zoo.get_model(row.network, **row.settings), shape)
         return counts[key]
 
     def cell(table, row, column, printed):
@@ -133,7 +138,7 @@ def records(filled):
     return [{'table': cell.table, 'row': cell.row.name, 'column': cell.column, 'printed': cell.printed,
              'counted': cell.counted, 'mark': cell.mark, 'note': cell.note,
              'network': cell.row.network if cell.mark else None,
-             'settings': ' '.join('%s=%s' % pair for pair in sorted(cell.row.settings.items())) if cell.mark else None}
+             'settings': ' '.join('%s=%s' % pair for pair in sorted({**cell.row.settings, **cell.row.layers}.items())) if cell.mark else None}
             for rows in filled.values() for cells in rows for cell in cells if cell is not None]
 
 
