@@ -115,15 +115,15 @@ _LEGEND = ('Left: a dot is a seed (hollow: not finished, not counted), the line 
 
 
 def draw(path, recipe_file, runs, results, summary):
-    """Draw a row of two panels for each comparison: the best accuracies, and the curves."""
-    counts = [len(names) for names in recipe_file.comparisons.values()]
-    figure = Figure(figsize=(14, 1.3 + sum(map(_height, counts))), dpi=110, constrained_layout=True)
+    """Draw a row of two panels for each comparison of which something is trained: the best accuracies, the curves."""
+    trained = {run.variant.name for run in runs}
+    shown = {title: names for title, names in recipe_file.comparisons.items() if trained.intersection(names)}
+    heights = [max(2.8, 1.2 + 0.42 * len(names)) for names in shown.values()]
+    figure = Figure(figsize=(14, 1.3 + sum(heights)), dpi=110, constrained_layout=True)
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(counts), 2, squeeze=False, gridspec_kw={
-        'height_ratios': [_height(count) for count in counts], 'width_ratios': [1, 1]})
-    for (left, right), (title, names) in zip(grid, recipe_file.comparisons.items()):
-        rows = [row for row in summary if row['comparison'] == title]
-        _draw_accuracies(left, rows, results)
+    grid = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw={'height_ratios': heights})
+    for (left, right), (title, names) in zip(grid, shown.items()):
+        _draw_accuracies(left, [row for row in summary if row['comparison'] == title], results)
         left.set_title(title, loc='left', fontweight='bold')
         _draw_curves(right, [recipe_file.variants[name] for name in names], runs)
     records = [run.record for run in runs]
@@ -134,10 +134,6 @@ def draw(path, recipe_file, runs, results, summary):
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format='png')
-
-
-def _height(count):
-    return max(2.8, 1.2 + 0.42 * count)
 
 
 def _numbers(values):
@@ -162,24 +158,23 @@ def _draw_accuracies(axes, rows, results):
     if rows[0]['seeds']:
         axes.axvline(rows[0]['mean'], color='C0', linestyle=':', linewidth=1)
     axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([_label(row, results) + ('' if place else '\n(baseline)') for place, row in enumerate(rows)])
+    axes.set_yticklabels([_label(row, results, row is rows[0]) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.08)
     axes.set_xlabel('best validation top-1 / %')
     axes.grid(axis='x', alpha=0.3)
 
 
-def _label(row, results):
-    unfinished = [result for result in results
-                  if result['variant'] == row['variant'] and result['epochs'] < result['of_epochs']]
-    if row['seeds'] or not unfinished:
-        return row['variant']
-    return '%s\n(%d of %d epochs)' % (row['variant'], max(result['epochs'] for result in unfinished),
-                                      unfinished[0]['of_epochs'])
+def _label(row, results, is_baseline):
+    remarks = ['baseline'] if is_baseline and row['variant'] != 'baseline' else []
+    of_variant = [result for result in results if result['variant'] == row['variant']]
+    if of_variant and not row['seeds']:
+        remarks.append('%d of %d epochs' % max((result['epochs'], result['of_epochs']) for result in of_variant))
+    return row['variant'] + ('\n(%s)' % ', '.join(remarks) if remarks else '')
 
 
 def _in_numbers(row):
-    text = 'not finished'
+    text = 'no complete training'
     if row['seeds']:
         text = '%5.2f' % row['mean'] + ('' if row['std'] is None else ' ± %.2f' % row['std'])
         text += ' (%d seed%s)' % (row['seeds'], 's' if row['seeds'] > 1 else '')
@@ -200,14 +195,15 @@ def _draw_curves(axes, variants, runs):
         for epoch in range(max(map(len, histories), default=0)):
             columns.append([100 * history[epoch]['val_top1'] for history in histories if len(history) > epoch])
         epochs = range(1, len(columns) + 1)
-        axes.plot(epochs, [statistics.mean(column) for column in columns], color=color, linewidth=1.5,
-                  marker='.' if len(columns) <= 40 else None, label=variant.name)
-        axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], color=color,
-                          alpha=0.2, linewidth=0)
+        if columns:
+            axes.plot(epochs, [statistics.mean(column) for column in columns], color=color, linewidth=1.5,
+                      marker='.' if len(columns) <= 40 else None, label=variant.name)
+            axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns],
+                              color=color, alpha=0.2, linewidth=0)
         if variant.published:
             axes.plot(*zip(*variant.published), 'x', color=color, markersize=8, markeredgewidth=2,
                       label=variant.name + ', published')
     axes.set(xlabel='epoch', ylabel='validation top-1 / %')
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc='best')
