@@ -119,7 +119,7 @@ def structure(net, shape):
     Summary
         The network's, whose layers are those of the blocks.
     """
-    counted = summary(net, shape)
+    counted = summary(net, shape)  # first: the parameters' variables made here are kept, and would keep a mark
     traced = _Traced(net, shape, {row['name']: row for row in counted.layers})
     units = _units(net, traced)
     source = {id(node): [unit.name] for unit in units for node in unit.nodes}
@@ -150,15 +150,6 @@ def _is_layer(block):
     return not isinstance(block, nn.HybridSequential) and (own or not block._children)
 
 
-def _elements(block):
-    """(parent, key, child) of the children of a block; those of a sequence without a name of its own in its place."""
-    for key, child in block._children.items():
-        if isinstance(child, nn.HybridSequential) and child.prefix in ('', block.prefix):
-            yield from _elements(child)
-        else:
-            yield block, key, child
-
-
 def _units(net, traced):
     """What each node belongs to, in the order of computation."""
     found = {}  # id(block) -> unit
@@ -174,13 +165,12 @@ def _units(net, traced):
             found.setdefault(id(each), unit)
 
     def walk(block, stage):
-        for parent, key, child in _elements(block):
-            sequence = isinstance(child, nn.HybridSequential) or id(child) not in traced.computing
+        for parent, key, child in traced.elements(block):
             if _is_layer(child):
                 add(child, parent, key, LAYER, stage)
-            elif not sequence:
+            elif id(child) in traced.computing:
                 add(child, parent, key, BLOCK, stage)
-            elif all(_is_layer(each) for _, _, each in _elements(child)):
+            elif all(_is_layer(each) for _, _, each in traced.elements(child)):
                 add(child, parent, key, MODULE, stage)
             else:
                 walk(child, traced.short(child.prefix))
@@ -240,8 +230,6 @@ class _Traced:
 
     def __init__(self, net, shape, rows):
         blocks = {id(block): block for block in _all_blocks(net)}
-        for parameter in net.collect_params().values():
-            parameter.var()  # made here, for it is kept and would keep the mark
         with _marking(blocks.values()):
             graph = graphs.Graph.from_block(net, shape)
         self._prefix, self._rows, self._shapes = net.prefix, rows, graph.infer_shapes()
@@ -250,6 +238,15 @@ class _Traced:
         self._data = {id(node) for node in self.nodes} | {id(node) for node in graph.nodes if node.name == 'data'}
         self.owner = {id(node): blocks[node.attr(_MARK, id(net))] for node in self.nodes}
         self.computing = {id(block) for block in self.owner.values()}  # blocks with operators of their own
+
+    def elements(self, block):
+        """(parent, key, child) of a block's children; those of a sequence without a name of its own in its place."""
+        for key, child in block._children.items():
+            nameless = isinstance(child, nn.HybridSequential) and child.prefix in ('', block.prefix)
+            if nameless and id(child) not in self.computing:
+                yield from self.elements(child)
+            else:
+                yield block, key, child
 
     def short(self, name):
         return (name[len(self._prefix):] if name.startswith(self._prefix) else name).rstrip('_')

@@ -62,11 +62,12 @@ class Detail:
             points = [(start, level(self._lane.get(source, 0)))]
             if points[0][1] != level(lane):
                 points += [(start + 6, points[0][1]), (start + 6, level(lane))]
-            below = level(self._lane[target])
-            if below == level(lane):
-                sheet.arrow(*points, (end - 1, below))
-            else:
-                sheet.arrow(*points, (middle, level(lane)), (middle, below - self._box_height(target) / 2 - 1))
+            arrival, half = level(self._lane[target]), self._box_height(target) / 2 + 1
+            if arrival == level(lane):
+                sheet.arrow(*points, (end - 1, arrival))
+            else:  # from above, or from below
+                edge = arrival - half if level(lane) < arrival else arrival + half
+                sheet.arrow(*points, (middle, level(lane)), (middle, edge))
         sheet.arrow((sides(last)[1] + 1, level(0)), (x + self._output - 4, level(0)))
         for left, text, shape in ((PAD, 'input', block.input_shape), (self._output, 'output', block.output_shape)):
             sheet.text(x + left, level(0) - 3, text, color=FAINT)
