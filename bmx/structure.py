@@ -187,9 +187,8 @@ def _units(net, traced):
         units.setdefault(id(unit), unit).nodes.append(node)
     for unit in units.values():
         inside = {id(node) for node in unit.nodes}
-        for node in unit.nodes:
-            unit.inputs += [entry for entry in traced.inputs(node)
-                            if id(entry[0]) not in inside and entry not in unit.inputs]
+        read = [entry for node in unit.nodes for entry in traced.inputs(node)]
+        unit.inputs = list(dict.fromkeys(entry for entry in read if id(entry[0]) not in inside))
     return list(units.values())
 
 

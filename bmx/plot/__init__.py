@@ -25,7 +25,7 @@ def draw(path, name, shape, blocks, counted):
     path : str
         Ends in one of `FORMATS`.
     name : str
-        The title.
+        The title; what follows a comma goes below it in small type.
     shape : tuple of int
         Of the input, batch first.
     blocks, counted : list of Block, Summary
@@ -56,11 +56,12 @@ def picture(name, shape, blocks, counted):
     panels = _panels(blocks)
     details = [Detail(alike) for alike in _kinds(blocks)]
     rows, detail_rows = _rows(_atoms(panels)), _rows([[panel] for panel in details])
-    lines = [_totals(shape, counted)] + _detours(blocks)
+    title, _, settings = name.partition(', ')
+    lines = [settings] * bool(settings) + [_totals(shape, counted)] + _detours(blocks)
     width = max([sum(panel.width + _GAP for panel in row) - _GAP for row in rows + detail_rows]
-                + [text_width(name, _TITLE, bold=True)] + [text_width(line, NORMAL) for line in lines])
+                + [text_width(title, _TITLE, bold=True)] + [text_width(line, NORMAL) for line in lines])
     sheet, top = Sheet(), 38
-    sheet.text(_MARGIN, top, name, _TITLE, bold=True)
+    sheet.text(_MARGIN, top, title, _TITLE, bold=True)
     for line in lines:
         top += 21
         sheet.text(_MARGIN, top, line, NORMAL, color=FAINT)
@@ -169,8 +170,11 @@ def _legend(blocks):
     """What the picture needs explained: (color, hatch, text)."""
     bars = [block for block in blocks if block.role == BLOCK]
     kinds = {kind for block in bars for kind, _ in block.channels}
-    products = {BINARY: 'binary weights and input', FEW_BITS: 'weights and input of few bits', FLOAT: 'float'}
-    used = {bits_color(layer.bits) for block in blocks for layer in block.layers if layer.bits}
+    bits = {layer.bits for block in blocks for layer in block.layers if layer.bits}
+    mixed = any(bits_color(each) == FLOAT and each != '32/32' for each in bits)
+    products = {BINARY: 'binary weights and input', FEW_BITS: 'weights and input of few bits',
+                FLOAT: 'float weights or input' if mixed else 'float'}
+    used = set(map(bits_color, bits))
     return [(color, None, text) for color, text in products.items() if color in used] + [
         (COLORS[kind], HATCHES.get(kind), text) for kind, text in _LEGEND.items() if kind in kinds]
 
