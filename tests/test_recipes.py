@@ -59,7 +59,8 @@ path = os.path.join(directory, 'metrics.csv')
 rows = list(csv.DictReader(open(path))) if os.path.exists(path) else []
 if given.get('wd') == '0.25' and not rows:
     os.kill(os.getppid(), signal.SIGINT)
-    while not stopped:
+    patience = time.time() + 20
+    while not stopped and time.time() < patience:
         time.sleep(0.01)
 while len(rows) < int(given['num-epochs']):
     accuracy = float(given['lr']) + int(given['seed']) / 100 + len(rows) / 10
