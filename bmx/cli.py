@@ -46,8 +46,8 @@ fraction = _number(float, lambda value: 0 < value <= 1, 'above 0 and at most 1')
 
 def add_model_options(parser):
     """The options by which every command describes a model, beside its name."""
-    parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three grouped 3x3 convolutions, '
-                        'one 7x7, or one 3x3 for small images')
+    parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three grouped 3x3 '
+                        'convolutions, one 7x7, or one 3x3 for small images')
     parser.add_argument('--set', action='append', default=[], type=parse_setting, metavar='KEY=VALUE', dest='settings',
                         help='a keyword of the model, for example classes=10; can be repeated')
     parser.add_argument('--bits', type=int, choices=BITS, help='of the weights: 1 binary, 32 float')
@@ -175,8 +175,8 @@ def _predict(arguments):
         probabilities = mx.nd.softmax(deployed(inputs))[0].asnumpy()
         best = np.argsort(-probabilities, kind='stable')[:5]
         rows.append({'image': path, 'top': [
-            {'class': metadata.classes[index] if metadata.classes else str(index), 'probability': float(probabilities[index])}
-            for index in best]})
+            {'class': metadata.classes[index] if metadata.classes else str(index),
+             'probability': float(probabilities[index])} for index in best]})
     if arguments.json:
         print(json.dumps(rows, indent=1))
     else:
@@ -244,7 +244,8 @@ def _parser():
     command.set_defaults(run=_export)
     command.add_argument('--model', required=True)
     command.add_argument('--params', required=True, help='written by save_parameters or train_imagenet.py')
-    command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and PREFIX-0000.params')
+    command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and '
+                         'PREFIX-0000.params')
     add_model_options(command)
     command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
     command.add_argument('--crop-ratio', type=fraction, default=0.875)
@@ -253,7 +254,8 @@ def _parser():
     command.add_argument('--class-names', metavar='FILE', help='a name a line')
     command.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
 
-    command = commands.add_parser('verify', help="check a deployed model's files, and its results against the float network")
+    command = commands.add_parser('verify', help="check a deployed model's files, and its results against the float "
+                                  'network')
     command.set_defaults(run=_verify)
     command.add_argument('prefix')
     command.add_argument('--model', help='default: the one that the file names')

@@ -76,6 +76,7 @@ VARIANTS = {
     # Section 3.1's residual connection over the whole feature map, with as many operations as MeliusNet-22 needs.
     'meliusnet_naive': dict(blocks=(3, 3, 3, 3), reductions=(128 / 256, 160 / 320, 192 / 352), improve='all'),
     # Section 4.2. The paper does not print the transitions; with these the size is the printed one, 20.87 MiB.
-    'meliusnet_float': dict(blocks=(4, 4, 4, 3), reductions=(160 / 320, 192 / 416, 224 / 448), stem='imagenet', bits=32),
+    'meliusnet_float': dict(blocks=(4, 4, 4, 3), reductions=(160 / 320, 192 / 416, 224 / 448), stem='imagenet',
+                            bits=32),
 }
 register_variants(MeliusNet, VARIANTS)

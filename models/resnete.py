@@ -1,4 +1,7 @@
-"""ResNetE (Bethge et al. 2019, "Back to Simplicity") and Bi-Real-Net (Liu et al. 2018): a shortcut around every layer."""
+"""ResNetE (Bethge et al. 2019, "Back to Simplicity") and Bi-Real-Net (Liu et al. 2018).
+
+Both have a shortcut around every binary convolution.
+"""
 from mxnet import gluon
 from mxnet.gluon import nn
 

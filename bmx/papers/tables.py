@@ -135,10 +135,13 @@ def fill(paper):
 
 def records(filled):
     """The cells of `fill` as a flat list of dicts of numbers and texts, for files."""
+    def settings(row):
+        return ' '.join('%s=%s' % setting for setting in sorted({**row.settings, **row.layers}.items()))
+
     return [{'table': cell.table, 'row': cell.row.name, 'column': cell.column, 'printed': cell.printed,
              'counted': cell.counted, 'mark': cell.mark, 'note': cell.note,
              'network': cell.row.network if cell.mark else None,
-             'settings': ' '.join('%s=%s' % pair for pair in sorted({**cell.row.settings, **cell.row.layers}.items())) if cell.mark else None}
+             'settings': settings(cell.row) if cell.mark else None}
             for rows in filled.values() for cells in rows for cell in cells if cell is not None]
 
 

@@ -142,7 +142,8 @@ class Training:
             except Exception as error:  # a pickle of another program can raise anything
                 raise TrainingError('cannot load %s: %s' % (states, error)) from error
         if epoch >= self._recipe['num_epochs']:
-            raise TrainingError('nothing to train: --resume-epoch %d of %d epochs' % (epoch, self._recipe['num_epochs']))
+            raise TrainingError('nothing to train: --resume-epoch %d of %d epochs'
+                                % (epoch, self._recipe['num_epochs']))
         self._epoch = epoch
 
     def _save(self):
@@ -271,8 +272,8 @@ class Training:
 
     def _finish_epoch(self, validation):
         train = self._totals
-        row = {'epoch': self._epoch + 1, 'lr': self._learning_rate(self._epoch * self.data.num_train_batches), 'train_loss': train.mean('loss'),
-               'train_top1': train.mean('top1'), 'val_loss': validation.mean('loss'),
+        row = {'epoch': self._epoch + 1, 'lr': self._learning_rate(self._epoch * self.data.num_train_batches),
+               'train_loss': train.mean('loss'), 'train_top1': train.mean('top1'), 'val_loss': validation.mean('loss'),
                'val_top1': validation.mean('top1'), 'val_top5': validation.mean('top5'),
                'images_per_s': train.images_per_s, 'seconds': train.seconds,
                'skipped_images': train.skipped + validation.skipped}
