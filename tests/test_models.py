@@ -1,4 +1,7 @@
 """Every registered model, through everything that a model has to do."""
+import collections
+import json
+
 import gluoncv
 import mxnet as mx
 import numpy as np
@@ -78,8 +81,48 @@ def test_other_blocks_and_reductions():
         bmx.get_model('meliusnet22', blocks=(1, 2))
 
 
-def test_32_bits_hold_no_sign():
-    net = bmx.get_model('meliusnet22', bits=32, classes=4, stem='thumbnail')
+def operators(name, **kwargs):
+    nodes = json.loads(bmx.get_model(name, **kwargs)(mx.sym.var('data')).tojson())['nodes']
+    return collections.Counter(node['op'] for node in nodes if node['op'] != 'null')
+
+
+@pytest.mark.parametrize('stem', STEMS)
+@pytest.mark.parametrize('depth', ['18', '34'])
+def test_resnete_is_bireal_net_with_one_batchnorm_and_one_relu_more(depth, stem):
+    resnete, birealnet = (operators(family + depth, stem=stem) for family in ('resnete', 'birealnet'))
+    assert resnete - birealnet == {'BatchNorm': 1, 'Activation': 1} and not birealnet - resnete
+
+
+@pytest.mark.parametrize('name', ['resnete18', 'resnete18_v2', 'birealnet18'])
+def test_a_shortcut_around_every_convolution_also_at_odd_sizes(name, tmp_path):
+    net = initialized(name, stem='thumbnail', classes=5)
+    x = mx.nd.array(np.random.RandomState(0).normal(size=(3, 3, 19, 13)))
+    assert operators(name)['elemwise_add'] == 16
+    assert bmx.export(net, str(tmp_path / name), x.shape, x).comparison.equal
+
+
+@pytest.mark.parametrize('name, kwargs, message', [
+    ('meliusnet22', dict(improve='some'), "improve must be 'newest' or 'all', got 'some'"),
+    ('resnete18', dict(layers=(2, 2)), 'as many stages, got 2 and 4')])
+def test_impossible_networks_are_refused(name, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        bmx.get_model(name, **kwargs)
+
+
+def test_naive_residual_improves_every_channel():
+    x = images(8)
+    for name, kept in (('meliusnet22', True), ('meliusnet_naive', False)):
+        net = initialized(name, stem='thumbnail', classes=3)
+        net(x)
+        block = net.features[1][1]
+        features = mx.nd.random.normal(shape=(1, 128, 8, 8))
+        same = (block(features) == features).asnumpy().reshape(128, -1).all(axis=1)
+        assert same[:64].all() == kept and not same[64:].any()
+
+
+@pytest.mark.parametrize('name', ['meliusnet22', 'meliusnet_naive', 'binarydensenet28', 'resnete18', 'birealnet18'])
+def test_32_bits_hold_no_sign(name):
+    net = bmx.get_model(name, bits=32, classes=4, stem='thumbnail')
     assert not bmx.nn.binary_parameters(net)
     assert 'binarize' not in net(mx.sym.var('data')).tojson()
     counted = bmx.summary(net, (1, 3, 16, 16))
