@@ -40,7 +40,8 @@ def epochs(text):
 
 def parse(argv):
     """The command line. Flags whose default is None are settled by the recipe."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
 
     group = parser.add_argument_group('data')
     group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: %s '
