@@ -13,6 +13,7 @@ from .accounting import summary
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config
 from .nn.config import BITS, SCALINGS
+from .report import PICTURES, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
 
@@ -99,7 +100,7 @@ def _summary(arguments):
 def _plot(arguments):
     out = arguments.out or (None if arguments.json else arguments.model.lower() + '.png')
     if out is not None:
-        plot.refuse(out)
+        refuse_picture(out)
     net = build_model(arguments)
     size = _input_size(arguments)
     blocks, counted = structure(net, (1, 3, size, size))
@@ -217,7 +218,7 @@ def _add_bench(commands):
                              help='turns of each contestant (default: 10)')
         subject.add_argument('--json', metavar='FILE', help='write the results as a list of rows')
         subject.add_argument('--csv', metavar='FILE', help='write the results as a table')
-        subject.add_argument('--picture', metavar='FILE', help='draw the results, as PNG')
+        subject.add_argument('--picture', metavar='FILE', help='draw the results')
 
 
 def _parser():
@@ -237,7 +238,7 @@ def _parser():
     command.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
     add_model_options(command)
     command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
-    command.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(plot.FORMATS))
+    command.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(PICTURES))
     command.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
 
     command = commands.add_parser('export', help='convert trained parameters to a packed, verified model')
@@ -274,7 +275,7 @@ def _parser():
     command.add_argument('name', choices=list(papers.PAPERS))
     command.add_argument('--json', metavar='FILE', help='write the cells as a list')
     command.add_argument('--csv', metavar='FILE', help='write the cells as a table')
-    command.add_argument('--picture', metavar='FILE', help='draw accuracy against operations and size, as PNG')
+    command.add_argument('--picture', metavar='FILE', help='draw accuracy against operations and size')
 
     _add_bench(commands)
     return parser

@@ -84,7 +84,7 @@ def written(filled, tmp_path_factory):
     found = {}
     for name in PAPERS:
         folder = tmp_path_factory.mktemp(name)
-        files = ['--%s=%s' % (kind, folder / kind) for kind in ('json', 'csv', 'picture')]
+        files = ['--%s=%s' % (name.partition('.')[0], folder / name) for name in ('json', 'csv', 'picture.png')]
         with mock.patch.multiple(tables, fill=lambda paper: filled[name]), \
                 mock.patch.multiple(picture, Figure=KeptFigure):
             assert main(['paper', name] + files) == 0
@@ -101,7 +101,7 @@ def test_files(name, written):
     assert [(line['table'], line['row'], line['column'], line['printed'], line['mark']) for line in lines] \
         == [(row['table'], row['row'], row['column'], row['printed'], row['mark'] or '') for row in rows]
     assert all((row['counted'] is None) == (row['mark'] is None) == (row['network'] is None) for row in rows)
-    assert Image.open(str(folder / 'picture')).size[0] > 1000
+    assert Image.open(str(folder / 'picture.png')).size[0] > 1000
 
 
 def test_meliusnet_json(written):
@@ -148,7 +148,7 @@ def test_readme_prints_what_is_counted(filled):
     with open(README) as stream:
         content = stream.read()
     marks = [cell.mark for cell in cells_of(filled['meliusnet'])]
-    told = tuple(map(int, re.search(r'(\d+) of\s(\d+) are the printed digits, (\d+) within 5 %.*?(\d+) differ',
+    told = tuple(map(int, re.search(r'(\d+) of\s(\d+) are the printed digits, rounded or cut, (\d+)\swithin\s5 %.*?(\d+) differ',
                                     content, re.S).groups()))
     assert told == (marks.count('equal') + marks.count('cut'), len(marks) - marks.count(None), marks.count('about'),
                     marks.count('differs'))
@@ -169,7 +169,8 @@ def test_readme_prints_what_is_counted(filled):
 @pytest.mark.parametrize('arguments, message', [
     (['--json', '{}'], '{} is a folder'),
     (['--csv', '{}/none/rows.csv'], 'the folder of {}/none/rows.csv does not exist'),
-    (['--picture', '{}/none/a.png'], 'the folder of {}/none/a.png does not exist')])
+    (['--picture', '{}/none/a.png'], 'the folder of {}/none/a.png does not exist'),
+    (['--picture', '{}/a.jpg'], '{}/a.jpg: the name of a picture ends in .png, .svg, .pdf')])
 def test_files_that_cannot_be_written(arguments, message, tmp_path, capsys):
     assert main(['paper', 'meliusnet'] + [argument.replace('{}', str(tmp_path)) for argument in arguments]) == 1
     out, error = capsys.readouterr()

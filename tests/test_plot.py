@@ -13,6 +13,7 @@ from bmx.cli import main
 from bmx.models import MODELS
 from bmx.nn import STEMS, BinaryConv, make_stem
 from bmx.plot.detail import _paths
+from bmx.report import PICTURES
 from bmx.structure import structure
 
 SIZES = {'grouped': 64, 'imagenet': 64, 'thumbnail': 16}
@@ -186,7 +187,7 @@ def test_own_networks(name):
 BEGINNINGS = {'.png': b'\x89PNG', '.svg': b'<?xml', '.pdf': b'%PDF'}
 
 
-@pytest.mark.parametrize('ending', plot.FORMATS)
+@pytest.mark.parametrize('ending', PICTURES)
 def test_files(ending, tmp_path, capsys):
     path = tmp_path / ('net' + ending.upper())
     assert main(['plot', 'resnete18', '--stem', 'thumbnail', '--out', str(path)]) == 0

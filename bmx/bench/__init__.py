@@ -6,6 +6,7 @@ import os
 import sys
 
 from .. import ops
+from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
 from . import kernels, layers, models, report, train
 
 # The subcommands: a function of the command's arguments that returns rows, and the text to print; what it measures.
@@ -29,15 +30,16 @@ def run(arguments):
     _have_threads(arguments.threads, arguments.argv)
     if arguments.isa is not None:
         ops.use_kernel(arguments.isa)
-    report.refuse_unwritable(arguments.json, arguments.csv, arguments.picture)
+    refuse_unwritable(arguments.json, arguments.csv)
+    refuse_picture(arguments.picture)
     measure, _ = SUBJECTS[arguments.subject]
     rows, text = measure(arguments)
     print(report.heading(rows))
     print(text)
     if arguments.json is not None:
-        report.write_json(arguments.json, rows)
+        write_json(arguments.json, rows)
     if arguments.csv is not None:
-        report.write_csv(arguments.csv, rows)
+        write_csv(arguments.csv, rows)
     if arguments.picture is not None:
         report.draw(arguments.picture, rows, 'python -m bmx ' + ' '.join(arguments.argv))
 

@@ -2,7 +2,7 @@
 import statistics
 
 from .. import ops
-from .report import table
+from ..report import table
 from .shapes import SHAPES
 from .timing import progress, row
 

@@ -2,7 +2,7 @@
 import mxnet as mx
 
 from .. import ops
-from .report import table
+from ..report import table
 from .shapes import SHAPES
 from .timing import interleave, phase_fields, row
 

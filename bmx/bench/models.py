@@ -10,7 +10,7 @@ from gluoncv import model_zoo
 from .. import ops
 from ..deploy import export, files
 from ..models import MODELS, get_model
-from .report import table
+from ..report import table
 from .timing import interleave, phase_fields, progress, row
 
 # The MeliusNet paper pairs C, 42 and 59 with these MobileNets, by operations and accuracy.

@@ -4,8 +4,8 @@ from mxnet import autograd, gluon
 
 from ..models import get_model
 from ..nn import config
+from ..report import table
 from ..train import recipes
-from .report import table
 from .timing import interleave, progress, row
 
 

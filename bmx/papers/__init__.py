@@ -1,5 +1,5 @@
 """The numbers of papers, beside ours: `python -m bmx paper NAME`. A paper is a file of data here."""
-from ..bench import report
+from .. import report
 from . import meliusnet, picture, tables
 
 PAPERS = {'meliusnet': meliusnet.PAPER}
@@ -13,7 +13,8 @@ def run(arguments):
     arguments : argparse.Namespace
         Of the command `paper`: name, json, csv, picture.
     """
-    report.refuse_unwritable(arguments.json, arguments.csv, arguments.picture)
+    report.refuse_unwritable(arguments.json, arguments.csv)
+    report.refuse_picture(arguments.picture)
     paper = PAPERS[arguments.name]
     filled = tables.fill(paper)
     print(tables.text(paper, filled))

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from ..storage import atomic_file
+from ..report import save_picture
 
 _TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 1.5, 2, 3, 4, 5, 7)]
 # Where a label may stand: its distance in points, of these to the right of and above its mark; nearest first.
@@ -19,7 +19,7 @@ _FONT = 8
 
 
 def draw(path, paper, filled):
-    """Draw the rows that have a point, accuracy against each of the paper's costs, as PNG.
+    """Draw the rows that have a point, accuracy against each of the paper's costs.
 
     Parameters
     ----------
@@ -49,8 +49,7 @@ def draw(path, paper, filled):
     figure.canvas.draw()  # only now marks and texts have a place
     for axes, series in zip(panels, points):
         _label(axes, series, paper.series)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format='png')
+    save_picture(path, figure)
 
 
 def _points(filled, cost, accuracy):

@@ -1,15 +1,11 @@
 """A picture of a network's structure: stages of blocks as bars, layers as lists, each kind of block once in detail."""
-import os
-
-from ..bench.report import refuse_unwritable
-from ..storage import atomic_file
+from ..report import refuse_picture, save_picture
 from ..structure import BLOCK, IMPROVED, KEPT, MERGED, MODULE, NEW
 from .detail import Detail
 from .panels import SEPARATOR, List, Stage, amount, channels, size_text
 from .sheet import (BINARY, COLORS, FAINT, FEW_BITS, FLOAT, HATCHES, LINE, NORMAL, SMALL, Sheet, bits_color, shape_text,
                     text_width)
 
-FORMATS = ('.png', '.svg', '.pdf')
 _WIDTH, _MARGIN, _GAP = 1036, 22, 20  # the width, without margins, grows where one stage needs it
 _BAR_HEIGHT, _LIST_LINES, _TITLE = 150, 14, 15
 _LEGEND = {KEPT: 'channels passed on as they are', NEW: 'new channels',
@@ -23,7 +19,7 @@ def draw(path, name, shape, blocks, counted):
     Parameters
     ----------
     path : str
-        Ends in one of `FORMATS`.
+        Ends in one of `bmx.report.PICTURES`.
     name : str
         The title; what follows a comma goes below it in small type.
     shape : tuple of int
@@ -38,17 +34,8 @@ def draw(path, name, shape, blocks, counted):
     OSError
         The path is a folder, or its folder does not exist.
     """
-    refuse(path)
-    figure = picture(name, shape, blocks, counted)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format=os.path.splitext(path)[1][1:].lower())
-
-
-def refuse(path):
-    """Raise what `draw` raises for a path that it cannot write."""
-    refuse_unwritable(path)
-    if os.path.splitext(path)[1].lower() not in FORMATS:
-        raise ValueError('%s: the name of a picture ends in %s' % (path, ', '.join(FORMATS)))
+    refuse_picture(path)
+    save_picture(path, picture(name, shape, blocks, counted))
 
 
 def picture(name, shape, blocks, counted):

@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..bench.report import table
-from ..storage import atomic_file, write_csv
+from ..report import save_picture, table
+from ..storage import write_csv
 from .errors import TrainingError
 
 # A row for each run; accuracies in %.
@@ -132,8 +132,7 @@ def draw(path, recipe_file, runs, results, summary):
         _numbers(record['epochs'] for record in records),
         _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records)), fontsize=12)
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format='png')
+    save_picture(path, figure)
 
 
 def _numbers(values):

@@ -6,7 +6,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..storage import atomic_file, write_csv
+from ..report import save_picture
+from ..storage import write_csv
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
@@ -51,7 +52,7 @@ _CURVES = (('loss', (('train_loss', 'training'), ('val_loss', 'validation'))),
 
 
 def draw_curves(path, history, title):
-    """Draw loss and accuracy against the epoch as PNG; without the top-5 where that is always 100 %."""
+    """Draw loss and accuracy against the epoch; without the top-5 where that is always 100 %."""
     figure = Figure(figsize=(11, 4.2), dpi=120, constrained_layout=True)
     FigureCanvasAgg(figure)
     epochs = [row['epoch'] for row in history]
@@ -66,8 +67,7 @@ def draw_curves(path, history, title):
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format='png')
+    save_picture(path, figure)
 
 
 def duration(seconds):

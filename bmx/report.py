@@ -1,0 +1,58 @@
+"""Results for people and programs: aligned text, JSON, CSV, pictures."""
+import json
+import os
+
+from . import storage
+
+# What the name of a picture may end in.
+PICTURES = ('.png', '.svg', '.pdf')
+
+
+def refuse_unwritable(*paths):
+    """Raise an OSError for a folder, or a file in a folder that does not exist; None stands for no file."""
+    for path in paths:
+        if path is not None and os.path.isdir(path):
+            raise IsADirectoryError('%s is a folder' % path)
+        if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise FileNotFoundError('the folder of %s does not exist' % path)
+
+
+def refuse_picture(path):
+    """Raise what `save_picture` would raise for this path, before the work; None stands for no picture."""
+    refuse_unwritable(path)
+    if path is not None and os.path.splitext(path)[1].lower() not in PICTURES:
+        raise ValueError('%s: the name of a picture ends in %s' % (path, ', '.join(PICTURES)))
+
+
+def table(header, lines):
+    """Aligned text of a header and lines of cells, which are strings or numbers."""
+    cells = [list(header)] + [[_cell(value) for value in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return '\n'.join('  '.join(cell.rjust(width) if column else cell.ljust(width)
+                               for column, (cell, width) in enumerate(zip(line, widths))) for line in cells)
+
+
+def _cell(value):
+    if value is None:
+        return '-'
+    if not isinstance(value, float):
+        return str(value)
+    return '%.3f' % value if value < 10 else '%.1f' % value
+
+
+def write_json(path, rows):
+    """Write the list of rows."""
+    with storage.atomic_file(path) as temporary, open(temporary, 'w') as out:
+        json.dump(rows, out, indent=1)
+
+
+def write_csv(path, rows):
+    """Write a line for each row, after one with the names of all fields."""
+    fields = list(dict.fromkeys(field for row in rows for field in row))
+    storage.write_csv(path, fields, rows)
+
+
+def save_picture(path, figure):
+    """Write a matplotlib Figure, in the format that the path ends in (one of `PICTURES`)."""
+    with storage.atomic_file(path) as temporary:
+        figure.savefig(temporary, format=os.path.splitext(path)[1][1:].lower())
