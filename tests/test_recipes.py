@@ -14,7 +14,7 @@ import bmx
 import run_recipes
 import train_imagenet
 from bmx.papers import meliusnet
-from bmx.train import TrainingError, comparison, recipes
+from bmx.train import TrainingError, comparison, recipes, runs
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.variants import read_recipe_file
@@ -57,9 +57,9 @@ stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 path = os.path.join(directory, 'metrics.csv')
 rows = list(csv.DictReader(open(path))) if os.path.exists(path) else []
+patience = time.time() + 20
 if given.get('wd') == '0.25' and not rows:
     os.kill(os.getppid(), signal.SIGINT)
-    patience = time.time() + 20
     while not stopped and time.time() < patience:
         time.sleep(0.01)
 while len(rows) < int(given['num-epochs']):
@@ -69,7 +69,11 @@ while len(rows) < int(given['num-epochs']):
         writer = csv.DictWriter(out, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+    while given.get('wd') == '0.125' and not stopped and time.time() < patience:
+        time.sleep(0.01)
     if stopped:
+        time.sleep(0.2)
+        print('saved')
         sys.exit(130)
 '''.replace('COLUMNS', repr(COLUMNS))
 
@@ -261,6 +265,39 @@ def test_failure_does_not_stop_the_others(recipe, tmp_path, stand_in, capsys):
     assert [directory[-10:] for directory, _, _ in stand_in()] == ['base/seed0', 'high/seed0', 'base/seed0']
 
 
+def test_what_cannot_start_does_not_stop_the_others(recipe, tmp_path, stand_in, capsys):
+    save_dir = tmp_path / 'runs'
+    (save_dir / 'base').mkdir(parents=True)
+    (save_dir / 'base' / 'seed0').touch()
+    assert run_recipes.main([recipe(), '--save-dir', str(save_dir), '--jobs', '2']) == 1
+    assert re.search('failed: base, seed 0: .*File exists', capsys.readouterr().out)
+    assert [row['variant'] for row in read(str(save_dir / 'results.csv'))] == ['high']
+
+
+def test_results_that_cannot_be_written_do_not_stop_the_trainings(recipe, tmp_path, stand_in, capsys):
+    save_dir = tmp_path / 'runs'
+    (save_dir / 'results.csv').mkdir(parents=True)
+    command = [recipe(), '--save-dir', str(save_dir)]
+    assert run_recipes.main(command) == 1
+    assert re.search('failed: results: .*results.csv', capsys.readouterr().out)
+    assert len(stand_in()) == 2
+    assert run_recipes.main(command) == 1
+    (save_dir / 'results.csv').rmdir()
+    assert run_recipes.main(command) == 0
+    assert len(stand_in()) == 2
+
+
+def test_an_error_stops_what_runs(recipe, tmp_path, stand_in, monkeypatch, capsys):
+    def spoil(*_):
+        if (tmp_path / 'runs' / 'base' / 'seed0' / 'metrics.csv').exists():
+            raise OSError('no terminal')
+    monkeypatch.setattr(runs._Progress, 'show', spoil)
+    command = [recipe(TINY.replace('[base]', '[base]\nwd = 0.125')), '--save-dir', str(tmp_path / 'runs')]
+    assert run_recipes.main(command) == 1
+    assert 'error: no terminal' in capsys.readouterr().out
+    assert (tmp_path / 'runs' / 'base' / 'seed0' / 'output.log').read_text() == 'saved\n'
+
+
 def test_stop_and_go_on(recipe, tmp_path, stand_in, capsys):
     command = [recipe(TINY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.25')), '--save-dir', str(tmp_path / 'runs')]
     assert run_recipes.main(command) == 130
@@ -358,20 +395,20 @@ def test_summary(recipe, tmp_path):
     assert results[-1]['epochs'] == '1'
 
 
-@pytest.mark.parametrize('runs', [
+@pytest.mark.parametrize('accuracies', [
     {'base': [[0.5]]},                                    # nothing finished yet
     {'base': [[0.5, 0.6]]},                               # one seed, no spread
     {'base': [[0.5, 0.6], [0.5]], 'high': [[0.6]]},       # finished and not
     {'high': [[0.5, 0.6], [0.5, 0.7]]},                   # without the baseline
     {'base': [[0.5, 0.6]] * 2, 'high': [[0.0, 0.0]] * 2},  # no difference between seeds
 ])
-def test_report_of_whatever_is_there(recipe, tmp_path, capsys, runs):
+def test_report_of_whatever_is_there(recipe, tmp_path, capsys, accuracies):
     path = recipe()
     for name, variant in read_recipe_file(path).variants.items():
-        for seed, accuracies in enumerate(runs.get(name, [])):
-            write_run(tmp_path / 'runs', variant, seed, accuracies)
+        for seed, each in enumerate(accuracies.get(name, [])):
+            write_run(tmp_path / 'runs', variant, seed, each)
     assert run_recipes.main([path, '--save-dir', str(tmp_path / 'runs'), '--report']) == 0
-    assert len(read(str(tmp_path / 'runs' / 'results.csv'))) == sum(map(len, runs.values()))
+    assert len(read(str(tmp_path / 'runs' / 'results.csv'))) == sum(map(len, accuracies.values()))
     image = Image.open(str(tmp_path / 'runs' / 'results.png'))
     assert image.width > 1000 and len(image.convert('L').getcolors()) > 20
     assert 'rate' in capsys.readouterr().out

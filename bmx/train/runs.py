@@ -1,5 +1,6 @@
 """Trainings of a recipe file as processes: what is done, what goes on, several side by side, an orderly stop."""
 import collections
+import contextlib
 import csv
 import fcntl
 import glob
@@ -13,11 +14,15 @@ import sys
 import time
 
 from ..storage import atomic_file
+from .errors import TrainingError
 from .progress import duration, logger
 
 # Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
 _PAUSE = 0.2
 _INTERVAL = 60
+
+# What a report that cannot be written is called among the failures.
+_RESULTS = 'results'
 
 
 class Run:
@@ -99,7 +104,10 @@ class _Process:
         # Held by the training too: a second one in this directory is refused even if only that one still lives.
         lock = os.open(run.directory, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError('another process trains in %s' % run.directory) from None
             run.write()
             with open(self.log, 'ab') as log:
                 self.popen = subprocess.Popen(
@@ -111,12 +119,40 @@ class _Process:
         finally:
             os.close(lock)
 
-    def complaint(self):
-        """Why it ended, in a line."""
+    def stop(self):
+        """Have it save and end; the second time end at once."""
+        self.popen.send_signal(signal.SIGTERM)
+
+    def finish(self):
+        """Mark the ended training as done; returns what there is to tell, raises a `TrainingError` if it failed."""
+        run = self.run
+        if self.popen.returncode:
+            raise TrainingError(self._complaint())
+        run.record['done'] = True
+        run.write()
+        return 'done, best validation top-1 %.2f %%, %s' % (
+            100 * max(row['val_top1'] for row in run.history), duration(time.time() - self.started))
+
+    def _complaint(self):
+        """Why it failed, in a line."""
         with open(self.log, errors='replace') as log:
             lines = [line.strip() for line in log if line.strip()]
         errors = [line for line in lines[-50:] if 'rror' in line]
         return 'exit code %d: %s (%s)' % (self.popen.returncode, (errors or lines or ['no output'])[-1], self.log)
+
+
+@contextlib.contextmanager
+def _processes():
+    """Yields a list for processes. Those still in it at the end, after an error, are stopped and waited for."""
+    running = []
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.stop()
+        for process in running:
+            logger.info('%s: waiting until it has saved', process.run.name)
+            process.popen.wait()
 
 
 class _Signals:
@@ -154,22 +190,36 @@ def train(planned, script, jobs, threads, report):
     Returns
     -------
     dict, bool
-        Name of a run that failed to why; and whether a signal asked to stop: the trainings have saved then.
+        Name of a run that failed, or "results", to why; and whether a signal asked to stop: the trainings have saved
+        then.
     """
     waiting = collections.deque(run for run in planned if not run.done)
-    progress, running, failed, forwarded = _Progress(planned), [], {}, 0
+    progress, failed, forwarded, text = _Progress(planned), {}, 0, None
+
+    def fail(name, reason):
+        failed[name] = str(reason)
+        progress.say('%s: failed, %s' % (name, reason))
+
+    def update():
+        nonlocal text
+        try:
+            text = report()
+            failed.pop(_RESULTS, None)
+        except Exception as error:  # whatever it is, it must not end trainings of days
+            fail(_RESULTS, '%s: %s' % (type(error).__name__, error))
+
     logger.info('%d of %d trainings are done; %d side by side with %d threads each', len(planned) - len(waiting),
                 len(planned), jobs, threads)
-    text = None if waiting else report()
-    with _Signals() as stop:
+    if not waiting:
+        update()
+    with _processes() as running, _Signals() as stop:
         while running or (waiting and not stop.count):
             while waiting and len(running) < jobs and not stop.count:
                 run = waiting.popleft()
                 try:
                     running.append(_Process(run, script, threads))
-                except BlockingIOError:
-                    failed[run.name] = 'another process trains in %s' % run.directory
-                    progress.say('%s: %s' % (run.name, failed[run.name]))
+                except (OSError, TrainingError) as error:
+                    fail(run.name, error)
                 else:
                     progress.say('%s: %s' % (run.name, 'goes on after epoch %d' % len(run.history) if run.history
                                              else 'starts'))
@@ -177,22 +227,18 @@ def train(planned, script, jobs, threads, report):
                 forwarded = stop.count
                 progress.say('stopping: the trainings save; once more ends them without saving')
                 for process in running:
-                    process.popen.send_signal(signal.SIGTERM)
+                    process.stop()
             for process in [process for process in running if process.popen.poll() is not None]:
                 running.remove(process)
                 run = process.run
-                if process.popen.returncode == 0:
-                    run.record['done'] = True
-                    run.write()
-                    progress.say('%s: done, best validation top-1 %.2f %%, %s' % (
-                        run.name, 100 * max(row['val_top1'] for row in run.history),
-                        duration(time.time() - process.started)))
-                    text = report()
-                elif stop.count:
-                    progress.say('%s: stopped after epoch %d' % (run.name, len(run.history)))
-                else:
-                    failed[run.name] = process.complaint()
-                    progress.say('%s: failed, %s' % (run.name, failed[run.name]))
+                try:
+                    if process.popen.returncode and stop.count:
+                        progress.say('%s: stopped after epoch %d' % (run.name, len(run.history)))
+                    else:
+                        progress.say('%s: %s' % (run.name, process.finish()))
+                        update()
+                except (OSError, TrainingError) as error:
+                    fail(run.name, error)
             progress.show(running, waiting, jobs)
             time.sleep(_PAUSE)
     if text:
