@@ -16,7 +16,7 @@ import sys
 import bmx  # before MXNet: it settles the number of threads
 import bmx.train
 import mxnet as mx
-from bmx.cli import add_model_options, fraction, layer_settings, model_settings, natural, non_negative, positive
+from bmx.cli import add_model_options, build_model, fraction, model_settings, natural, non_negative, positive
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -44,8 +44,8 @@ def parse(argv):
                                      allow_abbrev=False)
 
     group = parser.add_argument_group('data')
-    group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: %s '
-                       'if it is there, else the bundled digits' % DEFAULT_DIR)
+    group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: '
+                       '%s if it is there, else the bundled digits' % DEFAULT_DIR)
     group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
     for name, path in RECORDS.items():
         group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
@@ -116,7 +116,7 @@ def settle(options):
     use_records = options.use_rec or given_records != RECORDS
     source = find_data(options.data_dir, given_records if use_records else None)
     try:
-        options.model_kwargs = model_settings(options)  # a stem among them is part of the recipe
+        options.model_kwargs = model_settings(options)  # a stem or bits among them are part of the recipe
     except ValueError as error:
         raise TrainingError(str(error)) from None
     recipe = recipes.resolve(options.model, source.kind, vars(options))
@@ -130,7 +130,8 @@ def settle(options):
 def describe(data, recipe):
     """Log what is trained on, and how."""
     if data.kind == 'digits':
-        logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits', DEFAULT_DIR)
+        logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits',
+                    DEFAULT_DIR)
     logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
                 data.val_size, len(data.classes))
     logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(recipe.items())))
@@ -140,10 +141,8 @@ def build_net(options, data, contexts):
     """The network: initialized, shapes settled, hybridized, without weight decay where there must be none."""
     mx.random.seed(integer(options.seed, 'init'))
     try:
-        with bmx.nn.config(**layer_settings(options)):
-            net = bmx.get_model(options.model, classes=len(data.classes), ctx=contexts,
-                                pretrained=options.use_pretrained, **options.model_kwargs)
-    except (ValueError, TypeError, OSError) as error:
+        net = build_model(options, classes=len(data.classes), ctx=contexts, pretrained=options.use_pretrained)
+    except (ValueError, OSError) as error:
         raise TrainingError('cannot build %s: %s' % (options.model, error))
     if not options.use_pretrained:
         net.initialize(mx.init.create(options.initializer), ctx=contexts)

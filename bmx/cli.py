@@ -11,11 +11,14 @@ import numpy as np
 from . import bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
 from .models import MODELS, get_model
-from .nn import QUANTIZERS, STEMS, config
+from .nn import QUANTIZERS, STEMS, QConv1D, QConv2D, QDense, config
 from .nn.config import BITS, SCALINGS
 from .report import PICTURES, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
+
+# Layers with quantized weights.
+QUANTIZED = (QConv1D, QConv2D, QDense)
 
 
 def parse_setting(text):
@@ -59,12 +62,15 @@ def add_model_options(parser):
 
 
 def model_settings(arguments):
-    """The keywords of the model that the options give; `arguments.stem` becomes their stem."""
+    """The keywords of the model that the options give; `arguments.stem` and `.bits` become what they say of these."""
     settings = dict(arguments.settings)
+    for name in ('stem', 'bits'):
+        given = getattr(arguments, name)
+        if given is not None and settings.get(name, given) != given:
+            raise ValueError('--%s %s contradicts --set %s=%s' % (name, given, name, settings[name]))
+        setattr(arguments, name, settings.get(name, given))
     if arguments.stem is not None:
-        if settings.setdefault('stem', arguments.stem) != arguments.stem:
-            raise ValueError('--stem %s contradicts --set stem=%s' % (arguments.stem, settings['stem']))
-    arguments.stem = settings.get('stem')
+        settings['stem'] = arguments.stem
     return settings
 
 
@@ -74,14 +80,28 @@ def layer_settings(arguments):
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
-def build_model(arguments):
-    """The model that the options describe."""
+def build_model(arguments, **more):
+    """The model that the options describe, given `more` arguments of `get_model`.
+
+    Raises
+    ------
+    ValueError
+        No such model, or not with these settings. --bits is refused where no layer follows it, because the model says
+        itself how many bits its layers have.
+    """
     settings = model_settings(arguments)
     try:
         with config(**layer_settings(arguments)):
-            return get_model(arguments.model, **settings)
-    except TypeError as error:
+            net = get_model(arguments.model, **settings, **more)
+    except (TypeError, AttributeError) as error:
         raise ValueError('model %s does not take these settings: %s' % (arguments.model, error)) from None
+    found = set()
+    net.apply(lambda block: found.add(block.quantization.bits) if isinstance(block, QUANTIZED) else None)
+    if found and arguments.bits is not None and arguments.bits not in found:
+        raise ValueError('%s itself says that its weights have %s bits, --bits %s has no effect: give --bits %s, or '
+                         '--set bits=%s to change them' % (net.model_name, ' and '.join(map(str, sorted(found))),
+                                                           arguments.bits, max(found), arguments.bits))
+    return net
 
 
 def _input_size(arguments):
@@ -154,7 +174,7 @@ def _verify(arguments):
     print(comparison)
     if not comparison.equal:
         raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: %s'
-                                 % sorted(comparison.differing_top1 + comparison.differing_values)[:10])
+                                 % sorted(set(comparison.differing_top1 + comparison.differing_values))[:10])
 
 
 def _preprocessing(metadata):

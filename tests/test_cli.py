@@ -89,7 +89,10 @@ def test_verify_finds_other_parameters(folder, capsys):
     other = str(folder / 'other.params')
     net.save_parameters(other)
     assert main(['verify', str(folder / 'out'), '--params', other]) == 1
-    assert 'differs from the float network' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'differs from the float network' in error
+    positions = re.search(r'\[(.*)\]', error).group(1).split(', ')
+    assert len(positions) == len(set(positions))
 
 
 ERRORS = {
@@ -100,13 +103,16 @@ ERRORS = {
     'contradiction': (['summary', 'meliusnet22', '--stem', 'imagenet', '--set', 'stem=grouped'], 'contradicts'),
     'image too small': (['summary', 'meliusnet22', '--input-size', '8'], 'transition2_pool.*exceeds input'),
     'groups that do not divide': (['summary', 'meliusnet59', '--set', 'groups=5'], 'must divide group size'),
-    'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'], 'none does not exist'),
+    'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'],
+                      'none does not exist'),
     'other parameters': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x'],
                          'belongs to another model than meliusnet22'),
-    'not parameters': (['export', '--model', 'meliusnet22', '--params', '{}/names.txt', '--out', '{}/x'], 'damaged or not'),
+    'not parameters': (['export', '--model', 'meliusnet22', '--params', '{}/names.txt', '--out', '{}/x'],
+                       'damaged or not'),
     'no prefix': (['verify', '{}/nothing'], 'nothing-symbol.json is missing'),
     'no images': (['verify', '{}/out', '--params', '{}/net.params', '--data-dir', '{}/none'], 'no such folder'),
-    'other keywords': (['verify', '{}/out', '--params', '{}/net.params', '--set', 'classes=4'], 'was it built with other'),
+    'other keywords': (['verify', '{}/out', '--params', '{}/net.params', '--set', 'classes=4'],
+                       'was it built with other'),
     'no image': (['predict', '{}/out', '{}/none.jpg'], 'no such image'),
     'not an image': (['predict', '{}/out', '{}/names.txt'], 'names.txt cannot be decoded'),
 }
@@ -128,7 +134,8 @@ def test_options_that_argparse_refuses(arguments):
         main(['summary', 'meliusnet22'] + arguments)
 
 
-@pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)), ((90, 5), (7, 7))])
+@pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)),
+                                         ((90, 5), (7, 7))])
 def test_resize_and_crop(shape, size):
     image = np.full(shape + (3,), 77, np.uint8)
     assert (preprocess.resize_and_crop(image, size, 0.875) == np.full(size + (3,), 77)).all()

@@ -246,18 +246,17 @@ OPTIONS = {
     'mixed': ['--activation-bits', '3', '--scaling', 'constant'],
     'BWN': ['--bits', '1', '--activation-bits', '32', '--scaling', 'constant'],
     'Bi-Real-Net': ['--quantizer', 'approx_sign', '--scaling', 'constant', '--clip-threshold', '0'],
-    'keyword wins': ['--bits', '2', '--set', 'bits=32'],
+    'keyword': ['--set', 'bits=2'],
 }
 
 
 @pytest.mark.parametrize('name', OPTIONS)
 def test_verify_builds_what_was_exported(name, tmp_path, capsys):
     given = dict(zip(*[iter(option.lstrip('-').replace('-', '_') for option in OPTIONS[name])] * 2))
-    given.pop('set', None)
+    if given.pop('set', None):
+        given['bits'] = 2
     given = {key: value if key in ('quantizer', 'scaling') else int(value) for key, value in given.items()}
     keywords = dict(stem='thumbnail', classes=3, blocks=(1, 1), reductions=(0.5,))
-    if name == 'keyword wins':
-        keywords['bits'] = 32
     with bmx.nn.config(**given):
         net = bmx.get_model('meliusnet22', **keywords)
     net.initialize(mx.init.Xavier())
@@ -308,6 +307,24 @@ def test_training_takes_and_keeps_them(tiny_model, tmp_path, capsys):  # noqa: F
     assert train_imagenet.main(command + options + ['--resume']) == 0
     assert train_imagenet.main(command + options[2:] + ['--resume', '--activation-bits', '1', '--bits', '2']) == 1
     assert 'activation_bits was 2, is now 1; bits was 1, is now 2' in capsys.readouterr().out
+
+
+# The model decides, by its name or a keyword: an option that says something else has no effect.
+@pytest.mark.parametrize('command, message', [
+    (['meliusnet22', '--set', 'bits=32', '--bits', '2'], '--bits 2 contradicts --set bits=32'),
+    (['meliusnet_float', '--bits', '1'], 'its weights have 32 bits, --bits 1 has no effect'),
+    (['densenet_float', '--bits', '2'], 'give --bits 32, or --set bits=2 to change them')])
+def test_bits_that_no_layer_would_have_are_refused(command, message, capsys):
+    assert main(['summary'] + command) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command, bits', [
+    ([], '1/1'), (['--set', 'bits=2'], '2/2'), (['--bits', '2'], '2/2'), (['--bits', '2', '--set', 'bits=2'], '2/2'),
+    (['--set', 'bits=2', '--activation-bits', '3'], '2/3')])
+def test_bits_by_option_or_keyword(command, bits, capsys):
+    assert main(['summary', 'resnete18', '--json'] + command) == 0
+    assert bits in [layer['bits'] for layer in json.loads(capsys.readouterr().out)['layers']]
 
 
 @pytest.mark.parametrize('option', [

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from test_data import write_folder
 
-import bmx
 import run_recipes
 import train_imagenet
 from bmx.papers import meliusnet
@@ -166,8 +165,7 @@ def test_recipes_of_the_repository(path):
         _, recipe = train_imagenet.settle(options)
         recipes.learning_rate(recipe, 10)
         recipes.optimizer(recipe, options.dtype)
-        with bmx.nn.config(**train_imagenet.layer_settings(options)):
-            bmx.get_model(options.model, classes=10, **options.model_kwargs)
+        train_imagenet.build_model(options, classes=10)
 
 
 def test_expected_is_what_the_paper_prints():

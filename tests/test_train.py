@@ -68,6 +68,7 @@ RECIPES = [
     ('binarydensenet28', 'folder', {}, MELIUSNET),
     ('meliusnet_float', 'folder', {}, dict(optimizer='sgd', lr=0.1, num_epochs=90, warmup_epochs=5, bits=32)),
     ('densenet_float', 'digits', {}, dict(optimizer='sgd', lr=0.1, num_epochs=10, warmup_epochs=5, bits=32)),
+    ('MeliusNet_Float', 'folder', {}, dict(optimizer='sgd', bits=32)),
     ('other', 'folder', {}, dict(optimizer='adam', lr=0.001, warmup_epochs=5)),
     ('meliusnet22', 'folder', dict(lr=0.0, wd=0.0, clip_threshold=0.0, momentum=0.0),
      dict(lr=0.0, wd=0.0, clip_threshold=0.0, momentum=0.0)),
@@ -88,6 +89,16 @@ def test_zero_on_the_command_line_is_zero(folder, tmp_path):
     train_imagenet.settle(options)
     assert (options.lr, options.wd, options.clip_threshold, options.warmup_epochs) == (0, 0, 0, 0)
     assert options.model_kwargs == {'stem': 'none', 'channels': 0}
+
+
+@pytest.mark.parametrize('model, more, bits', [
+    ('meliusnet22', [], 1), ('meliusnet22', ['--set', 'bits=32'], 32), ('meliusnet22', ['--bits', '2'], 2),
+    ('MeliusNet_Float', [], 32), ('meliusnet_float', ['--set', 'bits=1'], 1)])
+def test_the_recipe_tells_the_bits_that_are_built(folder, tmp_path, model, more, bits):
+    options = train_imagenet.parse(arguments(folder, tmp_path, '--model', model, *more))
+    _, recipe = train_imagenet.settle(options)
+    net = train_imagenet.build_model(options)
+    assert recipe['bits'] == bits == net.features[1][0].conv.conv.quantization.bits
 
 
 def _cosine(t, total):
@@ -131,7 +142,8 @@ def test_what_decays(folder, tmp_path):
     training, _ = prepare(arguments(folder, tmp_path))
     binary = bmx.nn.binary_parameters(training.net)
     assert len(binary) == 1 and {parameter.wd_mult for parameter in binary} == {0.0}
-    assert all(parameter.wd_mult == 1 for parameter in training.net.collect_params().values() if parameter not in binary)
+    assert all(parameter.wd_mult == 1 for parameter in training.net.collect_params().values()
+               if parameter not in binary)
 
 
 def test_clip_threshold_reaches_the_network(folder, tmp_path):
@@ -204,7 +216,8 @@ def _nan_classifier(net, _batch):
     net[-1].bias.set_data(mx.nd.full((2,), np.nan))
 
 
-@pytest.mark.parametrize('spoil, what', [(_nan_image, 'a gradient is not finite'), (_nan_classifier, 'the loss is nan')])
+@pytest.mark.parametrize('spoil, what', [(_nan_image, 'a gradient is not finite'),
+                                         (_nan_classifier, 'the loss is nan')])
 def test_nan_keeps_parameters_and_checkpoint(folder, tmp_path, spoil, what):
     training, _ = prepare(arguments(folder, tmp_path, '--num-epochs', '1'))
     training.run()
@@ -276,6 +289,8 @@ ERRORS = [
     (('--set', 'classes=3'), 'the data decides the number of classes'),
     (('--resume-epoch', '2'), 'nothing to train: --resume-epoch 2 of 2 epochs'),
     (('--stem', 'imagenet', '--set', 'stem=grouped'), '--stem imagenet contradicts --set stem=grouped'),
+    (('--bits', '2', '--set', 'bits=1'), '--bits 2 contradicts --set bits=1'),
+    (('--model', 'meliusnet_float', '--bits', '1'), 'cannot build meliusnet_float: '),
     (('--resume-params', 'nowhere.params'), 'parameter file nowhere.params does not exist'),
     (('--resume-states', 'nowhere.states'), 'cannot load nowhere.states'),
     (('--use-rec', '--rec-train', 'nowhere.rec'), 'no such RecordIO file: --rec-train nowhere.rec'),

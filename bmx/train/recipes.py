@@ -49,7 +49,7 @@ def resolve(model, dataset, given):
     Parameters
     ----------
     model : str
-        Name of the model.
+        Name of the model, in any case.
     dataset : str
         Kind of data, a key of `DATASETS`.
     given : dict
@@ -61,7 +61,7 @@ def resolve(model, dataset, given):
         Every key of ``RECIPES['']`` with its value.
     """
     recipe = dict(RECIPES[''])
-    recipe.update(RECIPES[max((prefix for prefix in RECIPES if model.startswith(prefix)), key=len)])
+    recipe.update(RECIPES[max((prefix for prefix in RECIPES if model.lower().startswith(prefix)), key=len)])
     recipe.update(DATASETS[dataset])
     recipe.update({key: value for key, value in given.items() if key in recipe and value is not None})
     if given.get('warmup_epochs') is None:  # a short training still gets beyond its warm-up
