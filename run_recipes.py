@@ -10,13 +10,14 @@ docs/recipes.md says what recipe files hold and how to read the results.
 import argparse
 import contextlib
 import io
+import json
 import os
 import sys
 
 import bmx  # before MXNet: it settles the number of threads
 import mxnet as mx
 import train_imagenet
-from bmx.cli import natural, positive
+from bmx.cli import model_settings, natural, positive
 from bmx.storage import sentence
 from bmx.threads import physical_cores
 from bmx.train import TrainingError, comparison, recipes
@@ -36,7 +37,8 @@ IRRELEVANT = ('data_dir', 'use_rec', 'rec_train', 'rec_train_idx', 'rec_val', 'r
 def parse(argv):
     """The command line; what comes after -- becomes `options.training`."""
     own, training = (argv[:argv.index('--')], argv[argv.index('--') + 1:]) if '--' in argv else (argv, [])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument('recipe', metavar='FILE', help='for example recipes/photographs.ini')
     parser.add_argument('--data-dir', help='as for train_imagenet.py')
     parser.add_argument('--save-dir', required=True, help='receives VARIANT/seedN/ of every training, and the results')
@@ -58,28 +60,46 @@ def parse_training(where, arguments):
     """train_imagenet.py's options of a list of arguments; what it complains about as a `TrainingError`."""
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
             return train_imagenet.parse(arguments)
-    except SystemExit:
-        raise TrainingError('%s: %s' % (where, complaint.getvalue().strip().rpartition('error: ')[2])) from None
+    except SystemExit as end:
+        message = complaint.getvalue().strip().rpartition('error: ')[2] if end.code else 'leave out the flag for help'
+        raise TrainingError('%s: %s' % (where, message)) from None
 
 
 def check_unchanged(run, common):
-    """Refuse a directory with results of other flags than the recipe's now.
+    """Refuse a directory with results of other settings than the recipe's now.
 
-    Both command lines are read by today's train_imagenet.py, so another order or a new flag is no difference.
+    Both command lines are read by today's train_imagenet.py, so another order or a new flag is no difference. What
+    flags leave open is compared as the recipe of the model's family settled it then and does now.
     """
     advice = 'restore the recipe, delete or move that folder, or choose another --save-dir'
     if not run.begun:
         return
     if run.record is None:
         raise TrainingError('%s has a training that run_recipes.py did not start: %s' % (run.directory, advice))
-    before, now = (vars(parse_training(run.directory, flags)) for flags in (
+    before, now = (parse_training(run.directory, flags) for flags in (
         run.record['flags'] + run.record['common'], run.variant.flags + common))
+    before, now = (dict(vars(options), settings=dict(options.settings)) for options in (before, now))
+    then = run.record.get('recipe', {})  # earlier versions did not keep it
+    today = resolve(run, common)
+    before.update(then)
+    now.update({name: today[name] for name in then if name in today})
     differences = ['%s was %s, is now %s' % (name, before[name], now[name]) for name in now
                    if name not in IRRELEVANT and before[name] != now[name]]
     if differences:
-        raise TrainingError('%s was trained with other flags: %s; %s' % (run.directory, ', '.join(differences), advice))
+        raise TrainingError('%s was trained with other settings: %s; %s'
+                            % (run.directory, ', '.join(differences), advice))
+
+
+def resolve(run, common):
+    """The complete recipe of a run with its variant's flags of today, as JSON holds it."""
+    options = parse_training(run.directory, run.variant.flags + common)
+    try:
+        model_settings(options)  # a stem among them is part of the recipe
+    except ValueError as error:
+        raise TrainingError('%s: %s' % (run.directory, error)) from None
+    return json.loads(json.dumps(recipes.resolve(options.model, run.record['data']['kind'], vars(options))))
 
 
 def check_flags(recipe_file, common):
@@ -116,7 +136,7 @@ def check_variants(path, variants):
             raise TrainingError('%s, [%s]: %s' % (path, name, sentence(error))) from None
         folder = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
         facts[name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=folder,
-                           data=data.identity, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
+                           data=data.identity, recipe=recipe, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
     return facts
 
 
@@ -132,7 +152,7 @@ def prepare(recipe_file, options):
         common.append('--data-dir=' + os.path.abspath(os.path.expanduser(options.data_dir)))
     parsed = check_flags(recipe_file, common)
     planned = [Run(variant, seed, options.save_dir) for seed in options.seeds for variant in variants]
-    existing = find_runs(recipe_file.variants.values(), options.save_dir)
+    existing, _ = find_runs(recipe_file.variants.values(), options.save_dir)
     for run in existing:
         check_unchanged(run, common)
     missing = list(dict.fromkeys(run.variant.name for run in planned if not run.done))
@@ -159,15 +179,18 @@ def main(argv=None):
         recipe_file = read_recipe_file(options.recipe)
 
         def report():
-            return comparison.write(recipe_file, find_runs(recipe_file.variants.values(), options.save_dir),
-                                    options.save_dir)
+            found, damaged = find_runs(recipe_file.variants.values(), options.save_dir)
+            for message in damaged:
+                logger.warning('left out of the results: %s', message)
+            return comparison.write(recipe_file, found, options.save_dir)
 
         if options.report:
             check_flags(recipe_file, [])
-            for run in find_runs(recipe_file.variants.values(), options.save_dir):
+            found, damaged = find_runs(recipe_file.variants.values(), options.save_dir)
+            for run in found:
                 check_unchanged(run, run.record['common'] if run.record else [])
             logger.info('%s', report())
-            return 0
+            return 1 if damaged else 0
         failed, stopped = train(prepare(recipe_file, options), SCRIPT, options.jobs, threads, report)
     except (TrainingError, OSError) as error:
         logger.error('error: %s', error)

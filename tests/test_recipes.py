@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -52,6 +53,8 @@ with open(os.path.join(os.path.dirname(__file__), 'calls'), 'a') as calls:
 if given.get('wd') == '0.5':
     print('Traceback: and so on')
     sys.exit('error: it went wrong')
+if given.get('wd') == '0.0625':
+    sys.exit(0)
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 path = os.path.join(directory, 'metrics.csv')
@@ -101,6 +104,8 @@ def stand_in(tmp_path, monkeypatch):
     script.parent.mkdir()
     script.write_text(STAND_IN)
     monkeypatch.setattr(run_recipes, 'SCRIPT', str(script))
+    monkeypatch.setattr(runs, '_PAUSE', 0.01)
+    monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes half a second each time
 
     def calls():
         path = script.parent / 'calls'
@@ -194,6 +199,10 @@ def test_variants_of_the_photographs_are_of_equal_size():
 
 @pytest.mark.parametrize('change, more, message', [
     (('lr = 0.2', 'learning-rate = 0.2'), [], r'\[high\]: unrecognized arguments: --learning-rate=0.2'),
+    (('lr = 0.2', 'see = 3'), [], r'\[high\]: unrecognized arguments: --see=3'),
+    (('lr = 0.2', 'help'), [], r'\[high\]: leave out the flag for help'),
+    (('', ''), ['--', '-h'], r'\[base\]: leave out the flag for help'),
+    (('', ''), ['--', '--dry'], r'\[base\]: unrecognized arguments: --dry'),
     (('lr = 0.2', 'lr = fast'), [], r'\[high\]: argument --lr: invalid'),
     (('lr = 0.2', 'model = resnet1000'), [], r'\[high\]: .*unknown model'),
     (('lr = 0.2', 'set = blocks=(1,1,1)'), [], r'\[high\]: '),
@@ -213,7 +222,8 @@ def test_refused_before_anything_starts(recipe, tmp_path, capsys, stand_in, chan
 
 
 @pytest.mark.parametrize('more', [['--seeds', '1', '1'], ['--seeds', '-1'], ['--seeds', 'x'], ['--jobs', '0'],
-                                  ['--', '--seed', '3'], ['--', '--save-dir=x'], ['--threads', '0']], ids=' '.join)
+                                  ['--', '--seed', '3'], ['--', '--save-dir=x'], ['--threads', '0'], ['--rep']],
+                         ids=' '.join)
 def test_bad_command_line(recipe, tmp_path, more):
     with pytest.raises(SystemExit) as stop:
         run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')] + more)
@@ -241,7 +251,6 @@ def test_runs_all_seeds_then_skips(recipe, tmp_path, stand_in, monkeypatch, caps
     assert [(row['variant'], row['seed'], row['epochs'], row['best_val_top1']) for row in rows] == [
         ('base', '0', '2', '20'), ('base', '1', '2', '21'), ('high', '0', '2', '30'), ('high', '1', '2', '31')]
     assert float(rows[0]['size_mib']) > 0 and float(rows[0]['ops']) > 0
-    assert Image.open(str(save_dir / 'results.png')).width > 1000
 
 
 @pytest.mark.parametrize('jobs', ['1', '2'])
@@ -336,6 +345,58 @@ def test_foreign_directory_is_refused(recipe, tmp_path, stand_in, capsys):
     assert not stand_in()
 
 
+@pytest.mark.parametrize('name, spoil', [
+    ('metrics.csv', lambda content: content[:-5]),   # cut in its last number
+    ('metrics.csv', lambda content: content[:-20]),  # cut before it
+    ('metrics.csv', lambda content: content.replace(b'2,0.25,', b'2,,')),
+    ('metrics.csv', lambda content: content.replace(b'2,0.25,', b'2,one,')),
+    ('metrics.csv', lambda content: content.replace(b'2,0.25,', b'3,0.25,')),
+    ('metrics.csv', lambda content: b''),
+    ('metrics.csv', lambda content: b'nothing\nlike it'),
+    ('metrics.csv', lambda content: content + bytes(range(256))),
+    ('run.json', lambda content: content[:-20]),
+    ('run.json', lambda content: b''),
+    ('run.json', lambda content: b'[]'),
+    ('run.json', lambda content: b'{}'),
+    ('run.json', lambda content: bytes(range(256))),
+    ('run.json', lambda content: content.replace(b'"epochs": 2', b'"epochs": "x"')),
+    ('run.json', lambda content: content.replace(b'"kind"', b'"sort"')),
+    ('run.json', lambda content: content.replace(b'"--lr=0.2"', b'3')),
+])
+def test_damaged_files(recipe, tmp_path, stand_in, capsys, name, spoil):
+    path, save_dir = recipe(), tmp_path / 'runs'
+    for variant in read_recipe_file(path).variants.values():
+        write_run(save_dir, variant, 0, [0.5, 0.6])
+    file = save_dir / 'high' / 'seed0' / name
+    file.write_bytes(spoil(file.read_bytes()))
+    command = [path, '--save-dir', str(save_dir)]
+    assert run_recipes.main(command) == 1
+    assert re.search(r'error: .*high/seed0/%s is damaged \(.*\): delete' % name, capsys.readouterr().out)
+    assert not (save_dir / 'results.csv').exists()
+    for more, code in (['--only', 'base'], 0), (['--report'], 1):
+        assert run_recipes.main(command + more) == code
+        assert 'left out of the results: ' in capsys.readouterr().out
+        assert [row['variant'] for row in read(str(save_dir / 'results.csv'))] == ['base']
+    assert not stand_in()
+
+
+def test_exit_code_0_without_all_epochs_is_a_failure(recipe, tmp_path, stand_in, capsys):
+    command = [recipe(TINY.replace('[base]', '[base]\nwd = 0.0625')), '--save-dir', str(tmp_path / 'runs')]
+    for _ in range(2):
+        assert run_recipes.main(command) == 1
+        assert 'failed: base, seed 0: exit code 0, but metrics.csv has 0 of 2 epochs' in capsys.readouterr().out
+        assert not json.loads((tmp_path / 'runs' / 'base' / 'seed0' / 'run.json').read_text())['done']
+
+
+def test_copies_do_not_count(recipe, tmp_path):
+    variants = list(read_recipe_file(recipe()).variants.values())
+    write_run(tmp_path, variants[0], 0, [0.5, 0.6])
+    for copy in ('seed00', 'old-seed0', 'seed0.old', 'seed-1'):
+        shutil.copytree(str(tmp_path / 'base' / 'seed0'), str(tmp_path / 'base' / copy))
+    found, damaged = find_runs(variants, str(tmp_path))
+    assert ([run.directory for run in found], damaged) == ([str(tmp_path / 'base' / 'seed0')], [])
+
+
 def test_other_data_is_refused(recipe, tmp_path, stand_in, capsys):
     data = str(write_folder(tmp_path / 'data', train=2, val=1))
     command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only']
@@ -377,7 +438,7 @@ def test_summary(recipe, tmp_path):
     for seed, best in enumerate((0.8, 0.9)):
         write_run(tmp_path, found.variants['high'], seed, [0.1, best])
     write_run(tmp_path, found.variants['high'], 2, [0.99])  # not finished: does not count
-    text = comparison.write(found, find_runs(found.variants.values(), str(tmp_path)), str(tmp_path))
+    text = comparison.write(found, find_runs(found.variants.values(), str(tmp_path))[0], str(tmp_path))
     base, high = read(str(tmp_path / 'summary.csv'))
     assert base == dict(comparison='rate', variant='base', seeds='3', mean='60', std='10', min='50', max='70',
                         difference='', standard_error='', expected='70', last_mean='50', train_mean='25')

@@ -170,6 +170,8 @@ class Training:
         TrainingError
             The loss is not finite, or no image can be read.
         """
+        if self.history:  # of a checkpoint; the file may be lost, or ahead of it
+            write_metrics(os.path.join(self._store.directory, 'metrics.csv'), self.history)
         with StopSignals() as stop, logging_redirect_tqdm([logger]):
             while self._epoch < self._recipe['num_epochs']:
                 self._train_epoch(stop)

@@ -15,7 +15,7 @@ import time
 
 from ..storage import atomic_file
 from .errors import TrainingError
-from .progress import duration, logger
+from .progress import COLUMNS, duration, logger
 
 # Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
 _PAUSE = 0.2
@@ -36,6 +36,11 @@ class Run:
     record : dict or None
         Content of ``run.json``: `flags` and `common` are its arguments, `done` whether its process ended well, and what
         the report needs to know. None if there is no such file and nothing is planned yet.
+
+    Raises
+    ------
+    TrainingError
+        A file in the directory is damaged; the message says which, and what to do. `history` raises it, too.
     """
 
     def __init__(self, variant, seed, save_dir):
@@ -43,10 +48,8 @@ class Run:
         self.seed = seed
         self.directory = os.path.join(save_dir, variant.name, 'seed%d' % seed)
         self._path = os.path.join(self.directory, 'run.json')
-        self.record = None
-        if os.path.isfile(self._path):
-            with open(self._path) as content:
-                self.record = json.load(content)
+        self.record = _read_record(self._path)
+        self.history  # damaged: now, not in the middle
 
     @property
     def name(self):
@@ -55,11 +58,7 @@ class Run:
     @property
     def history(self):
         """Rows of metrics.csv so far, as dicts of floats."""
-        path = os.path.join(self.directory, 'metrics.csv')
-        if not os.path.isfile(path):
-            return []
-        with open(path, newline='') as content:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(content)]
+        return _read_history(os.path.join(self.directory, 'metrics.csv'))
 
     @property
     def begun(self):
@@ -82,14 +81,75 @@ class Run:
             json.dump(self.record, out, indent=1)
 
 
+# What a record holds at least, and what its `data` does.
+_RECORD = {'flags': list, 'common': list, 'done': bool, 'epochs': int, 'input_size': int, 'data_name': str,
+           'data': dict, 'size_mib': float, 'ops': (int, float)}
+_DATA = {'kind': str, 'train_images': int, 'val_images': int, 'classes': list}
+
+
+def _read_record(path):
+    """The record in a file, None without it."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding='utf-8') as content:
+            record = json.load(content)
+        _check(record, _RECORD)
+        _check(record['data'], _DATA)
+        if not all(isinstance(flag, str) for flag in record['flags'] + record['common']):
+            raise ValueError('a flag is no text')
+    except (OSError, ValueError) as error:
+        raise TrainingError('%s is damaged (%s): delete or move that folder' % (path, error)) from None
+    return record
+
+
+def _check(found, types):
+    if not isinstance(found, dict):
+        raise ValueError('it holds %.40r' % (found,))
+    for name, expected in types.items():
+        if not isinstance(found.get(name), expected):
+            raise ValueError('%s is %.40r' % (name, found.get(name)))
+
+
+def _read_history(path):
+    """The rows of a file like metrics.csv, none without it."""
+    if not os.path.isfile(path):
+        return []
+    try:
+        with open(path, newline='', encoding='utf-8') as content:
+            text = content.read()
+        reader = csv.DictReader(text.splitlines())
+        if not set(COLUMNS).issubset(reader.fieldnames or ()):
+            raise ValueError('its columns are not those of a training')
+        if not text.endswith('\n'):
+            raise ValueError('its last row is cut')
+        rows = [{key: float(row[key] or 'nothing') for key in COLUMNS} for row in reader]
+        if [row['epoch'] for row in rows] != list(range(1, len(rows) + 1)):
+            raise ValueError('its epochs are not 1, 2, 3')
+    except (OSError, ValueError, csv.Error) as error:
+        raise TrainingError('%s is damaged (%s): delete it; training again restores it from the last checkpoint'
+                            % (path, error)) from None
+    return rows
+
+
 def find_runs(variants, save_dir):
-    """The runs of some variants that have a directory, by variant and seed."""
-    found = []
+    """The runs of some variants that have a directory.
+
+    Returns
+    -------
+    list of Run, list of str
+        By variant and seed; and what is wrong with those that are left out because a file of theirs is damaged.
+    """
+    found, damaged = [], []
     for variant in variants:
-        matches = [re.search(r'seed(\d+)$', path) for path in glob.glob(os.path.join(
-            glob.escape(os.path.join(save_dir, variant.name)), 'seed*'))]
-        found += [Run(variant, seed, save_dir) for seed in sorted(int(match.group(1)) for match in matches if match)]
-    return found
+        names = map(os.path.basename, glob.glob(os.path.join(glob.escape(os.path.join(save_dir, variant.name)), '*')))
+        matches = [re.fullmatch('seed(0|[1-9][0-9]*)', name) for name in names]
+        for seed in sorted(int(match.group(1)) for match in matches if match):
+            try:
+                found.append(Run(variant, seed, save_dir))
+            except TrainingError as error:
+                damaged.append(str(error))
+    return found, damaged
 
 
 class _Process:
@@ -128,6 +188,9 @@ class _Process:
         run = self.run
         if self.popen.returncode:
             raise TrainingError(self._complaint())
+        if not run.complete:
+            raise TrainingError('exit code 0, but metrics.csv has %d of %d epochs (%s)' % (
+                len(run.history), run.record['epochs'], self.log))
         run.record['done'] = True
         run.write()
         return 'done, best validation top-1 %.2f %%, %s' % (
