@@ -16,7 +16,9 @@ import sys
 import bmx  # before MXNet: it settles the number of threads
 import bmx.train
 import mxnet as mx
-from bmx.cli import add_model_options, build_model, fraction, model_settings, natural, non_negative, positive
+from bmx.cli import (
+    add_model_options, build_model, fraction, images_fit, model_settings, natural, non_negative, positive)
+from bmx.storage import sentence
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
@@ -142,13 +144,14 @@ def build_net(options, data, contexts):
     mx.random.seed(integer(options.seed, 'init'))
     try:
         net = build_model(options, classes=len(data.classes), ctx=contexts, pretrained=options.use_pretrained)
-    except (ValueError, OSError) as error:
-        raise TrainingError('cannot build %s: %s' % (options.model, error))
-    if not options.use_pretrained:
-        net.initialize(mx.init.create(options.initializer), ctx=contexts)
-    net.cast(options.dtype)
-    for context in contexts:
-        net(mx.nd.zeros((1,) + data.image_shape, ctx=context, dtype=options.dtype))
+        if not options.use_pretrained:
+            net.initialize(mx.init.create(options.initializer), ctx=contexts)
+        net.cast(options.dtype)
+        with images_fit(net, (1,) + data.image_shape):
+            for context in contexts:
+                net(mx.nd.zeros((1,) + data.image_shape, ctx=context, dtype=options.dtype))
+    except (ValueError, OSError, mx.MXNetError) as error:
+        raise TrainingError('cannot build %s: %s' % (options.model, sentence(error)))
     if options.mode == 'hybrid':
         net.hybridize(static_alloc=True, static_shape=True)
     for parameter in bmx.nn.binary_parameters(net):

@@ -1,6 +1,8 @@
 """The command line: `python -m bmx COMMAND ...`."""
 import argparse
 import ast
+import contextlib
+import io
 import json
 import os
 import sys
@@ -20,12 +22,17 @@ from .structure import structure
 # Layers with quantized weights.
 QUANTIZED = (QConv1D, QConv2D, QDense)
 
+# Arguments of `get_model` that say nothing about the model.
+NOT_KEYWORDS = ('ctx', 'params', 'prefix', 'pretrained', 'root')
+
 
 def parse_setting(text):
     """A `key=value` of --set as (key, value); the value is a Python literal, else a string."""
     key, separator, value = text.partition('=')
     if not separator or not key.isidentifier():
         raise argparse.ArgumentTypeError('%r is not key=value' % text)
+    if key in NOT_KEYWORDS:
+        raise argparse.ArgumentTypeError('%s is an argument of Gluon\'s, not a keyword of the model' % key)
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -104,6 +111,20 @@ def build_model(arguments, **more):
     return net
 
 
+@contextlib.contextmanager
+def images_fit(net, shape):
+    """Inside, an MXNetError for images of a shape that larger ones do not cause becomes a ValueError that says so."""
+    with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
+        try:
+            yield
+        except mx.MXNetError as error:
+            try:
+                summary(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2)
+            except mx.MXNetError:
+                raise error from None
+            raise ValueError('images of %dx%d pixels are too small for %s' % (*shape[2:], net.model_name)) from None
+
+
 def _input_size(arguments):
     if arguments.input_size is not None:
         return arguments.input_size
@@ -113,7 +134,8 @@ def _input_size(arguments):
 def _summary(arguments):
     net = build_model(arguments)
     size = _input_size(arguments)
-    counted = summary(net, (1, 3, size, size))
+    with images_fit(net, (1, 3, size, size)):
+        counted = summary(net, (1, 3, size, size))
     print(counted.to_json() if arguments.json else counted)
 
 
@@ -123,7 +145,8 @@ def _plot(arguments):
         refuse_picture(out)
     net = build_model(arguments)
     size = _input_size(arguments)
-    blocks, counted = structure(net, (1, 3, size, size))
+    with images_fit(net, (1, 3, size, size)):
+        blocks, counted = structure(net, (1, 3, size, size))
     if out is not None:
         settings = dict(model_settings(arguments), **layer_settings(arguments))
         name = ', '.join([net.model_name] + ['%s=%s' % setting for setting in settings.items()])

@@ -1,8 +1,19 @@
 """What families of models share: the dense block, the transition, and the network that grows by blocks between them."""
+import math
+import numbers
+
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, grouped_conv, make_stem
+
+
+def check_counts(**given):
+    """Refuse, by a ValueError, what is neither a whole number of at least 1 nor a sequence of such."""
+    for name, value in given.items():
+        counts = value if isinstance(value, (list, tuple)) else [value]
+        if not counts or not all(isinstance(count, numbers.Integral) and count >= 1 for count in counts):
+            raise ValueError('%s takes whole numbers of at least 1, got %r' % (name, value))
 
 
 class DenseBlock(gluon.HybridBlock):
@@ -39,10 +50,10 @@ class GrowingNet(gluon.HybridBlock):
     Parameters
     ----------
     blocks : sequence of int
-        How often `add_blocks` is called in each stage.
+        How often `add_blocks` is called in each stage, at least once.
     reductions : sequence of float
         The share of the channels that each transition keeps, one fewer than stages; the result is rounded to a
-        multiple of 32.
+        multiple of 32, at least 32.
     groups : int
         Groups of the transitions' 1x1 convolutions; a channel shuffle goes before them if there is more than one.
     stem : str
@@ -52,16 +63,20 @@ class GrowingNet(gluon.HybridBlock):
     growth : int
         Channels that a dense block appends.
     bits : int
-        1, or 32 for the float network of the same structure; None takes the scope's, as in every layer.
+        Of the binary layers: 1, 2 to 8, or 32 for the float network of the same structure; None takes the scope's, as
+        in every layer.
 
-    Inputs: (N, 3, H, W), H and W of at least 8 (thumbnail) or 32. Outputs: (N, classes).
+    Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
     """
 
     def __init__(self, blocks, reductions, groups=1, stem='grouped', classes=1000, growth=64, bits=None,
                  prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
+        check_counts(blocks=blocks, groups=groups, classes=classes, growth=growth)
         if len(reductions) != len(blocks) - 1:
             raise ValueError('%d stages need %d reductions, got %d' % (len(blocks), len(blocks) - 1, len(reductions)))
+        if not all(isinstance(share, numbers.Real) and 0 < share < math.inf for share in reductions):
+            raise ValueError('reductions must be shares of channels, numbers above 0, got %r' % (reductions,))
         channels = 64
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
@@ -74,7 +89,7 @@ class GrowingNet(gluon.HybridBlock):
                         channels += growth
                 self.features.add(stage)
                 if index < len(reductions):
-                    channels = 32 * round(channels * reductions[index] / 32)
+                    channels = max(32, 32 * round(channels * reductions[index] / 32))
                     self.features.add(_transition(index + 1, channels, groups))
             self.features.add(nn.BatchNorm(), nn.Activation('relu'), nn.GlobalAvgPool2D(), nn.Flatten())
             self.output = nn.Dense(classes)

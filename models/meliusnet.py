@@ -48,7 +48,7 @@ class MeliusNet(GrowingNet):
     **kwargs
         Those of `GrowingNet`: blocks, reductions, groups, stem, classes, growth, bits.
 
-    Inputs: (N, 3, H, W), H and W of at least 8 (thumbnail) or 32. Outputs: (N, classes).
+    Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
     """
 
     def __init__(self, improve='newest', **kwargs):

@@ -7,6 +7,7 @@ from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, PlainLayout, make_stem
 
+from .blocks import check_counts
 from .registry import register_variants
 
 
@@ -58,7 +59,8 @@ class ResNetE(gluon.HybridBlock):
     Parameters
     ----------
     layers : sequence of int
-        Residual blocks in each stage; every stage but the first begins with one that halves the resolution.
+        Residual blocks in each stage, at least one; every stage but the first begins with one that halves the
+        resolution.
     channels : sequence of int
         Channels of each stage.
     extras : bool
@@ -71,14 +73,16 @@ class ResNetE(gluon.HybridBlock):
     classes : int
         Outputs of the classifier.
     bits : int
-        1, or 32 for the float network of the same structure; None takes the scope's, as in every layer.
+        Of the binary layers: 1, 2 to 8, or 32 for the float network of the same structure; None takes the scope's, as
+        in every layer.
 
-    Inputs: (N, 3, H, W). Outputs: (N, classes).
+    Inputs: (N, 3, H, W), with four stages H and W of at least 5 (thumbnail) or 17. Outputs: (N, classes).
     """
 
     def __init__(self, layers, channels=(64, 128, 256, 512), extras=True, preactivation=False, stem='grouped',
                  classes=1000, bits=None, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
+        check_counts(layers=layers, channels=channels, classes=classes)
         if len(layers) != len(channels):
             raise ValueError('layers and channels must tell of as many stages, got %d and %d'
                              % (len(layers), len(channels)))

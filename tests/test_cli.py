@@ -101,7 +101,11 @@ ERRORS = {
     'unknown stem': (['summary', 'meliusnet22', '--set', 'stem=big'], "unknown stem 'big'"),
     'nothing to compare with': (['verify', '{}/out', '--data-dir', '{}/images'], 'give its --params'),
     'contradiction': (['summary', 'meliusnet22', '--stem', 'imagenet', '--set', 'stem=grouped'], 'contradicts'),
-    'image too small': (['summary', 'meliusnet22', '--input-size', '8'], 'transition2_pool.*exceeds input'),
+    'image too small': (['summary', 'meliusnet22', '--input-size', '8'],
+                        '^bmx summary: images of 8x8 pixels are too small for meliusnet22\n$'),
+    'image too small to plot': (['plot', 'resnete18', '--input-size', '1', '--json'],
+                                '^bmx plot: images of 1x1 pixels are too small for resnete18\n$'),
+    'no stages': (['summary', 'resnete18', '--set', 'layers=()', '--set', 'channels=()'], 'layers takes whole numbers'),
     'groups that do not divide': (['summary', 'meliusnet59', '--set', 'groups=5'], 'must divide group size'),
     'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'],
                       'none does not exist'),
@@ -122,13 +126,14 @@ ERRORS = {
 def test_errors(name, folder, capsys):
     arguments, message = ERRORS[name]
     assert main([argument.replace('{}', str(folder)) for argument in arguments]) == 1
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
     assert re.search(message, error), error
-    assert 'Traceback' not in error and not os.path.exists(str(folder / 'x-symbol.json'))
+    assert 'infer_shape' not in out and 'Traceback' not in error and not os.path.exists(str(folder / 'x-symbol.json'))
 
 
 @pytest.mark.parametrize('arguments', [['--set', 'classes'], ['--set', '1=2'], ['--set', ''], ['--stem', 'big'],
-                                       ['--input-size', '0']])
+                                       ['--input-size', '0'], ['--set', 'params=3'], ['--set', 'ctx=3'],
+                                       ['--set', 'prefix=abc'], ['--set', 'pretrained=1'], ['--set', 'root=x']])
 def test_options_that_argparse_refuses(arguments):
     with pytest.raises(SystemExit):
         main(['summary', 'meliusnet22'] + arguments)

@@ -101,9 +101,28 @@ def test_a_shortcut_around_every_convolution_also_at_odd_sizes(name, tmp_path):
     assert bmx.export(net, str(tmp_path / name), x.shape, x).comparison.equal
 
 
+# Edges of the smallest images that the docstrings name.
+@pytest.mark.parametrize('name, stem, size', [
+    ('meliusnet22', 'thumbnail', 8), ('meliusnet22', 'grouped', 29), ('binarydensenet28', 'imagenet', 29),
+    ('resnete18', 'thumbnail', 5), ('resnete18', 'imagenet', 17), ('birealnet18', 'grouped', 17),
+    ('resnete18_v2', 'thumbnail', 5)])
+def test_smallest_images(name, stem, size):
+    net = bmx.get_model(name, stem=stem, classes=3)
+    assert bmx.summary(net, (1, 3, size, size)).layers[-1]['output_shape'] == [1, 3]
+    with pytest.raises(mx.MXNetError, match='exceeds input'):
+        bmx.summary(net, (1, 3, size - 1, size))
+
+
 @pytest.mark.parametrize('name, kwargs, message', [
     ('meliusnet22', dict(improve='some'), "improve must be 'newest' or 'all', got 'some'"),
-    ('resnete18', dict(layers=(2, 2)), 'as many stages, got 2 and 4')])
+    ('resnete18', dict(layers=(2, 2)), 'as many stages, got 2 and 4'),
+    ('resnete18', dict(layers=(), channels=()), r'layers takes whole numbers of at least 1, got \(\)'),
+    ('resnete18', dict(layers=(1, 0), channels=(64, 128)), r'layers takes whole numbers of at least 1, got \(1, 0\)'),
+    ('resnete18', dict(channels=(64, 64, 64, 1.5)), 'channels takes whole numbers'),
+    ('meliusnet22', dict(blocks=(-1, 1), reductions=(0.5,)), r'blocks takes whole numbers of at least 1, got \(-1'),
+    ('meliusnet22', dict(growth=0), 'growth takes whole numbers of at least 1, got 0'),
+    ('binarydensenet28', dict(groups='a'), "groups takes whole numbers of at least 1, got 'a'"),
+    ('meliusnet22', dict(reductions=(0.5, 0.5, 1e999)), 'reductions must be shares of channels')])
 def test_impossible_networks_are_refused(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
         bmx.get_model(name, **kwargs)

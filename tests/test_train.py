@@ -289,6 +289,8 @@ ERRORS = [
     (('--set', 'classes=3'), 'the data decides the number of classes'),
     (('--resume-epoch', '2'), 'nothing to train: --resume-epoch 2 of 2 epochs'),
     (('--stem', 'imagenet', '--set', 'stem=grouped'), '--stem imagenet contradicts --set stem=grouped'),
+    (('--model', 'resnete18', '--input-size', '1'), 'cannot build resnete18: images of 1x1 pixels are too small'),
+    (('--model', 'meliusnet59', '--set', 'groups=5'), 'cannot build meliusnet59: Error in operator '),
     (('--bits', '2', '--set', 'bits=1'), '--bits 2 contradicts --set bits=1'),
     (('--model', 'meliusnet_float', '--bits', '1'), 'cannot build meliusnet_float: '),
     (('--resume-params', 'nowhere.params'), 'parameter file nowhere.params does not exist'),
