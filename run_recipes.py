@@ -96,10 +96,11 @@ def resolve(run, common):
     """The complete recipe of a run with its variant's flags of today, as JSON holds it."""
     options = parse_training(run.directory, run.variant.flags + common)
     try:
-        model_settings(options)  # a stem among them is part of the recipe
+        model_settings(options)  # a stem or bits among them are part of the recipe
     except ValueError as error:
         raise TrainingError('%s: %s' % (run.directory, error)) from None
-    return json.loads(json.dumps(recipes.resolve(options.model, run.record['data']['kind'], vars(options))))
+    recipe = recipes.resolve(options.model, run.record['data']['kind'], vars(options))
+    return json.loads(json.dumps(recipe, default=str))
 
 
 def check_flags(recipe_file, common):
@@ -136,7 +137,8 @@ def check_variants(path, variants):
             raise TrainingError('%s, [%s]: %s' % (path, name, sentence(error))) from None
         folder = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
         facts[name] = dict(epochs=options.num_epochs, input_size=options.input_size, data_name=folder,
-                           data=data.identity, recipe=recipe, size_mib=counted.size_mib, ops=counted.ops_without_classifier)
+                           data=data.identity, recipe=recipe, size_mib=counted.size_mib,
+                           ops=counted.ops_without_classifier)
     return facts
 
 
@@ -157,7 +159,7 @@ def prepare(recipe_file, options):
         check_unchanged(run, common)
     missing = list(dict.fromkeys(run.variant.name for run in planned if not run.done))
     if missing:
-        logger.info('checking %d variants', len(missing))
+        logger.info('checking %s', ', '.join(missing))
     facts = check_variants(recipe_file.path, {name: parsed[name] for name in missing})
     for run in existing:
         for fact in facts.values():

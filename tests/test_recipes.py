@@ -53,6 +53,8 @@ with open(os.path.join(os.path.dirname(__file__), 'calls'), 'a') as calls:
 if given.get('wd') == '0.5':
     print('Traceback: and so on')
     sys.exit('error: it went wrong')
+if given.get('wd') == '0.75':
+    os.kill(os.getpid(), signal.SIGKILL)
 if given.get('wd') == '0.0625':
     sys.exit(0)
 stopped = []
@@ -144,6 +146,7 @@ def test_keys_without_value_and_no_comparisons(recipe):
     ('[a]\nlr = 1', r'\[a\]: model is missing'),
     ('[a b]\nmodel = x', r'\[a b\]: a variant is also the name of a folder'),
     ('[..]\nmodel = x', 'also the name of a folder'),
+    ('[results.png]\nmodel = x', r'\[results.png\]: results are written to results.png'),
     ('[a]\nmodel = x\nseed = 1', 'leave out seed'),
     ('[DEFAULT]\nsave-dir = y\n[a]\nmodel = x', 'leave out save-dir'),
     ('[a]\nmodel = x\nexpected = good', "expected must be a number of percent, got 'good'"),
@@ -329,13 +332,29 @@ def test_changed_flags_are_refused(recipe, tmp_path, stand_in, capsys):
     assert run_recipes.main([recipe()] + command) == 0
     for more in ([], ['--report']):
         assert run_recipes.main([recipe(TINY.replace('lr = 0.2', 'lr = 0.3'))] + command + more) == 1
-        assert 'high/seed0 was trained with other flags: lr was 0.2, is now 0.3;' in capsys.readouterr().out
+        assert 'high/seed0 was trained with other settings: lr was 0.2, is now 0.3;' in capsys.readouterr().out
     # The same flags in other words, what does not matter to the result, and new variants.
-    same = TINY.replace('lr = 0.2', 'lr = 2e-1\nno-export\nlog-interval = 7')
+    same = TINY.replace('lr = 0.2', 'lr = 2e-1\nno-export\nlog-interval = 7\noptimizer = radam')
+    same = same.replace('    blocks=(1,1)\n    reductions=(0.5,)\n', '    reductions=(0.5,)\n    blocks=(1,1)\n')
     assert run_recipes.main([recipe(same)] + command) == 0
     more = TINY.replace('base, high', 'base, high, more') + '[more]\nlr = 0.3\n'
     assert run_recipes.main([recipe(more)] + command) == 0
     assert len(stand_in()) == 3
+
+
+def test_changed_recipe_of_the_family_is_refused(recipe, tmp_path, stand_in, monkeypatch, capsys):
+    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only', 'base', '--seeds']
+    assert run_recipes.main(command + ['0']) == 0
+    monkeypatch.setitem(recipes.RECIPES, 'meliusnet', dict(recipes.RECIPES['meliusnet'], optimizer='adam'))
+    for more in ([], ['--report']):
+        assert run_recipes.main(command + ['0', '1'] + more) == 1
+        assert 'other settings: optimizer was radam, is now adam;' in capsys.readouterr().out
+    # Records of earlier versions do not say.
+    path = tmp_path / 'runs' / 'base' / 'seed0' / 'run.json'
+    record = json.loads(path.read_text())
+    del record['recipe']
+    path.write_text(json.dumps(record))
+    assert run_recipes.main(command + ['0', '1']) == 0
 
 
 def test_foreign_directory_is_refused(recipe, tmp_path, stand_in, capsys):
@@ -378,6 +397,12 @@ def test_damaged_files(recipe, tmp_path, stand_in, capsys, name, spoil):
         assert 'left out of the results: ' in capsys.readouterr().out
         assert [row['variant'] for row in read(str(save_dir / 'results.csv'))] == ['base']
     assert not stand_in()
+
+
+def test_killed(recipe, tmp_path, stand_in, capsys):
+    text = TINY.replace('[base]', '[base]\nwd = 0.75')
+    assert run_recipes.main([recipe(text), '--save-dir', str(tmp_path / 'runs')]) == 1
+    assert 'failed: base, seed 0: killed by signal 9: no output' in capsys.readouterr().out
 
 
 def test_exit_code_0_without_all_epochs_is_a_failure(recipe, tmp_path, stand_in, capsys):
@@ -475,13 +500,15 @@ def test_report_of_whatever_is_there(recipe, tmp_path, capsys, accuracies):
 
 # For real -------------------------------------------------------------------------------------------------------------
 
-def test_real_trainings(recipe, tmp_path):
-    text = TINY.replace('reductions=(0.5,)\n', 'reductions=(0.5,)\n    growth=8\nbatch-size = 256\nno-export\n')
-    text = text.replace('num-epochs = 2', 'num-epochs = 1')
-    command = [recipe(text), '--save-dir', str(tmp_path / 'runs'), '--seeds', '0', '1', '--jobs', '2']
+def test_real_training(recipe, tmp_path):
+    text = TINY.replace('reductions=(0.5,)\n', 'reductions=(0.5,)\n    growth=8\nbatch-size = 512\nno-export\n')
+    save_dir = tmp_path / 'runs'
+    command = [recipe(text.replace('num-epochs = 2', 'num-epochs = 1')), '--save-dir', str(save_dir), '--only', 'base']
     assert run_recipes.main(command) == 0
-    rows = read(str(tmp_path / 'runs' / 'results.csv'))
-    assert [(row['variant'], row['seed'], row['epochs']) for row in rows] == [
-        ('base', '0', '1'), ('base', '1', '1'), ('high', '0', '1'), ('high', '1', '1')]
-    assert len({row['best_val_top1'] + row['last_train_top1'] for row in rows}) == 4
-    assert not glob.glob(str(tmp_path / 'runs' / '*' / '*' / '*-symbol.json'))
+    rows = read(str(save_dir / 'results.csv'))
+    assert [(row['variant'], row['seed'], row['epochs'], row['of_epochs']) for row in rows] == [('base', '0', '1', '1')]
+    assert not list(save_dir.rglob('*-symbol.json'))
+    # Lost metrics come back from the checkpoint, without training.
+    (save_dir / 'base' / 'seed0' / 'metrics.csv').unlink()
+    assert run_recipes.main(command) == 0
+    assert read(str(save_dir / 'results.csv')) == rows

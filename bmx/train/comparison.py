@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ..report import save_picture, table
 from ..storage import write_csv
 from .errors import TrainingError
+from .variants import RESULT_FILES
 
 # A row for each run; accuracies in %.
 RESULTS = ('variant', 'seed', 'epochs', 'of_epochs', 'best_val_top1', 'last_val_top1', 'last_train_top1', 'seconds',
@@ -97,10 +98,11 @@ def write(recipe_file, runs, directory):
     if not runs:
         raise TrainingError('%s has no training of %s with a whole epoch yet' % (directory, recipe_file.path))
     results = [result(run) for run in runs]
-    write_csv(os.path.join(directory, 'results.csv'), RESULTS, results)
     summary = summarize(recipe_file, results)
-    write_csv(os.path.join(directory, 'summary.csv'), SUMMARY, summary)
-    draw(os.path.join(directory, 'results.png'), recipe_file, runs, results, summary)
+    results_path, summary_path, picture_path = (os.path.join(directory, name) for name in RESULT_FILES)
+    write_csv(results_path, RESULTS, results)
+    write_csv(summary_path, SUMMARY, summary)
+    draw(picture_path, recipe_file, runs, results, summary)
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
     return table(columns, [['' if row[key] is None else '%.2f' % row[key] if isinstance(row[key], float) else row[key]
                             for key in columns] for row in summary])
@@ -127,9 +129,10 @@ def draw(path, recipe_file, runs, results, summary):
         left.set_title(title, loc='left', fontweight='bold')
         _draw_curves(right, [recipe_file.variants[name] for name in names], runs)
     records = [run.record for run in runs]
-    figure.suptitle('%s: %s, %s epochs, inputs of %s pixels' % (
+    epochs = _numbers(record['epochs'] for record in records)
+    figure.suptitle('%s: %s, %s epoch%s, inputs of %s pixels' % (
         os.path.basename(recipe_file.path), ' / '.join(sorted(set(map(describe_data, records)))),
-        _numbers(record['epochs'] for record in records),
+        epochs, '' if epochs == '1' else 's',
         _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records)), fontsize=12)
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
     save_picture(path, figure)

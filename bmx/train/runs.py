@@ -16,6 +16,7 @@ import time
 from ..storage import atomic_file
 from .errors import TrainingError
 from .progress import COLUMNS, duration, logger
+from .recipes import DATASETS
 
 # Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
 _PAUSE = 0.2
@@ -96,6 +97,9 @@ def _read_record(path):
             record = json.load(content)
         _check(record, _RECORD)
         _check(record['data'], _DATA)
+        _check({'recipe': {}, **record}, {'recipe': dict})  # earlier versions did not keep it
+        if record['data']['kind'] not in DATASETS:
+            raise ValueError('kind is %.40r' % record['data']['kind'])
         if not all(isinstance(flag, str) for flag in record['flags'] + record['common']):
             raise ValueError('a flag is no text')
     except (OSError, ValueError) as error:
@@ -201,7 +205,9 @@ class _Process:
         with open(self.log, errors='replace') as log:
             lines = [line.strip() for line in log if line.strip()]
         errors = [line for line in lines[-50:] if 'rror' in line]
-        return 'exit code %d: %s (%s)' % (self.popen.returncode, (errors or lines or ['no output'])[-1], self.log)
+        code = self.popen.returncode
+        return '%s: %s (%s)' % ('killed by signal %d' % -code if code < 0 else 'exit code %d' % code,
+                                (errors or lines or ['no output'])[-1], self.log)
 
 
 @contextlib.contextmanager

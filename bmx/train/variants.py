@@ -9,6 +9,9 @@ from .errors import TrainingError
 RESERVED = ('data-dir', 'save-dir', 'seed', 'resume', 'resume-epoch', 'resume-params', 'resume-states', 'dry-run',
             'logging-file')
 
+# What run_recipes.py writes beside the folders of the variants.
+RESULT_FILES = ('results.csv', 'summary.csv', 'results.png')
+
 # Keys that are no flags.
 _NOTES = ('expected', 'published')
 
@@ -63,6 +66,8 @@ def read_recipe_file(path):
 def _variant(where, name, section):
     if not re.fullmatch(r'\w[\w.-]*', name):
         raise TrainingError('%s: a variant is also the name of a folder: letters, digits, _, - and . only' % where)
+    if name in RESULT_FILES:
+        raise TrainingError('%s: results are written to %s, call the variant otherwise' % (where, name))
     for key in section:
         if key in RESERVED:
             raise TrainingError('%s: leave out %s, run_recipes.py gives it' % (where, key))
