@@ -206,6 +206,6 @@ def _draw_curves(axes, variants, runs):
             axes.plot(*zip(*variant.published), 'x', color=color, markersize=8, markeredgewidth=2,
                       label=variant.name + ', published')
     axes.set(xlabel='epoch', ylabel='validation top-1 / %')
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc='best')
