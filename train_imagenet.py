@@ -18,6 +18,7 @@ import bmx.train
 import mxnet as mx
 from bmx.cli import (
     add_model_options, build_model, fraction, images_fit, model_settings, natural, non_negative, positive)
+from bmx.description import write_description
 from bmx.storage import sentence
 from bmx.train import TrainingError, recipes
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
@@ -228,6 +229,7 @@ def main(argv=None):
             training.try_one_step()
             logger.info('dry run: one step of training and one of validation went through; nothing was written')
             return 0
+        write_description(training.best_params, training.net, data.classes, data.preprocess)
         training.run()
         logger.info('best validation top-1: %.4f', training.best)
         if not options.no_export:

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
+from .description import check_preprocess, description_path, read_description
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, QConv1D, QConv2D, QDense, config
 from .nn.config import BITS, SCALINGS
@@ -154,20 +155,51 @@ def _plot(arguments):
     print(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)
 
 
+def _described(arguments):
+    """The description beside the parameters, which becomes the options' where these do not contradict it, else None."""
+    path, found = description_path(arguments.params), read_description(arguments.params)
+    if found is None:
+        if arguments.model is None:
+            raise ValueError('give --model, and the options that it was trained with: there is no %s that tells them'
+                             % path)
+        return None
+    given = {key: json.loads(json.dumps(value, default=repr)) for key, value in model_settings(arguments).items()}
+    given.pop('bits', None)  # `layer_settings` has it
+    trained = dict(found.layer_defaults, **found.settings, model=found.model)
+    if trained.get('activation_bits') is None:
+        trained['activation_bits'] = trained.get('bits')
+    if arguments.model is not None:
+        given['model'] = arguments.model.lower()
+    for key, value in dict(given, **layer_settings(arguments)).items():
+        if trained.get(key) != value:
+            raise ValueError('%s=%s contradicts %s: the network was built with %s' % (
+                key, value, path, '%s=%s' % (key, trained[key]) if key in trained else 'the default'))
+    arguments.model, arguments.settings = found.model, list(found.settings.items())
+    return found
+
+
 def _export(arguments):
-    net = build_model(arguments)
+    described = _described(arguments)
+    with config(**described.layer_defaults if described else {}):
+        net = build_model(arguments)
     load_parameters(net, arguments.params)
     net.hybridize(static_alloc=True, static_shape=True)
-    size = _input_size(arguments)
-    settings = {'size': [size, size], 'crop_ratio': arguments.crop_ratio, 'mean': arguments.mean, 'std': arguments.std}
+    settings = described.preprocess if described else {
+        'size': [_input_size(arguments)] * 2, 'crop_ratio': 0.875, 'mean': preprocess.IMAGENET_MEAN,
+        'std': preprocess.IMAGENET_STD}
+    given = {'size': arguments.input_size and [arguments.input_size] * 2, 'crop_ratio': arguments.crop_ratio,
+             'mean': arguments.mean, 'std': arguments.std}
+    settings = dict(settings, **{key: value for key, value in given.items() if value is not None})
     inputs = None
     if arguments.verify_on:
         inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings)
-    classes = None
+    classes = described.classes if described else None
     if arguments.class_names:
         with open(arguments.class_names) as stream:
             classes = stream.read().splitlines()
-    result = deploy.export(net, arguments.out, (1, 3, size, size), inputs, classes=classes, preprocess=settings)
+    shape = (1, 3) + tuple(settings['size'])
+    with images_fit(net, shape):
+        result = deploy.export(net, arguments.out, shape, inputs, classes=classes, preprocess=settings)
     print(result.report)
 
 
@@ -203,6 +235,7 @@ def _verify(arguments):
 def _preprocessing(metadata):
     if metadata.preprocess is None:
         raise LoadError('the model does not say how an image becomes its input: export it again with preprocess=')
+    check_preprocess(metadata.preprocess, 'the model')
     return metadata.preprocess
 
 
@@ -284,18 +317,23 @@ def _parser():
     command.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(PICTURES))
     command.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
 
-    command = commands.add_parser('export', help='convert trained parameters to a packed, verified model')
+    command = commands.add_parser(
+        'export', help='convert trained parameters to a packed, verified model',
+        description='Convert trained parameters to a packed model, verified against the float network. If X.json lies '
+        'beside X.params, as train_imagenet.py leaves it, it gives what is not given here. Without it, repeat every '
+        'option that the network was trained with: parameters do not tell, and verification cannot know.')
     command.set_defaults(run=_export)
-    command.add_argument('--model', required=True)
+    command.add_argument('--model')
     command.add_argument('--params', required=True, help='written by save_parameters or train_imagenet.py')
     command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and '
                          'PREFIX-0000.params')
     add_model_options(command)
-    command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
-    command.add_argument('--crop-ratio', type=fraction, default=0.875)
-    command.add_argument('--mean', type=float, nargs=3, default=preprocess.IMAGENET_MEAN)
-    command.add_argument('--std', type=float, nargs=3, default=preprocess.IMAGENET_STD)
-    command.add_argument('--class-names', metavar='FILE', help='a name a line')
+    command.add_argument('--input-size', type=positive, help="height and width (default: the training's, else 224, "
+                         'thumbnail 32)')
+    command.add_argument('--crop-ratio', type=fraction, help="default: the training's, else 0.875")
+    command.add_argument('--mean', type=float, nargs=3, help="default: the training's, else ImageNet's")
+    command.add_argument('--std', type=float, nargs=3, help="default: the training's, else ImageNet's")
+    command.add_argument('--class-names', metavar='FILE', help="a name a line (default: the training's)")
     command.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
 
     command = commands.add_parser('verify', help="check a deployed model's files, and its results against the float "

@@ -116,10 +116,12 @@ class Sum(gluon.HybridBlock):
 # Name -> network, its input, number of layers that run binary.
 NETS = {
     'padding -1': (lambda: sequential(nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1)), (2, 6, 7, 8), 1),
-    'padding +1': (lambda: sequential(nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1, pad_value=1)), (2, 6, 7, 8), 1),
+    'padding +1': (lambda: sequential(nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1, pad_value=1)),
+                   (2, 6, 7, 8), 1),
     'padding 0': (lambda: sequential(nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1, pad_value=0)), (2, 6, 7, 8), 1),
     'no batchnorm': (lambda: sequential(bmx.nn.BinaryConv(5, 3)), (2, 6, 7, 8), 1),
-    'relu between': (lambda: sequential(nn.BatchNorm(), nn.Activation('relu'), bmx.nn.BinaryConv(5, 3)), (2, 6, 7, 8), 1),
+    'relu between': (lambda: sequential(nn.BatchNorm(), nn.Activation('relu'), bmx.nn.BinaryConv(5, 3)),
+                     (2, 6, 7, 8), 1),
     'strides, dilation, groups': (lambda: sequential(
         nn.BatchNorm(), bmx.nn.BinaryConv(6, (3, 2), (2, 1), (2, 1), (2, 1), groups=3)), (2, 6, 9, 8), 1),
     'depthwise': (lambda: sequential(nn.BatchNorm(), bmx.nn.BinaryConv(6, 3, padding=1, groups=6)), (2, 6, 9, 8), 1),
@@ -129,7 +131,8 @@ NETS = {
     'polynomial': (lambda: sequential(bmx.nn.BinaryConv(6, 3, quantizer='approx_sign')), (2, 6, 5, 5), 1),
     'one dimension': (lambda: sequential(
         nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QConv1D(4, 3, padding=1)), (2, 5, 9), 1),
-    'dense': (lambda: sequential(nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QDense(4, scaling='constant')), (3, 10), 1),
+    'dense': (lambda: sequential(nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QDense(4, scaling='constant')),
+              (3, 10), 1),
     'dense on images': (lambda: sequential(nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QDense(4)), (3, 4, 3, 3), 1),
     'dense after flatten': (lambda: sequential(
         nn.BatchNorm(), bmx.nn.QActivation(), nn.Flatten(), bmx.nn.QDense(4)), (3, 4, 3, 3), 1),
@@ -170,8 +173,8 @@ def test_values_on_the_boundary_behind_a_float_convolution(channels, size, tmp_p
     randomize(net, random((1, channels, size, size)))
     net[0].weight.set_data(mx.nd.array(np.eye(channels).reshape(channels, channels, 1, 1)))
     norm = net[2]
-    threshold, _ = batchnorm_threshold(*(value.data() for value in (norm.gamma, norm.beta, norm.running_mean,
-                                                                    norm.running_var)), attrs={'eps': 1e-5, 'fix_gamma': False})
+    values = [value.data() for value in (norm.gamma, norm.beta, norm.running_mean, norm.running_var)]
+    threshold, _ = batchnorm_threshold(*values, attrs={'eps': 1e-5, 'fix_gamma': False})
     threshold = np.where(np.isfinite(threshold), threshold, 0).astype(np.float32)
     steps = [threshold, np.nextafter(threshold, np.float32(9e9)), np.nextafter(threshold, np.float32(-9e9))]
     choice = generator.randint(3, size=(4, size, size))
@@ -211,7 +214,8 @@ LOADERS = {
         out = module.get_outputs()[0].asnumpy()""",
     'C predict API': """
         import ctypes, importlib.util, os
-        mxnet = ctypes.CDLL(os.path.join(importlib.util.find_spec('mxnet').submodule_search_locations[0], 'libmxnet.so'))
+        folder_of_mxnet = importlib.util.find_spec('mxnet').submodule_search_locations[0]
+        mxnet = ctypes.CDLL(os.path.join(folder_of_mxnet, 'libmxnet.so'))
         mxnet.MXGetLastError.restype = ctypes.c_char_p
         def check(code):
             assert code == 0, mxnet.MXGetLastError()
@@ -349,13 +353,28 @@ def test_a_wrong_conversion_is_not_kept(tmp_path, monkeypatch):
 
 
 DAMAGE = {
-    'truncated parameters': (files.params_path, lambda content: content[:len(content) // 2], 'damaged, or not the file'),
+    'truncated parameters': (files.params_path, lambda content: content[:len(content) // 2],
+                             'damaged, or not the file'),
     'empty parameters': (files.params_path, lambda content: b'', 'damaged, or not the file'),
-    'flipped bit': (files.params_path, lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], 'damaged'),
+    'flipped bit': (files.params_path, lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+                    'damaged'),
     'truncated symbol': (files.symbol_path, lambda content: content[:len(content) // 2], 'not a symbol file'),
-    'foreign symbol': (files.symbol_path, lambda content: content.replace(b'__bmx__', b'__other__'), 'not written by bmx'),
-    'foreign attribute': (files.symbol_path, lambda content: content.replace(br'\"model\"', br'\"net\"'), 'is damaged: see model, net'),
-    'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 2', br'\"format\": 9'), 'has format 9'),
+    'foreign symbol': (files.symbol_path, lambda content: content.replace(b'__bmx__', b'__other__'),
+                       'not written by bmx'),
+    'foreign attribute': (files.symbol_path, lambda content: content.replace(br'\"model\"', br'\"net\"'),
+                          'is damaged: see model, net'),
+    'settings': (files.symbol_path, lambda content: content.replace(br'\"settings\": {}', br'\"settings\": 3'),
+                 'damaged: its settings cannot be 3'),
+    'layer defaults': (files.symbol_path, lambda content: content.replace(
+        br'\"layer_defaults\": {}', br'\"layer_defaults\": null'), 'damaged: its layer_defaults cannot be None'),
+    'unknown layer default': (files.symbol_path, lambda content: content.replace(
+        br'\"layer_defaults\": {}', br'\"layer_defaults\": {\"depth\": 3}'), 'config has no setting depth'),
+    'impossible layer default': (files.symbol_path, lambda content: content.replace(
+        br'\"layer_defaults\": {}', br'\"layer_defaults\": {\"bits\": 9}'), 'layer_defaults: bits must be one of'),
+    'input shape': (files.symbol_path, lambda content: content.replace(
+        br'\"input_shape\": [3, 8, 8]', br'\"input_shape\": null'), 'damaged: its input_shape cannot be None'),
+    'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 2', br'\"format\": 9'),
+                     'has format 9'),
 }
 
 

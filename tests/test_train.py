@@ -11,6 +11,7 @@ from test_data import write_cifar10, write_folder
 
 import bmx
 import train_imagenet
+from bmx import cli
 from bmx.train import TrainingError, recipes
 from bmx.train.loop import Totals
 from bmx.train.progress import COLUMNS, logger
@@ -244,8 +245,8 @@ def test_what_a_training_leaves(folder, tmp_path):
     assert train_imagenet.main(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
     run = tmp_path / 'run'
     assert sorted(path.name for path in run.iterdir()) == [
-        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'tiny-0000.params', 'tiny-best.params',
-        'tiny-symbol.json', 'train.log']
+        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'tiny-0000.params', 'tiny-best.json',
+        'tiny-best.params', 'tiny-symbol.json', 'train.log']
     rows = read_metrics(run)
     assert [row['skipped_images'] for row in rows] == [1, 1]
     assert Image.open(str(run / 'curves.png')).size > (800, 300)
@@ -258,6 +259,18 @@ def test_what_a_training_leaves(folder, tmp_path):
     batch = next(training.data.val_batches())
     np.testing.assert_allclose(deployed(mx.nd.array(batch.data)).asnumpy(),
                                training.net(mx.nd.array(batch.data)).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_export_later_is_the_export_of_the_training(folder, tmp_path):
+    more = ['--save-frequency', '0', '--scaling', 'constant', '--set', 'channels=12']
+    assert train_imagenet.main(arguments(folder, tmp_path, *more)) == 0
+    run = tmp_path / 'run'
+    assert cli.main(['export', '--params', str(run / 'tiny-best.params'), '--out', str(tmp_path / 'later')]) == 0
+    (net, first), (again, later) = (bmx.deploy.load(str(prefix)) for prefix in (run / 'tiny', tmp_path / 'later'))
+    x = mx.nd.random.normal(shape=(4, 3, 16, 16))
+    assert (net(x) == again(x)).asnumpy().all()
+    later.params_sha256 = first.params_sha256  # the names of layers are counted in a process
+    assert first == later and later.layer_defaults['scaling'] == 'constant' and later.settings['channels'] == 12
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The files of a deployed model: PREFIX-symbol.json and PREFIX-0000.params.
 
-What a reader needs to know beyond MXNet's format stands in the attribute __bmx__ of the symbol's variable data, as JSON.
+What a reader needs to know beyond MXNet's format stands in the attribute __bmx__ of the symbol's variable data, as
+JSON.
 """
 import dataclasses
 import json
@@ -11,6 +12,7 @@ from typing import List, Optional
 import mxnet as mx
 from mxnet import gluon
 
+from ..description import check_description
 from ..storage import TEMPORARY, LoadError, digest, flush
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`
@@ -151,6 +153,8 @@ def _read_metadata(path):
         raise LoadError('%s was not written by bmx: it has no attribute %s. Load it with SymbolBlock.imports'
                         % (path, _KEY))
     content = found[0]
+    if not isinstance(content, dict):
+        raise LoadError('the attribute %s of %s is damaged: it holds %r' % (_KEY, path, content))
     if content.get('format') not in range(1, FORMAT_VERSION + 1):
         raise LoadError('%s has format %s, this version of bmx reads 1 to %d'
                         % (path, content.get('format'), FORMAT_VERSION))
@@ -158,5 +162,9 @@ def _read_metadata(path):
     if differing:
         raise LoadError('the attribute %s of %s is damaged: see %s' % (_KEY, path, ', '.join(sorted(differing))))
     if content['bit_order'] != BIT_ORDER:
-        raise LoadError('%s has bits in the order %s, this version of bmx reads %s' % (path, content['bit_order'], BIT_ORDER))
+        raise LoadError('%s has bits in the order %s, this version of bmx reads %s'
+                        % (path, content['bit_order'], BIT_ORDER))
+    check_description(content, path)
+    if not isinstance(content['input_shape'], list):
+        raise LoadError('%s is damaged: its input_shape cannot be %r' % (path, content['input_shape']))
     return Metadata(**content)
