@@ -38,8 +38,8 @@ def export(params, *more):
 AGREEING = {
     'nothing': [],
     'everything': ['--model', 'MeliusNet22', '--scaling', 'constant', '--clip-threshold', '1', '--bits', '1',
-                   '--activation-bits', '1', '--stem', 'thumbnail', '--set', 'blocks=(1,1)', '--set', 'classes=3'],
-    'bits as a keyword': ['--set', 'bits=1'],
+                   '--activation-bits', '1', '--stem', 'thumbnail', '--set', 'blocks=(1,1)', '--set', 'classes=3',
+                   '--set', 'bits=1'],
     'other images': ['--input-size', '24', '--crop-ratio', '0.5', '--mean', '0', '0', '0', '--std', '1', '1', '1'],
 }
 
