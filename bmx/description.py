@@ -94,4 +94,4 @@ def check_preprocess(content, where):
         kinds = int if name == 'size' else (int, float)
         if not isinstance(values, list) or len(values) != length or not all(
                 isinstance(value, kinds) and (value > 0 or name == 'mean') for value in values):
-            raise LoadError('%s is damaged: its preprocess cannot be %r' % (where, content))
+            raise LoadError('%s is damaged: its preprocessing cannot be %r' % (where, content))

@@ -68,6 +68,17 @@ def test_export_verify_predict(folder, capsys):
     assert 'cat' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('preprocessing', [
+    {'size': [16, 16]}, {'size': 16, 'crop_ratio': 1, 'mean': [0] * 3, 'std': [1] * 3},
+    {'size': [16, 16], 'crop_ratio': 0, 'mean': [0] * 3, 'std': [1] * 3}])
+def test_predict_wants_a_whole_preprocessing(preprocessing, folder, tmp_path, capsys):
+    net = bmx.nn.BinaryConv(2, 3)
+    net.initialize()
+    bmx.export(net, str(tmp_path / 'net'), (1, 3, 16, 16), preprocess=preprocessing)
+    assert main(['predict', str(tmp_path / 'net'), str(folder / 'images' / '1.png')]) == 1
+    assert 'damaged: its preprocessing cannot be' in capsys.readouterr().err
+
+
 def test_predict_goes_on_after_a_bad_image(folder, capsys):
     good = str(folder / 'images' / '1.png')
     assert main(['predict', str(folder / 'out'), str(folder / 'names.txt'), good, str(folder)]) == 1

@@ -12,7 +12,7 @@ from bmx import deploy
 from bmx.cli import main
 from bmx.description import description_path, read_description, write_description
 
-KEYWORDS = dict(stem='thumbnail', blocks=(1, 1), reductions=(0.5,), growth=8, classes=3)
+KEYWORDS = dict(stem='thumbnail', layers=(1,), channels=(16,), classes=3)
 PREPROCESS = {'size': [16, 16], 'crop_ratio': 0.8, 'mean': [0.1, 0.2, 0.3], 'std': [0.5, 0.5, 0.5]}
 
 
@@ -20,7 +20,7 @@ PREPROCESS = {'size': [16, 16], 'crop_ratio': 0.8, 'mean': [0.1, 0.2, 0.3], 'std
 def params(tmp_path):
     """Parameters of a network that its parameters alone do not tell: scaled, of a smaller clip threshold."""
     with bmx.nn.config(scaling='constant', clip_threshold=1.0):
-        net = bmx.get_model('meliusnet22', **KEYWORDS)
+        net = bmx.get_model('resnete18', **KEYWORDS)
     net.initialize(mx.init.Xavier())
     net(mx.nd.zeros((1, 3, 16, 16)))
     path = str(tmp_path / 'net-best.params')
@@ -37,8 +37,8 @@ def export(params, *more):
 # What may be repeated, and what concerns the inputs and outputs only.
 AGREEING = {
     'nothing': [],
-    'everything': ['--model', 'MeliusNet22', '--scaling', 'constant', '--clip-threshold', '1', '--bits', '1',
-                   '--activation-bits', '1', '--stem', 'thumbnail', '--set', 'blocks=(1,1)', '--set', 'classes=3',
+    'everything': ['--model', 'ResNetE18', '--scaling', 'constant', '--clip-threshold', '1', '--bits', '1',
+                   '--activation-bits', '1', '--stem', 'thumbnail', '--set', 'layers=(1,)', '--set', 'classes=3',
                    '--set', 'bits=1'],
     'other images': ['--input-size', '24', '--crop-ratio', '0.5', '--mean', '0', '0', '0', '--std', '1', '1', '1'],
 }
@@ -49,7 +49,7 @@ def test_export_builds_what_was_trained(name, params, capsys):
     code, prefix = export(params, *AGREEING[name])
     assert code == 0, capsys.readouterr().err
     deployed, metadata = deploy.load(prefix)
-    assert metadata.model == 'meliusnet22' and metadata.layer_defaults['scaling'] == 'constant'
+    assert metadata.model == 'resnete18' and metadata.layer_defaults['scaling'] == 'constant'
     assert metadata.settings == json.loads(json.dumps(KEYWORDS)) and metadata.classes == ['cat', 'dog', 'fish']
     other = name == 'other images'
     assert metadata.input_shape == ([3, 24, 24] if other else [3, 16, 16])
@@ -57,15 +57,15 @@ def test_export_builds_what_was_trained(name, params, capsys):
                                    else PREPROCESS)
     x = mx.nd.array(np.random.RandomState(0).normal(size=(4, 3, 16, 16)))
     with bmx.nn.config(scaling='constant'):
-        net = bmx.get_model('meliusnet22', **KEYWORDS)
+        net = bmx.get_model('resnete18', **KEYWORDS)
     net.load_parameters(params)
     assert np.array_equal(deployed(x).asnumpy(), net(x).asnumpy())
 
 
 CONTRADICTING = {
-    'model': (['--model', 'meliusnet29'], 'model=meliusnet29 contradicts .* built with model=meliusnet22'),
-    'keyword': (['--set', 'blocks=(1,2)'], r'blocks=\[1, 2\] contradicts .* built with blocks=\[1, 1\]'),
-    'new keyword': (['--set', 'groups=2'], 'groups=2 contradicts .*net-best.json.* built with the default'),
+    'model': (['--model', 'resnete34'], 'model=resnete34 contradicts .* built with model=resnete18'),
+    'keyword': (['--set', 'layers=(2,)'], r'layers=\[2\] contradicts .* built with layers=\[1\]'),
+    'new keyword': (['--set', 'extras=False'], 'extras=False contradicts .*net-best.json.* built with the default'),
     'stem': (['--stem', 'imagenet'], 'stem=imagenet contradicts'),
     'scaling': (['--scaling', 'none'], 'scaling=none contradicts .* built with scaling=constant'),
     'bits': (['--bits', '32'], 'bits=32 contradicts .* built with bits=1'),
@@ -88,7 +88,7 @@ def test_without_it_the_options_decide(params, tmp_path, capsys):
     assert export(params)[0] == 1
     assert 'give --model' in capsys.readouterr().err
     keywords = [text for key, value in KEYWORDS.items() for text in ('--set', '%s=%s' % (key, value))]
-    code, prefix = export(params, '--model', 'meliusnet22', *keywords)
+    code, prefix = export(params, '--model', 'resnete18', *keywords)
     assert code == 0
     metadata = deploy.load(prefix)[1]
     assert metadata.layer_defaults['scaling'] == 'none' and metadata.input_shape == [3, 32, 32]
@@ -101,7 +101,7 @@ DAMAGE = {
     'a list': lambda text: '[1]',
     'another file': lambda text: '{"name": 3}',
     'other settings': lambda text: text.replace('"settings": {', '"settings": 3, "x": {'),
-    'model': lambda text: text.replace('"meliusnet22"', '[1]'),
+    'model': lambda text: text.replace('"resnete18"', '[1]'),
     'unknown layer setting': lambda text: text.replace('"scaling"', '"scales"'),
     'bits': lambda text: text.replace('"bits": 1', '"bits": 9'),
     'clip threshold': lambda text: text.replace('"clip_threshold": 1.0', '"clip_threshold": "a"'),
