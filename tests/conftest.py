@@ -17,3 +17,36 @@ def isa(request):
         pytest.skip(str(error))
     yield request.param
     ops.use_kernel(before)
+
+
+# A recipe file of two trainings of seconds, on the bundled digits.
+TINY = '''
+[DEFAULT]
+model = meliusnet22
+set =
+    blocks=(1,1)
+    reductions=(0.5,)
+num-epochs = 2   # of digits
+
+[comparisons]
+rate = base, high
+
+[base]
+lr = 0.1
+expected = 70
+published = 1:50.5
+    2:60
+
+[high]
+lr = 0.2
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes a recipe file; returns its path."""
+    def write(text=TINY):
+        path = tmp_path / 'recipe.ini'
+        path.write_text(text)
+        return str(path)
+    return write

@@ -1,47 +1,22 @@
-"""Recipe files and run_recipes.py: with a stand-in for train_imagenet.py, and once with the real one."""
+"""run_recipes.py: with a stand-in for train_imagenet.py, and once with the real one."""
 import csv
 import fcntl
-import glob
 import json
 import os
 import re
 import shutil
 
 import pytest
+from conftest import TINY
 from PIL import Image
 from test_data import write_folder
 
 import run_recipes
 import train_imagenet
-from bmx.papers import meliusnet
-from bmx.train import TrainingError, comparison, recipes, runs
+from bmx.train import comparison, recipes, runs
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.variants import read_recipe_file
-
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(run_recipes.__file__)), 'recipes')
-FILES = sorted(glob.glob(os.path.join(FOLDER, '*.ini')))
-
-TINY = '''
-[DEFAULT]
-model = meliusnet22
-set =
-    blocks=(1,1)
-    reductions=(0.5,)
-num-epochs = 2   # of digits
-
-[comparisons]
-rate = base, high
-
-[base]
-lr = 0.1
-expected = 70
-published = 1:50.5
-    2:60
-
-[high]
-lr = 0.2
-'''
 
 # Writes a row of metrics.csv an epoch, whose accuracy tells the learning rate, the seed and the epoch.
 STAND_IN = '''
@@ -90,16 +65,6 @@ def quiet():
 
 
 @pytest.fixture
-def recipe(tmp_path):
-    """Writes a recipe file; returns its path."""
-    def write(text=TINY):
-        path = tmp_path / 'recipe.ini'
-        path.write_text(text)
-        return str(path)
-    return write
-
-
-@pytest.fixture
 def stand_in(tmp_path, monkeypatch):
     """Has run_recipes.py call the stand-in; returns a function that tells the calls: directory, resumed, threads."""
     script = tmp_path / 'script' / 'stand_in.py'
@@ -118,85 +83,6 @@ def stand_in(tmp_path, monkeypatch):
 def read(path):
     with open(path, newline='') as content:
         return list(csv.DictReader(content))
-
-
-# Recipe files ---------------------------------------------------------------------------------------------------------
-
-def test_read(recipe):
-    found = read_recipe_file(recipe())
-    assert list(found.variants) == ['base', 'high'] and found.comparisons == {'rate': ['base', 'high']}
-    base = found.variants['base']
-    assert base.flags == ['--model=meliusnet22', '--set=blocks=(1,1)', '--set=reductions=(0.5,)', '--num-epochs=2',
-                          '--lr=0.1']
-    assert (base.expected, base.published) == (70, [(1, 50.5), (2, 60)])
-    assert (found.variants['high'].expected, found.variants['high'].published) == (None, [])
-
-
-def test_keys_without_value_and_no_comparisons(recipe):
-    found = read_recipe_file(recipe('[b]\nmodel = x\nno-export\n[a]\nmodel = x\n'))
-    assert found.variants['b'].flags == ['--model=x', '--no-export']
-    assert found.comparisons == {'all variants': ['b', 'a']}
-
-
-@pytest.mark.parametrize('text, message', [
-    ('', 'no variants'),
-    ('[DEFAULT]\nmodel = x', 'no variants'),
-    ('model = x', 'no section headers'),
-    ('[a]\nmodel = x\nmodel = y', "'model' in section 'a' already exists"),
-    ('[a]\nlr = 1', r'\[a\]: model is missing'),
-    ('[a b]\nmodel = x', r'\[a b\]: a variant is also the name of a folder'),
-    ('[..]\nmodel = x', 'also the name of a folder'),
-    ('[results.png]\nmodel = x', r'\[results.png\]: results are written to results.png'),
-    ('[a]\nmodel = x\nseed = 1', 'leave out seed'),
-    ('[DEFAULT]\nsave-dir = y\n[a]\nmodel = x', 'leave out save-dir'),
-    ('[a]\nmodel = x\nexpected = good', "expected must be a number of percent, got 'good'"),
-    ('[a]\nmodel = x\nexpected = 101', 'expected must be'),
-    ('[a]\nmodel = x\npublished = 0:5', 'EPOCH:PERCENT'),
-    ('[a]\nmodel = x\npublished = 50', 'published must be'),
-    ('[a]\nmodel = x\n[comparisons]\nc = a, b', r'c: there is no section \[b\]'),
-    ('[a]\nmodel = x\n[comparisons]\nc =', 'there is no section'),
-    ('[a]\nmodel = x\n[comparisons]\nc = a, a', 'named twice'),
-    ('[a]\nmodel = x\n[b]\nmodel = x\n[comparisons]\nc = a', r'in none of the \[comparisons\]: b'),
-])
-def test_bad_recipe_file(recipe, text, message):
-    with pytest.raises(TrainingError, match=message):
-        read_recipe_file(recipe(text))
-
-
-@pytest.mark.parametrize('path', FILES, ids=os.path.basename)
-def test_recipes_of_the_repository(path):
-    """Every flag is one of train_imagenet.py, every schedule, optimizer and model can be built."""
-    with open(path) as content:
-        header = content.read().partition('[')[0]
-    assert all(word in header for word in ('Reproduces', 'Expected', 'Data:', 'Hardware and duration'))
-    for options in run_recipes.check_flags(read_recipe_file(path), []).values():
-        _, recipe = train_imagenet.settle(options)
-        recipes.learning_rate(recipe, 10)
-        recipes.optimizer(recipe, options.dtype)
-        train_imagenet.build_model(options, classes=10)
-
-
-def test_expected_is_what_the_paper_prints():
-    printed = {}
-    for row in meliusnet.TABLE_1.rows:
-        printed[row.network, 'grouped'] = float(row.printed.split()[-2])
-    for row in meliusnet.TABLE_2.rows:
-        if row.printed.startswith('ours'):
-            printed[row.network, row.settings['stem']] = float(row.printed.split()[-1])
-    found = read_recipe_file(os.path.join(FOLDER, 'meliusnet-imagenet.ini'))
-    options = run_recipes.check_flags(found, [])
-    assert {(options[name].model, options[name].stem): variant.expected for name, variant in found.variants.items()
-            if variant.expected is not None} == printed
-
-
-def test_variants_of_the_photographs_are_of_equal_size():
-    found = read_recipe_file(os.path.join(FOLDER, 'photographs.ini'))
-    parsed = run_recipes.check_flags(found, [])
-    facts = run_recipes.check_variants(found.path, {name: parsed[name] for name in found.comparisons['blocks']})
-    base = facts['baseline']
-    for name in facts:
-        assert abs(facts[name]['size_mib'] / base['size_mib'] - 1) < 0.05, name
-        assert abs(facts[name]['ops'] / base['ops'] - 1) < 0.08, name
 
 
 # Refusals before anything starts --------------------------------------------------------------------------------------
