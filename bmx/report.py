@@ -26,13 +26,14 @@ def refuse_picture(path):
 
 def table(header, lines):
     """Aligned text of a header and lines of cells, which are strings or numbers."""
-    cells = [list(header)] + [[_cell(value) for value in line] for line in lines]
+    cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return '\n'.join('  '.join(cell.rjust(width) if column else cell.ljust(width)
                                for column, (cell, width) in enumerate(zip(line, widths))) for line in cells)
 
 
-def _cell(value):
+def cell_text(value):
+    """A value as `table` shows it: a float in a few digits, None as -."""
     if value is None:
         return '-'
     if not isinstance(value, float):

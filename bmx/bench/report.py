@@ -2,7 +2,7 @@
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..report import save_picture
+from ..report import cell_text, save_picture
 
 
 def heading(rows):
@@ -27,7 +27,7 @@ def draw(path, rows, command):
         bars = [(place, row[field]) for place, row in zip(places, rows) if row['variant'] == variant]
         axes.barh(*zip(*bars), color='C%d' % index, height=0.9, label=variant)
     for place, row in zip(places, rows):
-        axes.text(row[field], place, ' ' + _cell(float(row[field])), va='center', fontsize=7)
+        axes.text(row[field], place, ' ' + cell_text(float(row[field])), va='center', fontsize=7)
     axes.set_yticks([sum(group) / len(group) for group in names.values()])
     axes.set_yticklabels(names, fontsize=8)
     axes.invert_yaxis()
