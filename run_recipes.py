@@ -78,11 +78,11 @@ def check_unchanged(run, common):
         return
     if run.record is None:
         raise TrainingError('%s has a training that run_recipes.py did not start: %s' % (run.directory, advice))
-    before, now = (parse_training(run.directory, flags) for flags in (
+    then, today = (parse_training(run.directory, flags) for flags in (
         run.record['flags'] + run.record['common'], run.variant.flags + common))
-    before, now = (dict(vars(options), settings=dict(options.settings)) for options in (before, now))
+    before, now = (dict(vars(options), settings=dict(options.settings)) for options in (then, today))
     then = run.record.get('recipe', {})  # earlier versions did not keep it
-    today = resolve(run, common)
+    today = resolve(run, today)
     before.update(then)
     now.update({name: today[name] for name in then if name in today})
     differences = ['%s was %s, is now %s' % (name, before[name], now[name]) for name in now
@@ -92,9 +92,8 @@ def check_unchanged(run, common):
                             % (run.directory, ', '.join(differences), advice))
 
 
-def resolve(run, common):
-    """The complete recipe of a run with its variant's flags of today, as JSON holds it."""
-    options = parse_training(run.directory, run.variant.flags + common)
+def resolve(run, options):
+    """The complete recipe of a run with options of today's train_imagenet.py, as JSON holds it."""
     try:
         model_settings(options)  # a stem or bits among them are part of the recipe
     except ValueError as error:

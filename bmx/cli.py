@@ -14,14 +14,11 @@ from . import bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
 from .description import check_preprocess, description_path, read_description
 from .models import MODELS, get_model
-from .nn import QUANTIZERS, STEMS, QConv1D, QConv2D, QDense, config
+from .nn import QUANTIZERS, STEMS, config, quantized_layers
 from .nn.config import BITS, SCALINGS
 from .report import PICTURES, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
-
-# Layers with quantized weights.
-QUANTIZED = (QConv1D, QConv2D, QDense)
 
 # Arguments of `get_model` that say nothing about the model.
 NOT_KEYWORDS = ('ctx', 'params', 'prefix', 'pretrained', 'root')
@@ -103,8 +100,7 @@ def build_model(arguments, **more):
             net = get_model(arguments.model, **settings, **more)
     except (TypeError, AttributeError) as error:
         raise ValueError('model %s does not take these settings: %s' % (arguments.model, error)) from None
-    found = set()
-    net.apply(lambda block: found.add(block.quantization.bits) if isinstance(block, QUANTIZED) else None)
+    found = {layer.quantization.bits for layer in quantized_layers(net)}
     if found and arguments.bits is not None and arguments.bits not in found:
         raise ValueError('%s itself says that its weights have %s bits, --bits %s has no effect: give --bits %s, or '
                          '--set bits=%s to change them' % (net.model_name, ' and '.join(map(str, sorted(found))),

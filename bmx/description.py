@@ -9,7 +9,8 @@ import os
 from typing import List
 
 from .nn import config
-from .storage import LoadError, atomic_file
+from .report import write_json
+from .storage import LoadError
 
 
 @dataclasses.dataclass
@@ -44,8 +45,7 @@ def description_path(params):
 def write_description(params, net, classes, preprocess):
     """Describe a network of `bmx.get_model` beside its parameter file `params`."""
     described = Description(net.model_name, net.model_kwargs, net.layer_defaults, list(classes), preprocess)
-    with atomic_file(description_path(params)) as temporary, open(temporary, 'w') as out:
-        json.dump(dataclasses.asdict(described), out, indent=1)
+    write_json(description_path(params), dataclasses.asdict(described))
 
 
 def read_description(params):

@@ -1,5 +1,7 @@
 """Results for people and programs: aligned text, JSON, CSV, pictures."""
+import csv
 import json
+import numbers
 import os
 
 from . import storage
@@ -41,16 +43,27 @@ def cell_text(value):
     return '%.3f' % value if value < 10 else '%.1f' % value
 
 
-def write_json(path, rows):
-    """Write the list of rows."""
+def write_json(path, content):
+    """Write what JSON can hold."""
     with storage.atomic_file(path) as temporary, open(temporary, 'w') as out:
-        json.dump(rows, out, indent=1)
+        json.dump(content, out, indent=1)
 
 
-def write_csv(path, rows):
-    """Write a line for each row, after one with the names of all fields."""
-    fields = list(dict.fromkeys(field for row in rows for field in row))
-    storage.write_csv(path, fields, rows)
+def write_csv(path, rows, fields=None):
+    """Write a table: the names of the fields, then a line for each row, a dict; numbers in 6 digits, integers whole.
+
+    The fields are by default all that rows have.
+    """
+    fields = fields or list(dict.fromkeys(field for row in rows for field in row))
+    with storage.atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
+        writer = csv.DictWriter(out, fields)
+        writer.writeheader()
+        writer.writerows({key: _number(value) for key, value in row.items()} for row in rows)
+
+
+def _number(value):
+    fraction = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)
+    return '%.6g' % value if fraction else value
 
 
 def save_picture(path, figure):

@@ -1,8 +1,6 @@
 """Files: written whole or not at all, read with errors that say what is wrong with them."""
 import contextlib
-import csv
 import hashlib
-import numbers
 import os
 import tempfile
 
@@ -36,19 +34,6 @@ def flush(path):
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def write_csv(path, fields, rows):
-    """Write a table: the names of the fields, then a line for each row, a dict; numbers in 6 digits, integers whole."""
-    with atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
-        writer = csv.DictWriter(out, fields)
-        writer.writeheader()
-        writer.writerows({key: _number(value) for key, value in row.items()} for row in rows)
-
-
-def _number(value):
-    fraction = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)
-    return '%.6g' % value if fraction else value
 
 
 def digest(path):

@@ -304,25 +304,25 @@ class _Traced:
     def _layers(self, unit):
         """The steps of a unit, without those that change nothing."""
         places = {(id(node), index): [-1 - place] for place, (node, index) in enumerate(unit.inputs)}
-        steps, joined = [], {}  # a step: [owner, nodes, inputs]
+        steps, joined = [], {}  # a step: [owner, nodes, inputs]; id(node) to the index of its step
         for node in unit.nodes:
             owner, inputs = self.owner[id(node)], self.inputs(node)
             sources = [place for producer, index in inputs
                        for place in places.get((id(producer), index), places.get((id(producer), 0)))]
-            step = joined.get(id(inputs[0][0])) if inputs else None
+            place = joined.get(id(inputs[0][0])) if inputs else None
+            step = None if place is None else steps[place]
             products = [n for n in (step[1] if step else []) + [node] if n.op in graphs.PRODUCTS]
             if _changes_nothing(node):
                 places[id(node), 0] = sources
                 if step and step[0] is owner:
-                    joined[id(node)] = step
+                    joined[id(node)] = place
                 continue
             if not (step and step[0] is owner and _is_layer(owner) and len(products) < 2):
-                step = [owner, [], []]
+                place, step = len(steps), [owner, [], []]
                 steps.append(step)
-            place = [each is step for each in steps].index(True)
             step[1].append(node)
             step[2] += [source for source in sources if source != place and source not in step[2]]
-            joined[id(node)], places[id(node), 0] = step, [place]
+            joined[id(node)], places[id(node), 0] = place, [place]
         return [self._layer(owner, nodes, inputs) for owner, nodes, inputs in steps]
 
     def _layer(self, owner, nodes, inputs):

@@ -191,6 +191,22 @@ class BinaryConv(gluon.HybridBlock):
         return self.conv(self.activation(x))
 
 
+def quantized_layers(net):
+    """The `QConv1D`, `QConv2D` and `QDense` of a net, of whatever bits, in the order of its blocks.
+
+    Parameters
+    ----------
+    net : gluon.Block
+
+    Returns
+    -------
+    list of gluon.Block
+    """
+    found = []
+    net.apply(lambda block: found.append(block) if isinstance(block, _QuantizedLayer) else None)
+    return found
+
+
 def binary_parameters(net):
     """The parameters of a net that its layers binarize (to 1 bit), in the order of its blocks, each once.
 
@@ -202,10 +218,5 @@ def binary_parameters(net):
     -------
     list of gluon.Parameter
     """
-    found = {}
-
-    def visit(block):
-        if isinstance(block, _QuantizedLayer) and block.quantization.bits == 1:
-            found[block.weight.name] = block.weight
-    net.apply(visit)
+    found = {layer.weight.name: layer.weight for layer in quantized_layers(net) if layer.quantization.bits == 1}
     return list(found.values())

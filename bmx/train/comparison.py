@@ -7,8 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..report import save_picture, table
-from ..storage import write_csv
+from ..report import save_picture, table, write_csv
 from .errors import TrainingError
 from .variants import RESULT_FILES
 
@@ -100,8 +99,8 @@ def write(recipe_file, runs, directory):
     results = [result(run) for run in runs]
     summary = summarize(recipe_file, results)
     results_path, summary_path, picture_path = (os.path.join(directory, name) for name in RESULT_FILES)
-    write_csv(results_path, RESULTS, results)
-    write_csv(summary_path, SUMMARY, summary)
+    write_csv(results_path, results)
+    write_csv(summary_path, summary)
     draw(picture_path, recipe_file, runs, results, summary)
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
     return table(columns, [['' if row[key] is None else '%.2f' % row[key] if isinstance(row[key], float) else row[key]

@@ -6,8 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..report import save_picture
-from ..storage import write_csv
+from ..report import save_picture, write_csv
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
@@ -43,7 +42,7 @@ def configure_logging(path=None):
 
 def write_metrics(path, history):
     """Write all rows (dicts with the keys `COLUMNS`) of a training as CSV."""
-    write_csv(path, COLUMNS, [{key: row[key] for key in COLUMNS} for row in history])
+    write_csv(path, [{key: row[key] for key in COLUMNS} for row in history], COLUMNS)
 
 
 _CURVES = (('loss', (('train_loss', 'training'), ('val_loss', 'validation'))),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from ..storage import atomic_file
+from ..report import write_json
 from .errors import TrainingError
 from .progress import COLUMNS, duration, logger
 from .recipes import DATASETS
@@ -78,8 +78,7 @@ class Run:
 
     def write(self):
         """Write the record; the directory has to exist."""
-        with atomic_file(self._path) as temporary, open(temporary, 'w') as out:
-            json.dump(self.record, out, indent=1)
+        write_json(self._path, self.record)
 
 
 # What a record holds at least, and what its `data` does.
