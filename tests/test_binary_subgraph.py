@@ -178,19 +178,24 @@ def test_filters(isa, filters, slot):
 @pytest.mark.parametrize('kernel, stride, pad', [((3, 3), (2, 2), (1, 1)), ((2, 2), (2, 2), (0, 0)),
                                                  ((1, 1), (1, 1), (0, 0)), ((3, 2), (1, 3), (2, 1)),
                                                  ((1, 5), (1, 1), (0, 4)), ((5, 1), (7, 7), (4, 0))])
-def test_pooling(isa, size, kernel, stride, pad):
-    if any(size[i] + 2 * pad[i] < kernel[i] for i in range(2)):
-        pytest.skip('nothing to pool')
+@pytest.mark.parametrize('kind, full', [('max', 0), ('max', 1), ('avg', 0), ('avg', 1)])
+def test_pooling(isa, kind, full, size, kernel, stride, pad):
+    if any(size[i] + 2 * pad[i] < kernel[i] or full and pad[i] + 1 >= kernel[i] > 1 for i in range(2)):
+        pytest.skip('nothing to pool, or a window without any pixel')
     p = Parameters()
     data = make_data((2, 21) + size)
-    window = 'pool=max kernel=%d,%d stride=%d,%d pad=%d,%d' % (kernel + stride + pad)
+    window = 'pool=%s kernel=%d,%d stride=%d,%d pad=%d,%d full=%d' % ((kind,) + kernel + stride + pad + (full,))
     out, = check('map in=x0[0:21] out=y0 {} steps=norm:{}|relu'.format(window, p.vector(3, 21)), [data], p.values)
     check('conv in=x0[0:21] out=s0:int16 weight={} kernel=1,1 filters=21;'
           'map in=x0[2:9],s0[1:20] out=y0 before=norm:{} {}'.format(p.weight(21, 21, (1, 1)), p.vector(3, 26), window)
           .replace('p1', 'p0').replace('p2', 'p1'), [data], p.values[1:])
     pooled, = check('map in=x0[0:21] out=y0 {}'.format(window), [data], [])
-    expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type='max')
-    assert np.array_equal(pooled, expected.asnumpy()) and out.shape == pooled.shape
+    expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type=kind,
+                             pooling_convention='full' if full else 'valid', count_include_pad=False).asnumpy()
+    assert out.shape == pooled.shape == expected.shape
+    # only what is divided by 1, 2 or 4 is fused
+    assert np.array_equal(pooled, expected) or kind == 'avg' and kernel != (2, 2) and np.allclose(
+        pooled, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('pool', ['', 'pool=max kernel=2,2 stride=2,2'])
@@ -395,7 +400,7 @@ PROGRAM_ERRORS = [
      'plus:x0[0:16] adds 16 channels of 5x6 pixels to 16 of 3x4'),
     ('map in=x0[0:16] out=s0:planar pool=max kernel=2,2;map in=x0[0:16],s0[0:16] out=y0',
      'instruction 1 (map): s0[0:16] of 4x5 pixels is concatenated with one of 5x6'),
-    ('map in=x0[0:16] out=y0 pool=avg kernel=2,2', "pool must be max, got 'avg'"),
+    ('map in=x0[0:16] out=y0 pool=min kernel=2,2', "pool must be max or avg, got 'min'"),
     ('map in=x0[0:16] out=y0 pool=max', 'kernel is required'),
     ('map in=x0[0:16] out=y0 pool=max kernel=2,2 pad=2,0', 'pad 2,0 must be smaller than kernel 2,2'),
     ('map in=x0[0:16] out=y0 pool=max kernel=6,2', 'kernel spans 6x2 but the padded data only 5x6'),

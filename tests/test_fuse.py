@@ -86,6 +86,7 @@ NETS = {
     'naive residual': (lambda: Net(lambda F, net, x: (lambda y: y + net.second(y))(F.concat(x, net.first(x), dim=1)),
                                    first=conv(5), second=conv(11)), [], [3]),
     'scaling and bias': (lambda: sequential(scaled(), nn.PReLU(), scaled(), nn.PReLU(in_channels=6)), [], [2]),
+    'PReLU in one pass': (lambda: sequential(conv(), bmx.nn.PReLU(), bmx.nn.PReLU(in_channels=6), conv()), [], [2]),
     'pooling': (lambda: sequential(conv(), nn.BatchNorm(), nn.MaxPool2D(3, 2, 1), nn.Activation('relu'), conv(),
                                    nn.MaxPool2D(2, 1)), [], [4]),
     'pooling of the input': (lambda: sequential(nn.MaxPool2D(2, 2), nn.MaxPool2D((2, 1), 1), conv()), [], [3]),
@@ -115,7 +116,7 @@ NETS = {
         lambda F, net, x: (lambda y: net.conv(net.pool(F.relu(y) + y) + net.pool(y)))(net.norm(x)),
         norm=nn.BatchNorm(), pool=nn.MaxPool2D(3, 1, 1), conv=conv()), [], [4]),
     'two outputs into another region': (lambda: Net(
-        halves, first=conv(), second=conv(4), third=conv(), pool=nn.AvgPool2D(2)), ['Pooling', 'Pooling'], None),
+        halves, first=conv(), second=conv(4), third=conv(), pool=nn.AvgPool2D(3)), ['Pooling', 'Pooling'], None),
     'pooling with its default stride': (lambda: Net(
         lambda F, net, x: net.conv(F.Pooling(F.Activation(x, act_type='relu'), kernel=(2, 2), pool_type='max')),
         conv=conv()), [], [2]),
@@ -123,7 +124,14 @@ NETS = {
                             shuffle=bmx.nn.ChannelShuffle(3), float=nn.Conv2D(4, 1)), ['Convolution'], [1]),
     'shuffle that is an output': (lambda: Net(shuffled, norm=nn.BatchNorm(), shuffle=bmx.nn.ChannelShuffle(2),
                                               float=nn.Conv2D(4, 1)), ['Convolution'], [1]),
-    'average pooling stays': (lambda: sequential(conv(), nn.AvgPool2D(2), conv()), ['Pooling'], [1, 1]),
+    'average pooling': (lambda: sequential(
+        conv(), nn.BatchNorm(), nn.PReLU(), nn.AvgPool2D(2, 2, ceil_mode=True, count_include_pad=False), conv(),
+        nn.AvgPool2D(2, 1)), [], [4]),
+    'average of other counts stays': (lambda: sequential(conv(), nn.AvgPool2D(3, 1), conv()), ['Pooling'], [1, 1]),
+    'average that counts padding stays': (lambda: sequential(conv(), nn.AvgPool2D(2, 2, ceil_mode=True), conv()),
+                                          ['Pooling'], [1, 1]),
+    'min pooling': (lambda: Net(lambda F, net, x: net.second(-net.pool(-net.first(x))), first=conv(), second=conv(),
+                                pool=nn.MaxPool2D(2, 2, ceil_mode=True)), [], [3]),
 }
 
 

@@ -45,7 +45,13 @@ def test_trains_and_deploys(name, tmp_path):
     assert exported.comparison.equal and exported.comparison.images == 8
     counted = bmx.summary(net, x.shape)
     assert sum(row.reason is None for row in exported.rows) == sum(row['bits'] == '1/1' for row in counted.layers)
-    assert exported.params_bytes / 2 ** 20 == pytest.approx(counted.size_mib, rel=0.03)
+    # size_mib, but for bits that fill bytes up; beside it scaling factors, and normalisations that are no thresholds
+    packed = sum(row['bytes_packed'] for row in counted.layers)
+    saved = mx.nd.load(str(tmp_path / name) + '-0000.params')
+    packed += sum(4 * value.shape[-1] for key, value in saved.items() if key.endswith('_norm'))
+    packed += sum(4 * layer.weight.shape[0] for layer in bmx.nn.quantized_layers(net)
+                  if layer.quantization.scaling != 'none')
+    assert exported.params_bytes == pytest.approx(packed, rel=0.03)
     deployed, _ = bmx.deploy.load(str(tmp_path / name))
     expected, before = net(inputs).asnumpy(), bmx.ops.isa()
     for isa in bmx.ops.supported_kernels():
@@ -105,7 +111,7 @@ def test_a_shortcut_around_every_convolution_also_at_odd_sizes(name, tmp_path):
 @pytest.mark.parametrize('name, stem, size', [
     ('meliusnet22', 'thumbnail', 8), ('meliusnet22', 'grouped', 29), ('binarydensenet28', 'imagenet', 29),
     ('resnete18', 'thumbnail', 5), ('resnete18', 'imagenet', 17), ('birealnet18', 'grouped', 17),
-    ('resnete18_v2', 'thumbnail', 5)])
+    ('resnete18_v2', 'thumbnail', 5), ('mobinet_mid', 'thumbnail', 9), ('mobinet_pre', 'mobilenet', 17)])
 def test_smallest_images(name, stem, size):
     net = bmx.get_model(name, stem=stem, classes=3)
     assert bmx.summary(net, (1, 3, size, size)).layers[-1]['output_shape'] == [1, 3]
@@ -122,10 +128,51 @@ def test_smallest_images(name, stem, size):
     ('meliusnet22', dict(blocks=(-1, 1), reductions=(0.5,)), r'blocks takes whole numbers of at least 1, got \(-1'),
     ('meliusnet22', dict(growth=0), 'growth takes whole numbers of at least 1, got 0'),
     ('binarydensenet28', dict(groups='a'), "groups takes whole numbers of at least 1, got 'a'"),
+    ('mobinet_pre', dict(block='last'), "block must be one of plain, pre, mid, post, got 'last'"),
+    ('mobinet_mid', dict(activation='elu'), "activation must be one of prelu, relu, got 'elu'"),
+    ('mobinet_mid', dict(pool='sum'), "pool must be one of avg, max, min, got 'sum'"),
+    ('mobinet_mid', dict(k=-1), 'k must be a whole number of at least 0, got -1'),
+    ('mobinet_mid', dict(k=6), 'k=6 makes groups of 64 channels, which do not divide 32 channels'),
+    ('mobinet_mid', dict(halving=(13,)), r'halving names blocks from 0 to 12, got \(13,\)'),
     ('meliusnet22', dict(reductions=(0.5, 0.5, 1e999)), 'reductions must be shares of channels')])
 def test_impossible_networks_are_refused(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
         bmx.get_model(name, **kwargs)
+
+
+SMALL_MOBINET = dict(channels=(32, 64, 64), halving=(0, 1), stem='thumbnail', classes=5)
+
+
+# Skip connections of a block, around its first, second and third convolution (Figure 2).
+@pytest.mark.parametrize('name, around', [
+    ('mobinet_plain', [False, False]), ('mobinet_pre', [False, True, True]), ('mobinet_mid', [True, False, True]),
+    ('mobinet_post', [True, True, False])])
+def test_skip_connections_of_mobinet(name, around):
+    for skip in (True, False):
+        net = initialized(name, skip=skip, k=0, **SMALL_MOBINET)
+        net(images(16))
+        segments = [block for block in net.features[5] if 'segment' in block.name]
+        features = mx.nd.random.normal(shape=(1, 64, 8, 8))
+        assert len(segments) == len(around)
+        for segment, expected in zip(segments, around):
+            segment.norm.gamma.set_data(mx.nd.zeros(64))  # what the skip connection adds remains
+            kept = features if expected and skip else mx.nd.zeros_like(features)
+            assert (segment(features) == kept).asnumpy().all()
+
+
+@pytest.mark.parametrize('kwargs', [dict(k=k) for k in range(5)] + [
+    dict(skip=False), dict(activation='relu'), dict(pool='max'), dict(pool='min'), dict(scaling='none')], ids=str)
+@pytest.mark.parametrize('name', ['mobinet_plain', 'mobinet_pre', 'mobinet_mid', 'mobinet_post'])
+def test_every_mobinet_deploys_to_one_program(name, kwargs, tmp_path):
+    net = initialized(name, **dict(SMALL_MOBINET, **kwargs))
+    x = mx.nd.array(np.random.RandomState(0).normal(size=(3, 3, 11, 14)))  # odd edges for the pooling
+    with autograd.train_mode():
+        net(x)
+    exported = bmx.export(net, str(tmp_path / name), x.shape, x)
+    assert exported.comparison.max_difference == 0
+    nodes = json.loads((tmp_path / (name + '-symbol.json')).read_text())['nodes']
+    assert [node['op'] for node in nodes if node['op'] != 'null'] == [
+        'Convolution', 'binary_subgraph', 'Pooling', 'Flatten', 'FullyConnected']
 
 
 def test_naive_residual_improves_every_channel():
@@ -139,7 +186,8 @@ def test_naive_residual_improves_every_channel():
         assert same[:64].all() == kept and not same[64:].any()
 
 
-@pytest.mark.parametrize('name', ['meliusnet22', 'meliusnet_naive', 'binarydensenet28', 'resnete18', 'birealnet18'])
+@pytest.mark.parametrize('name', ['meliusnet22', 'meliusnet_naive', 'binarydensenet28', 'resnete18', 'birealnet18',
+                                  'mobinet_pre'])
 def test_32_bits_hold_no_sign(name):
     net = bmx.get_model(name, bits=32, classes=4, stem='thumbnail')
     assert not bmx.nn.binary_parameters(net)

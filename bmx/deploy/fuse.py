@@ -1,6 +1,6 @@
 """Fuse binary layers and what runs between them to `binary_subgraph` nodes, so that features are not copied.
 
-A region of the lowered graph becomes a program: binary convolutions and maps (elementwise steps and max pooling) on
+A region of the lowered graph becomes a program: binary convolutions and maps (elementwise steps and pooling) on
 tensors. Concatenations and slices vanish: a value is a list of slices of tensors.
 """
 import math
@@ -119,7 +119,7 @@ class _Program:
     def replace(self):
         """Put one node in the place of the region."""
         for node in self.region:
-            self.values[id(node)] = _merge(getattr(self, '_' + node.op)(node))
+            self.values[id(node)] = _merge(getattr(self, '_fuse_' + node.op)(node))
         outputs = [node for node in self.region if id(node) in self.outputs
                    or any(id(reader) not in self.members for reader in self.readers.get(id(node), []))]
         written = [piece.tensor for node in outputs for piece in self.values[id(node)]]
@@ -205,13 +205,13 @@ class _Program:
 
     # operators: each returns the slices of its result
 
-    def _clip(self, node):
+    def _fuse_clip(self, node):
         return self._value(node, 0)
 
-    def _Concat(self, node):
+    def _fuse_Concat(self, node):
         return [piece for position in range(len(node.inputs)) for piece in self._value(node, position)]
 
-    def _slice_axis(self, node):
+    def _fuse_slice_axis(self, node):
         begin, end, _ = slice(node.attr('begin'), node.attr('end')).indices(self._channels(node))
         found, first = [], 0
         for piece in self._value(node, 0):
@@ -221,7 +221,7 @@ class _Program:
             first += piece.end - piece.begin
         return found
 
-    def _xnor_popcount(self, node):
+    def _fuse_xnor_popcount(self, node):
         options = {key: _numbers(node.attr(key)) for key in ('kernel', 'stride', 'pad', 'dilate') if key in node.attrs}
         options.update(filters=node.attr('num_filter'), groups=node.attr('num_group', 1),
                        pad_value=node.attr('pad_value', -1), weight=self._parameter(node.input(1)))
@@ -243,7 +243,7 @@ class _Program:
         instruction.steps.append((step, operand))
         return _whole(instruction)
 
-    def _elemwise_add(self, node):
+    def _fuse_elemwise_add(self, node):
         # where one summand is an instruction's own result, the other is added to it
         first, second = (self._owner(node, position) for position in (0, 1))
         own = 1 if first is None or (second is not None and second.kind == 'conv') else 0
@@ -252,7 +252,7 @@ class _Program:
             other = _whole(self._new('map', other, node))
         return self._elementwise(node, 'plus', other[0], own)
 
-    def _BatchNorm(self, node):
+    def _fuse_BatchNorm(self, node):
         gamma, beta, mean, variance = (self.params[producer.name].asnumpy() for producer, _ in node.inputs[1:])
         if node.attr('fix_gamma', True):
             gamma = np.ones_like(gamma)
@@ -260,32 +260,43 @@ class _Program:
         norm = self.variables.make(node.name + '_norm', np.stack([mean, scale, beta]))
         return self._elementwise(node, 'norm', self._parameter(norm))
 
-    def _relu(self, node):
+    def _fuse_relu(self, node):
         return self._elementwise(node, 'relu')
 
-    _Activation = _relu
+    _fuse_Activation = _fuse_relu
 
-    def _LeakyReLU(self, node):
+    def _fuse_LeakyReLU(self, node):
         return self._elementwise(node, 'prelu', self._parameter(node.input(1)))
 
-    def _broadcast_mul(self, node):
+    def _fuse_channelwise(self, node):
+        step = {'scale': 'mul', 'prelu': 'prelu'}[node.attr('kind')]
+        return self._elementwise(node, step, self._parameter(node.input(1)))
+
+    def _fuse_broadcast_mul(self, node):
         return self._channelwise(node, 'mul')
 
-    def _broadcast_add(self, node):
+    def _fuse_broadcast_add(self, node):
         return self._channelwise(node, 'add')
+
+    def _fuse__mul_scalar(self, node):
+        value = np.full(self._channels(node), node.attr('scalar'), np.float32)
+        return self._elementwise(node, 'mul', self._parameter(self.variables.make(node.name + '_channels', value)))
 
     def _channelwise(self, node, step):
         value = self.params[node.input(1).name].asnumpy().reshape(-1)
         channels = self.variables.make(node.input(1).name + '_channels', value)
         return self._elementwise(node, step, self._parameter(channels))
 
-    def _Pooling(self, node):
+    def _fuse_Pooling(self, node):
         instruction = self._owner(node, 0)
         if instruction is None or instruction.kind != 'map' or instruction.pool:
             instruction = self._new('map', self._value(node, 0), node)
         instruction.before, instruction.steps = instruction.steps, []
         instruction.pool = {key: _numbers(node.attr(key) or default)
                             for key, default in (('kernel', None), ('stride', (1, 1)), ('pad', (0, 0)))}
+        instruction.pool['pool'] = node.attr('pool_type', 'max')
+        if node.attr('pooling_convention') == 'full':
+            instruction.pool['full'] = 1
         instruction.out.size = self.shapes[node.name, 0][2:]
         return _whole(instruction)
 
@@ -298,9 +309,7 @@ class _Program:
         words += ['%s=%s' % (key, self._operand(value)) for key, value in instruction.options.items()]
         if instruction.before:
             words.append('before=' + self._steps(instruction.before))
-        if instruction.pool:
-            words.append('pool=max')
-            words += ['%s=%s' % item for item in instruction.pool.items()]
+        words += ['%s=%s' % item for item in instruction.pool.items()]
         if instruction.steps:
             words.append('steps=' + self._steps(instruction.steps))
         if instruction.shuffle:

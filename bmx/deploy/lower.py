@@ -47,7 +47,7 @@ def lower(graph, params, shapes):
 class _Lowering:
     def __init__(self, graph, params, shapes):
         self.graph, self.params, self.shapes = graph, dict(params), shapes
-        self.variables = Variables(self.params)
+        self.variables, self.readers = Variables(self.params), graph.consumers()
 
     def run(self):
         for node in self.graph.nodes:
@@ -83,9 +83,12 @@ class _Lowering:
         return self.variables.make(weight.name + '_packed', ops.pack_weights(self.params[weight.name].asnumpy()))
 
     def _binary_input(self, sign):
-        """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place."""
+        """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
+
+        A BatchNorm that others read too is computed in any case: its sign costs nothing more.
+        """
         norm = sign.input(0)
-        if norm.op == 'BatchNorm' and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0 and all(
+        if norm.op == 'BatchNorm' and len(self.readers[id(norm)]) == 1 and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0 and all(
                 producer.is_variable for producer, _ in norm.inputs[1:]):
             values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
             attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}

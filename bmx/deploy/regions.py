@@ -70,9 +70,14 @@ def _is_norm(node, shapes, plain):
         producer.is_variable for producer, _ in node.inputs[1:])
 
 
-def _is_max_pool(node, shapes, plain):
-    return (node.attr('pool_type', 'max') == 'max' and node.attr('global_pool') in (None, False)
-            and node.attr('pooling_convention', 'valid') == 'valid' and node.attr('layout') in (None, 'None', 'NCHW'))
+def _is_pool(node, shapes, plain):
+    kind, convention = node.attr('pool_type', 'max'), node.attr('pooling_convention', 'valid')
+    if (kind not in ('max', 'avg') or convention not in ('valid', 'full')
+            or node.attr('global_pool') not in (None, False) or node.attr('layout') not in (None, 'None', 'NCHW')):
+        return False
+    # divided by 1, 2 or 4: another count might be rounded otherwise
+    return kind == 'max' or node.attr('kernel') == (2, 2) and not any(node.attr('pad') or ()) and (
+        convention == 'valid' or node.attr('count_include_pad') is False)
 
 
 def _is_channelwise(node, shapes, plain):
@@ -91,7 +96,9 @@ _FUSIBLE = {
     'Activation': lambda node, shapes, plain: node.attr('act_type') == 'relu',
     'relu': lambda node, shapes, plain: True,
     'LeakyReLU': lambda node, shapes, plain: node.attr('act_type') == 'prelu' and node.input(1).is_variable,
-    'Pooling': _is_max_pool,
+    'channelwise': lambda node, shapes, plain: node.input(1).is_variable,
+    'Pooling': _is_pool,
+    '_mul_scalar': lambda node, shapes, plain: True,
     'broadcast_mul': _is_channelwise,
     'broadcast_add': _is_channelwise,
 }

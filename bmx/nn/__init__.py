@@ -1,6 +1,8 @@
 """Gluon blocks of binary networks."""
 from .blocks import (
-    STEMS, ChannelShuffle, GroupedStem, ImageNetStem, PlainLayout, ThumbnailStem, grouped_conv, make_stem)
+    STEMS, ChannelShuffle, GroupedStem, ImageNetStem, MobileNetStem, PlainLayout, ThumbnailStem, grouped_conv,
+    make_stem)
+from .channelwise import PReLU, scale_channels
 from .config import Config, config
 from .layers import BinaryConv, QActivation, QConv1D, QConv2D, QDense, binary_parameters, quantized_layers
 from .quantizers import QUANTIZERS, approx_sign, k_bit_activation, k_bit_weight, ste_sign

@@ -90,13 +90,24 @@ class ThumbnailStem(nn.HybridSequential):
     Inputs: (N, 3, H, W). Outputs: (N, channels, H, W).
     """
 
+    strides = 1
+
     def __init__(self, channels=64, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
-            self.add(nn.Conv2D(channels, 3, 1, 1, use_bias=False), PlainLayout())
+            self.add(nn.Conv2D(channels, 3, self.strides, 1, use_bias=False), PlainLayout())
 
 
-STEMS = {'grouped': GroupedStem, 'imagenet': ImageNetStem, 'thumbnail': ThumbnailStem}
+class MobileNetStem(ThumbnailStem):
+    """One 3x3 convolution with stride 2 (MobileNet-v1; MoBiNet).
+
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H/2, W/2).
+    """
+
+    strides = 2
+
+
+STEMS = {'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem, 'thumbnail': ThumbnailStem}
 
 
 def make_stem(name, channels=64):

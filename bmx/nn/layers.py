@@ -8,6 +8,7 @@ from mxnet import gluon
 from mxnet.base import numeric_types
 from mxnet.gluon import nn
 
+from .channelwise import scale_channels
 from .config import config, resolve
 from .quantizers import pad
 
@@ -62,7 +63,7 @@ class _QuantizedLayer:
             alpha = F.mean(F.abs(weight), axis=0, exclude=True)
             if self.quantization.scaling == 'constant':
                 alpha = F.BlockGrad(alpha)
-            product = F.broadcast_mul(product, F.reshape(alpha, shape=channel_shape))
+            product = scale_channels(product, alpha, channel_shape)
         if bias is not None:
             product = F.broadcast_add(product, F.reshape(bias, shape=channel_shape))
         return product if self.act is None else self.act(product)

@@ -9,11 +9,13 @@ import mxnet as mx
 from .. import ops  # noqa: F401  (registers the operator binarize)
 
 
-def _namespace(x):
+def namespace(x):
+    """`mx.nd` or `mx.sym`, whichever an array belongs to."""
     return mx.sym if isinstance(x, mx.sym.Symbol) else mx.nd
 
 
-def _has_operator(x):
+def has_operator(x):
+    """Whether the operators of this package can serve: they compute on the CPU."""
     # A symbol has no device: Gluon traces a graph inside the context of the data it was called with.
     context = mx.current_context() if isinstance(x, mx.sym.Symbol) else x.context
     return context.device_type.startswith('cpu')
@@ -41,7 +43,7 @@ def pad(x, padding, value):
     """
     if not any(padding):
         return x
-    F = _namespace(x)
+    F = namespace(x)
     # MXNet pads 4-D arrays only: a row becomes an image of height 1.
     row = len(padding) == 1
     height, width = (0, padding[0]) if row else padding
@@ -69,8 +71,8 @@ def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
     NDArray or Symbol
         +1 or -1, of x's shape (and the border) and dtype.
     """
-    F = _namespace(x)
-    if _has_operator(x) and not composed:
+    F = namespace(x)
+    if has_operator(x) and not composed:
         return F.binarize(x, estimator='clip', clip_threshold=clip_threshold, **_border(padding, pad_value))
     return pad(_sign_with_gradient_of(F, x, F.clip(x, -clip_threshold, clip_threshold)), padding, pad_value)
 
@@ -96,8 +98,8 @@ def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1
     NDArray or Symbol
         +1 or -1, of x's shape (and the border) and dtype.
     """
-    F = _namespace(x)
-    if _has_operator(x) and not composed:
+    F = namespace(x)
+    if has_operator(x) and not composed:
         return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
     clipped = F.clip(x, -1, 1)
     return pad(_sign_with_gradient_of(F, x, clipped * (2 - F.abs(clipped))), padding, pad_value)
@@ -127,7 +129,7 @@ def k_bit_activation(x, bits):
     NDArray or Symbol
         2^bits levels from 0 to 1, of x's shape and dtype.
     """
-    return _quantize_k(_namespace(x), x, bits)
+    return _quantize_k(namespace(x), x, bits)
 
 
 def k_bit_weight(x, bits):
@@ -150,7 +152,7 @@ def k_bit_weight(x, bits):
     NDArray or Symbol
         2^bits levels from -1 to 1, 0 not among them, of x's shape and dtype.
     """
-    F = _namespace(x)
+    F = namespace(x)
     squashed = F.tanh(x)
     largest = F.max(F.abs(squashed), keepdims=True)
     largest = largest + (largest == 0)

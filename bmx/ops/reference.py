@@ -102,7 +102,7 @@ def binary_subgraph(program, data, parameters, num_outputs=1):
         else:
             x = _steps(fields.get('before'), x, channels, parameter)
             if 'pool' in fields:
-                x = _max_pool(x, **window)
+                x = _pool(fields['pool'], x, full=fields.get('full') == '1', **window)
         x = _steps(fields.get('steps'), x, channels, parameter)
         if 'shuffle' in fields:
             n, c, h, w = x.shape
@@ -133,9 +133,17 @@ def _steps(text, x, channels, parameter):
     return x
 
 
-def _max_pool(x, kernel, stride=(1, 1), pad=(0, 0)):
-    x = np.pad(x, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant', constant_values=-np.inf)
-    size = [(x.shape[i + 2] - kernel[i]) // stride[i] + 1 for i in range(2)]
-    taps = [x[:, :, i:i + stride[0] * (size[0] - 1) + 1:stride[0], j:j + stride[1] * (size[1] - 1) + 1:stride[1]]
-            for i, j in np.ndindex(*kernel)]
-    return np.max(taps, axis=0)
+def _pool(kind, x, kernel, stride=(1, 1), pad=(0, 0), full=False):
+    size = [(x.shape[i + 2] + 2 * pad[i] - kernel[i] + (stride[i] - 1 if full else 0)) // stride[i] + 1
+            for i in range(2)]
+    # as much behind as the last window needs
+    border = [(0, 0), (0, 0)] + [(pad[i], stride[i] * (size[i] - 1) + kernel[i]) for i in range(2)]
+
+    def taps(values, missing):
+        values = np.pad(values, border, mode='constant', constant_values=missing)
+        return [values[:, :, i:i + stride[0] * (size[0] - 1) + 1:stride[0],
+                       j:j + stride[1] * (size[1] - 1) + 1:stride[1]] for i, j in np.ndindex(*kernel)]
+
+    if kind == 'max':
+        return np.max(taps(x, -np.inf), axis=0)
+    return sum(taps(x, 0), np.float32(0)) / sum(taps(np.ones_like(x), 0))

@@ -27,7 +27,7 @@ Map map(const Instruction& instruction) {
 double work(const Instruction& instruction) {
   double values = static_cast<double>(instruction.out.size.pixels()) * instruction.out.channels;
   if (instruction.kind == Instruction::kConvolution) return values * convolution(instruction).depth();
-  return instruction.pool ? values * instruction.window.taps() : values;
+  return instruction.pool == Pool::kNone ? values : values * instruction.window.taps();
 }
 
 // One instruction, ready to run.

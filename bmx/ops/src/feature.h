@@ -17,15 +17,19 @@ struct Size {
 // The kernel of a convolution, the window of a pooling.
 struct Window {
   Size kernel{1, 1}, stride{1, 1}, pad{0, 0}, dilate{1, 1};
+  bool full = false;  // of a pooling: a last window that reaches beyond the image counts, too
 
   int64_t taps() const { return kernel.pixels(); }
   Size padded(const Size& image) const { return image.padded(pad); }
   Size reach() const { return {dilate.height * (kernel.height - 1) + 1, dilate.width * (kernel.width - 1) + 1}; }
   Size out(const Size& image) const {
-    return {(padded(image).height - reach().height) / stride.height + 1,
-            (padded(image).width - reach().width) / stride.width + 1};
+    const Size rest = {padded(image).height - reach().height, padded(image).width - reach().width};
+    return {(rest.height + (full ? stride.height - 1 : 0)) / stride.height + 1,
+            (rest.width + (full ? stride.width - 1 : 0)) / stride.width + 1};
   }
 };
+
+enum class Pool { kNone, kMax, kAverage };
 
 enum class Layout {
   kPlanar,  // float32, a channel's pixels adjacent

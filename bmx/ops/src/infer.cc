@@ -46,7 +46,7 @@ class Inference {
       if (out.channels % instruction->groups) {
         fail("shuffle ", instruction->groups, " does not divide the ", out.channels, " channels");
       }
-      if (instruction->pool) out.size = slide(*instruction);
+      if (instruction->pool != Pool::kNone) out.size = slide(*instruction);
     }
     const Feature in = {Layout::kPlanar, instruction->channels, instruction->image, 0};
     check_steps(in, &instruction->before);

@@ -17,10 +17,20 @@ int64_t span(const Map& map, int64_t pixels) {
   return std::min(map.image.width, (pixels - 1) * map.window.stride.width + map.window.kernel.width);
 }
 
+// Makes sums averages: pixel p of the tile is one of `rows` rows and the columns of the image that its window covers.
+void divide_by_counts(int64_t rows, int64_t left, const Window& window, int64_t width, const Tile& tile) {
+  for (int64_t p = 0; p < tile.pixels; ++p, left += window.stride.width) {
+    const int64_t columns = std::min(width, left + window.kernel.width) - std::max<int64_t>(0, left);
+    const float count = static_cast<float>(rows * columns);
+    for (int64_t c = 0; c < kLanes; ++c) tile.values[p * tile.stride + c] /= count;
+  }
+}
+
 }  // namespace
 
 int64_t Map::thread_bytes() const {
-  return pool ? span(*this, std::min(kPixels, out().width)) * kLanes * static_cast<int64_t>(sizeof(float)) : 0;
+  if (pool == Pool::kNone) return 0;
+  return span(*this, std::min(kPixels, out().width)) * kLanes * static_cast<int64_t>(sizeof(float));
 }
 
 MapTask::MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before,
@@ -44,7 +54,8 @@ MapTask::MapTask(const Map& map, const std::vector<Slice>& in, const std::vector
 void MapTask::run(int64_t image) const {
   const Stopwatch stopwatch(Phase::kMap);
   // pooling works row by row
-  const int64_t row = map_.pool ? map_.out().width : map_.out().pixels();
+  const bool pooled = map_.pool != Pool::kNone;
+  const int64_t row = pooled ? map_.out().width : map_.out().pixels();
   const int64_t runs = (row + kPixels - 1) / kPixels, rows = map_.out().pixels() / row;
   const int64_t tasks = static_cast<int64_t>(blocks_.size()) * rows * runs;
 #pragma omp for schedule(static)
@@ -52,7 +63,7 @@ void MapTask::run(int64_t image) const {
     const Block& block = blocks_[task / (rows * runs)];
     const int64_t x = task % runs * kPixels, pixels = std::min(kPixels, row - x);
     const int64_t pixel = task / runs % rows * row + x;
-    map_.pool ? pool(block, image, pixel, pixels) : transform(block, image, pixel, pixels);
+    pooled ? pool(block, image, pixel, pixels) : transform(block, image, pixel, pixels);
   }
 }
 
@@ -79,7 +90,8 @@ void MapTask::transform(const Block& block, int64_t image, int64_t pixel, int64_
 
 void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
   alignas(64) float values[kPixels * kLanes];
-  std::fill(values, values + pixels * kLanes, -std::numeric_limits<float>::infinity());
+  const bool average = map_.pool == Pool::kAverage;
+  std::fill(values, values + pixels * kLanes, average ? 0 : -std::numeric_limits<float>::infinity());
   const Tile tile = {values, kLanes, image, block.out_channel, pixel, block.channels, pixels};
   const Window& window = map_.window;
   const int64_t top = pixel / map_.out().width * window.stride.height - window.pad.height;
@@ -87,13 +99,15 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
   const int64_t begin = std::max<int64_t>(0, left);
   const int64_t end = std::min(map_.image.width, left + (pixels - 1) * window.stride.width + window.kernel.width);
   float* inputs = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * map_.thread_bytes());
-  for (int64_t y = std::max<int64_t>(0, top); y < std::min(map_.image.height, top + window.kernel.height); ++y) {
+  const int64_t first = std::max<int64_t>(0, top), last = std::min(map_.image.height, top + window.kernel.height);
+  for (int64_t y = first; y < last; ++y) {
     const Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels,
                         end - begin};
     load_block(block, input);
     apply(before_, input);
-    take_largest(input, begin - left, window.kernel.width, window.stride.width, tile);
+    gather(map_.pool, input, begin - left, window.kernel.width, window.stride.width, tile);
   }
+  if (average) divide_by_counts(last - first, left, window, map_.image.width, tile);
   apply(steps_, tile);
   store_block(tile, block);
 }

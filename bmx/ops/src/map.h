@@ -1,4 +1,4 @@
-// Elementwise steps and max pooling of features.
+// Elementwise steps and pooling of features.
 #ifndef BMX_MAP_H_
 #define BMX_MAP_H_
 
@@ -13,11 +13,11 @@ namespace bmx {
 // Concatenates, applies steps, pools, applies steps, shuffles.
 struct Map {
   Size image;
-  bool pool;
-  Window window;  // of the pooling; padding counts as -inf
+  Pool pool;
+  Window window;  // of the pooling; what is not in the image does not count
   int64_t groups;  // of the shuffle: channel i of group j becomes channel i * groups + j; planar results only
 
-  Size out() const { return pool ? window.out(image) : image; }
+  Size out() const { return pool == Pool::kNone ? image : window.out(image); }
   // Memory that a thread works in.
   int64_t thread_bytes() const;
 };

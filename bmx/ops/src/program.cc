@@ -115,7 +115,7 @@ class Parser {
     }
     if (const std::string* text = fields.take("steps")) instruction.steps = steps(*text);
     fields.check_all_taken();
-    if (!instruction.pool) {  // nothing between them
+    if (instruction.pool == Pool::kNone) {  // nothing between them
       instruction.steps.insert(instruction.steps.begin(), instruction.before.begin(), instruction.before.end());
       instruction.before.clear();
     }
@@ -146,10 +146,12 @@ class Parser {
     if (const std::string* text = fields->take("before")) instruction->before = steps(*text);
     const std::string* pool = fields->take("pool");
     if (!pool) return;
-    if (*pool != "max") fail("pool must be max, got '", *pool, "'");
-    instruction->pool = true;
+    if (*pool == "max") instruction->pool = Pool::kMax;
+    else if (*pool == "avg") instruction->pool = Pool::kAverage;
+    else fail("pool must be max or avg, got '", *pool, "'");
     instruction->window.kernel = to_size(fields->require("kernel"), 1, "kernel");
     window(fields, instruction);
+    if (const std::string* text = fields->take("full")) instruction->window.full = to_int(*text, 0, 1, "full");
     const Size kernel = instruction->window.kernel, pad = instruction->window.pad;
     if (pad.height >= kernel.height || pad.width >= kernel.width) {
       fail("pad ", pad.height, ",", pad.width, " must be smaller than kernel ", kernel.height, ",", kernel.width);

@@ -4,10 +4,12 @@
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
 //        [groups=1] [pad_value=-1] [steps=STEPS]
-//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0]] [steps=STEPS] [shuffle=4]
+//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0]] [steps=STEPS]
+//        [shuffle=4]
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
 // DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
+// pool    max or avg, the latter of what is in the image; full=1: the last window may reach beyond the image
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
@@ -60,7 +62,7 @@ struct Instruction {
   Layout out_layout;
   Window window;
   std::vector<StepText> before, steps;
-  bool pool = false;                        // of a map
+  Pool pool = Pool::kNone;                  // of a map
   int64_t weight = -1, threshold = -1;      // parameters
   int64_t filters = 0;
   int64_t groups = 1;                       // of a convolution, or of a map's shuffle

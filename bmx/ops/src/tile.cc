@@ -93,6 +93,18 @@ BMX_CLONES void largest(const float* __restrict from, int64_t first, int64_t fro
   }
 }
 
+BMX_CLONES void sum(const float* __restrict from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step,
+                    int64_t pixels, float* __restrict to) {
+  for (int64_t p = 0; p < pixels; ++p, to += kLanes) {
+    const int64_t begin = p * step - first, end = begin + kernel;
+    for (int64_t k = begin < 0 ? 0 : begin; k < (end < from_pixels ? end : from_pixels); ++k) {
+      const float* row = from + k * kLanes;
+#pragma omp simd
+      for (int64_t c = 0; c < kLanes; ++c) to[c] += row[c];
+    }
+  }
+}
+
 BMX_CLONES void narrow(const int32_t* __restrict from, int64_t from_stride, int64_t channels, int64_t pixels,
                        int16_t* __restrict to, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
@@ -212,8 +224,9 @@ void store_sums(const Dots& dots, const std::vector<Step>& steps, const Slice& t
   }
 }
 
-void take_largest(const Tile& from, int64_t first, int64_t kernel, int64_t stride, const Tile& to) {
-  largest(from.values, first, from.pixels, kernel, stride, to.pixels, to.values);
+void gather(Pool pool, const Tile& from, int64_t first, int64_t kernel, int64_t stride, const Tile& to) {
+  const auto run = pool == Pool::kMax ? largest : sum;
+  run(from.values, first, from.pixels, kernel, stride, to.pixels, to.values);
 }
 
 }  // namespace bmx

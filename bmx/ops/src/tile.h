@@ -52,9 +52,9 @@ void store(const Tile& from, const Slice& to);
 // Writes sums of the dots and what the steps add; all are int16. It may change the dots.
 void store_sums(const Dots& dots, const std::vector<Step>& steps, const Slice& to);
 
-// Pixel p of `to` becomes the largest of itself and the pixels p * stride + k, 0 <= k < kernel, of `from`, where those
-// are counted from `first` pixels before its beginning. Both have stride kLanes.
-void take_largest(const Tile& from, int64_t first, int64_t kernel, int64_t stride, const Tile& to);
+// Pixel p of `to` becomes the largest, or the sum, of itself and the pixels p * stride + k, 0 <= k < kernel, of `from`,
+// in this order, where those are counted from `first` pixels before its beginning. Both have stride kLanes.
+void gather(Pool pool, const Tile& from, int64_t first, int64_t kernel, int64_t stride, const Tile& to);
 
 }  // namespace bmx
 

@@ -1,0 +1,50 @@
+"""Products with one value a channel: scaling factors, PReLU.
+
+On the CPU they are one pass of the operator `channelwise` each way, elsewhere MXNet's broadcasting operators.
+"""
+from mxnet.gluon import nn
+
+from .quantizers import has_operator, namespace
+
+
+def scale_channels(x, scale, channel_shape):
+    """Multiply each channel by its factor.
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        (N, C, ...) or (..., C), float32 or float64.
+    scale : NDArray or Symbol
+        (C,).
+    channel_shape : tuple of int
+        The shape in which `scale` broadcasts: (1, -1, 1, 1) for instance; (-1,) where channels are the last axis.
+
+    Returns
+    -------
+    NDArray or Symbol
+        Of x's shape.
+    """
+    F = namespace(x)
+    if has_operator(x) and len(channel_shape) > 1:
+        # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
+        return F.channelwise(x, F.identity(scale), kind='scale')
+    return F.broadcast_mul(x, F.reshape(scale, shape=channel_shape))
+
+
+class PReLU(nn.PReLU):
+    """PReLU (He et al. 2015): x where x > 0, else a learned slope times x.
+
+    Parameters
+    ----------
+    alpha_initializer : Initializer
+        Of the slopes; 0.25 by default.
+    in_channels : int
+        1 for one slope, or the number of channels for one each.
+
+    Inputs and outputs: (N, C, ...).
+    """
+
+    def hybrid_forward(self, F, x, alpha):
+        if has_operator(x):
+            return F.channelwise(x, F.identity(alpha), kind='prelu')
+        return super().hybrid_forward(F, x, alpha)

@@ -1,0 +1,190 @@
+// mx.nd.channelwise, mx.sym.channelwise: a product with one value a channel, of all data (kind 'scale') or of what is not
+// positive (kind 'prelu'), with its gradients. MXNet's broadcasting operators compute the same; their backward takes as
+// long as a convolution.
+#include <mxnet/lib_api.h>
+
+#include <algorithm>
+#include <string>
+
+#include "attributes.h"
+#include "report.h"
+#include "tensors.h"
+
+// Compiled for several instruction sets, chosen at load.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define BMX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define BMX_CLONES
+#endif
+
+namespace bmx {
+namespace {
+
+using mxnet::ext::MXReturnValue;
+using mxnet::ext::MXTensor;
+
+const char kName[] = "channelwise";
+constexpr int64_t kSerial = 1 << 15;  // elements below which starting threads costs more than it saves
+constexpr int64_t kRun = 1 << 10;     // elements summed up in their own type, the rest in float64
+
+// Is it 'prelu'?
+bool parse(const Attributes& attributes) {
+  check_names(attributes, {"kind"});
+  const std::string kind = get_string(attributes, "kind", "");
+  if (kind != "scale" && kind != "prelu") fail("kind must be 'scale' or 'prelu', got '", kind, "'");
+  return kind == "prelu";
+}
+
+BMX_CLONES void multiply(const float* x, float value, float* out, int64_t length) {
+  for (int64_t i = 0; i < length; ++i) out[i] = x[i] * value;
+}
+
+BMX_CLONES void multiply(const double* x, double value, double* out, int64_t length) {
+  for (int64_t i = 0; i < length; ++i) out[i] = x[i] * value;
+}
+
+// `by` times `value` where x is not positive: with `by` = x the function, else its gradient.
+BMX_CLONES void multiply_below(const float* x, const float* by, float value, float* out, int64_t length) {
+  for (int64_t i = 0; i < length; ++i) out[i] = by[i] * (x[i] > 0 ? 1.0f : value);
+}
+
+BMX_CLONES void multiply_below(const double* x, const double* by, double value, double* out, int64_t length) {
+  for (int64_t i = 0; i < length; ++i) out[i] = by[i] * (x[i] > 0 ? 1.0 : value);
+}
+
+BMX_CLONES float sum_products(const float* x, const float* gradient, bool below, int64_t length) {
+  float sum = 0;
+  if (below) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < length; ++i) sum += (x[i] > 0 ? 0.0f : x[i]) * gradient[i];
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < length; ++i) sum += x[i] * gradient[i];
+  }
+  return sum;
+}
+
+BMX_CLONES double sum_products(const double* x, const double* gradient, bool below, int64_t length) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < length; ++i) sum += (below && x[i] > 0 ? 0.0 : x[i]) * gradient[i];
+  return sum;
+}
+
+// Data (N, C, ...) as planes of one channel each.
+struct Planes {
+  int64_t count, channels, length;
+  bool single;  // one value for all channels
+
+  Planes(const MXTensor& data, const MXTensor& values) : channels(data.shape[1]), single(values.size() == 1) {
+    count = data.shape[0] * channels;
+    length = count ? data.size() / count : 0;
+  }
+  int64_t value_of(int64_t plane) const { return single ? 0 : plane % channels; }
+  bool large() const { return count * length > kSerial; }
+};
+
+// Inputs: data, values.
+template <typename T>
+void run_forward(bool prelu, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+  const T *x = (*in)[0].data<T>(), *values = (*in)[1].data<T>();
+  T* result = (*out)[0].data<T>();
+  const Planes planes((*in)[0], (*in)[1]);
+#pragma omp parallel for if (planes.large()) schedule(static)
+  for (int64_t plane = 0; plane < planes.count; ++plane) {
+    const T* from = x + plane * planes.length;
+    const T value = values[planes.value_of(plane)];
+    T* to = result + plane * planes.length;
+    if (prelu) multiply_below(from, from, value, to, planes.length);
+    else multiply(from, value, to, planes.length);
+  }
+}
+
+// Inputs: gradient of the output, data, values, output. Outputs: gradients of data and values.
+template <typename T>
+void run_backward(bool prelu, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+  const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>(), *values = (*in)[2].data<T>();
+  T *result = (*out)[0].data<T>(), *value_result = (*out)[1].data<T>();
+  const Planes planes((*in)[1], (*in)[2]);
+  std::vector<double> sums(planes.count);
+#pragma omp parallel for if (planes.large()) schedule(static)
+  for (int64_t plane = 0; plane < planes.count; ++plane) {
+    const T *from = x + plane * planes.length, *above = gradient + plane * planes.length;
+    const T value = values[planes.value_of(plane)];
+    for (int64_t i = 0; i < planes.length; i += kRun) {
+      sums[plane] += sum_products(from + i, above + i, prelu, std::min(kRun, planes.length - i));
+    }
+    T* to = result + plane * planes.length;
+    if (prelu) multiply_below(from, above, value, to, planes.length);
+    else multiply(above, value, to, planes.length);
+  }
+  std::vector<double> totals((*in)[2].size());
+  for (int64_t plane = 0; plane < planes.count; ++plane) totals[planes.value_of(plane)] += sums[plane];
+  std::copy(totals.begin(), totals.end(), value_result);
+}
+
+MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
+  return guarded(kName, [&] {
+    parse(attributes);
+    *inputs = 2;
+    *outputs = 1;
+  });
+}
+
+MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+  return guarded(kName, [&] {
+    const int type = (*in)[0] == -1 ? (*in)[1] : (*in)[0];
+    if (type != -1 && type != mxnet::ext::kFloat32 && type != mxnet::ext::kFloat64) {
+      fail("data must be float32 or float64");
+    }
+    for (int& each : *in) {
+      if (each == -1) each = type;
+      if (each != type) fail("data and values must have one dtype");
+    }
+    (*out)[0] = type;
+  });
+}
+
+MXReturnValue infer_shapes(const Attributes&, std::vector<Shape>* in, std::vector<Shape>* out) {
+  return guarded(kName, [&] {
+    for (Shape& shape : *in) {
+      for (unsigned int& dimension : shape) {
+        if (dimension == kUnknownIn) dimension = kUnknownOut;
+      }
+    }
+    const Shape &data = (*in)[0], &values = (*in)[1];
+    (*out)[0] = data;
+    if (data.empty() || values.empty()) return;
+    if (data.size() < 2) fail("data must have at least 2 dimensions, got shape ", text(data));
+    const bool known = data[1] != kUnknownOut && values[0] != kUnknownOut;
+    if (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1])) {
+      fail("values must have shape (1) or (", data[1], "), got ", text(values));
+    }
+  });
+}
+
+MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
+                      const mxnet::ext::OpResource&) {
+  return guarded(kName, [&] {
+    const auto run = (*in)[0].dtype == mxnet::ext::kFloat64 ? run_forward<double> : run_forward<float>;
+    run(parse(attributes), in, out);
+  });
+}
+
+MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
+                       const mxnet::ext::OpResource&) {
+  return guarded(kName, [&] {
+    const auto run = (*in)[1].dtype == mxnet::ext::kFloat64 ? run_backward<double> : run_backward<float>;
+    run(parse(attributes), in, out);
+  });
+}
+
+REGISTER_OP(channelwise)
+    .setForward(forward, "cpu")
+    .setBackward(backward, "cpu")
+    .setParseAttrs(parse_attributes)
+    .setInferType(infer_types)
+    .setInferShape(infer_shapes);
+
+}  // namespace
+}  // namespace bmx
