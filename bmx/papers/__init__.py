@@ -1,8 +1,8 @@
 """The numbers of papers, beside ours: `python -m bmx paper NAME`. A paper is a file of data here."""
 from .. import report
-from . import meliusnet, picture, tables
+from . import meliusnet, mobinet, picture, tables
 
-PAPERS = {'meliusnet': meliusnet.PAPER}
+PAPERS = {'meliusnet': meliusnet.PAPER, 'mobinet': mobinet.PAPER}
 
 
 def run(arguments):

@@ -10,9 +10,9 @@ from ..nn import config
 from ..report import table as aligned
 
 # How a counted number stands to the printed one, and how text tells it; one that differs points to its note.
-MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!'}
+MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!', 'added': '+'}
 LEGEND = ('= ours rounds to the printed digits   cut: ours, cut, gives them   ~ within 5 % of a printed "about"\n'
-          '[n] differs, see note n   ! differs, unexplained')
+          '[n] differs, see note n   ! differs, unexplained   + not printed, ours alone')
 _ABOUT = decimal.Decimal('0.05')
 _WIDTH = 118  # columns of text
 
@@ -30,7 +30,8 @@ class Row(NamedTuple):
     ----------
     name : str
     printed : str
-        A text for each column but the first, separated by blanks; '-' where the paper has none, '~4' for "about 4".
+        A text for each column but the first, separated by blanks; '-' where the paper has none, '+' where it has none
+        but ours is shown, '~4' for "about 4".
     network : str, optional
         The name of a model of this package or of GluonCV.
     settings : dict
@@ -93,6 +94,8 @@ class Cell(NamedTuple):
 
 def compare(printed, counted):
     """How a counted number or text stands to the printed one: a key of `MARKS`."""
+    if printed == '+':
+        return 'added'
     if isinstance(counted, str):
         return 'equal' if counted == printed else 'differs'
     number, exact = decimal.Decimal(printed.lstrip('~')), decimal.Decimal(counted)
@@ -159,9 +162,10 @@ def text(paper, filled):
         below = ['[%d] %s' % (number, note) for note, number in notes.items()] + list(table.remarks)
         parts.append('\n'.join([table.title, _flush(aligned(header, lines))]
                                + [textwrap.fill(line, _WIDTH, subsequent_indent='    ') for line in below]))
-    marks = [cell['mark'] for cell in records(filled) if cell['mark']]
-    parts.append('%s\n%d printed cells counted: %d equal, %d cut, %d about, %d differ'
-                 % ((LEGEND, len(marks)) + tuple(marks.count(mark) for mark in MARKS)))
+    marks = [cell['mark'] for cell in records(filled) if cell['mark'] not in (None, 'added')]
+    parts.append('%s\n%d printed cells counted: %s'
+                 % (LEGEND, len(marks), ', '.join('%d %s' % (marks.count(mark), mark.replace('differs', 'differ'))
+                                                  for mark in MARKS if mark != 'added')))
     return '\n\n'.join(parts)
 
 
@@ -178,4 +182,4 @@ def _parts(cell, has_counts, notes):
         mark = '[%d]' % notes.setdefault(cell.note, len(notes) + 1)
     if not isinstance(ours, str):
         ours = '%.*f' % (len(cell.printed.partition('.')[2]) + 2, ours)
-    return [cell.printed, ours, mark]
+    return ['-' if cell.mark == 'added' else cell.printed, ours, mark]
