@@ -112,7 +112,7 @@ def test_foreign_format(tmp_path):
     path = store.save(1, 0, {}, {})
     state = json.loads(open(os.path.join(path, 'checkpoint.json')).read())
     write(json.dumps(dict(state, format=99)))(os.path.join(path, 'checkpoint.json'))
-    with pytest.raises(TrainingError, match='has checkpoint format 99, this version of bmx reads 1'):
+    with pytest.raises(TrainingError, match='has checkpoint format 99, this version of bmx reads 2'):
         store.latest()
 
 
