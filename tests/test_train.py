@@ -11,7 +11,7 @@ from test_data import write_cifar10, write_folder
 import bmx
 import train_imagenet
 from bmx import cli
-from bmx.train import TrainingError, recipes
+from bmx.train import TrainingError, loop, recipes
 from bmx.train.loop import Totals
 from bmx.train.progress import COLUMNS, logger
 
@@ -36,6 +36,13 @@ def tiny_model(monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     return str(write_folder(tmp_path / 'data', train=5, val=3))
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """They take half a second each time."""
+    monkeypatch.setattr(loop, 'draw_curves', lambda *_: None)
+    monkeypatch.setattr(loop.sign_flips, 'draw', lambda *_: None)
 
 
 def arguments(folder, tmp_path, *more):

@@ -184,7 +184,15 @@ def _draw_lines(axes, lines, names):
     axes.set_yscale('log')
     axes.set_ylabel('weights that change sign\nin a step / %')
     axes.set_xticks(range(len(names)))
-    axes.set_xticklabels(names, rotation=90, fontsize=8 if len(names) <= 40 else 6)
+    axes.set_xticklabels(_without_common_end(names), rotation=90, fontsize=8 if len(names) <= 40 else 6)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc='lower right', bbox_to_anchor=(1, 1), ncol=_LINES, borderaxespad=0.3)
+
+
+def _without_common_end(names):
+    """Names like stage1_conv0 and stage2_conv0 without what all of them end in: stage1 and stage2."""
+    parts = [name.split('_') for name in names]
+    while len(parts) > 1 and min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
+        parts = [each[:-1] for each in parts]
+    return ['_'.join(each) for each in parts]
