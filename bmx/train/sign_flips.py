@@ -38,7 +38,10 @@ class SignFlips:
     """
 
     def __init__(self, net):
-        layers = {layer.weight.name: layer for layer in quantized_layers(net)}.values()  # shared weights once
+        by_weight = {}
+        for layer in quantized_layers(net):
+            by_weight.setdefault(layer.weight.name, layer)  # shared weights count for their first layer
+        layers = by_weight.values()
         self._weights = [layer.weight for layer in layers]
         self.layers = {layer.name[len(net.prefix) if layer.name.startswith(net.prefix) else 0:]:
                        int(np.prod(layer.weight.shape)) for layer in layers}
