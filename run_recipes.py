@@ -4,8 +4,8 @@
     python run_recipes.py recipes/photographs.ini --data-dir ~/imagenette --save-dir runs/photographs --seeds 0 1 2
 
 What is done is skipped, what was interrupted goes on. After each training SAVE_DIR/results.csv, summary.csv,
-results.png and sign-flips.png are written anew. Arguments after -- go to every training, for example: -- --num-gpus 4 -j 16
-docs/recipes.md says what recipe files hold and how to read the results.
+results.png and sign-flips.png are written anew. Arguments after -- go to every training, for example:
+-- --num-gpus 4 -j 16. docs/recipes.md says what recipe files hold and how to read the results.
 """
 import argparse
 import contextlib

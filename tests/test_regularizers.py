@@ -99,7 +99,8 @@ def test_pushes_weights_apart(folder, tmp_path):  # noqa: F811
 def test_clipping(folder, tmp_path, monkeypatch, devices, clip):  # noqa: F811
     contexts = [mx.cpu(index) for index in range(devices)]
     monkeypatch.setattr(train_imagenet.mx, 'cpu', lambda index=0: mx.Context('cpu', index))
-    options = train_imagenet.parse(arguments(folder, tmp_path, '--optimizer', 'sgd', '--lr', '3', '--clip-weights', 'yes' if clip else 'no'))
+    options = train_imagenet.parse(arguments(folder, tmp_path, '--optimizer', 'sgd', '--lr', '3', '--clip-weights',
+                                             'yes' if clip else 'no'))
     source, recipe = train_imagenet.settle(options)
     data = train_imagenet.open_data(source, options)
     training = bmx.train.Training(train_imagenet.build_net(options, data, contexts), data, recipe, options, {},

@@ -49,7 +49,8 @@ def test_counts_layer_by_layer(bits):
 
 
 @pytest.mark.parametrize('before, after, changes', [
-    (0.0, 1.0, 0), (-0.0, 1.0, 0), (0.0, -0.0, 0), (0.0, -1.0, 12), (-1e-38, 1e-38, 12), (-1e-38, 0.0, 12), (5, 1e-9, 0)])
+    (0.0, 1.0, 0), (-0.0, 1.0, 0), (0.0, -0.0, 0), (0.0, -1.0, 12), (-1e-30, 1e-30, 12), (-1e-30, 0.0, 12),
+    (5, 1e-9, 0)])
 def test_the_sign_of_zero(before, after, changes):
     net = make_net()
     set_weights(net[0], [before] * 12)
