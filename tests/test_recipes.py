@@ -403,7 +403,8 @@ def without_sign_flips(directory):
     (directory / 'metrics.csv').write_text(''.join(','.join(row[:place] + row[place + 1:]) + '\n' for row in rows))
 
 
-def test_runs_of_earlier_versions_are_reported(recipe, tmp_path):
+def test_runs_of_earlier_versions_are_reported(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes a second
     path, save_dir = recipe(), tmp_path / 'runs'
     for variant in read_recipe_file(path).variants.values():
         write_run(save_dir, variant, 0, [0.5, 0.6])
@@ -429,6 +430,7 @@ def test_what_sign_flips_png_shows(recipe, tmp_path, monkeypatch):
     write_run(tmp_path, found.variants['plain'], 0, [0.5, 0.6], layers=0)
     write_run(tmp_path, found.variants['deep'], 0, [0.5, 0.6], layers=40)
     draw, drawn = sign_flips.draw_comparisons, []
+    monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes a second
     monkeypatch.setattr(sign_flips, 'draw_comparisons', lambda *args: drawn.append(args) or draw(*args))
     comparison.write(found, find_runs(found.variants.values(), str(tmp_path))[0], str(tmp_path))
     (_, comparisons, title), = drawn

@@ -42,8 +42,8 @@ class Run:
     Raises
     ------
     TrainingError
-        A file in the directory is damaged; the message says which, and what to do. `history` and
-        `sign_flips` raise it, too.
+        A file in the directory is damaged; the message says which, and what to do. `history` and `sign_flips`
+        raise it, too.
     """
 
     def __init__(self, variant, seed, save_dir):

@@ -6,7 +6,6 @@ weights of all quantized layers, of whatever bits, so that a network with bits=3
 import csv
 import math
 import os
-import statistics
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -163,8 +162,8 @@ def draw_comparisons(path, comparisons, title):
         structures = {tuple(layers) for seeds in variants.values() for layers in seeds}
         lines = []
         for place, (variant, seeds) in enumerate(variants.items()):
-            means = [[statistics.mean(epochs) for epochs in layers.values()] for layers in seeds]
-            lines.append((variant, [statistics.mean(layer) for layer in zip(*means)], dict(color='C%d' % (place % 10))))
+            means = [[np.mean(epochs) for epochs in layers.values()] for layers in seeds]
+            lines.append((variant, np.mean(means, axis=0), dict(color='C%d' % (place % 10))))
         # Networks of different layers have only the numbers of these in common.
         names = max(structures, key=len) if len(structures) == 1 else range(1, 1 + max(map(len, structures)))
         _draw_lines(axes, lines, list(map(str, names)))
