@@ -3,9 +3,9 @@
 
     python run_recipes.py recipes/photographs.ini --data-dir ~/imagenette --save-dir runs/photographs --seeds 0 1 2
 
-What is done is skipped, what was interrupted goes on. After each training SAVE_DIR/results.csv, summary.csv and
-results.png are written anew. Arguments after -- go to every training, for example: -- --num-gpus 4 -j 16
-docs/recipes.md says what recipe files hold and how to read the results.
+What is done is skipped, what was interrupted goes on. After each training SAVE_DIR/results.csv, summary.csv,
+results.png and sign-flips.png are written anew. Arguments after -- go to every training, for example:
+-- --num-gpus 4 -j 16. docs/recipes.md says what recipe files hold and how to read the results.
 """
 import argparse
 import contextlib
@@ -24,6 +24,7 @@ from bmx.train import TrainingError, comparison, recipes
 from bmx.train.data import open_data
 from bmx.train.progress import logger
 from bmx.train.runs import Run, find_runs, train
+from bmx.train.schedule import learning_rate
 from bmx.train.variants import RESERVED, read_recipe_file
 
 SCRIPT = os.path.abspath(train_imagenet.__file__)
@@ -129,7 +130,7 @@ def check_variants(path, variants):
             source, recipe = train_imagenet.settle(options)
             data = data or open_data(source, options)  # one for all: variants differ in the size of an input at most
             data.preprocess['size'] = [options.input_size] * 2
-            recipes.learning_rate(recipe, data.num_train_batches)
+            learning_rate(recipe, data.num_train_batches)
             recipes.optimizer(recipe, options.dtype)
             counted = bmx.summary(train_imagenet.build_net(options, data, [mx.cpu()]), (1,) + data.image_shape)
         except (TrainingError, ValueError, mx.MXNetError) as error:

@@ -20,10 +20,11 @@ from bmx.cli import (
     add_model_options, build_model, fraction, images_fit, model_settings, natural, non_negative, positive)
 from bmx.description import write_description
 from bmx.storage import sentence
-from bmx.train import TrainingError, recipes
+from bmx.train import TrainingError, recipes, regularizers
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
 from bmx.train.progress import logger
 from bmx.train.randomness import integer
+from bmx.train.schedule import LR_MODES
 
 RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.idx' if '_idx' in name else '.rec'))
            for name in ('train', 'train_idx', 'val', 'val_idx')}
@@ -39,6 +40,13 @@ VERIFIED_IMAGES = 1000
 def epochs(text):
     """Whole numbers with commas between them, for argparse."""
     return tuple(natural(number) for number in text.split(','))
+
+
+def yes_or_no(text):
+    """A bool, for argparse."""
+    if text not in ('yes', 'no'):
+        raise argparse.ArgumentTypeError('must be yes or no, got %s' % text)
+    return text == 'yes'
 
 
 def parse(argv):
@@ -72,10 +80,16 @@ def parse(argv):
     group.add_argument('--optimizer', help='any MXNet optimizer, or radam')
     group.add_argument('--lr', type=non_negative)
     group.add_argument('--momentum', type=non_negative)
-    group.add_argument('--wd', type=non_negative, help='weight decay; binary weights never decay')
+    group.add_argument('--wd', type=non_negative, help='weight decay of all but binary weights')
+    group.add_argument('--binary-wd', type=non_negative, help='weight decay of binary weights')
+    group.add_argument('--bipolar', type=non_negative, metavar='LAMBDA', help='draws binary weights to -1 and +1: adds '
+                       'LAMBDA * sum(1 - w^2) to the loss')
+    group.add_argument('--clip-weights', type=yes_or_no, metavar='{yes,no}', help='after each step clip binary weights '
+                       'to [-1, 1]')
     group.add_argument('--no-wd', action='store_true', help='no weight decay on biases and batch normalisation either')
-    group.add_argument('--lr-mode', choices=('constant', 'step', 'linear', 'poly', 'cosine'))
-    group.add_argument('--lr-decay', type=non_negative, help='factor of mode step')
+    group.add_argument('--lr-mode', choices=LR_MODES)
+    group.add_argument('--lr-decay', type=non_negative, help='factor of the modes step and plateau, the '
+                       'latter after each epoch whose training loss is not the lowest so far')
     group.add_argument('--lr-decay-period', type=natural, help='epochs from one step to the next; 0: --lr-decay-epoch')
     group.add_argument('--lr-decay-epoch', type=epochs, help='epochs of the steps, for example 40,60')
     group.add_argument('--warmup-lr', type=non_negative, help='learning rate at the beginning of the warm-up')
@@ -124,6 +138,9 @@ def settle(options):
         raise TrainingError(str(error)) from None
     recipe = recipes.resolve(options.model, source.kind, vars(options))
     vars(options).update(recipe)
+    if options.clip_weights and options.dtype == 'float16':
+        raise TrainingError('with --dtype float16 the optimizer keeps the weights in float32, where they cannot be '
+                            'clipped: give --clip-weights no, or --dtype float32')
     options.batch_size *= max(1, options.num_gpus)
     if options.stem is not None:
         options.model_kwargs['stem'] = options.stem
@@ -141,7 +158,7 @@ def describe(data, recipe):
 
 
 def build_net(options, data, contexts):
-    """The network: initialized, shapes settled, hybridized, without weight decay where there must be none."""
+    """The network: initialized, shapes settled, hybridized, every parameter with its weight decay."""
     mx.random.seed(integer(options.seed, 'init'))
     try:
         net = build_model(options, classes=len(data.classes), ctx=contexts, pretrained=options.use_pretrained)
@@ -155,11 +172,11 @@ def build_net(options, data, contexts):
         raise TrainingError('cannot build %s: %s' % (options.model, sentence(error)))
     if options.mode == 'hybrid':
         net.hybridize(static_alloc=True, static_shape=True)
-    for parameter in bmx.nn.binary_parameters(net):
-        parameter.wd_mult = 0.0
-    if options.no_wd:
-        for parameter in net.collect_params('.*beta|.*gamma|.*bias').values():
-            parameter.wd_mult = 0.0
+    ineffective = [name for name in ('binary_wd', 'bipolar', 'clip_weights') if getattr(options, name)]
+    if ineffective and not bmx.nn.binary_parameters(net):
+        logger.warning('%s has no binary weights: without effect are %s', options.model,
+                       ', '.join('--' + name.replace('_', '-') for name in ineffective))
+    regularizers.set_decays(net, vars(options), options.no_wd)
     return net
 
 

@@ -112,7 +112,7 @@ def test_foreign_format(tmp_path):
     path = store.save(1, 0, {}, {})
     state = json.loads(open(os.path.join(path, 'checkpoint.json')).read())
     write(json.dumps(dict(state, format=99)))(os.path.join(path, 'checkpoint.json'))
-    with pytest.raises(TrainingError, match='has checkpoint format 99, this version of bmx reads 1'):
+    with pytest.raises(TrainingError, match='has checkpoint format 99, this version of bmx reads 2'):
         store.latest()
 
 
@@ -207,7 +207,9 @@ class Runner:
             else path.parent / 'data'
         self.arguments = ['--model', 'tiny', '--data-dir', str(data), '--save-dir', str(self.save_dir), '--input-size',
                           '16', '--batch-size', '4', '--num-epochs', '3', '--warmup-epochs', '0', '-j', '2', '--mixup',
-                          '--optimizer', 'radam', '--no-export', '--save-frequency', '1'] + list(more)
+                          '--optimizer', 'radam', '--lr', '0.2', '--lr-mode', 'plateau', '--lr-decay', '0.5',
+                          '--bipolar', '0.001', '--clip-weights', 'yes', '--no-export', '--save-frequency',
+                          '1'] + list(more)
 
     def run(self, *more, event='none:SIGTERM', when=0):
         process = subprocess.run([sys.executable, str(self._driver), event, str(when)] + self.arguments + list(more),
@@ -216,13 +218,13 @@ class Runner:
         return process.returncode, process.stdout
 
     def result(self):
-        """Final parameters, and metrics without the ones that measure time."""
+        """Final parameters, metrics without the ones that measure time, and signs that changed."""
         store = CheckpointStore(str(self.save_dir), 1)
         newest = store.latest()
         params = mx.nd.load(os.path.join(newest.path, 'net.params'))
         rows = [line.split(',') for line in (self.save_dir / 'metrics.csv').read_text().splitlines()]
         return (newest.epoch, newest.batch), {name: value.asnumpy() for name, value in params.items()}, \
-            [row[:7] + row[9:] for row in rows]
+            [row[:7] + row[9:] for row in rows], (self.save_dir / 'sign_flips.csv').read_text()
 
 
 @pytest.fixture(scope='module')
@@ -230,13 +232,17 @@ def uninterrupted(tmp_path_factory):
     runner = Runner(tmp_path_factory.mktemp('runs') / 'whole')
     code, out = runner.run()
     assert code == 0, out
+    rates = [row[1] for row in runner.result()[2][1:]]
+    assert len(set(rates)) > 1, 'this training is to have a plateau'
     return runner
 
 
 def assert_equal_results(left, right):
-    (position, params, rows), (other_position, other_params, other_rows) = left.result(), right.result()
+    (position, params, rows, flips), (other_position, other_params, other_rows, other_flips) = (
+        each.result() for each in (left, right))
     assert position == other_position == (3, 0)
     assert rows == other_rows and [row[0] for row in rows] == ['epoch', '1', '2', '3']
+    assert flips == other_flips and len(flips.splitlines()) == 4
     assert params.keys() == other_params.keys()
     for name in params:
         np.testing.assert_allclose(params[name], other_params[name], rtol=1e-6, atol=1e-7, err_msg=name)
@@ -280,7 +286,7 @@ def test_a_truncated_checkpoint_falls_back(uninterrupted):
 
 
 @pytest.mark.parametrize('more, message', [
-    (('--resume', '--lr', '0.5'), 'lr was 0.001, is now 0.5'),
+    (('--resume', '--lr', '0.5'), 'lr was 0.2, is now 0.5'),
     (('--resume', '--set', 'channels=16'), '{"channels": 16'),
     ((), 'already has checkpoint-0003 of a training: add --resume'),
 ])

@@ -181,6 +181,34 @@ def test_augmentations(name, shape):
         assert any(not np.array_equal(drawn[0], other) for other in drawn[2:])
 
 
+@pytest.mark.parametrize('name, flips', [('crop', False), ('crop-flip', True)])
+@pytest.mark.parametrize('size, ratio, resized', [((14, 14), 0.875, (16, 16)), ((5, 9), 0.5, (10, 18)),
+                                                  ((8, 8), 1.0, (8, 8))])
+def test_crops_are_windows_of_the_resized_image(name, flips, size, ratio, resized):
+    """All windows occur, and mirrored ones only where images are mirrored."""
+    image = np.random.RandomState(0).randint(0, 256, size=(20, 30, 3)).astype(np.uint8)
+    view = {'size': list(size), 'crop_ratio': ratio, 'mean': [0] * 3, 'std': [1] * 3}
+    whole = preprocess.normalise(np.asarray(Image.fromarray(image).resize(resized[::-1], Image.BILINEAR)), [0] * 3,
+                                 [1] * 3)
+    windows = {window.tobytes(): (top, left, mirrored)
+               for top in range(resized[0] - size[0] + 1) for left in range(resized[1] - size[1] + 1)
+               for mirrored, window in enumerate(
+                   (whole[:, top:top + size[0], left:left + size[1]],
+                    whole[:, top:top + size[0], left:left + size[1]][:, :, ::-1]))}
+    drawn = {windows[augment(image, name, np.random.RandomState(seed), view).tobytes()] for seed in range(1000)}
+    assert drawn == {window for window in windows.values() if flips or not window[2]}
+
+
+@pytest.mark.parametrize('name', ['crop', 'crop-flip'])
+def test_crops_of_records(make, name):
+    """Windows of the resized images, which are larger than the windows."""
+    data = make('recordio', augmentation=name, num_workers=1)
+    (first, _), (again, _), (second, _) = (arrays(data.train_batches(epoch)) for epoch in (0, 0, 1))
+    assert first.shape == second.shape == (10, 3, 16, 16)
+    np.testing.assert_array_equal(first, again)
+    assert not set(map(bytes, first)) & set(map(bytes, second))
+
+
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 def test_corrupt_images_are_skipped_and_counted(tmp_path, monkeypatch):

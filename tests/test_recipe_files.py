@@ -8,6 +8,7 @@ import run_recipes
 import train_imagenet
 from bmx.papers import meliusnet
 from bmx.train import TrainingError, recipes
+from bmx.train.schedule import learning_rate
 from bmx.train.variants import read_recipe_file
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(run_recipes.__file__)), 'recipes')
@@ -63,7 +64,7 @@ def test_recipes_of_the_repository(path):
     assert all(word in header for word in ('Reproduces', 'Expected', 'Data:', 'Hardware and duration'))
     for options in run_recipes.check_flags(read_recipe_file(path), []).values():
         _, recipe = train_imagenet.settle(options)
-        recipes.learning_rate(recipe, 10)
+        learning_rate(recipe, 10)
         recipes.optimizer(recipe, options.dtype)
         train_imagenet.build_model(options, classes=10)
 

@@ -13,7 +13,7 @@ from test_data import write_folder
 
 import run_recipes
 import train_imagenet
-from bmx.train import comparison, recipes, runs
+from bmx.train import comparison, recipes, runs, sign_flips
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.variants import read_recipe_file
@@ -72,7 +72,8 @@ def stand_in(tmp_path, monkeypatch):
     script.write_text(STAND_IN)
     monkeypatch.setattr(run_recipes, 'SCRIPT', str(script))
     monkeypatch.setattr(runs, '_PAUSE', 0.01)
-    monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes half a second each time
+    for owner, name in ((comparison, 'draw'), (comparison.sign_flips, 'draw_comparisons')):
+        monkeypatch.setattr(owner, name, lambda *_: None)  # takes half a second each time
 
     def calls():
         path = script.parent / 'calls'
@@ -260,6 +261,8 @@ def test_foreign_directory_is_refused(recipe, tmp_path, stand_in, capsys):
     ('metrics.csv', lambda content: b''),
     ('metrics.csv', lambda content: b'nothing\nlike it'),
     ('metrics.csv', lambda content: content + bytes(range(256))),
+    ('sign_flips.csv', lambda content: content[:-5]),
+    ('sign_flips.csv', lambda content: content.replace(b'2,stage1', b'3,stage1')),
     ('run.json', lambda content: content[:-20]),
     ('run.json', lambda content: b''),
     ('run.json', lambda content: b'[]'),
@@ -330,7 +333,7 @@ def test_two_trainings_in_one_directory_are_refused(recipe, tmp_path, stand_in, 
 
 # Results --------------------------------------------------------------------------------------------------------------
 
-def write_run(save_dir, variant, seed, accuracies, epochs=2):
+def write_run(save_dir, variant, seed, accuracies, epochs=2, layers=2):
     """The files of a run whose validation top-1 is given for each epoch."""
     run = Run(variant, seed, str(save_dir))
     os.makedirs(run.directory)
@@ -338,9 +341,14 @@ def write_run(save_dir, variant, seed, accuracies, epochs=2):
                   'data_name': 'photographs', 'size_mib': 1.5, 'ops': 2e6,
                   'data': {'kind': 'folder', 'train_images': 30, 'val_images': 10, 'classes': ['a', 'b']}}
     run.write()
-    write_metrics(os.path.join(run.directory, 'metrics.csv'), [
-        dict(dict.fromkeys(COLUMNS, 0.25), epoch=epoch + 1, val_top1=accuracy, seconds=10 * (epoch + 1),
-             images_per_s=30 / (epoch + 1)) for epoch, accuracy in enumerate(accuracies)])
+    history = [dict(dict.fromkeys(COLUMNS, 0.25), epoch=epoch + 1, val_top1=accuracy, seconds=10 * (epoch + 1),
+                    images_per_s=30 / (epoch + 1), sign_flips_of_layers=[0.5 / (epoch + seed + 1)] * layers,
+                    sign_flips=0.5 / (epoch + seed + 1) if layers else None)
+               for epoch, accuracy in enumerate(accuracies)]
+    write_metrics(os.path.join(run.directory, 'metrics.csv'), history)
+    if layers:
+        sign_flips.write(os.path.join(run.directory, 'sign_flips.csv'),
+                         {'stage%d' % layer: 9 for layer in range(layers)}, history)
 
 
 def test_summary(recipe, tmp_path):
@@ -353,16 +361,18 @@ def test_summary(recipe, tmp_path):
     text = comparison.write(found, find_runs(found.variants.values(), str(tmp_path))[0], str(tmp_path))
     base, high = read(str(tmp_path / 'summary.csv'))
     assert base == dict(comparison='rate', variant='base', seeds='3', mean='60', std='10', min='50', max='70',
-                        difference='', standard_error='', expected='70', last_mean='50', train_mean='25')
+                        difference='', standard_error='', expected='70', last_mean='50', train_mean='25',
+                        sign_flips='0.243056')  # of 1/2, 1/4; 1/4, 1/6; 1/6, 1/8
     # 25 - 60; 7.0711^2 / 2 + 10^2 / 3 under the root
     assert high == dict(comparison='rate', variant='high', seeds='2', mean='85', std='7.07107', min='80', max='90',
-                        difference='25', standard_error='7.63763', expected='', last_mean='85', train_mean='25')
+                        difference='25', standard_error='7.63763', expected='', last_mean='85', train_mean='25',
+                        sign_flips='0.291667')
     assert '25.00' in text and '7.64' in text
     results = read(str(tmp_path / 'results.csv'))
     assert len(results) == 6
     assert results[0] == dict(variant='base', seed='0', epochs='2', of_epochs='2', best_val_top1='50',
                               last_val_top1='40', last_train_top1='25', seconds='30', images_per_s='20',
-                              size_mib='1.5', ops='2e+06')
+                              size_mib='1.5', ops='2e+06', sign_flips='0.375')
     assert results[-1]['epochs'] == '1'
 
 
@@ -383,6 +393,52 @@ def test_report_of_whatever_is_there(recipe, tmp_path, capsys, accuracies):
     image = Image.open(str(tmp_path / 'runs' / 'results.png'))
     assert image.width > 1000 and len(image.convert('L').getcolors()) > 20
     assert 'rate' in capsys.readouterr().out
+
+
+def without_sign_flips(directory):
+    """Make the files of a run those of a version that did not count."""
+    (directory / 'sign_flips.csv').unlink()
+    rows = [line.split(',') for line in (directory / 'metrics.csv').read_text().splitlines()]
+    place = rows[0].index('sign_flips')
+    (directory / 'metrics.csv').write_text(''.join(','.join(row[:place] + row[place + 1:]) + '\n' for row in rows))
+
+
+def test_runs_of_earlier_versions_are_reported(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes a second
+    path, save_dir = recipe(), tmp_path / 'runs'
+    for variant in read_recipe_file(path).variants.values():
+        write_run(save_dir, variant, 0, [0.5, 0.6])
+    without_sign_flips(save_dir / 'high' / 'seed0')
+    assert run_recipes.main([path, '--save-dir', str(save_dir), '--report']) == 0
+    assert [row['sign_flips'] for row in read(str(save_dir / 'results.csv'))] == ['0.375', '']
+    assert [row['sign_flips'] for row in read(str(save_dir / 'summary.csv'))] == ['0.375', '']
+    assert Image.open(str(save_dir / 'sign-flips.png')).height > 300
+    (save_dir / 'sign-flips.png').unlink()
+    without_sign_flips(save_dir / 'base' / 'seed0')
+    assert run_recipes.main([path, '--save-dir', str(save_dir), '--report']) == 0
+    assert not (save_dir / 'sign-flips.png').exists()
+
+
+def test_what_sign_flips_png_shows(recipe, tmp_path, monkeypatch):
+    """For each comparison the complete seeds of every variant that has any; else those that are not complete."""
+    text = TINY.replace('rate = base, high', 'rate = base, high\nfloat = plain\nsize = base, deep\n')
+    text += '[plain]\nlr = 0.1\n[deep]\nlr = 0.3\n'
+    found = read_recipe_file(recipe(text))
+    write_run(tmp_path, found.variants['base'], 0, [0.5, 0.6])
+    write_run(tmp_path, found.variants['base'], 1, [0.5])
+    write_run(tmp_path, found.variants['high'], 3, [0.5])
+    write_run(tmp_path, found.variants['plain'], 0, [0.5, 0.6], layers=0)
+    write_run(tmp_path, found.variants['deep'], 0, [0.5, 0.6], layers=40)
+    draw, drawn = sign_flips.draw_comparisons, []
+    monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes a second
+    monkeypatch.setattr(sign_flips, 'draw_comparisons', lambda *args: drawn.append(args) or draw(*args))
+    comparison.write(found, find_runs(found.variants.values(), str(tmp_path))[0], str(tmp_path))
+    (_, comparisons, title), = drawn
+    base = {'stage0': [0.5, 0.25], 'stage1': [0.5, 0.25]}
+    deep = {'stage%d' % layer: [0.5, 0.25] for layer in range(40)}
+    assert comparisons == {'rate': {'base': [base], 'high': [{'stage0': [0.125], 'stage1': [0.125]}]},
+                           'size': {'base': [base], 'deep': [deep]}}
+    assert 'photographs' in title and Image.open(str(tmp_path / 'sign-flips.png')).height > 800
 
 
 # For real -------------------------------------------------------------------------------------------------------------

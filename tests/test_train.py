@@ -1,6 +1,5 @@
 """The training script in-process, with a tiny network on tiny data."""
 import csv
-import math
 
 import mxnet as mx
 import numpy as np
@@ -12,7 +11,7 @@ from test_data import write_cifar10, write_folder
 import bmx
 import train_imagenet
 from bmx import cli
-from bmx.train import TrainingError, recipes
+from bmx.train import TrainingError, loop, recipes
 from bmx.train.loop import Totals
 from bmx.train.progress import COLUMNS, logger
 
@@ -39,6 +38,13 @@ def folder(tmp_path):
     return str(write_folder(tmp_path / 'data', train=5, val=3))
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """They take half a second each time."""
+    monkeypatch.setattr(loop, 'draw_curves', lambda *_: None)
+    monkeypatch.setattr(loop.sign_flips, 'draw', lambda *_: None)
+
+
 def arguments(folder, tmp_path, *more):
     """A command line for `tiny`: 10 images in batches of 4, so that the last one is smaller."""
     return ['--model', 'tiny', '--data-dir', folder, '--save-dir', str(tmp_path / 'run'), '--input-size', '16',
@@ -56,7 +62,13 @@ def prepare(command):
 # Recipes --------------------------------------------------------------------------------------------------------------
 
 MELIUSNET = dict(optimizer='radam', lr=0.002, lr_mode='cosine', num_epochs=120, warmup_epochs=0, batch_size=256,
-                 clip_threshold=1.3, augmentation='paper', initializer='xavier', input_size=224, stem=None)
+                 clip_threshold=1.3, augmentation='paper', initializer='xavier', input_size=224, stem=None,
+                 binary_wd=0, bipolar=0, clip_weights=False)
+MOBINET = dict(optimizer='adam', lr=0.0001, wd=0.00001, binary_wd=0.00001, bipolar=0, clip_weights=False,
+               batch_size=128, num_epochs=50, warmup_epochs=0, lr_mode='step', lr_decay=0.1, lr_decay_period=0,
+               lr_decay_epoch=(20, 30), scaling='gradient', clip_threshold=1.0, augmentation='crop')
+COMPACT = dict(optimizer='adam', lr=0.0001, wd=0, binary_wd=0, bipolar=5e-7, clip_weights=True, batch_size=256,
+               warmup_epochs=0, lr_mode='plateau', lr_decay=0.5, clip_threshold=1.0, augmentation='crop-flip')
 RECIPES = [
     ('meliusnet22', 'folder', {}, MELIUSNET),
     ('meliusnet_a', 'recordio', {}, MELIUSNET),
@@ -70,7 +82,16 @@ RECIPES = [
     ('meliusnet_float', 'folder', {}, dict(optimizer='sgd', lr=0.1, num_epochs=90, warmup_epochs=5, bits=32)),
     ('densenet_float', 'digits', {}, dict(optimizer='sgd', lr=0.1, num_epochs=10, warmup_epochs=5, bits=32)),
     ('MeliusNet_Float', 'folder', {}, dict(optimizer='sgd', bits=32)),
-    ('other', 'folder', {}, dict(optimizer='adam', lr=0.001, warmup_epochs=5)),
+    ('mobinet_mid', 'folder', {}, MOBINET),
+    ('mobinet_post', 'folder', {}, dict(MOBINET, lr_decay_epoch=(15, 45))),
+    ('mobinet_pre', 'folder', {}, dict(MOBINET, lr=0.001, lr_decay_epoch=(15, 45))),
+    ('mobinet_plain', 'folder', {}, dict(MOBINET, num_epochs=20, lr_decay_epoch=(15,))),
+    ('nin_binary', 'folder', {}, COMPACT),
+    ('alexnet_binary', 'recordio', {}, COMPACT),
+    ('nin_binary', 'cifar10', dict(clip_weights=False, bipolar=0.0),
+     dict(COMPACT, clip_weights=False, bipolar=0, augmentation='shift-flip')),
+    ('other', 'folder', {}, dict(optimizer='adam', lr=0.001, warmup_epochs=5, wd=0.0001, binary_wd=0, bipolar=0,
+                                 clip_weights=False)),
     ('meliusnet22', 'folder', dict(lr=0.0, wd=0.0, clip_threshold=0.0, momentum=0.0),
      dict(lr=0.0, wd=0.0, clip_threshold=0.0, momentum=0.0)),
     ('other', 'folder', dict(warmup_epochs=0, lr=None), dict(warmup_epochs=0, lr=0.001)),
@@ -102,50 +123,7 @@ def test_the_recipe_tells_the_bits_that_are_built(folder, tmp_path, model, more,
     assert recipe['bits'] == bits == net.features[1][0].conv.conv.quantization.bits
 
 
-def _cosine(t, total):
-    return (1 + math.cos(math.pi * t / (total - 1))) / 2
-
-
-SCHEDULES = [
-    (dict(lr_mode='constant', warmup_epochs=0), lambda t: 0.5),
-    (dict(lr_mode='cosine', warmup_epochs=0), lambda t: 0.5 * _cosine(t, 60)),
-    (dict(lr_mode='cosine', warmup_epochs=2, warmup_lr=0.1),
-     lambda t: 0.1 + 0.4 * t / 19 if t < 20 else 0.5 * _cosine(t - 20, 40)),
-    (dict(lr_mode='linear', warmup_epochs=0), lambda t: 0.5 * (1 - t / 59)),
-    (dict(lr_mode='poly', warmup_epochs=0), lambda t: 0.5 * (1 - t / 59) ** 2),
-    (dict(lr_mode='step', warmup_epochs=0, lr_decay_epoch=(2, 5), lr_decay=0.3),
-     lambda t: 0.5 * 0.3 ** ((t >= 20) + (t >= 50))),
-    (dict(lr_mode='step', warmup_epochs=1, lr_decay_period=2, lr_decay=0.3),
-     lambda t: 0.5 * t / 9 if t < 10 else 0.5 * 0.3 ** ((t >= 20) + (t >= 40))),
-]
-
-
-@pytest.mark.parametrize('given, expected', SCHEDULES)
-def test_learning_rate(given, expected):
-    recipe = recipes.resolve('other', 'folder', dict(given, lr=0.5, num_epochs=6))
-    schedule = recipes.learning_rate(recipe, batches_per_epoch=10)
-    np.testing.assert_allclose([schedule(t) for t in range(60)], [expected(t) for t in range(60)], atol=1e-12)
-
-
-@pytest.mark.parametrize('warmup', [0, 1])
-def test_learning_rate_of_single_steps(warmup):
-    recipe = recipes.resolve('other', 'folder', dict(num_epochs=1 + warmup, warmup_epochs=warmup))
-    assert recipes.learning_rate(recipe, 1)(warmup) == recipe['lr']
-
-
 # Steps ----------------------------------------------------------------------------------------------------------------
-
-def test_what_decays(folder, tmp_path):
-    training, _ = prepare(arguments(folder, tmp_path, '--no-wd'))
-    decays = [name for name, parameter in training.net._collect_params_with_prefix().items()
-              if parameter.wd_mult and parameter.grad_req != 'null']
-    assert decays == ['0.weight', '6.weight']
-    training, _ = prepare(arguments(folder, tmp_path))
-    binary = bmx.nn.binary_parameters(training.net)
-    assert len(binary) == 1 and {parameter.wd_mult for parameter in binary} == {0.0}
-    assert all(parameter.wd_mult == 1 for parameter in training.net.collect_params().values()
-               if parameter not in binary)
-
 
 def test_clip_threshold_reaches_the_network(folder, tmp_path):
     gradients = []
@@ -245,8 +223,8 @@ def test_what_a_training_leaves(folder, tmp_path):
     assert train_imagenet.main(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
     run = tmp_path / 'run'
     assert sorted(path.name for path in run.iterdir()) == [
-        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'tiny-0000.params', 'tiny-best.json',
-        'tiny-best.params', 'tiny-symbol.json', 'train.log']
+        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'sign_flips.csv', 'sign_flips.png',
+        'tiny-0000.params', 'tiny-best.json', 'tiny-best.params', 'tiny-symbol.json', 'train.log']
     rows = read_metrics(run)
     assert [row['skipped_images'] for row in rows] == [1, 1]
     assert Image.open(str(run / 'curves.png')).size > (800, 300)
@@ -295,6 +273,7 @@ ERRORS = [
     (('--set', 'colour=3'), 'cannot build tiny: '),
     (('--data-dir', 'nowhere'), '--data-dir nowhere does not exist'),
     (('--optimizer', 'magic'), "unknown --optimizer 'magic': choose one of "),
+    (('--lr-mode', 'plateau', '--lr-decay', '1'), '--lr-mode plateau multiplies the rate by --lr-decay, 1, which'),
     (('--warmup-epochs', '2'), '2 warm-up epochs leave nothing of 2 epochs'),
     (('--dtype', 'float16'), 'MXNet computes float16 on GPUs only'),
     (('--resume',), 'nothing to resume: there is no --save-dir '),
@@ -328,7 +307,9 @@ def test_nothing_readable(folder, tmp_path, capsys, part):
 
 
 @pytest.mark.parametrize('more', [('--batch-size', '0'), ('--seed', '-1'), ('--set', 'novalue'), ('--num-epochs', '0'),
-                                  ('--resume', '--resume-epoch', '3'), ('--augmentation', 'wild')], ids=' '.join)
+                                  ('--resume', '--resume-epoch', '3'), ('--augmentation', 'wild'), ('--bipolar', '-1'),
+                                  ('--binary-wd', '-0.1'), ('--clip-weights', 'maybe'), ('--clip-weights',),
+                                  ('--lr-mode', 'cliff')], ids=' '.join)
 def test_bad_command_lines(folder, tmp_path, more):
     with pytest.raises(SystemExit) as stop:
         train_imagenet.parse(arguments(folder, tmp_path, *more))

@@ -5,7 +5,7 @@ from mxnet import autograd, gluon
 from ..models import get_model
 from ..nn import config
 from ..report import table
-from ..train import recipes
+from ..train import recipes, regularizers
 from .timing import interleave, progress, row
 
 
@@ -24,6 +24,7 @@ def measure(arguments):
         progress('preparing %s, %s' % (arguments.model, variant))
         with config(bits=bits):
             net = get_model(arguments.model)
+        regularizers.set_decays(net, recipe)
         contestants[variant] = training_step(net, arguments.batch, arguments.size, optimizer, parameters)
     seconds, _ = interleave(contestants, arguments.rounds)
     rows = [row(arguments.model, variant, arguments.batch, times, isa=None, reference='bits=32',

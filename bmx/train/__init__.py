@@ -1,5 +1,5 @@
 """Training: recipes, data sets, the loop, checkpoints. `train_imagenet.py` puts them together."""
-from . import data, recipes
+from . import data, recipes, regularizers
 from .checkpoint import CheckpointStore
 from .errors import TrainingError
 from .loop import Interrupted, Training

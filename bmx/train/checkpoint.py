@@ -15,7 +15,7 @@ from collections import namedtuple
 from ..storage import TEMPORARY, digest, flush
 from .errors import TrainingError
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r'checkpoint-(\d{4,})(?:-(\d{6,}))?$')
 _STATE = 'checkpoint.json'
 

@@ -8,16 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..report import save_picture, table, write_csv
+from . import sign_flips
 from .errors import TrainingError
 from .variants import RESULT_FILES
 
-# A row for each run; accuracies in %.
+# A row for each run; accuracies and `sign_flips` (mean of the epochs) in %.
 RESULTS = ('variant', 'seed', 'epochs', 'of_epochs', 'best_val_top1', 'last_val_top1', 'last_train_top1', 'seconds',
-           'images_per_s', 'size_mib', 'ops')
+           'images_per_s', 'size_mib', 'ops', 'sign_flips')
 
-# A row for each variant of each comparison, over its complete runs; accuracies in %.
+# A row for each variant of each comparison, over its complete runs; accuracies and `sign_flips` in %.
 SUMMARY = ('comparison', 'variant', 'seeds', 'mean', 'std', 'min', 'max', 'difference', 'standard_error', 'expected',
-           'last_mean', 'train_mean')
+           'last_mean', 'train_mean', 'sign_flips')
 
 
 def describe_data(record):
@@ -36,7 +37,14 @@ def result(run):
             'best_val_top1': 100 * max(row['val_top1'] for row in history),
             'last_val_top1': 100 * history[-1]['val_top1'], 'last_train_top1': 100 * history[-1]['train_top1'],
             'seconds': seconds, 'images_per_s': images / seconds if seconds else 0.0,
-            'size_mib': record['size_mib'], 'ops': record['ops']}
+            'size_mib': record['size_mib'], 'ops': record['ops'],
+            'sign_flips': _mean(row['sign_flips'] for row in history)}
+
+
+def _mean(values):
+    """The mean of some values, None if one of them is None."""
+    values = list(values)
+    return None if None in values else statistics.mean(values)
 
 
 def summarize(recipe_file, results):
@@ -65,7 +73,8 @@ def summarize(recipe_file, results):
             if best:
                 row.update(mean=statistics.mean(best), min=min(best), max=max(best),
                            last_mean=statistics.mean(each['last_val_top1'] for each in complete),
-                           train_mean=statistics.mean(each['last_train_top1'] for each in complete))
+                           train_mean=statistics.mean(each['last_train_top1'] for each in complete),
+                           sign_flips=_mean(each['sign_flips'] for each in complete))
             if len(best) > 1:
                 row['std'] = statistics.stdev(best)
             baseline = baseline or row
@@ -79,7 +88,7 @@ def summarize(recipe_file, results):
 
 
 def write(recipe_file, runs, directory):
-    """Write results.csv, summary.csv and results.png; returns the summary as text.
+    """Write results.csv, summary.csv, results.png and, if a run has counted any, sign-flips.png.
 
     Parameters
     ----------
@@ -87,6 +96,11 @@ def write(recipe_file, runs, directory):
     runs : list of runs.Run
         Those without an epoch are left out.
     directory : str
+
+    Returns
+    -------
+    str
+        The summary.
 
     Raises
     ------
@@ -98,43 +112,69 @@ def write(recipe_file, runs, directory):
         raise TrainingError('%s has no training of %s with a whole epoch yet' % (directory, recipe_file.path))
     results = [result(run) for run in runs]
     summary = summarize(recipe_file, results)
-    results_path, summary_path, picture_path = (os.path.join(directory, name) for name in RESULT_FILES)
+    results_path, summary_path, picture_path, flips_path = (os.path.join(directory, name) for name in RESULT_FILES)
     write_csv(results_path, results)
     write_csv(summary_path, summary)
     draw(picture_path, recipe_file, runs, results, summary)
+    flips = {title: _sign_flips(names, runs) for title, names in recipe_file.comparisons.items()}
+    if any(flips.values()):
+        sign_flips.draw_comparisons(flips_path, {title: found for title, found in flips.items() if found},
+                                    _title(recipe_file, runs))
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
     return table(columns, [['' if row[key] is None else '%.2f' % row[key] if isinstance(row[key], float) else row[key]
                             for key in columns] for row in summary])
+
+
+def _sign_flips(names, runs):
+    """Of the variants with sign_flips.csv: name to what that holds for each seed."""
+    found = {name: [run.sign_flips for run in _counted(name, runs) if run.sign_flips] for name in names}
+    return {name: seeds for name, seeds in found.items() if seeds}
+
+
+def _counted(name, runs):
+    """The complete runs of a variant, or all if there is none."""
+    of_variant = [run for run in runs if run.variant.name == name]
+    return [run for run in of_variant if run.complete] or of_variant
 
 
 # Picture --------------------------------------------------------------------------------------------------------------
 
 _LEGEND = ('Left: a dot is a seed (hollow: not finished, not counted), the line their mean, the bar their minimum to '
            'maximum, a diamond the published result; in numbers mean ± standard deviation,\nand the difference to the '
-           'baseline ± its standard error. Right: the mean of the seeds, the band their minimum to maximum; crosses '
+           'baseline ± its standard error. Curves: the mean of the seeds, the band their minimum to maximum; crosses '
            'are published.')
 
 
+# Key of the history, factor, label.
+_CURVES = (('val_top1', 100, 'validation top-1 / %'), ('train_loss', 1, 'training loss'))
+
+
 def draw(path, recipe_file, runs, results, summary):
-    """Draw a row of two panels for each comparison of which something is trained: the best accuracies, the curves."""
+    """Draw a row of panels for each comparison of which something is trained: the best accuracies, then the curves."""
     trained = {run.variant.name for run in runs}
     shown = {title: names for title, names in recipe_file.comparisons.items() if trained.intersection(names)}
     heights = [max(2.8, 1.2 + 0.42 * len(names)) for names in shown.values()]
-    figure = Figure(figsize=(14, 1.3 + sum(heights)), dpi=110, constrained_layout=True)
+    figure = Figure(figsize=(20, 1.3 + sum(heights)), dpi=110, constrained_layout=True)
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw={'height_ratios': heights})
-    for (left, right), (title, names) in zip(grid, shown.items()):
+    grid = figure.subplots(len(shown), 1 + len(_CURVES), squeeze=False, gridspec_kw={'height_ratios': heights})
+    for (left, *others), (title, names) in zip(grid, shown.items()):
         _draw_accuracies(left, [row for row in summary if row['comparison'] == title], results)
         left.set_title(title, loc='left', fontweight='bold')
-        _draw_curves(right, [recipe_file.variants[name] for name in names], runs)
-    records = [run.record for run in runs]
-    epochs = _numbers(record['epochs'] for record in records)
-    figure.suptitle('%s: %s, %s epoch%s, inputs of %s pixels' % (
-        os.path.basename(recipe_file.path), ' / '.join(sorted(set(map(describe_data, records)))),
-        epochs, '' if epochs == '1' else 's',
-        _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records)), fontsize=12)
+        for axes, (key, scale, label) in zip(others, _CURVES):
+            _draw_curves(axes, [recipe_file.variants[name] for name in names], runs, key, scale)
+            axes.set_ylabel(label)
+    figure.suptitle(_title(recipe_file, runs), fontsize=12)
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
     save_picture(path, figure)
+
+
+def _title(recipe_file, runs):
+    records = [run.record for run in runs]
+    epochs = _numbers(record['epochs'] for record in records)
+    return '%s: %s, %s epoch%s, inputs of %s pixels' % (
+        os.path.basename(recipe_file.path), ' / '.join(sorted(set(map(describe_data, records)))),
+        epochs, '' if epochs == '1' else 's',
+        _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records))
 
 
 def _numbers(values):
@@ -187,24 +227,23 @@ def _in_numbers(row):
     return text
 
 
-def _draw_curves(axes, variants, runs):
+def _draw_curves(axes, variants, runs, key, scale):
     for place, variant in enumerate(variants):
         color = 'C%d' % (place % 10)
-        of_variant = [run for run in runs if run.variant.name == variant.name]
-        histories = [run.history for run in of_variant if run.complete] or [run.history for run in of_variant]
+        histories = [run.history for run in _counted(variant.name, runs)]
         columns = []  # for each epoch the values of the seeds that got there
         for epoch in range(max(map(len, histories), default=0)):
-            columns.append([100 * history[epoch]['val_top1'] for history in histories if len(history) > epoch])
+            columns.append([scale * history[epoch][key] for history in histories if len(history) > epoch])
         epochs = range(1, len(columns) + 1)
         if columns:
             axes.plot(epochs, [statistics.mean(column) for column in columns], color=color, linewidth=1.5,
                       marker='.' if len(columns) <= 40 else None, label=variant.name)
             axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns],
                               color=color, alpha=0.2, linewidth=0)
-        if variant.published:
+        if variant.published and key == 'val_top1':
             axes.plot(*zip(*variant.published), 'x', color=color, markersize=8, markeredgewidth=2,
                       label=variant.name + ', published')
-    axes.set(xlabel='epoch', ylabel='validation top-1 / %')
+    axes.set_xlabel('epoch')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc='best')

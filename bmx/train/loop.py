@@ -11,12 +11,15 @@ from mxnet import autograd, gluon
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..nn import binary_parameters
 from ..storage import atomic_file, load_parameters
-from . import recipes
+from . import recipes, regularizers, sign_flips
 from .checkpoint import check_same_training
 from .errors import TrainingError
 from .progress import draw_curves, duration, logger, write_metrics
 from .randomness import stream
+from .schedule import learning_rate
+from .sign_flips import SignFlips
 
 
 # Seconds between two log lines at most.
@@ -87,7 +90,7 @@ class Training:
     Parameters
     ----------
     net : gluon.Block
-        Initialized, with settled shapes.
+        Initialized, with settled shapes and the weight decays of `regularizers.set_decays`.
     data : data.ImageData
     recipe : dict
         Result of `recipes.resolve`.
@@ -113,8 +116,12 @@ class Training:
         self._arguments = arguments
         self._store = store
         self._contexts = contexts
-        self._learning_rate = recipes.learning_rate(recipe, data.num_train_batches)
-        self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype))
+        self._learning_rate = learning_rate(recipe, data.num_train_batches)
+        self._clipped = binary_parameters(net) if recipe['clip_weights'] else []
+        # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped.
+        self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype),
+                                      update_on_kvstore=False if self._clipped else None)
+        self._sign_flips = SignFlips(net)
         parameters = [each for each in net.collect_params().values() if each.grad_req != 'null']
         self._gradients = list(zip(*(each.list_grad() for each in parameters)))  # for each device
         self._dense_labels = options.label_smoothing or options.mixup
@@ -129,6 +136,7 @@ class Training:
         self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
         self._epoch, self._batch = checkpoint.epoch, checkpoint.batch
         self._totals = Totals(**checkpoint.state['totals'])
+        self._sign_flips.restart(**checkpoint.state['sign_flips'])
         self.history = checkpoint.state['history']
         self.best = checkpoint.state['best']
 
@@ -136,11 +144,13 @@ class Training:
         """Load parameters and optimizer states from single files and start at `epoch`."""
         if params is not None:
             load_parameters(self.net, params, ctx=self._contexts)
+            self._sign_flips.restart()
         if states is not None:
             try:
                 self._trainer.load_states(states)
             except Exception as error:  # a pickle of another program can raise anything
                 raise TrainingError('cannot load %s: %s' % (states, error)) from error
+            self._trainer.optimizer.wd = 1.0  # the recipe's, whatever optimizer the file holds
         if epoch >= self._recipe['num_epochs']:
             raise TrainingError('nothing to train: --resume-epoch %d of %d epochs'
                                 % (epoch, self._recipe['num_epochs']))
@@ -149,7 +159,7 @@ class Training:
     def _save(self):
         state = {'seed': self._options.seed, 'step': self._epoch * self.data.num_train_batches + self._batch,
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
-                 'history': self.history}
+                 'sign_flips': self._sign_flips.state, 'history': self.history}
         return self._store.save(self._epoch, self._batch, state, {
             'net.params': self.net.save_parameters, 'trainer.states': self._trainer.save_states})
 
@@ -171,7 +181,7 @@ class Training:
             The loss is not finite, or no image can be read.
         """
         if self.history:  # of a checkpoint; the file may be lost, or ahead of it
-            write_metrics(os.path.join(self._store.directory, 'metrics.csv'), self.history)
+            self._write_history()
         with StopSignals() as stop, logging_redirect_tqdm([logger]):
             while self._epoch < self._recipe['num_epochs']:
                 self._train_epoch(stop)
@@ -223,8 +233,10 @@ class Training:
         autograd.backward(losses)
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
         self._check_finite(loss)
-        self._trainer.set_learning_rate(self._learning_rate(epoch * self.data.num_train_batches + self._batch))
+        self._trainer.set_learning_rate(self._rate(self._batch))
         self._trainer.step(len(batch.label))
+        regularizers.clip(self._clipped)
+        self._sign_flips.count()
         for score, label in zip(scores, labels):
             self._totals.add(score.asnumpy(), label.asnumpy(), 0.0)
         self._totals.loss += loss
@@ -274,14 +286,17 @@ class Training:
 
     def _finish_epoch(self, validation):
         train = self._totals
-        row = {'epoch': self._epoch + 1, 'lr': self._learning_rate(self._epoch * self.data.num_train_batches),
+        flips, flips_of_layers = self._sign_flips.percentages()
+        row = {'epoch': self._epoch + 1, 'lr': self._rate(0),
                'train_loss': train.mean('loss'), 'train_top1': train.mean('top1'), 'val_loss': validation.mean('loss'),
                'val_top1': validation.mean('top1'), 'val_top5': validation.mean('top5'),
                'images_per_s': train.images_per_s, 'seconds': train.seconds,
-               'skipped_images': train.skipped + validation.skipped}
+               'skipped_images': train.skipped + validation.skipped, 'sign_flips': flips,
+               'sign_flips_of_layers': flips_of_layers}
         self.history.append(row)
-        logger.info('epoch %(epoch)d: lr %(lr).3g, train loss %(train_loss).4f top-1 %(train_top1).4f, validation loss '
-                    '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s', row)
+        text = ('epoch %(epoch)d: lr %(lr).3g, train loss %(train_loss).4f top-1 %(train_top1).4f, validation loss '
+                '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s')
+        logger.info(text if flips is None else text + ', %(sign_flips).3g %% of the signs change in a step', row)
         if row['skipped_images']:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
         directory = self._store.directory
@@ -290,12 +305,26 @@ class Training:
             self.best = row['val_top1']
             with atomic_file(self.best_params) as temporary:
                 self.net.save_parameters(temporary)
-        write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
-        draw_curves(os.path.join(directory, 'curves.png'), self.history, '%s: %d images in %d classes, %dx%d pixels' % (
-            self._options.model, self.data.train_size, len(self.data.classes), *self.data.image_shape[1:]))
+        self._write_history()
+        title = '%s: %d images in %d classes, %dx%d pixels' % (
+            self._options.model, self.data.train_size, len(self.data.classes), *self.data.image_shape[1:])
+        draw_curves(os.path.join(directory, 'curves.png'), self.history, title)
+        if self._sign_flips.layers:
+            sign_flips.draw(os.path.join(directory, 'sign_flips.png'), self._sign_flips.layers, self.history, title)
         self._epoch, self._batch, self._totals = self._epoch + 1, 0, Totals()
+        self._sign_flips.restart()
+
+    def _write_history(self):
+        directory = self._store.directory
+        write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
+        if self._sign_flips.layers:
+            sign_flips.write(os.path.join(directory, 'sign_flips.csv'), self._sign_flips.layers, self.history)
 
     # Helpers --------------------------------------------------------------------------------------------------------
+
+    def _rate(self, batch):
+        """The learning rate of a batch of this epoch."""
+        return self._learning_rate(self._epoch * self.data.num_train_batches + batch, self.history)
 
     def _split(self, array):
         contexts = self._contexts[:len(array)]

@@ -10,7 +10,7 @@ from ..report import save_picture, write_csv
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
-           'skipped_images')
+           'skipped_images', 'sign_flips')
 
 logger = logging.getLogger('bmx.train')
 

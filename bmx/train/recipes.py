@@ -3,7 +3,6 @@
 A value is looked up in this order: the command line, `DATASETS`, `RECIPES`. Nothing is ever replaced because it is 0.
 """
 import mxnet as mx
-from gluoncv.utils import LRScheduler, LRSequential
 
 from .errors import TrainingError
 
@@ -13,10 +12,25 @@ _MELIUSNET_PAPER = dict(optimizer='radam', lr=0.002, warmup_epochs=0)
 _MELIUSNET_PAPER_FLOAT = dict(optimizer='sgd', lr=0.1, num_epochs=90, warmup_epochs=5, augmentation='gluoncv',
                               bits=32)
 
+# Phan et al., "MoBiNet", WACV 2020, section 4.1, with PyTorch's Adam, whose weight decay is of all parameters, the
+# binarized ones included. Weights are trained by its Equation 5, XNOR-Net's, with XNOR-Net's clipping at 1. The paper
+# mentions no flipping.
+_MOBINET_PAPER = dict(optimizer='adam', lr=0.0001, wd=0.00001, binary_wd=0.00001, batch_size=128, num_epochs=50,
+                      warmup_epochs=0, lr_mode='step', lr_decay=0.1, lr_decay_epoch=(20, 30), scaling='gradient',
+                      clip_threshold=1.0, augmentation='crop')
+
+# Tang et al., "How to Train a Compact Binary Neural Network with High Accuracy?", AAAI 2017: "Implementation details"
+# and Algorithm 1. The paper prints no number of epochs and no weight decay of the float weights: 60 leaves room for a
+# dozen halvings of the rate, and 0 is Algorithm 1's, which has the bipolar regularizer alone.
+_COMPACT_PAPER = dict(optimizer='adam', lr=0.0001, wd=0.0, bipolar=5e-7, clip_weights=True, batch_size=256,
+                      num_epochs=60, warmup_epochs=0, lr_mode='plateau', lr_decay=0.5, clip_threshold=1.0,
+                      augmentation='crop-flip')
+
 # Longest matching prefix of the model's name; '' is every model without a recipe of its own.
 RECIPES = {
     '': dict(
-        optimizer='adam', lr=0.001, momentum=0.9, wd=0.0001, batch_size=256, num_epochs=120, initializer='xavier',
+        optimizer='adam', lr=0.001, momentum=0.9, wd=0.0001, binary_wd=0.0, bipolar=0.0, clip_weights=False,
+        batch_size=256, num_epochs=120, initializer='xavier',
         lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch=(40, 60), warmup_lr=0.0, warmup_epochs=5,
         bits=1, activation_bits=None, quantizer='ste_sign', clip_threshold=1.3, scaling='none',
         augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
@@ -29,6 +43,18 @@ RECIPES = {
     # Section 4.2. Expected on ImageNet: both reach 62.4 % top-1 on the training images.
     'meliusnet_float': _MELIUSNET_PAPER_FLOAT,
     'densenet_float': _MELIUSNET_PAPER_FLOAT,
+    # Tables 3 and 4 of the MoBiNet paper. Expected on ImageNet, top-1 by the number of dependencies K = 0 to 3: 34.73,
+    # 50.41, 52.25, 53.47 % with the mid-block (K = 4: 54.40 %), 33.58, 46.83, 48.22, 49.88 % with the post-block,
+    # 35.86, 48.93, 50.74, 51.41 % with the pre-block.
+    'mobinet': _MOBINET_PAPER,
+    'mobinet_post': dict(_MOBINET_PAPER, lr_decay_epoch=(15, 45)),
+    'mobinet_pre': dict(_MOBINET_PAPER, lr=0.001, lr_decay_epoch=(15, 45)),
+    # Section 4.2.2. Expected on ImageNet (Table 1): 25.46 % top-1.
+    'mobinet_plain': dict(_MOBINET_PAPER, num_epochs=20, lr_decay_epoch=(15,)),
+    # Expected on ImageNet, top-1: Network in Network 39.3 % with 1 binarization of the activations, 45.8 % with 2 (Table
+    # 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
+    'nin_binary': _COMPACT_PAPER,
+    'alexnet_binary': _COMPACT_PAPER,
 }
 
 # What the kind of data changes: images of a few pixels need another stem, other sizes, other augmentation.
@@ -69,46 +95,16 @@ def resolve(model, dataset, given):
     return recipe
 
 
-def learning_rate(recipe, batches_per_epoch):
-    """GluonCV's schedule: linear warm-up, then `lr_mode`.
-
-    Parameters
-    ----------
-    recipe : dict
-        Result of :func:`resolve`.
-    batches_per_epoch : int
-
-    Returns
-    -------
-    callable
-        Step of the training, from 0, to learning rate.
-    """
-    warmup, epochs = recipe['warmup_epochs'], recipe['num_epochs']
-    if warmup >= epochs:
-        raise TrainingError('%d warm-up epochs leave nothing of %d epochs: lower --warmup-epochs (%d) or raise '
-                            '--num-epochs' % (warmup, epochs, warmup))
-    if recipe['lr_decay_period'] > 0:
-        decays = range(recipe['lr_decay_period'], epochs, recipe['lr_decay_period'])
-    else:
-        decays = recipe['lr_decay_epoch']
-    # GluonCV divides by the number of steps less one.
-    steps = [max(2, count * batches_per_epoch) for count in (warmup, epochs - warmup)]
-    schedule = LRScheduler(recipe['lr_mode'], base_lr=recipe['lr'], target_lr=0, niters=steps[1], power=2,
-                           step_iter=[(epoch - warmup) * batches_per_epoch for epoch in decays],
-                           step_factor=recipe['lr_decay'])
-    if warmup == 0:
-        return LRSequential([schedule])
-    return LRSequential([LRScheduler('linear', base_lr=recipe['warmup_lr'], target_lr=recipe['lr'], niters=steps[0]),
-                         schedule])
-
-
 def optimizer(recipe, dtype):
-    """Name and parameters of the recipe's optimizer, as `gluon.Trainer` takes them."""
+    """Name and parameters of the recipe's optimizer, as `gluon.Trainer` takes them.
+
+    Its weight decay is 1: that of a parameter is what `regularizers.set_decays` gave it.
+    """
     name = recipe['optimizer'].lower()
     if name not in mx.optimizer.Optimizer.opt_registry:
         raise TrainingError('unknown --optimizer %r: choose one of %s'
                             % (name, ', '.join(sorted(mx.optimizer.Optimizer.opt_registry))))
-    parameters = {'learning_rate': recipe['lr'], 'wd': recipe['wd'], 'multi_precision': dtype != 'float32'}
+    parameters = {'learning_rate': recipe['lr'], 'wd': 1.0, 'multi_precision': dtype != 'float32'}
     if name in _USES_MOMENTUM:
         parameters['momentum'] = recipe['momentum']
     return name, parameters

@@ -14,6 +14,7 @@ import sys
 import time
 
 from ..report import write_json
+from . import sign_flips
 from .errors import TrainingError
 from .progress import COLUMNS, duration, logger
 from .recipes import DATASETS
@@ -41,7 +42,8 @@ class Run:
     Raises
     ------
     TrainingError
-        A file in the directory is damaged; the message says which, and what to do. `history` raises it, too.
+        A file in the directory is damaged; the message says which, and what to do. `history` and `sign_flips`
+        raise it, too.
     """
 
     def __init__(self, variant, seed, save_dir):
@@ -50,7 +52,7 @@ class Run:
         self.directory = os.path.join(save_dir, variant.name, 'seed%d' % seed)
         self._path = os.path.join(self.directory, 'run.json')
         self.record = _read_record(self._path)
-        self.history  # damaged: now, not in the middle
+        self.history, self.sign_flips  # damaged: now, not in the middle
 
     @property
     def name(self):
@@ -58,8 +60,13 @@ class Run:
 
     @property
     def history(self):
-        """Rows of metrics.csv so far, as dicts of floats."""
+        """Rows of metrics.csv so far, as dicts of floats; None where a value is not known."""
         return _read_history(os.path.join(self.directory, 'metrics.csv'))
+
+    @property
+    def sign_flips(self):
+        """Name of a layer to its percentages of sign_flips.csv so far; empty where there are none."""
+        return sign_flips.read(os.path.join(self.directory, 'sign_flips.csv'))
 
     @property
     def begun(self):
@@ -114,6 +121,10 @@ def _check(found, types):
             raise ValueError('%s is %.40r' % (name, found.get(name)))
 
 
+# Columns that may be empty, and that files of earlier versions do not have.
+_OPTIONAL = ('sign_flips',)
+
+
 def _read_history(path):
     """The rows of a file like metrics.csv, none without it."""
     if not os.path.isfile(path):
@@ -122,11 +133,12 @@ def _read_history(path):
         with open(path, newline='', encoding='utf-8') as content:
             text = content.read()
         reader = csv.DictReader(text.splitlines())
-        if not set(COLUMNS).issubset(reader.fieldnames or ()):
+        if not set(COLUMNS).difference(_OPTIONAL).issubset(reader.fieldnames or ()):
             raise ValueError('its columns are not those of a training')
         if not text.endswith('\n'):
             raise ValueError('its last row is cut')
-        rows = [{key: float(row[key] or 'nothing') for key in COLUMNS} for row in reader]
+        rows = [{key: None if key in _OPTIONAL and row.get(key, '') == '' else float(row[key] or 'nothing')
+                 for key in COLUMNS} for row in reader]
         if [row['epoch'] for row in rows] != list(range(1, len(rows) + 1)):
             raise ValueError('its epochs are not 1, 2, 3')
     except (OSError, ValueError, csv.Error) as error:

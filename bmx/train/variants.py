@@ -10,7 +10,7 @@ RESERVED = ('data-dir', 'save-dir', 'seed', 'resume', 'resume-epoch', 'resume-pa
             'logging-file')
 
 # What run_recipes.py writes beside the folders of the variants.
-RESULT_FILES = ('results.csv', 'summary.csv', 'results.png')
+RESULT_FILES = ('results.csv', 'summary.csv', 'results.png', 'sign-flips.png')
 
 # Keys that are no flags.
 _NOTES = ('expected', 'published')

@@ -12,12 +12,15 @@ from ..randomness import integer
 from .base import Batch, ImageData
 from .samples import class_names
 
-# ImageRecordIter's arguments for each augmentation it can do; the numbers are those of transforms.py.
+# ImageRecordIter's arguments for each augmentation it can do; the numbers are those of transforms.py. With crop and
+# crop-flip it resizes the shorter side only, which is the same for the square images that the papers made.
 _CROP = dict(random_resized_crop=True, min_random_area=0.08, max_random_area=1.0, min_aspect_ratio=3 / 4,
              max_aspect_ratio=4 / 3)
 AUGMENTATIONS = {
     'none': {},
     'paper': dict(_CROP, rand_mirror=True),
+    'crop': dict(rand_crop=True),
+    'crop-flip': dict(rand_crop=True, rand_mirror=True),
     'gluoncv': dict(_CROP, rand_mirror=True, brightness=0.4, contrast=0.4, saturation=0.4, pca_noise=0.1),
 }
 

@@ -29,6 +29,18 @@ def random_resized_crop(image, rng, view):
     return fit(image, rng, view)
 
 
+def random_crop(image, rng, view):
+    """Resize to a square, whatever the aspect (256x256 for inputs of 224x224), and cut out a rectangle anywhere.
+
+    Tang et al., "How to Train a Compact Binary Neural Network", AAAI 2017; Phan et al., "MoBiNet", WACV 2020.
+    """
+    height, width = view['size']
+    target = [math.ceil(side / view['crop_ratio']) for side in (width, height)]
+    resized = np.asarray(Image.fromarray(image).resize(target, Image.BILINEAR))
+    top, left = rng.randint(target[1] - height + 1), rng.randint(target[0] - width + 1)
+    return resized[top:top + height, left:left + width]
+
+
 def random_shift(image, rng, _view):
     """Move by up to an eighth of the size, black outside: pad and crop, as is usual for CIFAR-10 (4 of 32 pixels)."""
     height, width = image.shape[:2]
@@ -68,6 +80,8 @@ AUGMENTATIONS = {
     'none': (fit,),
     'paper': (random_resized_crop, random_flip),
     'gluoncv': (random_resized_crop, random_flip, color_jitter, pca_lighting),
+    'crop': (random_crop,),
+    'crop-flip': (random_crop, random_flip),
     'shift': (fit, random_shift),
     'shift-flip': (fit, random_shift, random_flip),
 }

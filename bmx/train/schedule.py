@@ -1,0 +1,54 @@
+"""The learning rate of every step, as a pure function of the recipe and of the epochs so far."""
+from gluoncv.utils import LRScheduler, LRSequential
+
+from .errors import TrainingError
+
+LR_MODES = ('constant', 'step', 'linear', 'poly', 'cosine', 'plateau')
+
+
+def learning_rate(recipe, batches_per_epoch):
+    """GluonCV's schedule, linear warm-up and then `lr_mode`; and mode plateau, whose rate the losses decide.
+
+    Parameters
+    ----------
+    recipe : dict
+        Result of `recipes.resolve`.
+    batches_per_epoch : int
+
+    Returns
+    -------
+    callable
+        Step of the training, from 0, and the rows of the epochs before it (with `epoch` and `train_loss`; only mode
+        plateau looks at them) to learning rate.
+    """
+    warmup, epochs, mode, decay = (recipe[key] for key in ('warmup_epochs', 'num_epochs', 'lr_mode', 'lr_decay'))
+    if warmup >= epochs:
+        raise TrainingError('%d warm-up epochs leave nothing of %d epochs: lower --warmup-epochs (%d) or raise '
+                            '--num-epochs' % (warmup, epochs, warmup))
+    if mode == 'plateau' and decay >= 1:
+        raise TrainingError('--lr-mode plateau multiplies the rate by --lr-decay, %g, which would never lower it: give '
+                            '0.5, for example' % decay)
+    if recipe['lr_decay_period'] > 0:
+        decays = range(recipe['lr_decay_period'], epochs, recipe['lr_decay_period'])
+    else:
+        decays = recipe['lr_decay_epoch']
+    # GluonCV divides by the number of steps less one.
+    steps = [max(2, count * batches_per_epoch) for count in (warmup, epochs - warmup)]
+    stages = [LRScheduler('constant' if mode == 'plateau' else mode, base_lr=recipe['lr'], target_lr=0, niters=steps[1],
+                          power=2, step_iter=[(epoch - warmup) * batches_per_epoch for epoch in decays],
+                          step_factor=decay)]
+    if warmup:
+        stages.insert(0, LRScheduler('linear', base_lr=recipe['warmup_lr'], target_lr=recipe['lr'], niters=steps[0]))
+    schedule = LRSequential(stages)
+    if mode == 'plateau':
+        return lambda step, history: schedule(step) * decay ** plateaus(history, warmup)
+    return lambda step, history: schedule(step)
+
+
+def plateaus(history, warmup_epochs):
+    """How many epochs after the warm-up did not bring the training loss below that of every epoch before them."""
+    count, lowest = 0, float('inf')
+    for row in history:
+        count += row['epoch'] > warmup_epochs and row['train_loss'] >= lowest
+        lowest = min(lowest, row['train_loss'])
+    return count
