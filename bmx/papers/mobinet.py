@@ -62,15 +62,15 @@ def _k(name, network, k, printed, **notes):
 TABLE_3 = Table(
     'Table 3: K-dependency (ImageNet)',
     (Column('network'), TOP1, TOP5, Column('size MB', lambda counted: counted.size_mib), OPS,
-     Column('speed-up', lambda counted: MOBILENET / _ops(counted)), PARAMETERS), (
+     Column('faster', lambda counted: MOBILENET / _ops(counted)), PARAMETERS), (
         _k('Pre-block', 'mobinet_pre', 0, '35.86 59.46 4.60 45.87 12.40 +'),
-        _k('Pre-block', 'mobinet_pre', 1, '48.93 72.83 4.60 46.57 12.23 +', **{'speed-up': CUT_FIRST}),
+        _k('Pre-block', 'mobinet_pre', 1, '48.93 72.83 4.60 46.57 12.23 +', **{'faster': CUT_FIRST}),
         _k('Pre-block', 'mobinet_pre', 2, '50.74 74.22 4.60 47.97 11.86 +'),
         _k('Pre-block', 'mobinet_pre', 3, '51.41 74.75 4.60 50.76 11.21 +'),
-        _k('Mid-block', 'mobinet_mid', 0, '34.73 58.28 4.60 45.61 12.40 +', **{'speed-up': SHIFTED}),
-        _k('Mid-block', 'mobinet_mid', 1, '50.41 73.98 4.60 46.04 12.48 +', **{'speed-up': SHIFTED}),
-        _k('Mid-block', 'mobinet_mid', 2, '52.25 75.32 4.60 46.90 12.36 +', **{'speed-up': SHIFTED}),
-        _k('Mid-block', 'mobinet_mid', 3, '53.47 76.46 4.60 48.62 12.13 +', **{'speed-up': SHIFTED}),
+        _k('Mid-block', 'mobinet_mid', 0, '34.73 58.28 4.60 45.61 12.40 +', **{'faster': SHIFTED}),
+        _k('Mid-block', 'mobinet_mid', 1, '50.41 73.98 4.60 46.04 12.48 +', **{'faster': SHIFTED}),
+        _k('Mid-block', 'mobinet_mid', 2, '52.25 75.32 4.60 46.90 12.36 +', **{'faster': SHIFTED}),
+        _k('Mid-block', 'mobinet_mid', 3, '53.47 76.46 4.60 48.62 12.13 +', **{'faster': SHIFTED}),
         _k('Post-block', 'mobinet_post', 0, '33.58 56.69 4.50 35.37 16.09 +'),
         _k('Post-block', 'mobinet_post', 1, '46.83 70.57 4.50 35.80 15.89 +'),
         _k('Post-block', 'mobinet_post', 2, '48.22 71.97 4.50 36.67 15.52 +', **{'OPs 1e6': UP}),
@@ -78,14 +78,14 @@ TABLE_3 = Table(
         Row('MobileNet', '70.9 89.90 16.20 569 1.00 +', 'mobilenet1.0', notes={'size MB': FILE},
             point=('MobileNet-v1, float', '1.0'))),
     ('OPs = BOPs / 64 + FLOPs with the final dense layer; all convolutions of a block at its input\'s resolution.',
-     'speed-up: 569e6, the operations of MobileNet, over these. Parameters: of batch normalisation two values a '
+     'faster: 569e6, the operations of MobileNet, over these. Parameters: of batch normalisation two values a '
      'channel, of PReLU one a layer.'))
 
 TABLE_4 = Table(
     'Table 4: beside other binary networks (ImageNet)',
     (Column('network'), TOP1, TOP5, PARAMETERS,
      Column('saving', lambda counted: BIREALNET_PARAMETERS / _parameters(counted)), OPS,
-     Column('speed-up', lambda counted: BIREALNET_OPS / _ops(counted))), (
+     Column('faster', lambda counted: BIREALNET_OPS / _ops(counted))), (
         Row('Binary Connect', '35.40 61.00 - - - -'),
         Row('BNNs', '42.20 67.10 - - - -'),
         Row('ABC-Net', '42.70 67.60 - - - -'),
@@ -96,13 +96,13 @@ TABLE_4 = Table(
         Row('XNOR-ResNet-18', '51.20 69.30 11.7 1.00 167 0.97', point=('other binary', 'XNOR-ResNet-18')),
         Row('Bi-RealNet-18', '56.40 79.50 11.70 1.00 163 1.00', 'birealnet18', {'stem': 'imagenet'},
             {'OPs 1e6': _ops_without_classifier,
-             'speed-up': lambda counted: BIREALNET_OPS / _ops_without_classifier(counted)},
+             'faster': lambda counted: BIREALNET_OPS / _ops_without_classifier(counted)},
             {'params 1e6': RESNET}, ('other binary', 'Bi-RealNet-18')),
-        Row('MoBiNet-Mid (K = 3)', '53.47 76.46 8.50 1.38 49 3.33', 'mobinet_mid', {'k': 3},
-            notes={'params 1e6': PARAMETERS_850, 'saving': PARAMETERS_850, 'speed-up': ROUNDED}),
-        Row('MoBiNet-Mid (K = 4)', '54.40 77.50 8.75 1.34 52 3.13', 'mobinet_mid', {'k': 4},
+        Row('Mid-block K=3', '53.47 76.46 8.50 1.38 49 3.33', 'mobinet_mid', {'k': 3},
+            notes={'params 1e6': PARAMETERS_850, 'saving': PARAMETERS_850, 'faster': ROUNDED}),
+        Row('Mid-block K=4', '54.40 77.50 8.75 1.34 52 3.13', 'mobinet_mid', {'k': 4},
             point=('Mid-block', 'K=4'))),
-    ('Saving and speed-up: 11.70e6 parameters and 1.63e8 operations of Bi-RealNet-18 over these. Its operations leave '
+    ('Saving and faster: 11.70e6 parameters and 1.63e8 operations of Bi-RealNet-18 over these. Its operations leave '
      'out the final dense layer, those of MoBiNet do not.',))
 
 PAPER = Paper(
