@@ -3,13 +3,14 @@
 // A program is text, instructions between semicolons, each a kind and key=value pairs between spaces:
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
-//        [groups=1] [pad_value=-1] [steps=STEPS]
+//        [groups=1] [pad_value=-1] [binarizations=1] [steps=STEPS]
 //   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0]] [steps=STEPS] [shuffle=4]
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
 // DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
+// With several binarizations (residual.h) a conv takes no threshold, and its result is not of type int16.
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
 // An instruction may write to a slot that its `steps` add, a convolution also to one that it reads.
 #ifndef BMX_PROGRAM_H_
@@ -65,6 +66,7 @@ struct Instruction {
   int64_t filters = 0;
   int64_t groups = 1;                       // of a convolution, or of a map's shuffle
   int pad_value = -1;
+  int64_t binarizations = 1;
   Feature out;          // set by infer()
   Size image;           // of `in`, set by infer()
   int64_t channels = 0;  // of `in`, set by infer()

@@ -2,14 +2,8 @@
 
 #include <algorithm>
 
+#include "target.h"
 #include "transpose.h"
-
-// Compiled for several instruction sets, chosen at load.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define BMX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define BMX_CLONES
-#endif
 
 namespace bmx {
 namespace {
@@ -32,6 +26,22 @@ BMX_CLONES void to_floats(const int32_t* __restrict dots, int64_t from_stride, i
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) to[p * stride + c] = static_cast<float>(dots[p * from_stride + c]);
+  }
+}
+
+BMX_CLONES void scale_dots(const int32_t* __restrict dots, float by, int64_t pixels, int64_t channels,
+                           float* __restrict to, int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) to[p * stride + c] = by * static_cast<float>(dots[p * stride + c]);
+  }
+}
+
+BMX_CLONES void add_scaled_dots(const int32_t* __restrict dots, float by, int64_t pixels, int64_t channels,
+                                float* __restrict to, int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) to[p * stride + c] += by * static_cast<float>(dots[p * stride + c]);
   }
 }
 
@@ -161,6 +171,10 @@ void load(const Slice& from, const Tile& to) {
 
 void convert(const Dots& from, const Tile& to) {
   to_floats(from.values, from.stride, from.pixels, to.values, to.stride);
+}
+
+void add_term(const Dots& dots, float scale, bool first, float* sums) {
+  (first ? scale_dots : add_scaled_dots)(dots.values, scale, dots.pixels, dots.channels, sums, dots.stride);
 }
 
 void apply(const std::vector<Step>& steps, const Tile& tile) {
