@@ -119,7 +119,7 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
                   pad_value=-1):
     """Several binarizations of each sample (Tang, Hua and Wang, AAAI 2017, Equations 3 and 4, Algorithm 1).
 
-    E_1 = x, H_i = sign(E_i), alpha_i = mean \|E_i\| over the sample, E_(i+1) = E_i - alpha_i H_i: x is about the sum of
+    E_1 = x, H_i = sign(E_i), alpha_i = mean |E_i| over the sample, E_(i+1) = E_i - alpha_i H_i: x is about the sum of
     alpha_i H_i. What follows is to multiply each term with its alpha; then x receives the gradient of that sum, where
     the quantizer lets it through. It passes through the first term, divided by alpha_1; other gradients stop here.
 

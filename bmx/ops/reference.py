@@ -76,7 +76,7 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
 def residual_binarize(data, binarizations, pad=(), pad_value=-1):
     """Several binarizations of each sample (Tang et al. 2017, Equation 4).
 
-    E_1 = data, H_i = sign(E_i), alpha_i = mean \|E_i\| over the sample, E_(i+1) = E_i - alpha_i H_i. A mean is added up
+    E_1 = data, H_i = sign(E_i), alpha_i = mean |E_i| over the sample, E_(i+1) = E_i - alpha_i H_i. A mean is added up
     in float64, each channel's values in their order, then the channels, and rounded to float32 (and float16); a
     residual is rounded to the data's dtype.
 
