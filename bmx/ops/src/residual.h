@@ -30,8 +30,8 @@ class ResidualPacker {
   const float* scales() const { return scales_; }
 
  private:
-  void load_values(int64_t image) const;
-  void next_term(int64_t term) const;
+  void load_values(int64_t image, int64_t pixel, int64_t pixels, int64_t begin, int64_t end) const;
+  void next_term(int64_t image, int64_t term) const;
 
   Input input_;
   std::vector<Slice> in_;
