@@ -236,6 +236,12 @@ class _Traced:
         self.nodes = [node for node in graph.nodes if not node.is_variable and id(node) not in constants]
         self._data = {id(node) for node in self.nodes} | {id(node) for node in graph.nodes if node.name == 'data'}
         self.owner = {id(node): blocks[node.attr(_MARK, id(net))] for node in self.nodes}
+        self._scales = set()  # what only hands on the scales of several binarizations
+        for node in self.nodes:
+            if node.op in ('SliceChannel', 'Reshape'):
+                producer, index = node.inputs[0]
+                if id(producer) in self._scales or producer.op == 'residual_binarize' and index == 1:
+                    self._scales.add(id(node))
         self.computing = {id(block) for block in self.owner.values()}  # blocks with operators of their own
 
     def elements(self, block):
@@ -312,7 +318,7 @@ class _Traced:
             place = joined.get(id(inputs[0][0])) if inputs else None
             step = None if place is None else steps[place]
             products = [n for n in (step[1] if step else []) + [node] if n.op in graphs.PRODUCTS]
-            if _changes_nothing(node):
+            if _changes_nothing(node) or id(node) in self._scales:
                 places[id(node), 0] = sources
                 if step and step[0] is owner:
                     joined[id(node)] = place
@@ -372,6 +378,8 @@ def _text(node, channels=0):
         if not begin and end is not None:
             return 'all but the last %d' % -end if end < 0 else 'the first %d' % end
         return 'the last %d' % -begin if begin < 0 and end is None else '%s to %s' % (begin, end)
+    if node.op == 'residual_binarize':
+        return '%d signs' % node.attr('binarizations', 1)
     if node.op not in _KERNELS:
         return _TEXTS.get(node.op, node.op.strip('_'))
     text = _KERNELS[node.op]
