@@ -290,13 +290,13 @@ def test_inputs_that_do_not_fit_are_refused():
     one = bmx.nn.QDense(3, in_units=6, prefix='one_')
     one.initialize()
     two.initialize()
-    with pytest.raises(ValueError, match='two_: of 2 binarizations there are two inputs.* got one'):
+    with pytest.raises(ValueError, match='two: of 2 binarizations there are two inputs.* got one'):
         two(x)
-    with pytest.raises(ValueError, match='one_: two inputs, as of several binarizations, but the layer has'):
+    with pytest.raises(ValueError, match='one: two inputs, as of several binarizations, but the layer has'):
         one(*pair)
     for other in (1, 3, 4):  # 4: their number could be halved
         signs, scales = mx.nd.residual_binarize(x, binarizations=other)
-        with pytest.raises(mx.MXNetError, match='size of the sliced axis must be the same'):
+        with pytest.raises(mx.MXNetError, match='sliced axis must be the same|evenly sized'):
             two(signs, scales).wait_to_read()
     with pytest.raises(ValueError, match='flatten=False is for one binarization, got 2'):
         bmx.nn.QDense(3, flatten=False, binarizations=2)
@@ -327,16 +327,16 @@ def test_configuration():
     assert {layer.quantization.terms for layer in layers} == {3} and 'binarizations=3' in repr(layers[0])
 
 
-@pytest.mark.parametrize('dtype', ['float64', 'float16'])
-def test_other_types(dtype):
+def test_float64():
     net = nn.HybridSequential()
     with bmx.nn.config(binarizations=2):
         net.add(bmx.nn.BinaryConv(4, 3, padding=1, in_channels=3), bmx.nn.BinaryDense(2))
     x = mx.nd.array(random((2, 3, 5, 5)))
     expected = initialized(net, x)(x).asnumpy()
-    net.cast(dtype)
-    assert net[0](x.astype(dtype)).dtype == np.dtype(dtype)
-    assert_almost_equal(net(x.astype('float64')).asnumpy() if dtype == 'float64' else expected, expected, rtol=0.5)
+    net.cast('float64')
+    found = net(x.astype('float64')).asnumpy()
+    assert found.dtype == np.float64
+    assert_almost_equal(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('hybridize', [False, True])
