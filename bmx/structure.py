@@ -145,9 +145,13 @@ class _Unit:
     inputs: list = dataclasses.field(default_factory=list)  # (node, output) of other units, each once
 
 
+def _is_own(block):
+    """Whether a block is one of Gluon or of bmx.nn; what such a layer adds, it computes."""
+    return type(block).__module__.startswith(('mxnet.gluon.nn.', 'bmx.nn.'))
+
+
 def _is_layer(block):
-    own = type(block).__module__.startswith(('mxnet.gluon.nn.', 'bmx.nn.'))
-    return not isinstance(block, nn.HybridSequential) and (own or not block._children)
+    return not isinstance(block, nn.HybridSequential) and (_is_own(block) or not block._children)
 
 
 def _units(net, traced):
@@ -292,7 +296,7 @@ class _Traced:
             elif node.op == 'slice_axis' and node.attr('axis') == 1:
                 pieces = _spread(inputs[0])[node.attr('begin'):node.attr('end')]
                 pieces = [(kind, 1) for kind in pieces]
-            elif node.op in _SUMS and len(inputs) > 1:
+            elif node.op in _SUMS and len(inputs) > 1 and not _is_own(self.owner[id(node)]):
                 pieces = [(_sum_of(kinds), 1) for kinds in zip(*map(_spread, inputs))]
             elif node.op in _UNARY:
                 pieces = [(NEW if kind == KEPT else kind, count) for kind, count in inputs[0]]
