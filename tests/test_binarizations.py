@@ -34,7 +34,8 @@ def test_operator_equals_the_reference(shape, binarizations, dtype):
 
 
 @pytest.mark.parametrize('shape, pad', [((2, 9, 11), (2,)), ((2, 9, 5, 7), (1, 2)), ((2, 9, 5, 7), (0, 1)),
-                                        ((2, 3, 5, 7), (2, 0)), ((2, 3, 4, 5, 6), (1, 1)), ((3, 40, 20, 19), 1)], ids=str)
+                                        ((2, 3, 5, 7), (2, 0)), ((2, 3, 4, 5, 6), (1, 1)), ((3, 40, 20, 19), 1)],
+                         ids=str)
 @pytest.mark.parametrize('pad_value', [-1, 0, 1])
 def test_border(shape, pad, pad_value):
     x = random(shape)
@@ -82,8 +83,8 @@ ESTIMATORS = [{}, {'clip_threshold': 0.7}, {'clip_threshold': 0}, {'estimator': 
 
 @pytest.mark.parametrize('arguments', ESTIMATORS, ids=str)
 @pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('shape, pad', [((3, 33), ()), ((3, 4, 9), (2,)), ((2, 5, 7, 6), (1, 2)), ((2, 40, 30, 29), (1, 1))],
-                         ids=str)
+@pytest.mark.parametrize('shape, pad', [((3, 33), ()), ((3, 4, 9), (2,)), ((2, 5, 7, 6), (1, 2)),
+                                        ((2, 40, 30, 29), (1, 1))], ids=str)
 def test_gradient_is_that_of_the_first_term_divided_by_its_scale(shape, pad, dtype, arguments):
     x = random(shape, dtype=dtype)
     x[1] = 0  # alpha_1 of 0
@@ -242,7 +243,8 @@ def test_gradients_of_a_layer(layer, shape, arguments, quantizer):
             attributes = dict(inner._kwargs, no_bias=True, pad=(0,) * len(inner._kwargs['pad']))
             z = z + mx.nd.Convolution(mx.nd.broadcast_mul(border, sums), weight, **attributes)
     z.backward(mx.nd.array(random(z.shape, 5)))
-    assert_almost_equal(x.grad.asnumpy(), gradient(x.asnumpy(), **estimator) * inputs.grad.asnumpy(), rtol=1e-4, atol=1e-5)
+    expected = gradient(x.asnumpy(), **estimator) * inputs.grad.asnumpy()
+    assert_almost_equal(x.grad.asnumpy(), expected, rtol=1e-4, atol=1e-5)
     slope = gradient(inner.weight.data().asnumpy(), **estimator)
     assert_almost_equal(inner.weight.grad().asnumpy(), 2 * slope * weight.grad.asnumpy(), rtol=1e-4, atol=1e-4)
 
