@@ -148,7 +148,7 @@ def summary(net, shape):
         owned = [variable for variable in parameters[id(node)] if variable.name not in counted]
         if node.op in _PRODUCTS or owned:
             counted.update(variable.name for variable in owned)
-            layers.append(dict({'name': own_name}, **_layer(node, owned, shapes, weight_bits, shape[0])))
+            layers.append(dict({'name': own_name}, **_layer(node, owned, shapes, weight_bits, graph)))
         if node.op in _UNCOUNTED:
             uncounted.append(own_name)
     return Summary(name, shape, layers, uncounted)
@@ -173,14 +173,18 @@ def _weight_bits(graph, parameters):
     return found
 
 
-def _layer(node, owned, shapes, weight_bits, batch):
-    macs, bits, packed = 0, '', node.op == 'xnor_popcount'
+def _layer(node, owned, shapes, weight_bits, graph):
+    macs, bits, packed, batch = 0, '', node.op == 'xnor_popcount', graph.variable_shapes['data'][0]
+    output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '1/1' if packed else '32/32'
     if node.op in graphs.PRODUCTS:
         bits = '%d/%d' % graphs.product_bits(node)
-        packed = graphs.why_float(node, graphs.match_binary_product(node)) is None
-    layer = {'op': node.op, 'output_shape': list(shapes[node.name, 0]), 'bits': bits, 'params_binary': 0,
+        product = graphs.match_binary_product(node)
+        packed = graphs.why_float(node, product, graph) is None
+        if packed and product.activation.op == 'residual_binarize':  # the terms lie along the batch
+            output_shape[0] //= product.activation.attr('binarizations')
+    layer = {'op': node.op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,
              'params_quantized': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
              'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}
     for variable in owned:
@@ -190,7 +194,10 @@ def _layer(node, owned, shapes, weight_bits, batch):
         if node.op == 'xnor_popcount' and variable is node.input(1):
             size, width, packed_bytes = math.prod(shape[:-1]) * _group_channels(node, shapes), 1, size
         elif width == 1 and packed:
-            packed_bytes = size // shape[1] * math.ceil(shape[1] / 8)
+            channels = shape[1]
+            if product.activation.op == 'residual_binarize':  # a dense layer on an image becomes a convolution
+                channels = min(channels, _shape(node, 0, shapes)[1])
+            packed_bytes = size // channels * math.ceil(channels / 8)
         layer[{1: 'params_binary', 32: 'params_float'}.get(width, 'params_quantized')] += size
         layer['size_bits'] += width * size
         layer['bytes_packed'] += packed_bytes
@@ -212,5 +219,6 @@ def _multiply_accumulates(node, shapes):
     if node.op == 'Deconvolution':
         return math.prod(_shape(node, 0, shapes)) * math.prod(weight[1:])
     if node.op == 'xnor_popcount':
-        return output * math.prod(weight[1:-1]) * _group_channels(node, shapes)
+        terms = node.attr('binarizations', 1)  # beside a float operator, whose batch holds them
+        return terms * output * math.prod(weight[1:-1]) * _group_channels(node, shapes)
     return output * math.prod(weight[1:])

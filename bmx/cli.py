@@ -15,7 +15,7 @@ from .accounting import summary
 from .description import check_preprocess, description_path, read_description
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config, quantized_layers
-from .nn.config import BITS, SCALINGS
+from .nn.config import BINARIZATIONS, BITS, SCALINGS
 from .report import PICTURES, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
@@ -64,6 +64,8 @@ def add_model_options(parser):
     parser.add_argument('--quantizer', choices=list(QUANTIZERS), help="gradient in the sign's place")
     parser.add_argument('--clip-threshold', type=non_negative, help='of the straight-through gradient')
     parser.add_argument('--scaling', choices=SCALINGS, help='of each output channel by its mean absolute weight')
+    parser.add_argument('--binarizations', type=int, choices=BINARIZATIONS, metavar='M', help='scaled signs that stand '
+                        'for an activation of 1 bit, 1 to %d' % BINARIZATIONS[-1])
 
 
 def model_settings(arguments):
@@ -81,7 +83,7 @@ def model_settings(arguments):
 
 def layer_settings(arguments):
     """What the options give of the scope `bmx.nn.config` that the model is built in."""
-    names = ('bits', 'activation_bits', 'quantizer', 'clip_threshold', 'scaling')
+    names = ('bits', 'activation_bits', 'quantizer', 'clip_threshold', 'scaling', 'binarizations')
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
@@ -161,7 +163,8 @@ def _described(arguments):
         return None
     given = {key: json.loads(json.dumps(value, default=repr)) for key, value in model_settings(arguments).items()}
     given.pop('bits', None)  # `layer_settings` has it
-    trained = dict(found.layer_defaults, **found.settings, model=found.model)
+    # `binarizations` is younger than other files
+    trained = {'binarizations': 1, **found.layer_defaults, **found.settings, 'model': found.model}
     if trained.get('activation_bits') is None:
         trained['activation_bits'] = trained.get('bits')
     if arguments.model is not None:

@@ -145,9 +145,13 @@ class _Unit:
     inputs: list = dataclasses.field(default_factory=list)  # (node, output) of other units, each once
 
 
+def _is_own(block):
+    """Whether a block is one of Gluon or of bmx.nn; what such a layer adds, it computes."""
+    return type(block).__module__.startswith(('mxnet.gluon.nn.', 'bmx.nn.'))
+
+
 def _is_layer(block):
-    own = type(block).__module__.startswith(('mxnet.gluon.nn.', 'bmx.nn.'))
-    return not isinstance(block, nn.HybridSequential) and (own or not block._children)
+    return not isinstance(block, nn.HybridSequential) and (_is_own(block) or not block._children)
 
 
 def _units(net, traced):
@@ -236,6 +240,12 @@ class _Traced:
         self.nodes = [node for node in graph.nodes if not node.is_variable and id(node) not in constants]
         self._data = {id(node) for node in self.nodes} | {id(node) for node in graph.nodes if node.name == 'data'}
         self.owner = {id(node): blocks[node.attr(_MARK, id(net))] for node in self.nodes}
+        self._scales = set()  # what only hands on the scales of several binarizations
+        for node in self.nodes:
+            if node.op in ('SliceChannel', 'Reshape'):
+                producer, index = node.inputs[0]
+                if id(producer) in self._scales or producer.op == 'residual_binarize' and index == 1:
+                    self._scales.add(id(node))
         self.computing = {id(block) for block in self.owner.values()}  # blocks with operators of their own
 
     def elements(self, block):
@@ -286,7 +296,7 @@ class _Traced:
             elif node.op == 'slice_axis' and node.attr('axis') == 1:
                 pieces = _spread(inputs[0])[node.attr('begin'):node.attr('end')]
                 pieces = [(kind, 1) for kind in pieces]
-            elif node.op in _SUMS and len(inputs) > 1:
+            elif node.op in _SUMS and len(inputs) > 1 and not _is_own(self.owner[id(node)]):
                 pieces = [(_sum_of(kinds), 1) for kinds in zip(*map(_spread, inputs))]
             elif node.op in _UNARY:
                 pieces = [(NEW if kind == KEPT else kind, count) for kind, count in inputs[0]]
@@ -312,7 +322,7 @@ class _Traced:
             place = joined.get(id(inputs[0][0])) if inputs else None
             step = None if place is None else steps[place]
             products = [n for n in (step[1] if step else []) + [node] if n.op in graphs.PRODUCTS]
-            if _changes_nothing(node):
+            if _changes_nothing(node) or id(node) in self._scales:
                 places[id(node), 0] = sources
                 if step and step[0] is owner:
                     joined[id(node)] = place
@@ -372,6 +382,8 @@ def _text(node, channels=0):
         if not begin and end is not None:
             return 'all but the last %d' % -end if end < 0 else 'the first %d' % end
         return 'the last %d' % -begin if begin < 0 and end is None else '%s to %s' % (begin, end)
+    if node.op == 'residual_binarize':
+        return '%d signs' % node.attr('binarizations', 1)
     if node.op not in _KERNELS:
         return _TEXTS.get(node.op, node.op.strip('_'))
     text = _KERNELS[node.op]

@@ -352,7 +352,7 @@ PROGRAM_ERRORS = [
     (' ; ;', 'program has no instructions'),
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown kind 'pool'; valid kinds: conv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
-                           'kernel, stride, pad, dilate, filters, groups, pad_value, steps'),
+                           'kernel, stride, pad, dilate, filters, groups, pad_value, binarizations, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
                                          'before, pool, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),

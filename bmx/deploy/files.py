@@ -15,8 +15,8 @@ from mxnet import gluon
 from ..description import check_description
 from ..storage import TEMPORARY, LoadError, digest, flush
 
-# 2: `binary_subgraph` nodes beside `xnor_popcount`
-FORMAT_VERSION = 2
+# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, and only files that have them
+FORMAT_VERSION = 3
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
 
@@ -64,15 +64,21 @@ def params_path(prefix):
 
 
 def write(prefix, graph, params, metadata):
-    """Write both files in place. `metadata` lacks its params_sha256, which is filled in."""
+    """Write both files in place. `metadata` lacks its params_sha256 and format, which are filled in."""
     auxiliary = set(graph.to_symbol().list_auxiliary_states())
     mx.nd.save(params_path(prefix), {('aux:' if name in auxiliary else 'arg:') + name: value
                                      for name, value in params.items()})
     metadata.params_sha256 = digest(params_path(prefix))
+    metadata.format = 3 if any(map(_has_binarizations, graph.nodes)) else 2
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
     with open(symbol_path(prefix), 'w') as stream:
         stream.write(graph.to_json())
+
+
+def _has_binarizations(node):
+    return (node.op == 'residual_binarize' or 'binarizations' in node.attrs
+            or node.op == 'binary_subgraph' and ' binarizations=' in node.attrs['program'])
 
 
 def _backup_path(prefix):

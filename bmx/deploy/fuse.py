@@ -227,9 +227,12 @@ class _Program:
                        pad_value=node.attr('pad_value', -1), weight=self._parameter(node.input(1)))
         if len(node.inputs) > 2:
             options['threshold'] = self._parameter(node.input(2))
+        scaled = node.attr('binarizations', 1) > 1
+        if scaled:
+            options['binarizations'] = node.attr('binarizations')
         instruction = self._new('conv', self._value(node, 0), node, options)
-        # every product is +1 or -1
-        instruction.out.bound = math.prod(node.attr('kernel')) * (self._channels(node) // options['groups'])
+        if not scaled:  # every product is +1 or -1
+            instruction.out.bound = math.prod(node.attr('kernel')) * (self._channels(node) // options['groups'])
         return _whole(instruction)
 
     def _elementwise(self, node, step, operand=None, position=0):

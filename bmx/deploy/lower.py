@@ -3,7 +3,7 @@ import mxnet as mx
 import numpy as np
 
 from .. import ops
-from ..graph import PRODUCTS, Graph, Node, match_binary_product, why_float
+from ..graph import PRODUCTS, Graph, Node, find_sum, match_binary_product, why_float
 from .errors import ExportError
 from .threshold import batchnorm_threshold
 from .variables import Variables, used_parameters
@@ -68,19 +68,22 @@ class _Lowering:
     def _lower(self, node):
         size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
         product = match_binary_product(node)
-        reason = why_float(node, product)
+        reason = why_float(node, product, self.graph)
         if reason:
             return Row(node.name, size, size, reason)
-        packed = self._packed_weight(product.weight)
-        if node.op == 'Convolution':
-            lowered = self._convolution(product, packed)
+        if product.activation.op == 'residual_binarize':
+            packed, lowered = self._terms(product)
+            node = find_sum(product, self.graph)
         else:
-            lowered = self._dense(product, packed)
+            packed = self._packed_weight(product.weight)
+            lowered = self._convolution(product, packed) if node.op == 'Convolution' else self._dense(product, packed)
         self.graph.replace(node, lowered)
-        return Row(node.name, size, self.params[packed.name].size)
+        return Row(product.node.name, size, self.params[packed.name].size)
 
-    def _packed_weight(self, weight):
-        return self.variables.make(weight.name + '_packed', ops.pack_weights(self.params[weight.name].asnumpy()))
+    def _packed_weight(self, weight, shape=None):
+        value = self.params[weight.name].asnumpy()
+        return self.variables.make(weight.name + '_packed', ops.pack_weights(value if shape is None
+                                                                             else value.reshape(shape)))
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
@@ -103,11 +106,27 @@ class _Lowering:
         return Node('xnor_popcount', name, attrs, [data, (packed, 0)] + thresholds)
 
     def _convolution(self, product, packed):
-        node = product.node
-        attrs = {key: str(node.attrs[key]) for key in ('kernel', 'stride', 'dilate', 'num_filter', 'num_group')
-                 if key in node.attrs and node.attr(key) != ()}
-        attrs.update(pad=str(tuple(product.pad)), pad_value=str(int(product.pad_value)))
-        return self._xnor(node.name, self._binary_input(product.activation), packed, attrs)
+        return self._xnor(product.node.name, self._binary_input(product.activation), packed, _attributes(product))
+
+    def _terms(self, product):
+        """Packed weights and a layer of several binarizations, its terms added up."""
+        node, data = product.node, product.activation.inputs[0]
+        binarizations = {'binarizations': str(product.activation.attr('binarizations'))}
+        if node.op == 'Convolution':
+            packed = self._packed_weight(product.weight)
+            return packed, self._xnor(node.name, [data], packed, dict(_attributes(product), **binarizations))
+        attrs, shape = dict(num_filter=node.attrs['num_hidden'], **binarizations), self.shapes[data[0].name, data[1]]
+        if len(shape) == 2:
+            packed = self._packed_weight(product.weight)
+            return packed, self._xnor(node.name, [data], packed, attrs)
+        # As a convolution of the size of the image: the order in which a scale is added up knows channels and pixels.
+        channels, kernel = shape[1], shape[2:]
+        if len(kernel) > 2:
+            kernel = (int(np.prod(kernel)),)
+            data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
+        packed = self._packed_weight(product.weight, (-1, channels) + kernel)
+        lowered = self._xnor(node.name, [data], packed, dict(attrs, kernel=str(kernel)))
+        return packed, Node('Reshape', node.name + '_rows', {'shape': '(0, -1)'}, [(lowered, 0)])
 
     def _dense(self, product, packed):
         node, sign = product.node, product.activation
@@ -151,6 +170,14 @@ class _Lowering:
                 value = mx.nd.CachedOp(symbol)(*[self.params[name] for name in symbol.list_inputs()]).asnumpy()
                 if value.dtype == np.float32:
                     self.graph.replace(node, self.variables.make(node.name + '_constant', value))
+
+
+def _attributes(product):
+    """Those of a convolution as xnor_popcount takes them."""
+    node = product.node
+    attrs = {key: str(node.attrs[key]) for key in ('kernel', 'stride', 'dilate', 'num_filter', 'num_group')
+             if key in node.attrs and node.attr(key) != ()}
+    return dict(attrs, pad=str(tuple(product.pad)), pad_value=str(int(product.pad_value)))
 
 
 def _key(node, index):

@@ -4,5 +4,6 @@ from .blocks import (
     make_stem)
 from .channelwise import PReLU, scale_channels
 from .config import Config, config
-from .layers import BinaryConv, QActivation, QConv1D, QConv2D, QDense, binary_parameters, quantized_layers
-from .quantizers import QUANTIZERS, approx_sign, k_bit_activation, k_bit_weight, ste_sign
+from .layers import (
+    BinaryConv, BinaryDense, QActivation, QConv1D, QConv2D, QDense, binary_parameters, quantized_layers)
+from .quantizers import QUANTIZERS, approx_sign, k_bit_activation, k_bit_weight, residual_sign, ste_sign

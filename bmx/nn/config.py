@@ -8,6 +8,7 @@ from . import quantizers
 
 BITS = tuple(range(1, 9)) + (32,)
 SCALINGS = ('none', 'constant', 'gradient')
+BINARIZATIONS = tuple(range(1, 9))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Config:
         multiplies the gradient of the sign, its own is not taken). See docs/semantics.md, "Weight scaling".
     pad_value : int
         What a padded tap counts as: -1, +1 or 0. Where the activations are not signs, or the weights float, always 0.
+    binarizations : int
+        How many scaled signs stand for an activation (Tang et al. 2017), 1 to 8; with 1 its sign alone, not scaled.
+        Only where weights and activations have 1 bit. See docs/semantics.md, "Several binarizations".
     """
     bits: int = 1
     activation_bits: Optional[int] = None
@@ -37,10 +41,12 @@ class Config:
     clip_threshold: float = 1.3
     scaling: str = 'none'
     pad_value: int = -1
+    binarizations: int = 1
 
     def __post_init__(self):
         for field, allowed in (('bits', BITS), ('activation_bits', (None,) + BITS), ('scaling', SCALINGS),
-                               ('quantizer', tuple(quantizers.QUANTIZERS)), ('pad_value', (-1, 0, 1))):
+                               ('quantizer', tuple(quantizers.QUANTIZERS)), ('pad_value', (-1, 0, 1)),
+                               ('binarizations', BINARIZATIONS)):
             if getattr(self, field) not in allowed:
                 raise ValueError('%s must be one of %s, got %r'
                                  % (field, ', '.join(map(repr, allowed)), getattr(self, field)))
@@ -57,8 +63,19 @@ class Config:
         """What a convolution's padding holds: `pad_value` among signs, else 0."""
         return self.pad_value if self.input_bits == 1 and self.bits < 32 else 0
 
+    @property
+    def terms(self):
+        """How many signs stand for an activation: `binarizations` among signs, else 1."""
+        return self.binarizations if self.input_bits == self.bits == 1 else 1
+
     def quantize_activation(self, x, padding=()):
-        """Quantize an NDArray or Symbol to `input_bits`; the dtype stays. Signs get a border of `pad_value`."""
+        """Quantize an NDArray or Symbol to `input_bits`; the dtype stays. Signs get a border of `pad_value`.
+
+        With several `terms` it returns their signs and scales, see `bmx.nn.quantizers.residual_sign`.
+        """
+        if self.terms > 1:
+            return quantizers.residual_sign(x, self.terms, self.quantizer, self.clip_threshold, padding=padding,
+                                            pad_value=self.pad_value)
         if self.input_bits == 1:
             return self._sign(x, padding=padding, pad_value=self.pad_value)
         return x if self.input_bits == 32 else quantizers.k_bit_activation(x, self.input_bits)
@@ -91,7 +108,7 @@ def config(**defaults):
     Parameters
     ----------
     **defaults
-        Any attribute of `Config`: bits, activation_bits, quantizer, clip_threshold, scaling, pad_value.
+        Any attribute of `Config`: bits, activation_bits, quantizer, clip_threshold, scaling, pad_value, binarizations.
 
     Examples
     --------

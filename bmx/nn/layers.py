@@ -2,7 +2,9 @@
 
 A layer multiplies what it is given with its quantized weights; `QActivation` before it quantizes the input. With both
 binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent. How many bits its
-input has a layer cannot see: where these are not `bits`, the scope's `activation_bits` tells it.
+input has a layer cannot see: where these are not `bits`, the scope's `activation_bits` tells it. With several
+binarizations an activation has two outputs, signs and scales, and a layer two inputs, also as a pair:
+`layer(activation(x))`, as in a `HybridSequential`, or `layer(signs, scales)`.
 """
 from mxnet import gluon
 from mxnet.base import numeric_types
@@ -20,21 +22,22 @@ class QActivation(gluon.HybridBlock):
     ----------
     bits : int
         Of the activations, `activation_bits` of `bmx.nn.Config`. 32 passes the input through.
-    quantizer, clip_threshold, pad_value
+    quantizer, clip_threshold, pad_value, binarizations
         See `bmx.nn.Config`; what is None, bits too, comes from the scope `bmx.nn.config`.
     padding : tuple of int
         Border of `pad_value` around the last axes (height and width, or width), in place of the padding of the
         convolution that follows: it costs nothing here and a copy of the features there. With bits=1 only.
 
     Inputs: data of any shape. Outputs: +1 or -1, or 2^bits levels from 0 to 1, of the same shape, but for the border,
-    and dtype.
+    and dtype. With m > 1 binarizations data is (N, C, ...), and there are two outputs for the layer that follows: the
+    signs, (m * N, C, ...), and their scales, (m, N).
     """
 
     def __init__(self, bits=None, quantizer=None, clip_threshold=None, padding=(), pad_value=None, prefix=None,
-                 params=None):
+                 params=None, binarizations=None):
         super().__init__(prefix=prefix, params=params)
         self.quantization = resolve(activation_bits=bits, quantizer=quantizer, clip_threshold=clip_threshold,
-                                    pad_value=pad_value)
+                                    pad_value=pad_value, binarizations=binarizations)
         self._padding = tuple(padding)
         if self.quantization.input_bits > 1 and any(self._padding):
             raise ValueError('%s: activations of %d bits get no border, only signs do, got padding=%s; pad in the '
@@ -48,7 +51,34 @@ class QActivation(gluon.HybridBlock):
 
 
 class _QuantizedLayer:
-    """What quantized layers share: the weight's quantization, its scaling, bias and activation after the product."""
+    """What quantized layers share: the weight's quantization; several binarizations, scaling, bias and activation after
+    the product."""
+
+    def _inputs(self, x, scales):
+        """The data or signs, and the scales or None; `HybridSequential` hands both on as one argument."""
+        if isinstance(x, (list, tuple)):
+            x, scales = x
+        terms = self.quantization.terms
+        if terms > 1 and scales is None:
+            raise ValueError('%s: of %d binarizations there are two inputs, the signs and the scales that QActivation '
+                             'returns, got one; for an input that is binarized once, or not, give the layer '
+                             'binarizations=1' % (self.name, terms))
+        if terms == 1 and scales is not None:
+            raise ValueError('%s: two inputs, as of several binarizations, but the layer has %s'
+                             % (self.name, self.quantization))
+        return x, scales
+
+    def _combine(self, F, product, scales, shape):
+        """Add the terms of a product, each with its scale, in their order; `shape`: of scales (N,) beside a term."""
+        if scales is None:
+            return product
+        terms, total = self.quantization.terms, None
+        # squeeze_axis makes MXNet compare the number of terms
+        scales = F.SliceChannel(scales, num_outputs=terms, axis=0, squeeze_axis=True)
+        for term, scale in zip(F.SliceChannel(product, num_outputs=terms, axis=0), scales):
+            term = F.broadcast_mul(term, F.reshape(scale, shape=shape))
+            total = term if total is None else total + term
+        return total
 
     def _quantize_weight(self, F, weight):
         # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
@@ -79,7 +109,8 @@ class _QConv(_QuantizedLayer):
             raise ValueError('%s: layout must be NCW or NCHW for a quantized convolution, got %s'
                              % (self.name, self._kwargs['layout']))
 
-    def hybrid_forward(self, F, x, weight, bias=None):
+    def hybrid_forward(self, F, x, scales=None, weight=None, bias=None):
+        x, scales = self._inputs(x, scales)
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)
         attributes = dict(self._kwargs, no_bias=True)
@@ -91,6 +122,7 @@ class _QConv(_QuantizedLayer):
         # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
         # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
         product = F.reshape(product, shape=(0,) * (2 + len(padding)))
+        product = self._combine(F, product, scales, (-1, 1) + (1,) * len(padding))
         return self._finish(F, product, weight, bias, (1, -1) + (1,) * len(padding))
 
 
@@ -99,17 +131,18 @@ class QConv1D(_QConv, nn.Conv1D):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, scaling, pad_value
+    bits, quantizer, clip_threshold, scaling, pad_value, binarizations
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
     """
 
     def __init__(self, channels, kernel_size, strides=1, padding=0, dilation=1, groups=1, layout='NCW',
                  activation=None, use_bias=True, weight_initializer=None, bias_initializer='zeros', in_channels=0,
-                 bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None, **kwargs):
+                 bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None, binarizations=None,
+                 **kwargs):
         super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
                          weight_initializer, bias_initializer, in_channels, **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
-                                pad_value=pad_value)
+                                pad_value=pad_value, binarizations=binarizations)
 
 
 class QConv2D(_QConv, nn.Conv2D):
@@ -117,17 +150,18 @@ class QConv2D(_QConv, nn.Conv2D):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, scaling, pad_value
+    bits, quantizer, clip_threshold, scaling, pad_value, binarizations
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
     """
 
     def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1,
                  layout='NCHW', activation=None, use_bias=True, weight_initializer=None, bias_initializer='zeros',
-                 in_channels=0, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None, **kwargs):
+                 in_channels=0, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
+                 binarizations=None, **kwargs):
         super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
                          weight_initializer, bias_initializer, in_channels, **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
-                                pad_value=pad_value)
+                                pad_value=pad_value, binarizations=binarizations)
 
 
 class QDense(_QuantizedLayer, nn.Dense):
@@ -135,22 +169,29 @@ class QDense(_QuantizedLayer, nn.Dense):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, scaling
-        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
+    bits, quantizer, clip_threshold, scaling, binarizations
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`. With several binarizations an input has
+        two axes, or any number where `flatten`.
     """
 
     def __init__(self, units, activation=None, use_bias=True, flatten=True, dtype='float32', weight_initializer=None,
                  bias_initializer='zeros', in_units=0, bits=None, quantizer=None, clip_threshold=None, scaling=None,
-                 **kwargs):
+                 binarizations=None, **kwargs):
         super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units,
                          **kwargs)
-        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling)
+        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
+                                    binarizations=binarizations)
+        if self.quantization.terms > 1 and not flatten:
+            raise ValueError('%s: flatten=False is for one binarization, got %d; the scales are of whole samples'
+                             % (self.name, self.quantization.terms))
 
-    def hybrid_forward(self, F, x, weight, bias=None):
+    def hybrid_forward(self, F, x, scales=None, weight=None, bias=None):
+        x, scales = self._inputs(x, scales)
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)
         product = F.FullyConnected(x, self._quantize_weight(F, weight), no_bias=True, num_hidden=self._units,
                                    flatten=self._flatten, name='fwd')
+        product = self._combine(F, product, scales, (-1, 1))
         # The channels are the last axis, whatever the number of axes before it.
         return self._finish(F, product, weight, bias, (-1,))
 
@@ -164,7 +205,7 @@ class BinaryConv(gluon.HybridBlock):
     ----------
     channels, kernel_size, strides, padding, dilation, groups, in_channels, weight_initializer
         Those of `QConv2D`.
-    bits, quantizer, clip_threshold, scaling, pad_value, activation_bits
+    bits, quantizer, clip_threshold, scaling, pad_value, activation_bits, binarizations
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
 
     Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
@@ -172,10 +213,11 @@ class BinaryConv(gluon.HybridBlock):
 
     def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, in_channels=0,
                  weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
-                 activation_bits=None, prefix=None, params=None):
+                 activation_bits=None, prefix=None, params=None, binarizations=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
-                                       clip_threshold=clip_threshold, pad_value=pad_value) as quantization:
+                                       clip_threshold=clip_threshold, pad_value=pad_value,
+                                       binarizations=binarizations) as quantization:
             if quantization.input_bits == 32:
                 self.activation = nn.Activation('relu')
             elif quantization.border == 0:
@@ -190,6 +232,35 @@ class BinaryConv(gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         return self.conv(self.activation(x))
+
+
+class BinaryDense(gluon.HybridBlock):
+    """Quantized activation and dense layer, without bias by default: as `BinaryConv`, for a binary classifier.
+
+    With activations of 32 bits a ReLU stands in the sign's place.
+
+    Parameters
+    ----------
+    units, use_bias, flatten, in_units, weight_initializer
+        Those of `QDense`.
+    bits, quantizer, clip_threshold, scaling, activation_bits, binarizations
+        See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
+
+    Inputs: (N, ...). Outputs: (N, units); without `flatten` (..., units).
+    """
+
+    def __init__(self, units, use_bias=False, flatten=True, in_units=0, weight_initializer=None, bits=None,
+                 quantizer=None, clip_threshold=None, scaling=None, activation_bits=None, prefix=None, params=None,
+                 binarizations=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
+                                       clip_threshold=clip_threshold, binarizations=binarizations) as quantization:
+            self.activation = nn.Activation('relu') if quantization.input_bits == 32 else QActivation()
+            self.dense = QDense(units, use_bias=use_bias, flatten=flatten, in_units=in_units,
+                                weight_initializer=weight_initializer)
+
+    def hybrid_forward(self, F, x):
+        return self.dense(self.activation(x))
 
 
 def quantized_layers(net):

@@ -1,8 +1,8 @@
 """Quantizers: pure functions of an NDArray or Symbol, each with the gradient that replaces its own; the dtype stays.
 
 Those of 1 bit share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 else -1. On the CPU that is one pass of
-the operator `binarize`; elsewhere the same function is composed of MXNet's built-in operators, as those of more bits
-are everywhere.
+the operator `binarize`, or of several binarizations `residual_binarize`; elsewhere the same function is composed of
+MXNet's built-in operators, as those of more bits are everywhere.
 """
 import mxnet as mx
 
@@ -24,6 +24,15 @@ def has_operator(x):
 def _border(padding, pad_value):
     """Attributes of `binarize`, none where it would be the default."""
     return dict(pad=padding, pad_value=pad_value) if any(padding) else {}
+
+
+def _clipped(F, x, clip_threshold):
+    return F.clip(x, -clip_threshold, clip_threshold)
+
+
+def _polynomial(F, x, clip_threshold):
+    clipped = F.clip(x, -1, 1)
+    return clipped * (2 - F.abs(clipped))
 
 
 def _sign_with_gradient_of(F, x, surrogate):
@@ -74,7 +83,7 @@ def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
     F = namespace(x)
     if has_operator(x) and not composed:
         return F.binarize(x, estimator='clip', clip_threshold=clip_threshold, **_border(padding, pad_value))
-    return pad(_sign_with_gradient_of(F, x, F.clip(x, -clip_threshold, clip_threshold)), padding, pad_value)
+    return pad(_sign_with_gradient_of(F, x, _clipped(F, x, clip_threshold)), padding, pad_value)
 
 
 def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1):
@@ -101,8 +110,62 @@ def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1
     F = namespace(x)
     if has_operator(x) and not composed:
         return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
-    clipped = F.clip(x, -1, 1)
-    return pad(_sign_with_gradient_of(F, x, clipped * (2 - F.abs(clipped))), padding, pad_value)
+    return pad(_sign_with_gradient_of(F, x, _polynomial(F, x, clip_threshold)), padding, pad_value)
+
+
+# By the quantizer's name: the operators' estimator, and the function whose gradient it is.
+_ESTIMATORS = {'ste_sign': ('clip', _clipped), 'approx_sign': ('polynomial', _polynomial)}
+
+
+def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, composed=False, padding=(),
+                  pad_value=-1):
+    """Several binarizations of each sample (Tang, Hua and Wang, AAAI 2017, Equations 3 and 4, Algorithm 1).
+
+    E_1 = x, H_i = sign(E_i), alpha_i = mean |E_i| over the sample, E_(i+1) = E_i - alpha_i H_i: x is about the sum of
+    alpha_i H_i. What follows is to multiply each term with its alpha; then x receives the gradient of that sum, where
+    the quantizer lets it through. It passes through the first term, divided by alpha_1; other gradients stop here.
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        float16, float32 or float64, shape (N, C, ...).
+    binarizations : int
+        m, how many terms.
+    quantizer : str
+        Name in `QUANTIZERS`, whose gradient is taken.
+    clip_threshold : float
+        That of `ste_sign`.
+    composed : bool
+        Use built-in operators also where the operator `residual_binarize` could serve. The scales then may differ in
+        the last bit, and with them a sign of a residual next to 0.
+    padding, pad_value
+        The border around the signs of every term, see `pad`.
+
+    Returns
+    -------
+    (NDArray or Symbol, NDArray or Symbol)
+        The signs H, +1 or -1, shape (m * N, C, ...), one term behind the other, and the scales alpha, shape (m, N); of
+        x's dtype.
+    """
+    F = namespace(x)
+    estimator, function = _ESTIMATORS[quantizer]
+    if has_operator(x) and not composed:
+        threshold = dict(clip_threshold=clip_threshold) if quantizer == 'ste_sign' else {}
+        signs, scales = F.residual_binarize(x, binarizations=binarizations, estimator=estimator, **threshold,
+                                            **_border(padding, pad_value))
+        return signs, scales
+    residual, signs, scales = F.BlockGrad(x), [], []
+    for _ in range(binarizations):
+        signs.append((residual >= 0) * 2 - 1)
+        scales.append(F.mean(F.abs(residual), axis=0, exclude=True, keepdims=True))
+        residual = residual - F.broadcast_mul(signs[-1], scales[-1])
+    # |surrogate| is at most a few times the sum of |x|: the quotient is finite. Where alpha_1 is 0, so is x.
+    zero = scales[0] == 0
+    surrogate = F.broadcast_div(function(F, x, clip_threshold), scales[0] + zero)
+    surrogate = F.broadcast_mul(surrogate, 1 - zero)
+    signs[0] = signs[0] + (surrogate - F.BlockGrad(surrogate))
+    return (F.concat(*[pad(sign, padding, pad_value) for sign in signs], dim=0),
+            F.concat(*[F.reshape(scale, shape=(1, -1)) for scale in scales], dim=0))
 
 
 def _quantize_k(F, x, bits):

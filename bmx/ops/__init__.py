@@ -1,4 +1,5 @@
-"""The C++ operators ``binarize``, ``xnor_popcount`` and ``binary_subgraph``: importing this package loads them, once.
+"""The C++ operators ``binarize``, ``residual_binarize``, ``xnor_popcount`` and ``binary_subgraph``; importing this package
+loads them, once.
 
 Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``mx.sym.xnor_popcount``.
 """

@@ -1,4 +1,4 @@
-"""What ``xnor_popcount`` and ``binary_subgraph`` mean, in NumPy. It is read and compared with, never optimised."""
+"""What the operators of deployed networks mean, in NumPy. It is read and compared with, never optimised."""
 
 import re
 
@@ -8,8 +8,11 @@ from .packing import unpack_weights
 
 
 def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), dilate=(), num_filter=None,
-                  num_group=1, pad_value=-1):
+                  num_group=1, pad_value=-1, binarizations=1):
     """Convolution, or without `kernel` a dense layer, of sign(data) with packed binary weights.
+
+    With several binarizations the sum of alpha_i times the product of the signs H_i of :func:`residual_binarize`, in
+    float32, in the order of i.
 
     Parameters
     ----------
@@ -28,12 +31,22 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
         Groups of channels.
     pad_value : int
         Value of the padding after binarization: -1, +1 or 0.
+    binarizations : int
+        1 to 8; above 1 without `threshold`.
 
     Returns
     -------
     numpy.ndarray
-        float32 (integers), shape (N, O, H', W'), (N, O, W') or (N, O).
+        float32 (integers with one binarization), shape (N, O, H', W'), (N, O, W') or (N, O).
     """
+    if binarizations > 1:
+        signs, scales = residual_binarize(data, binarizations)
+        total = None
+        for term, alpha in zip(np.split(signs, binarizations), scales):
+            product = xnor_popcount(term, weight, None, kernel, stride, pad, dilate, num_filter, num_group, pad_value)
+            product = product * alpha.reshape((-1,) + (1,) * (product.ndim - 1))
+            total = product if total is None else total + product
+        return total
     spatial = len(kernel)
     stride, dilate, pad = stride or (1,) * spatial, dilate or (1,) * spatial, pad or (0,) * spatial
     channels = data.shape[1]
@@ -58,6 +71,45 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
             x, w = sign[(slice(None), inputs) + window], weight[(outputs, slice(None)) + tap]
             out[:, outputs] += np.einsum('nc...,oc->no...', x, w)
     return out
+
+
+def residual_binarize(data, binarizations, pad=(), pad_value=-1):
+    """Several binarizations of each sample (Tang et al. 2017, Equation 4).
+
+    E_1 = data, H_i = sign(E_i), alpha_i = mean |E_i| over the sample, E_(i+1) = E_i - alpha_i H_i. A mean is added up
+    in float64, each channel's values in their order, then the channels, and rounded to float32 (and float16); a
+    residual is rounded to the data's dtype.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        float16, float32 or float64, shape (N, C, ...).
+    binarizations : int
+        m.
+    pad : tuple of int
+        Border around the last axes of the signs.
+    pad_value : int
+        What it holds: -1, +1 or 0.
+
+    Returns
+    -------
+    (numpy.ndarray, numpy.ndarray)
+        The signs, shape (m * N, C, ...), term by term, and the scales alpha, shape (m, N), of the data's dtype.
+    """
+    pad = (pad,) if isinstance(pad, int) else tuple(pad)
+    width = [(0, 0)] * (data.ndim - len(pad)) + [(p, p) for p in pad]
+    residual, signs, scales = data, [], []
+    for _ in range(binarizations):
+        sign = np.where(residual >= 0, 1, -1).astype(data.dtype)
+        values = np.abs(residual.astype(np.float64)).reshape(len(data), data.shape[1], -1)
+        channels = np.add.accumulate(values, axis=2)[:, :, -1]  # accumulate adds one by one, sum does not
+        alpha = np.add.accumulate(channels, axis=1)[:, -1] / values[0].size
+        if data.dtype != np.float64:
+            alpha = alpha.astype(np.float32).astype(data.dtype)
+        residual = residual - alpha.reshape((-1,) + (1,) * (data.ndim - 1)) * sign
+        signs.append(np.pad(sign, width, mode='constant', constant_values=pad_value))
+        scales.append(alpha)
+    return np.concatenate(signs), np.stack(scales)
 
 
 def binary_subgraph(program, data, parameters, num_outputs=1):
@@ -98,7 +150,7 @@ def binary_subgraph(program, data, parameters, num_outputs=1):
             threshold = parameter(fields['threshold']) if 'threshold' in fields else None
             x = xnor_popcount(x, parameter(fields['weight']), threshold, num_filter=int(fields['filters']),
                               num_group=int(fields.get('groups', 1)), pad_value=int(fields.get('pad_value', -1)),
-                              **window)
+                              binarizations=int(fields.get('binarizations', 1)), **window)
         else:
             x = _steps(fields.get('before'), x, channels, parameter)
             if 'pool' in fields:

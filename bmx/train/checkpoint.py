@@ -18,6 +18,8 @@ from .errors import TrainingError
 FORMAT = 2
 _NAME = re.compile(r'checkpoint-(\d{4,})(?:-(\d{6,}))?$')
 _STATE = 'checkpoint.json'
+# Arguments that checkpoints from before them lack, and what those trainings did.
+_YOUNGER = {'binarizations': 1}
 
 _logger = logging.getLogger('bmx.train')
 
@@ -153,8 +155,8 @@ def check_same_training(checkpoint, arguments):
     TrainingError
         Names every difference.
     """
-    saved = checkpoint.state['arguments']
     wanted = json.loads(json.dumps(arguments))
+    saved = {**{name: _YOUNGER[name] for name in _YOUNGER if name in wanted}, **checkpoint.state['arguments']}
     differences = ['%s was %s, is now %s' % (name, *(json.dumps(each.get(name)) for each in (saved, wanted)))
                    for name in sorted(set(saved) | set(wanted)) if saved.get(name) != wanted.get(name)]
     if differences:

@@ -32,7 +32,7 @@ RECIPES = {
         optimizer='adam', lr=0.001, momentum=0.9, wd=0.0001, binary_wd=0.0, bipolar=0.0, clip_weights=False,
         batch_size=256, num_epochs=120, initializer='xavier',
         lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch=(40, 60), warmup_lr=0.0, warmup_epochs=5,
-        bits=1, activation_bits=None, quantizer='ste_sign', clip_threshold=1.3, scaling='none',
+        bits=1, activation_bits=None, quantizer='ste_sign', clip_threshold=1.3, scaling='none', binarizations=1,
         augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
     # Expected on ImageNet with the grouped stem (Tables 1 and 2): 63.6 % top-1 for MeliusNet-22, 65.8 % for MeliusNet-29,
     # 60.6 % for ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for BinaryDenseNet-37.

@@ -56,6 +56,7 @@ struct Convolution {
   int64_t channels, filters, groups;
   bmx::Window window;
   int pad_value;
+  int64_t binarizations = 1;
   std::vector<uint8_t> bits;  // one a weight
   std::vector<float> threshold;
 
@@ -72,8 +73,13 @@ struct Convolution {
     for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
   }
 
+  // Sometimes gives it several binarizations, which go without thresholds and without int16.
+  void draw_binarizations() {
+    if (threshold.empty()) binarizations = 1 + random_below(3);
+  }
+
   std::string options() const {
-    return " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
+    return (binarizations > 1 ? " binarizations=" + std::to_string(binarizations) : "") + " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
            " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
            " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value);
   }
@@ -91,6 +97,28 @@ struct Convolution {
   }
 
   Features apply(const Features& in) const {
+    if (binarizations == 1) return multiply(in);
+    Features residual = in, sum(filters, window.out(in.size));
+    for (int64_t term = 0; term < binarizations; ++term) {
+      const int64_t pixels = in.size.pixels();
+      double total = 0;
+      for (int64_t c = 0; c < channels; ++c) {
+        double channel = 0;
+        for (int64_t p = 0; p < pixels; ++p) channel += std::fabs(static_cast<double>(residual.values[c * pixels + p]));
+        total += channel;
+      }
+      const float alpha = static_cast<float>(total / static_cast<double>(channels * pixels));
+      const Features product = multiply(residual);
+      for (size_t i = 0; i < sum.values.size(); ++i) {
+        const float scaled = alpha * product.values[i];
+        sum.values[i] = term ? sum.values[i] + scaled : scaled;
+      }
+      for (float& value : residual.values) value = value >= 0 ? value - alpha : value + alpha;
+    }
+    return sum;
+  }
+
+  Features multiply(const Features& in) const {
     const Size padded = window.padded(in.size);
     std::vector<int8_t> signs(padded.pixels() * channels);  // (rows, columns, channels)
     for (int64_t y = 0; y < padded.height; ++y) {
@@ -246,7 +274,8 @@ Problem single_convolution() {
   const int64_t channels = groups * any_of<int64_t>({1, 3, 31, 32, 33, 64, 65, 130});
   Problem problem;
   if (groups > 2 && channels > 200) return single_convolution();
-  const Convolution conv(channels, groups * any_of<int64_t>({1, 3, 17, 64, 70}), groups, window);
+  Convolution conv(channels, groups * any_of<int64_t>({1, 3, 17, 64, 70}), groups, window);
+  conv.draw_binarizations();
   draw_images(channels, size, &problem);
   problem.convolve(conv, "x0[0:" + std::to_string(channels) + "]", "y0");
   for (const Features& image : problem.images) problem.expected.push_back(conv.apply(image));
@@ -263,11 +292,17 @@ Problem chain() {
   half.kernel = any_of<Size>({{2, 2}, {3, 3}});
   half.stride = {2, 2};
   half.pad = {half.kernel.height - 2, half.kernel.width - 2};
-  const Convolution first(channels, filters, 1, same), second(filters + channels - 2, filters, 1, point);
-  const Convolution third(filters, filters, 1, same), last(2 * filters - 1, filters, 1, same);
+  Convolution first(channels, filters, 1, same), second(filters + channels - 2, filters, 1, point);
+  Convolution third(filters, filters, 1, same), last(2 * filters - 1, filters, 1, same);
   const std::vector<float> factor = random_floats(2 * filters - 1, 5), slope = random_floats(1, 5);
   const std::vector<float> shift = random_floats(filters, 5), norm = random_floats(3 * filters, 5);
   const std::string type = any_of<std::string>({"int16", "float32", "planar"});
+  last.draw_binarizations();
+  if (type != "int16") {
+    first.draw_binarizations();
+    second.draw_binarizations();
+    third.draw_binarizations();
+  }
   const std::string pooled = any_of<std::string>({"float32", "planar"});
   const std::string all = "[0:" + std::to_string(filters) + "]", wide = "[0:" + std::to_string(2 * filters - 1) + "]";
   Problem problem;

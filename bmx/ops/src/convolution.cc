@@ -10,6 +10,13 @@
 namespace bmx {
 namespace {
 
+// Of one binarization.
+int64_t activation_words(const Convolution& conv) { return conv.groups * conv.input().group_words(); }
+
+int64_t packed_bytes(const Convolution& conv) {
+  return round_up(conv.binarizations * activation_words(conv) * 8, 64);
+}
+
 int64_t block_filters(const Convolution& conv) { return std::min(kFilterTile, conv.group_filters()); }
 
 int64_t blocks(const Convolution& conv) { return (conv.group_filters() + kFilterTile - 1) / kFilterTile; }
@@ -39,7 +46,8 @@ struct ConvolutionTask::Unit {
 };
 
 ConvolutionMemory::ConvolutionMemory(const Convolution& conv, const Kernel& kernel)
-    : activation_bytes(round_up(conv.groups * conv.input().group_words() * 8, 64)),
+    : activation_bytes(packed_bytes(conv) +
+                       (conv.binarizations > 1 ? ResidualPacker::bytes(conv.input()) : 0)),
       weight_bytes(conv.groups * blocks(conv) * block_bytes(conv, kernel)),
       thread_bytes(round_up(block_filters(conv) * conv.depth() * 8, 64)) {}
 
@@ -56,6 +64,9 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const std::vector<Slic
       weights_(weights),
       threads_(threads),
       blocks_(blocks(conv)) {
+  if (conv.binarizations > 1) {
+    residual_.reset(new ResidualPacker(conv.input(), in, conv.binarizations, kernel, activations + packed_bytes(conv)));
+  }
   const Window& window = conv.window;
   const int64_t words = words_for(conv.group_channels());
   taps_.reserve(conv.depth());
@@ -89,7 +100,8 @@ void ConvolutionTask::prepare_weights() const {
 
 void ConvolutionTask::run(int64_t image, bool prepare) const {
   if (prepare) prepare_weights();
-  packer_.run(image, activations_);
+  if (residual_) residual_->run(image, activations_);
+  else packer_.run(image, activations_);
   // units of equal size, as many for each thread
   const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = omp_get_num_threads();
   const int64_t wanted = round_up((pixels * all_blocks + kPixelTile - 1) / kPixelTile, threads);
@@ -132,13 +144,20 @@ void ConvolutionTask::compute(const Unit& unit) const {
   product.pixels = unit.pixels;
   product.out = dots;
   product.out_stride = kFilterTile;
-  {
-    const Stopwatch stopwatch(Phase::kMultiply);
-    kernel_.multiply(product);
+  alignas(64) float sums[kPixelTile * kFilterTile];
+  for (int64_t term = 0; term < conv_.binarizations; ++term) {
+    {
+      const Stopwatch stopwatch(Phase::kMultiply);
+      kernel_.multiply(product);
+    }
+    const Stopwatch stopwatch(Phase::kFinish);
+    if (!sums_.empty()) discount_padding(unit, dots);
+    if (!residual_) return finish(unit, dots);
+    add_term({dots, kFilterTile, 0, 0, 0, unit.filters, unit.pixels}, residual_->scales()[term], term == 0, sums);
+    product.activations += activation_words(conv_);
   }
   const Stopwatch stopwatch(Phase::kFinish);
-  if (!sums_.empty()) discount_padding(unit, dots);
-  finish(unit, dots);
+  finish_sums(unit, sums);
 }
 
 // Takes the padded taps out of the dots.
@@ -175,6 +194,18 @@ void ConvolutionTask::finish(const Unit& unit, int32_t* values) const {
     store(tile, out_);
     dots.values += kLanes;
     dots.channel += kLanes;
+  }
+}
+
+void ConvolutionTask::finish_sums(const Unit& unit, float* sums) const {
+  Tile tile = {sums, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel, 0,
+               unit.pixels};
+  for (int64_t left = unit.filters; left > 0; left -= kLanes) {
+    tile.channels = std::min(kLanes, left);
+    apply(steps_, tile);
+    store(tile, out_);
+    tile.values += kLanes;
+    tile.channel += kLanes;
   }
 }
 

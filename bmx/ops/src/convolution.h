@@ -1,14 +1,16 @@
 // Binary convolution of features with packed weights, and the elementwise steps behind it; a dense layer is one with
-// 1x1 kernel.
+// 1x1 kernel. With several binarizations the result is the sum of alpha_i times the product of the signs H_i (residual.h).
 #ifndef BMX_CONVOLUTION_H_
 #define BMX_CONVOLUTION_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "feature.h"
 #include "kernels.h"
 #include "packing.h"
+#include "residual.h"
 #include "tile.h"
 
 namespace bmx {
@@ -18,6 +20,7 @@ struct Convolution {
   Window window;
   int64_t channels, filters, groups;
   int pad_value;  // -1, +1, or 0: padded taps do not count
+  int64_t binarizations = 1;
 
   int64_t group_channels() const { return channels / groups; }
   int64_t group_filters() const { return filters / groups; }
@@ -37,7 +40,7 @@ struct ConvolutionMemory {
 class ConvolutionTask {
  public:
   // `weight` is (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
-  // `threshold` is null or (2, channels), as Packer takes it. The last three are the memory; weights stay in theirs
+  // `threshold` is null or (2, channels), as Packer takes it, with several binarizations null. The last three are the memory; weights stay in theirs
   // from one image to the next.
   ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight, const float* threshold,
                   const std::vector<Step>& steps, const Slice& out, const Kernel& kernel, char* activations,
@@ -53,10 +56,12 @@ class ConvolutionTask {
   void compute(const Unit& unit) const;
   void discount_padding(const Unit& unit, int32_t* dots) const;
   void finish(const Unit& unit, int32_t* values) const;
+  void finish_sums(const Unit& unit, float* sums) const;
 
   Convolution conv_;
   const Kernel& kernel_;
   Packer packer_;
+  std::unique_ptr<ResidualPacker> residual_;  // in its place, of several binarizations
   const uint8_t* weight_;
   std::vector<Step> steps_;
   Slice out_;

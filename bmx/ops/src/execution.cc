@@ -16,7 +16,8 @@ constexpr double kSerialWork = 20000;  // below this many words and values start
 
 Convolution convolution(const Instruction& instruction) {
   return {instruction.image,   instruction.window, instruction.channels,
-          instruction.filters, instruction.groups, instruction.pad_value};
+          instruction.filters, instruction.groups, instruction.pad_value,
+          instruction.binarizations};
 }
 
 Map map(const Instruction& instruction) {
@@ -26,7 +27,9 @@ Map map(const Instruction& instruction) {
 // Word operations, or values touched, for one image.
 double work(const Instruction& instruction) {
   double values = static_cast<double>(instruction.out.size.pixels()) * instruction.out.channels;
-  if (instruction.kind == Instruction::kConvolution) return values * convolution(instruction).depth();
+  if (instruction.kind == Instruction::kConvolution) {
+    return values * convolution(instruction).depth() * instruction.binarizations;
+  }
   return instruction.pool == Pool::kNone ? values : values * instruction.window.taps();
 }
 

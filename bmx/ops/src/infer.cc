@@ -135,6 +135,7 @@ class Inference {
 
   void check_range(const Instruction& instruction, Feature* out) const {
     if (instruction.kind == Instruction::kMap) fail("only a conv writes int16");
+    if (instruction.binarizations > 1) fail("sums of ", instruction.binarizations, " binarizations are not int16");
     for (const StepText& step : instruction.steps) {
       if (step.kind != Step::kPlus || step.addend.feature.layout != Layout::kShorts) {
         fail("a result of type int16 takes no steps but plus of int16 slots");

@@ -24,6 +24,7 @@ struct Parameters {
   int64_t filters, groups;
   int pad_value;
   bool threshold;
+  int64_t binarizations;
 };
 
 void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t least, size_t dimensions) {
@@ -37,7 +38,8 @@ void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t l
 
 Parameters parse(const Attributes& attributes) {
   check_names(attributes,
-              {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold"});
+              {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
+               "binarizations"});
   Parameters p;
   p.kernel = get_tuple(attributes, "kernel");
   p.stride = get_tuple(attributes, "stride");
@@ -60,28 +62,35 @@ Parameters parse(const Attributes& attributes) {
   if (pad_value < -1 || pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", pad_value);
   p.pad_value = static_cast<int>(pad_value);
   p.threshold = get_bool(attributes, "threshold", false);
+  p.binarizations = get_binarizations(attributes);
+  if (p.binarizations > 1 && p.threshold) fail("a threshold is of one binarization, got ", p.binarizations);
   return p;
 }
+
+// A dense layer's batch is one image whose pixels are the rows, unless each row has scales of its own.
+bool is_one_image(const Parameters& p) { return p.kernel.empty() && p.binarizations == 1; }
 
 // The program of `p` over data of `shape`, whose dimensions are all known and match `p`: one convolution.
 Program make_program(const Parameters& p, const std::vector<int64_t>& shape) {
   const auto size = [](const std::vector<int64_t>& values, int64_t missing) {
     return Size{values.size() == 2 ? values[0] : missing, values.empty() ? missing : values.back()};
   };
-  const bool dense = p.kernel.empty();  // the batch is one image whose pixels are the rows
+  const bool dense = p.kernel.empty(), one_image = is_one_image(p);
   Instruction instruction;
   instruction.kind = Instruction::kConvolution;
-  instruction.image = {shape.size() == 4 ? shape[2] : 1, dense ? shape[0] : shape.back()};
+  instruction.image = {shape.size() == 4 ? shape[2] : 1, one_image ? shape[0] : dense ? 1 : shape.back()};
   instruction.channels = shape[1];
   instruction.window = {size(p.kernel, 1), size(p.stride, 1), size(p.pad, 0), size(p.dilate, 1)};
   instruction.filters = p.filters;
   instruction.groups = p.groups;
   instruction.pad_value = p.pad_value;
+  instruction.binarizations = p.binarizations;
   instruction.weight = 0;
   instruction.threshold = p.threshold ? 1 : -1;
   const Layout layout = dense ? Layout::kFloats : Layout::kPlanar;
   instruction.in = {{'x', 0, 0, shape[1], {layout, shape[1], instruction.image, 0}}};
   instruction.out_kind = 'y';
+  instruction.out_layout = layout;
   instruction.out_index = 0;
   instruction.out = {layout, p.filters, instruction.window.out(instruction.image), 0};
   return {1, 1, {instruction}, {}};
@@ -165,7 +174,7 @@ MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, s
   return guarded(kName, [&] {
     const Parameters p = parse(attributes);
     Arrays arrays;
-    arrays.images = p.kernel.empty() ? 1 : (*in)[0].shape[0];
+    arrays.images = is_one_image(p) ? 1 : (*in)[0].shape[0];
     arrays.data = {array(&(*in)[0])};
     for (size_t i = 1; i < in->size(); ++i) arrays.parameters.push_back(array(&(*in)[i]));
     arrays.outputs = {array(&(*out)[0])};

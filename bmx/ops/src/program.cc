@@ -8,6 +8,7 @@
 #include <map>
 
 #include "error.h"
+#include "residual.h"
 
 namespace bmx {
 namespace {
@@ -135,6 +136,12 @@ class Parser {
     }
     if (const std::string* text = fields->take("pad_value")) {
       instruction->pad_value = static_cast<int>(to_int(*text, -1, 1, "pad_value"));
+    }
+    if (const std::string* text = fields->take("binarizations")) {
+      instruction->binarizations = to_int(*text, 1, kMaxBinarizations, "binarizations");
+    }
+    if (instruction->binarizations > 1 && instruction->threshold >= 0) {
+      fail("a threshold is of one binarization, got ", instruction->binarizations);
     }
   }
 

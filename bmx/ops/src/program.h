@@ -3,7 +3,7 @@
 // A program is text, instructions between semicolons, each a kind and key=value pairs between spaces:
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
-//        [groups=1] [pad_value=-1] [steps=STEPS]
+//        [groups=1] [pad_value=-1] [binarizations=1] [steps=STEPS]
 //   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0]] [steps=STEPS]
 //        [shuffle=4]
 //
@@ -12,6 +12,7 @@
 // pool    max or avg, the latter of what is in the image; full=1: the last window may reach beyond the image
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
+// With several binarizations (residual.h) a conv takes no threshold, and its result is not of type int16.
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
 // An instruction may write to a slot that its `steps` add, a convolution also to one that it reads.
 #ifndef BMX_PROGRAM_H_
@@ -67,6 +68,7 @@ struct Instruction {
   int64_t filters = 0;
   int64_t groups = 1;                       // of a convolution, or of a map's shuffle
   int pad_value = -1;
+  int64_t binarizations = 1;
   Feature out;          // set by infer()
   Size image;           // of `in`, set by infer()
   int64_t channels = 0;  // of `in`, set by infer()

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "execution.h"
 #include "report.h"
+#include "residual.h"
 
 namespace bmx {
 
@@ -48,6 +49,15 @@ inline int64_t padded_size(int64_t size, int64_t pad, const std::vector<int64_t>
   *pixels *= padded;  // at most 2^33 times 2^31: no overflow
   if (*pixels > INT_MAX) fail("padded data of ", *pixels, " pixels is too large, pad ", text(pads));
   return padded;
+}
+
+// The attribute `binarizations`.
+inline int64_t get_binarizations(const Attributes& attributes) {
+  const int64_t terms = get_int(attributes, "binarizations", 1);
+  if (terms < 1 || terms > kMaxBinarizations) {
+    fail("binarizations must be between 1 and ", kMaxBinarizations, ", got ", terms);
+  }
+  return terms;
 }
 
 inline Arrays::Array array(mxnet::ext::MXTensor* tensor) { return {tensor->data_ptr, tensor->size()}; }

@@ -35,6 +35,22 @@ BMX_CLONES void to_floats(const int32_t* __restrict dots, int64_t from_stride, i
   }
 }
 
+BMX_CLONES void scale_dots(const int32_t* __restrict dots, float by, int64_t pixels, int64_t channels,
+                           float* __restrict to, int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) to[p * stride + c] = by * static_cast<float>(dots[p * stride + c]);
+  }
+}
+
+BMX_CLONES void add_scaled_dots(const int32_t* __restrict dots, float by, int64_t pixels, int64_t channels,
+                                float* __restrict to, int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) to[p * stride + c] += by * static_cast<float>(dots[p * stride + c]);
+  }
+}
+
 BMX_CLONES void multiply(const float* __restrict by, int64_t pixels, float* __restrict x, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
@@ -173,6 +189,10 @@ void load(const Slice& from, const Tile& to) {
 
 void convert(const Dots& from, const Tile& to) {
   to_floats(from.values, from.stride, from.pixels, to.values, to.stride);
+}
+
+void add_term(const Dots& dots, float scale, bool first, float* sums) {
+  (first ? scale_dots : add_scaled_dots)(dots.values, scale, dots.pixels, dots.channels, sums, dots.stride);
 }
 
 void apply(const std::vector<Step>& steps, const Tile& tile) {

@@ -44,6 +44,8 @@ struct Step {
 
 void load(const Slice& from, const Tile& to);
 void convert(const Dots& from, const Tile& to);
+// sums += scale * dots, or = where it is the `first`: product and sum are rounded one by one. `sums` have their stride.
+void add_term(const Dots& dots, float scale, bool first, float* sums);
 void apply(const std::vector<Step>& steps, const Tile& tile);
 
 // `to` holds floats.
