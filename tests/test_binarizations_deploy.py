@@ -353,3 +353,9 @@ def test_trainings_from_before_go_on():
     check_same_training(before, {'lr': 0.1, 'binarizations': 1})
     with pytest.raises(Exception, match='binarizations was 1, is now 2'):
         check_same_training(before, {'lr': 0.1, 'binarizations': 2})
+
+
+def test_recipes_name_it():
+    from bmx.train import recipes
+    assert recipes.resolve('meliusnet22', 'digits', {})['binarizations'] == 1
+    assert recipes.resolve('meliusnet22', 'digits', {'binarizations': 3})['binarizations'] == 3

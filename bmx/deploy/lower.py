@@ -80,10 +80,13 @@ class _Lowering:
         self.graph.replace(node, lowered)
         return Row(product.node.name, size, self.params[packed.name].size)
 
-    def _packed_weight(self, weight, shape=None):
-        value = self.params[weight.name].asnumpy()
-        return self.variables.make(weight.name + '_packed', ops.pack_weights(value if shape is None
-                                                                             else value.reshape(shape)))
+    def _packed_weight(self, weight, kernel=()):
+        """Packed weights; those of a dense layer, (O, C * kernel), in the shape of a convolution's if it has a kernel."""
+        value, name = self.params[weight.name].asnumpy(), weight.name + '_packed'
+        if kernel:
+            value = value.reshape((len(value), -1) + kernel)
+            name += '_' + 'x'.join(map(str, kernel))
+        return self.variables.make(name, ops.pack_weights(value))
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
@@ -120,11 +123,11 @@ class _Lowering:
             packed = self._packed_weight(product.weight)
             return packed, self._xnor(node.name, [data], packed, attrs)
         # As a convolution of the size of the image: the order in which a scale is added up knows channels and pixels.
-        channels, kernel = shape[1], shape[2:]
+        kernel = shape[2:]
         if len(kernel) > 2:
             kernel = (int(np.prod(kernel)),)
             data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
-        packed = self._packed_weight(product.weight, (-1, channels) + kernel)
+        packed = self._packed_weight(product.weight, kernel)
         lowered = self._xnor(node.name, [data], packed, dict(attrs, kernel=str(kernel)))
         return packed, Node('Reshape', node.name + '_rows', {'shape': '(0, -1)'}, [(lowered, 0)])
 
