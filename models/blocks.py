@@ -5,7 +5,7 @@ import numbers
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, grouped_conv, make_stem
+from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, PReLU, grouped_conv, make_stem
 
 
 def check_counts(**given):
@@ -14,6 +14,19 @@ def check_counts(**given):
         counts = value if isinstance(value, (list, tuple)) else [value]
         if not counts or not all(isinstance(count, numbers.Integral) and count >= 1 for count in counts):
             raise ValueError('%s takes whole numbers of at least 1, got %r' % (name, value))
+
+
+def make_activation(name, channels=1):
+    """'relu', or 'prelu' with a slope for each of so many channels, or one for all.
+
+    Raises
+    ------
+    ValueError
+        Another name.
+    """
+    if name not in ('prelu', 'relu'):
+        raise ValueError('activation must be one of prelu, relu, got %r' % (name,))
+    return PReLU(in_channels=channels) if name == 'prelu' else nn.Activation('relu')
 
 
 class DenseBlock(gluon.HybridBlock):

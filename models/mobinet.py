@@ -4,9 +4,9 @@ import numbers
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from bmx.nn import BinaryConv, PReLU, make_stem
+from bmx.nn import BinaryConv, make_stem
 
-from .blocks import check_counts
+from .blocks import check_counts, make_activation
 from .registry import register_variants
 
 # Convolutions of a block (Figure 2): kernel, its filters (as many as the block has input or output channels), and
@@ -21,9 +21,6 @@ BLOCKS = {
 # Output channels of MobileNet-v1's blocks; the resolution is halved behind every block of `HALVING`.
 CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 HALVING = (1, 3, 5, 11)
-
-ACTIVATIONS = {'prelu': PReLU, 'relu': lambda: nn.Activation('relu')}
-
 
 class MinPool2D(gluon.HybridBlock):
     """Min pooling; the arguments of `mxnet.gluon.nn.MaxPool2D`.
@@ -58,7 +55,7 @@ class Segment(gluon.HybridBlock):
     skip : bool
         Add the input to the output.
     activation : str
-        Name in `ACTIVATIONS`.
+        'prelu' (one slope) or 'relu'.
     bits, scaling
         See `bmx.nn.Config`.
 
@@ -72,7 +69,7 @@ class Segment(gluon.HybridBlock):
         with self.name_scope():
             self.conv = BinaryConv(channels, kernel_size, padding=kernel_size // 2, groups=groups,
                                    in_channels=in_channels, bits=bits, scaling=scaling)
-            self.activation = ACTIVATIONS[activation]()
+            self.activation = make_activation(activation)
             self.norm = nn.BatchNorm()
 
     def hybrid_forward(self, F, x):
@@ -115,8 +112,7 @@ class MoBiNet(gluon.HybridBlock):
                  stem='mobilenet', classes=1000, bits=None, scaling='gradient', prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         check_counts(channels=channels, classes=classes)
-        for name, value, known in (('block', block, BLOCKS), ('activation', activation, ACTIVATIONS),
-                                   ('pool', pool, POOLS)):
+        for name, value, known in (('block', block, BLOCKS), ('pool', pool, POOLS)):
             if value not in known:
                 raise ValueError('%s must be one of %s, got %r' % (name, ', '.join(known), value))
         if not isinstance(k, numbers.Integral) or k < 0:
@@ -126,7 +122,7 @@ class MoBiNet(gluon.HybridBlock):
         current = 32
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
-            self.features.add(make_stem(stem, current), ACTIVATIONS[activation](), nn.BatchNorm())
+            self.features.add(make_stem(stem, current), make_activation(activation), nn.BatchNorm())
             for index, width in enumerate(channels):
                 stage = nn.HybridSequential(prefix='block%d_' % (index + 1))
                 with stage.name_scope():

@@ -15,7 +15,8 @@ from mxnet import gluon
 from ..description import check_description
 from ..storage import TEMPORARY, LoadError, digest, flush
 
-# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, and only files that have them
+# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`, and only
+# files that have them
 FORMAT_VERSION = 3
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
@@ -69,16 +70,17 @@ def write(prefix, graph, params, metadata):
     mx.nd.save(params_path(prefix), {('aux:' if name in auxiliary else 'arg:') + name: value
                                      for name, value in params.items()})
     metadata.params_sha256 = digest(params_path(prefix))
-    metadata.format = 3 if any(map(_has_binarizations, graph.nodes)) else 2
+    metadata.format = 3 if any(map(_needs_format_3, graph.nodes)) else 2
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
     with open(symbol_path(prefix), 'w') as stream:
         stream.write(graph.to_json())
 
 
-def _has_binarizations(node):
-    return (node.op == 'residual_binarize' or 'binarizations' in node.attrs
-            or node.op == 'binary_subgraph' and ' binarizations=' in node.attrs['program'])
+def _needs_format_3(node):
+    program = node.attrs['program'] if node.op == 'binary_subgraph' else ''
+    return (node.op in ('residual_binarize', 'channelwise') or 'binarizations' in node.attrs
+            or any(word in program for word in (' binarizations=', ' pool=avg', ' full=')))
 
 
 def _backup_path(prefix):

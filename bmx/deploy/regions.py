@@ -80,6 +80,13 @@ def _is_pool(node, shapes, plain):
         convention == 'valid' or node.attr('count_include_pad') is False)
 
 
+def _has_step(node, shapes, plain):
+    # a factor of all channels is no step of a program
+    operand = node.input(1)
+    return operand.is_variable and (node.attr('kind') == 'prelu'
+                                    or shapes[operand.name, 0] == (shapes[node.name, 0][1],))
+
+
 def _is_channelwise(node, shapes, plain):
     operand = node.input(1)
     return operand.is_variable and shapes[operand.name, 0] == (1, shapes[node.name, 0][1], 1, 1)
@@ -96,7 +103,7 @@ _FUSIBLE = {
     'Activation': lambda node, shapes, plain: node.attr('act_type') == 'relu',
     'relu': lambda node, shapes, plain: True,
     'LeakyReLU': lambda node, shapes, plain: node.attr('act_type') == 'prelu' and node.input(1).is_variable,
-    'channelwise': lambda node, shapes, plain: node.input(1).is_variable,
+    'channelwise': _has_step,
     'Pooling': _is_pool,
     '_mul_scalar': lambda node, shapes, plain: True,
     'broadcast_mul': _is_channelwise,

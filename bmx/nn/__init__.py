@@ -1,8 +1,8 @@
 """Gluon blocks of binary networks."""
 from .blocks import (
-    STEMS, ChannelShuffle, GroupedStem, ImageNetStem, MobileNetStem, PlainLayout, ThumbnailStem, grouped_conv,
-    make_stem)
-from .channelwise import PReLU, scale_channels
+    STEMS, AlexNetStem, ChannelShuffle, GroupedStem, ImageNetStem, MobileNetStem, PlainLayout, ThumbnailStem,
+    grouped_conv, make_stem)
+from .channelwise import PReLU, Scale, scale_channels
 from .config import Config, config
 from .layers import (
     BinaryConv, BinaryDense, QActivation, QConv1D, QConv2D, QDense, binary_parameters, quantized_layers)

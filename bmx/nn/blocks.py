@@ -107,7 +107,20 @@ class MobileNetStem(ThumbnailStem):
     strides = 2
 
 
-STEMS = {'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem, 'thumbnail': ThumbnailStem}
+class AlexNetStem(nn.HybridSequential):
+    """One 11x11 convolution with stride 4 (AlexNet; Network in Network).
+
+    Inputs: (N, 3, H, W). Outputs: (N, channels, (H - 11) / 4 + 1, (W - 11) / 4 + 1), rounded down.
+    """
+
+    def __init__(self, channels=96, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            self.add(nn.Conv2D(channels, 11, 4, use_bias=False), PlainLayout())
+
+
+STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem, 
+         'thumbnail': ThumbnailStem}
 
 
 def make_stem(name, channels=64):

@@ -2,6 +2,8 @@
 
 On the CPU they are one pass of the operator `channelwise` each way, elsewhere MXNet's broadcasting operators.
 """
+import mxnet as mx
+from mxnet import gluon
 from mxnet.gluon import nn
 
 from .quantizers import has_operator, namespace
@@ -29,6 +31,30 @@ def scale_channels(x, scale, channel_shape):
         # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
         return F.channelwise(x, F.identity(scale), kind='scale')
     return F.broadcast_mul(x, F.reshape(scale, shape=channel_shape))
+
+
+class Scale(gluon.HybridBlock):
+    """Multiply by one learned number (Tang et al. 2017, "Improving the overall compression rate").
+
+    Behind a binary classifier it brings sums of as many +1 and -1 as there are inputs to the range of a softmax.
+
+    Parameters
+    ----------
+    initial : float
+        What it begins with.
+
+    Inputs and outputs: (N, C, ...).
+    """
+
+    def __init__(self, initial=0.001, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            self.scale = self.params.get('scale', shape=(1,), init=mx.init.Constant(initial))
+
+    def hybrid_forward(self, F, x, scale):
+        if has_operator(x):
+            return F.channelwise(x, F.identity(scale), kind='scale')
+        return F.broadcast_mul(x, scale)
 
 
 class PReLU(nn.PReLU):

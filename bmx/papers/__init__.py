@@ -1,8 +1,8 @@
 """The numbers of papers, beside ours: `python -m bmx paper NAME`. A paper is a file of data here."""
 from .. import report
-from . import meliusnet, mobinet, picture, tables
+from . import compact, meliusnet, mobinet, picture, tables
 
-PAPERS = {'meliusnet': meliusnet.PAPER, 'mobinet': mobinet.PAPER}
+PAPERS = {'compact': compact.PAPER, 'meliusnet': meliusnet.PAPER, 'mobinet': mobinet.PAPER}
 
 
 def run(arguments):

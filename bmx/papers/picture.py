@@ -8,6 +8,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from ..report import save_picture
 
 _TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 1.5, 2, 3, 4, 5, 7)]
+_FEW_TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 2, 5)]
+_WIDE = 100  # a range for which all ticks would be too many
 # Where a label may stand: its distance in points, of these to the right of and above its mark; nearest first.
 _PLACES = [(distance, round(distance * np.cos(angle), 3), round(distance * np.sin(angle), 3))
            for distance in (6, 9, 13, 18, 24, 31, 39, 48, 60) for angle in np.arange(0, 2, 1 / 8) * np.pi]
@@ -34,11 +36,13 @@ def draw(path, paper, filled):
     points = [_points(filled, cost, paper.accuracy) for cost in paper.costs]
     for axes, cost, series in zip(panels, paper.costs, points):
         for order, (name, look) in enumerate(paper.series.items()):
-            axes.plot(*zip(*sorted((x, y) for x, y, _ in series[name])), color=look.color, marker=look.marker,
-                      ls=look.line, mfc='white' if look.hollow else None, lw=1, label=name, zorder=3 - order / 100)
+            places = np.array(sorted((x, y) for x, y, _ in series.get(name, ()))).reshape(-1, 2)
+            axes.plot(*places.T, color=look.color, marker=look.marker, ls=look.line,
+                      mfc='white' if look.hollow else None, lw=1, label=name, zorder=3 - order / 100)
         axes.margins(x=0.16)
         axes.set(xscale='log', xlabel=cost)
-        axes.xaxis.set_major_locator(FixedLocator(_TICKS))
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(FixedLocator(_TICKS if high / low < _WIDE else _FEW_TICKS))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
         axes.grid(alpha=0.3)
