@@ -38,6 +38,8 @@ class CompactNet(gluon.HybridBlock):
     layers : sequence of dict
         The layers between: 'kind' is 'conv' ('channels', 'kernel_size', 'groups'; the resolution stays), 'dense'
         ('channels') or 'pool' (3x3 max pooling with stride 2).
+    width : float
+        Multiplies the channels of all layers, the first convolution's 96 too.
     binary_classifier : bool
         Binarize the last layer.
     scale : bool
@@ -57,11 +59,14 @@ class CompactNet(gluon.HybridBlock):
     Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
-    def __init__(self, layers, binary_classifier=True, scale=True, activation='prelu', binarizations=None,
+    def __init__(self, layers, width=1, binary_classifier=True, scale=True, activation='prelu', binarizations=None,
                  stem='alexnet', classes=1000, bits=None, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        check_counts(classes=classes, channels=[layer['channels'] for layer in layers if layer['kind'] != 'pool'])
-        settings, channels = dict(bits=bits, binarizations=binarizations), 96
+        layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
+                  for layer in layers]
+        settings, channels = dict(bits=bits, binarizations=binarizations), round(96 * width)
+        check_counts(classes=classes, channels=[channels] + [
+            layer['channels'] for layer in layers if layer['kind'] != 'pool'])
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
             self.features.add(make_stem(stem, channels), make_activation(activation, channels))
