@@ -23,6 +23,7 @@ from bmx.models import MODELS
 
 FIELDS = {'name', 'variant', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv', 'bmx'}
 SMALL = [Shape(70, 3, 5, 3), Shape(9, 4, 3, 1)]
+SMALL_GROUPED = [Shape(6, 6, 4, 3, 3)]
 
 
 def tiny(**kwargs):
@@ -33,6 +34,7 @@ def tiny(**kwargs):
 def small(monkeypatch):
     monkeypatch.setattr(kernels, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'SHAPES', SMALL)
+    monkeypatch.setattr(layers, 'GROUPED_SHAPES', SMALL_GROUPED)
     monkeypatch.setitem(MODELS, 'tiny', tiny)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setattr('bmx.bench.timing.TURN', 0.001)
