@@ -34,6 +34,16 @@ struct ConvolutionMemory {
   ConvolutionMemory(const Convolution& conv, const Kernel& kernel);
 };
 
+// Sums of the weights, (taps, filters), where padding does not count: what a padded tap, counted as -1, has to be given
+// back. Else empty.
+std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight);
+
+// Takes the padded taps out of the dots.
+void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, const Dots& dots);
+
+// Applies the steps to the dots of up to kPixelTile pixels, which have stride kFilterTile, and stores them.
+void finish(Dots dots, const std::vector<Step>& steps, const Slice& out);
+
 class ConvolutionTask {
  public:
   // `weight` is (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
@@ -51,8 +61,6 @@ class ConvolutionTask {
 
   void prepare_weights() const;
   void compute(const Unit& unit) const;
-  void discount_padding(const Unit& unit, int32_t* dots) const;
-  void finish(const Unit& unit, int32_t* values) const;
 
   Convolution conv_;
   const Kernel& kernel_;
@@ -65,7 +73,7 @@ class ConvolutionTask {
   char* threads_;
   int64_t blocks_;  // of filters, in a group
   std::vector<int64_t> taps_;
-  std::vector<int32_t> sums_;  // of the weights, (taps, filters), where padding does not count
+  std::vector<int32_t> sums_;
 };
 
 }  // namespace bmx
