@@ -32,6 +32,8 @@ struct ConvolutionMemory {
   int64_t activation_bytes, weight_bytes, thread_bytes;
 
   ConvolutionMemory(const Convolution& conv, const Kernel& kernel);
+  ConvolutionMemory(int64_t activations, int64_t weights, int64_t thread)
+      : activation_bytes(activations), weight_bytes(weights), thread_bytes(thread) {}
 };
 
 // Sums of the weights, (taps, filters), where padding does not count: what a padded tap, counted as -1, has to be given
