@@ -100,18 +100,18 @@ BMX_CLONES void narrow(const int32_t* __restrict from, int64_t from_stride, int6
   }
 }
 
-// In vectors, of which the last may write beyond its piece what the next piece writes again; that of the last piece does
-// not.
+// In vectors, of which the last of a piece may write beyond it what the next pieces write again.
 BMX_CLONES void widen_rows(const int16_t* __restrict from, int64_t stride, int64_t channels, const RowPiece* pieces,
                            int64_t count, float* __restrict to, int64_t to_stride) {
   constexpr int64_t kStep = 8;
+  const int64_t end = pieces[count - 1].pixel + pieces[count - 1].pixels;
   for (int64_t c = 0; c < channels; ++c, from += stride, to += to_stride) {
     for (int64_t i = 0; i < count; ++i) {
       const int16_t* dots = from + pieces[i].from;
       float* row = to + pieces[i].pixel;
-      const int64_t pixels = pieces[i].pixels;
+      const int64_t pixels = pieces[i].pixels, last = std::min(pixels, end - pieces[i].pixel - kStep + 1);
       int64_t p = 0;
-      for (; p < (i + 1 < count ? pixels : pixels - kStep + 1); p += kStep) {
+      for (; p < last; p += kStep) {
 #pragma omp simd
         for (int64_t j = 0; j < kStep; ++j) row[p + j] = dots[p + j];
       }
