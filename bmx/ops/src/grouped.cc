@@ -81,28 +81,29 @@ GroupedConvolution::GroupedConvolution(const Convolution& conv, const std::vecto
       indices_(reinterpret_cast<uint8_t*>(activations + word_bytes(conv))),
       entries_(reinterpret_cast<uint16_t*>(weights)),
       sums_(padding_sums(conv, weight)) {
-  offsets_.reserve(plan_.lookups);
-  for (int64_t y = 0; y < conv.window.kernel.height; ++y) {
-    for (int64_t x = 0; x < plan_.columns; ++x) {
-      const int64_t pixel = y * conv.window.dilate.height * conv.input().padded().width +
-                            x * plan_.taps * conv.window.dilate.width;
-      for (int64_t i = 0; i < plan_.nibbles; ++i) offsets_.push_back(i * plan_.stride + pixel);
+  const Size kernel_size = conv.window.kernel;
+  const int64_t channels = conv.group_channels(), bytes = (channels + 7) / 8;
+  for (int64_t y = 0; y < kernel_size.height; ++y) {
+    for (int64_t x = 0; x < kernel_size.width; x += plan_.taps) {
+      const int64_t pixel =
+          y * conv.window.dilate.height * conv.input().padded().width + x * conv.window.dilate.width;
+      for (int64_t i = 0; i < plan_.nibbles; ++i) {
+        offsets_.push_back(i * plan_.stride + pixel);
+        const int bits = static_cast<int>(std::min(kNibble, channels - i * kNibble));
+        sources_.push_back({(y * kernel_size.width + x) * bytes + i / 2, std::min(plan_.taps, kernel_size.width - x),
+                            bits, static_cast<int>(i % 2 * kNibble), (1 << bits) - 1});
+      }
     }
   }
 }
 
-// A filter's weights for a look-up; those that its index has beyond the kernel row or the group do not count.
-uint16_t GroupedConvolution::entry(int64_t filter, int64_t lookup) const {
-  const int64_t channels = conv_.group_channels(), bytes = (channels + 7) / 8, width = conv_.window.kernel.width;
-  const int64_t nibble = lookup % plan_.nibbles, column = lookup / plan_.nibbles % plan_.columns * plan_.taps;
-  const int64_t row = lookup / plan_.nibbles / plan_.columns;
-  const int64_t bits = std::min(kNibble, channels - nibble * kNibble);
-  const uint8_t* from = weight_ + ((filter * conv_.window.kernel.height + row) * width + column) * bytes + nibble / 2;
+// A filter's weights for a look-up, of which only bytes of the kernel row and bits of the group count.
+uint16_t GroupedConvolution::entry(const Source& source, const uint8_t* filter) const {
   int weights = 0, mask = 0;
-  for (int64_t tap = 0; tap < std::min(plan_.taps, width - column); ++tap, from += bytes) {
-    const int used = (1 << bits) - 1;
-    weights |= (*from >> nibble % 2 * kNibble & used) << tap * bits;
-    mask |= used << tap * bits;
+  const uint8_t* from = filter + source.byte;
+  for (int64_t tap = 0; tap < source.taps; ++tap, ++from) {  // several only where a tap has one byte
+    weights |= (*from >> source.shift & source.used) << tap * source.bits;
+    mask |= source.used << tap * source.bits;
   }
   return static_cast<uint16_t>(lookup_entry(weights, mask));
 }
@@ -121,7 +122,8 @@ void GroupedConvolution::prepare_weights() const {
         to[2 * i + 1] = static_cast<uint16_t>(lookup_entry(from[i] >> 4, 15));
       }
     } else {
-      for (int64_t k = 0; k < lookups; ++k) to[k] = entry(filter, k);
+      const uint8_t* from = weight_ + filter * conv_.window.taps() * ((conv_.group_channels() + 7) / 8);
+      for (int64_t k = 0; k < lookups; ++k) to[k] = entry(sources_[k], from);
     }
   }
 }

@@ -40,10 +40,15 @@ class GroupedConvolution {
   void run(int64_t image, bool prepare) const;
 
  private:
+  // Where the weights of a look-up are in a filter's bytes.
+  struct Source {
+    int64_t byte, taps;
+    int bits, shift, used;  // bits of each tap; `used`: that many ones
+  };
   struct Unit;  // kPositions positions and up to kFilterTile filters, which a thread computes at once
 
   void prepare_weights() const;
-  uint16_t entry(int64_t filter, int64_t lookup) const;
+  uint16_t entry(const Source& source, const uint8_t* filter) const;
   void spread_words() const;
   void spread_row(int64_t row, int64_t begin, int64_t end) const;
   void compute(const Unit& unit) const;
@@ -61,6 +66,7 @@ class GroupedConvolution {
   uint8_t* indices_;
   uint16_t* entries_;
   std::vector<int64_t> offsets_;  // of the look-ups
+  std::vector<Source> sources_;
   std::vector<int32_t> sums_;
 };
 
