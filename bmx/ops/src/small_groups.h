@@ -20,18 +20,19 @@ namespace {
 template <int Bytes>
 struct LanesOf {
   typedef uint8_t Indices __attribute__((vector_size(Bytes)));
+  typedef int16_t Shorts __attribute__((vector_size(Bytes)));
   typedef uint64_t Words __attribute__((vector_size(Bytes)));
 };
 
 template <typename Vector>
-inline Vector load_from(const uint8_t* from) {
+inline Vector load_from(const void* from) {
   Vector vector;
   std::memcpy(&vector, from, sizeof vector);
   return vector;
 }
 
 template <typename Vector>
-inline void store_to(const Vector& vector, uint8_t* to) {
+inline void store_to(const Vector& vector, void* to) {
   std::memcpy(to, &vector, sizeof vector);
 }
 
@@ -55,6 +56,7 @@ template <typename Table, int Filters>
 inline __attribute__((always_inline)) void look_up_filters(const Lookups& l, const uint8_t* indices,
                                                            const uint16_t* entries, int16_t* out) {
   typedef typename Table::Vector Vector;
+  typedef typename LanesOf<sizeof(Vector)>::Shorts Shorts;
   constexpr int kBytes = sizeof(Vector), kVectors = kPositions / kBytes;
   for (int64_t begin = 0; begin < l.count; begin += kByteLookups) {
     const int64_t end = begin + kByteLookups < l.count ? begin + kByteLookups : l.count;
@@ -71,14 +73,14 @@ inline __attribute__((always_inline)) void look_up_filters(const Lookups& l, con
       }
     }
     for (int f = 0; f < Filters; ++f) {
-      uint8_t bytes[kPositions];
-      std::memcpy(bytes, counts[f], sizeof bytes);
+      alignas(64) uint8_t bytes[kPositions];
+      for (int v = 0; v < kVectors; ++v) store_to(counts[f][v], bytes + v * kBytes);
       int16_t* to = out + f * kPositions;
-      if (begin == 0) {
-        const int16_t bits = static_cast<int16_t>(l.bits);
-        for (int p = 0; p < kPositions; ++p) to[p] = static_cast<int16_t>(bits - 2 * bytes[p]);
-      } else {
-        for (int p = 0; p < kPositions; ++p) to[p] = static_cast<int16_t>(to[p] - 2 * bytes[p]);
+      for (int first = 0; first < kPositions; first += kBytes / 2) {
+        Shorts count;
+        for (int p = 0; p < kBytes / 2; ++p) count[p] = bytes[first + p];
+        const Shorts from = begin ? load_from<Shorts>(to + first) : Shorts{} + static_cast<int16_t>(l.bits);
+        store_to(from - count - count, to + first);
       }
     }
   }
