@@ -77,8 +77,9 @@ inline __attribute__((always_inline)) void look_up_filters(const Lookups& l, con
       for (int v = 0; v < kVectors; ++v) store_to(counts[f][v], bytes + v * kBytes);
       int16_t* to = out + f * kPositions;
       for (int first = 0; first < kPositions; first += kBytes / 2) {
-        Shorts count;
-        for (int p = 0; p < kBytes / 2; ++p) count[p] = bytes[first + p];
+        int16_t shorts[kBytes / 2];
+        for (int p = 0; p < kBytes / 2; ++p) shorts[p] = bytes[first + p];
+        const Shorts count = load_from<Shorts>(shorts);
         const Shorts from = begin ? load_from<Shorts>(to + first) : Shorts{} + static_cast<int16_t>(l.bits);
         store_to(from - count - count, to + first);
       }
