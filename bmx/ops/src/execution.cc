@@ -59,7 +59,7 @@ Execution::Execution(const Program& program, const Arrays& arrays)
     if (instruction.kind == Instruction::kConvolution) {
       const Convolution conv = convolution(instruction);
       const ConvolutionMemory memory =
-          has_small_groups(conv) ? grouped_memory(conv) : ConvolutionMemory(conv, kernel_);
+          has_small_groups(conv, kernel_) ? grouped_memory(conv) : ConvolutionMemory(conv, kernel_);
       activation_bytes = std::max(activation_bytes, memory.activation_bytes);
       thread_bytes = std::max(thread_bytes, memory.thread_bytes);
       weight_bytes = memory.weight_bytes;
@@ -140,7 +140,7 @@ void Execution::run(void* memory) const {
       }
       const Convolution conv = convolution(instruction);
       const uint8_t* weight = static_cast<const uint8_t*>(arrays_.parameters[instruction.weight].values);
-      if (has_small_groups(conv)) {
+      if (has_small_groups(conv, kernel_)) {
         task.grouped.reset(new GroupedConvolution(conv, in, weight, threshold, after, out, kernel_, activations,
                                                   workspace + weights_[i]));
       } else {

@@ -9,7 +9,6 @@ namespace bmx {
 namespace {
 
 constexpr int64_t kNibble = 4;
-constexpr int64_t kMaxGroupChannels = 32;
 
 int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
@@ -43,14 +42,15 @@ LookupPlan::LookupPlan(const Convolution& conv) {
   stride = round_up(conv.input().padded().pixels(), kPositions);
 }
 
-// Compares the numbers of table look-ups of the kernel for AVX2, which looks up in both.
-bool has_small_groups(const Convolution& conv) {
+// Compares the numbers of table look-ups of the kernel for AVX2, which looks up in both; what surrounds these weighs more
+// here.
+bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
-  if (conv.group_channels() > kMaxGroupChannels || bits > kMaxLookupBits) return false;
+  if (conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
   const int64_t grouped = conv.filters * LookupPlan(conv).lookups * runs(conv) * run_tiles(conv) * (kPositions / kVector);
   const int64_t blocks = ceil_div(conv.group_filters(), kVector);
-  return 2 * grouped <= conv.groups * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
+  return 3 * grouped <= 2 * conv.groups * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
 }
 
 ConvolutionMemory grouped_memory(const Convolution& conv) {

@@ -12,7 +12,7 @@
 namespace bmx {
 
 // Is GroupedConvolution faster than ConvolutionTask?
-bool has_small_groups(const Convolution& conv);
+bool has_small_groups(const Convolution& conv, const Kernel& kernel);
 
 ConvolutionMemory grouped_memory(const Convolution& conv);
 

@@ -285,7 +285,7 @@ namespace bmx {
 
 extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
                             multiply, binarize_floats, binarize_shorts, spread<64>,
-                            look_up<Table>, bound};
+                            look_up<Table>, 16, bound};
 
 }  // namespace bmx
 

@@ -215,7 +215,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, spread<32>, look_up<Table>, bound};
+                             binarize_shorts<32>, spread<32>, look_up<Table>, 32, bound};
 
 }  // namespace bmx
 

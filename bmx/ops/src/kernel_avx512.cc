@@ -125,7 +125,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx512 = {"avx512", supported, prepared_bytes, prepare, multiply, binarize_floats,
-                               binarize_shorts, spread<64>, look_up<Table>, bound};
+                               binarize_shorts, spread<64>, look_up<Table>, 32, bound};
 
 }  // namespace bmx
 

@@ -113,7 +113,7 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kNeon = {
     "neon",   always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply, binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, bound};
+    multiply, binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, 32, bound};
 
 }  // namespace bmx
 

@@ -182,6 +182,6 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kPortable = {
     "portable", always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply,   binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, bound};
+    multiply,   binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, 16, bound};
 
 }  // namespace bmx

@@ -97,6 +97,7 @@ struct Kernel {
   void (*binarize_shorts)(const Binarization<int16_t>& binarization);  // channel_stride is 1
   void (*spread)(const Spread& spread);
   void (*look_up)(const Lookups& lookups);
+  int64_t lookup_channels;  // up to so many in a group `look_up` is faster than `multiply`
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);
 };
