@@ -77,7 +77,7 @@ def assert_phases_add_up(row):
 def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
     assert [(row['name'], row['variant']) for row in rows] == [
-        (str(shape), variant) for shape in SMALL for variant in ('xnor_popcount', 'float')]
+        (str(shape), variant) for shape in SMALL + SMALL_GROUPED for variant in ('xnor_popcount', 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
     for row in rows[::2]:
         assert row['packing_ms'] > 0 and row['gemm_ms'] > 0 and 'mapping_ms' not in row

@@ -25,8 +25,8 @@ std::string look_up(const bmx::Kernel& kernel, int64_t count, int64_t groups, in
   const Guarded<uint16_t> guarded_entries(entries, any_side());
   Guarded<int16_t> out(groups * filters * bmx::kPositions, any_side());
   const int64_t bits = 4 * count - random_below(4);
-  kernel.look_up({guarded_indices.data(), stride, guarded_offsets.data(), guarded_entries.data(), count, groups, filters,
-                  bits, out.data()});
+  kernel.look_up({guarded_indices.data(), stride, guarded_offsets.data(), guarded_entries.data(), count, groups,
+                  filters, bits, out.data()});
   for (int64_t f = 0; f < groups * filters; ++f) {
     for (int64_t p = 0; p < bmx::kPositions; ++p) {
       int64_t dot = bits;

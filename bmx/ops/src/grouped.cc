@@ -12,8 +12,8 @@ constexpr int64_t kNibble = 4;
 
 int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
-// Positions are padded pixels, of which every one within the stride is an output. Without a vertical stride all rows are
-// one run of them, else each is its own.
+// Positions are padded pixels, some of which are the outputs. Without a vertical stride all rows are one run of them,
+// else each is its own.
 int64_t runs(const Convolution& conv) { return conv.window.stride.height == 1 ? 1 : conv.out().height; }
 
 int64_t run_tiles(const Convolution& conv) {
@@ -42,13 +42,14 @@ LookupPlan::LookupPlan(const Convolution& conv) {
   stride = round_up(conv.input().padded().pixels(), kPositions);
 }
 
-// Compares the numbers of table look-ups of the kernel for AVX2, which looks up in both; what surrounds these weighs more
-// here.
+// Compares the numbers of table look-ups of the kernel for AVX2, which looks up in both; what surrounds these weighs
+// more here.
 bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
   if (conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
-  const int64_t grouped = conv.filters * LookupPlan(conv).lookups * runs(conv) * run_tiles(conv) * (kPositions / kVector);
+  const int64_t vectors = runs(conv) * run_tiles(conv) * (kPositions / kVector);
+  const int64_t grouped = conv.filters * LookupPlan(conv).lookups * vectors;
   const int64_t blocks = ceil_div(conv.group_filters(), kVector);
   return 3 * grouped <= 2 * conv.groups * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
 }

@@ -1,6 +1,6 @@
-// Binary convolutions whose groups have few channels: a word for every group and tap would be mostly empty. The channels
-// of a pixel are packed without gaps, brought to indices of look-ups, a byte a pixel (small_groups.h derives them), and
-// multiplied for adjacent pixels at once.
+// Binary convolutions whose groups have few channels: a word for every group and tap would be mostly empty. The
+// channels of a pixel are packed without gaps, brought to indices of look-ups, a byte a pixel (small_groups.h derives
+// them), and multiplied for adjacent pixels at once.
 #ifndef BMX_GROUPED_H_
 #define BMX_GROUPED_H_
 

@@ -148,7 +148,8 @@ class Table {
   typedef LanesOf<16>::Indices Vector;
 
   explicit Table(int entry)
-      : weights_(Vector{} + static_cast<uint8_t>(entry >> 4 & 15)), mask_(Vector{} + static_cast<uint8_t>(entry >> 8)) {}
+      : weights_(Vector{} + static_cast<uint8_t>(entry >> 4 & 15)),
+        mask_(Vector{} + static_cast<uint8_t>(entry >> 8)) {}
   Vector at(const Vector& indices) const {
     const LanesOf<16>::Words low = all(0x0505050505050505), pairs = all(0x0303030303030303);
     LanesOf<16>::Words x = (LanesOf<16>::Words)((indices ^ weights_) & mask_);

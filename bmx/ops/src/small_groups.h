@@ -1,5 +1,5 @@
-// Convolutions whose groups have few channels, with vectors of `Bytes` bytes. A kernel that runs on part of the CPUs only
-// includes this inside its target region, as it does binarize.h.
+// Convolutions whose groups have few channels, with vectors of `Bytes` bytes. A kernel that runs on part of the CPUs
+// only includes this inside its target region, as it does binarize.h.
 //
 // Vectors run over adjacent positions of an image, one byte each. Four bits of the reduction (channels of one tap, or
 // taps of one channel) of all those positions are a vector of indices a into a table of 16 entries, popcount(a xor w)
@@ -122,8 +122,8 @@ inline void store_nibbles(const Words& x, uint8_t* low, uint8_t* high) {
   store_to(x >> 4 & lower, high);
 }
 
-// Byte r of the words of `Bytes` pixels becomes bytes + r * stride, a byte a pixel: 8 x 8 transpositions in the lanes, in
-// which for 4, 2 and 1 every row exchanges half of its bytes with the row so many further on.
+// Byte r of the words of `Bytes` pixels becomes bytes + r * stride, a byte a pixel: 8 x 8 transpositions in the lanes,
+// in which for 4, 2 and 1 every row exchanges half of its bytes with the row so many further on.
 template <int Bytes>
 inline void split_bytes(const uint64_t* words, int64_t pixel_stride, uint8_t* bytes, int64_t stride) {
   typedef typename LanesOf<Bytes>::Words Words;
