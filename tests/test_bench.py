@@ -23,6 +23,7 @@ from bmx.models import MODELS
 
 FIELDS = {'name', 'variant', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv', 'bmx'}
 SMALL = [Shape(70, 3, 5, 3), Shape(9, 4, 3, 1)]
+SMALL_GROUPED = [Shape(6, 6, 4, 3, 3)]
 
 
 def tiny(**kwargs):
@@ -33,6 +34,7 @@ def tiny(**kwargs):
 def small(monkeypatch):
     monkeypatch.setattr(kernels, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'SHAPES', SMALL)
+    monkeypatch.setattr(layers, 'GROUPED_SHAPES', SMALL_GROUPED)
     monkeypatch.setitem(MODELS, 'tiny', tiny)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setattr('bmx.bench.timing.TURN', 0.001)
@@ -75,7 +77,7 @@ def assert_phases_add_up(row):
 def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
     assert [(row['name'], row['variant']) for row in rows] == [
-        (str(shape), variant) for shape in SMALL for variant in ('xnor_popcount', 'float')]
+        (str(shape), variant) for shape in SMALL + SMALL_GROUPED for variant in ('xnor_popcount', 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
     for row in rows[::2]:
         assert row['packing_ms'] > 0 and row['gemm_ms'] > 0 and 'mapping_ms' not in row

@@ -69,6 +69,37 @@ def test_convolution_full(isa, channels):
                     [(0, 0), (1, 2), (4, 1)], [1, 3], (9, 7))
 
 
+# Groups of few channels are looked up: their number, channels and filters of each.
+SMALL_GROUPS = [(66, 1, 1), (9, 1, 2), (33, 2, 2), (33, 2, 1), (22, 3, 3), (17, 4, 4), (13, 5, 5), (3, 7, 7),
+                (17, 8, 8), (3, 8, 70), (6, 12, 12), (5, 16, 16), (2, 17, 17), (3, 24, 24), (2, 32, 32)]
+
+
+@pytest.mark.parametrize('groups, channels, filters', SMALL_GROUPS)
+def test_small_groups(isa, groups, channels, filters):
+    table = itertools.product([((3, 3), (1, 1)), ((5, 2), (1, 3)), ((1, 5), (2, 1))], [(1, 1), (2, 2)], PAD_VALUES)
+    for seed, ((kernel, dilate), stride, pad_value) in enumerate(table):
+        data, _, packed, threshold = make(seed, (1 + seed % 2, groups * channels, 9, 14), groups * filters, kernel,
+                                          groups, seed % 2)
+        check(data, packed, threshold, kernel=kernel, stride=stride, dilate=dilate, pad=(1, 1), pad_value=pad_value,
+              num_filter=groups * filters, num_group=groups)
+
+
+@pytest.mark.parametrize('channels, groups', [(64, 64), (64, 32), (64, 16), (64, 4), (60, 20)])
+@pytest.mark.parametrize('pad_value', PAD_VALUES)
+def test_small_groups_threads(isa, channels, groups, pad_value):
+    data, _, packed, threshold = make(groups, (2, channels, 20, 21), channels, (3, 3), groups, threshold=True)
+    check(data, packed, threshold, kernel=(3, 3), pad=(1, 1), pad_value=pad_value, num_filter=channels,
+          num_group=groups)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize('group', [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 32, 33])
+def test_small_groups_full(isa, group):
+    for groups in (1, 2, 31, 32, 33, 64, 65):
+        check_table(group * groups, groups, KERNELS_2D, [(1, 1), (1, 2), (3, 2)], [(1, 1), (1, 2)], [(0, 0), (1, 2)],
+                    [1, 3], (9, 7))
+
+
 @pytest.mark.parametrize('channels', CHANNELS)
 def test_convolution_1d(isa, channels):
     check_table(channels, 1, [(1,), (3,)], [(1,), (2,)], [(1,), (2,)], [(0,), (2,)], [1, 3], (8,))

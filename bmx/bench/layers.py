@@ -3,7 +3,7 @@ import mxnet as mx
 
 from .. import ops
 from ..report import table
-from .shapes import SHAPES
+from .shapes import GROUPED_SHAPES, SHAPES
 from .timing import interleave, phase_fields, row
 
 PHASES = tuple(phase for phase in ops.PHASES if phase != 'mapping')  # what is mapped lies between layers
@@ -18,7 +18,7 @@ def measure(arguments):
         Rows with the fields gmacs, ratio (to the float convolution) and, of `xnor_popcount`, the milliseconds of each
         phase, of one thread's float convolution its share of the bound of multiply-adds; the table.
     """
-    contestants = {(shape, variant): run for shape in SHAPES
+    contestants = {(shape, variant): run for shape in SHAPES + GROUPED_SHAPES
                    for variant, run in _operators(shape, arguments.batch).items()}
     profiled = [key for key in contestants if key[1] == 'xnor_popcount']
     seconds, phases = interleave(contestants, arguments.rounds, profiled)
@@ -45,8 +45,9 @@ def measure(arguments):
 def _operators(shape, batch):
     """Functions that run the shape's binary and float operator once."""
     data = mx.nd.random.normal(shape=(batch, shape.channels, shape.size, shape.size))
-    weight = mx.nd.random.normal(shape=(shape.filters, shape.channels, shape.kernel, shape.kernel))
+    weight = mx.nd.random.normal(shape=(shape.filters, shape.channels // shape.groups) + (shape.kernel,) * 2)
     packed = mx.nd.array(ops.pack_weights(weight.asnumpy()), dtype='uint8')
-    attributes = dict(kernel=(shape.kernel,) * 2, pad=(shape.pad,) * 2, num_filter=shape.filters)
+    attributes = dict(kernel=(shape.kernel,) * 2, pad=(shape.pad,) * 2, num_filter=shape.filters,
+                      num_group=shape.groups)
     return {'xnor_popcount': lambda: mx.nd.xnor_popcount(data, packed, **attributes).wait_to_read(),
             'float': lambda: mx.nd.Convolution(data, weight, no_bias=True, **attributes).wait_to_read()}

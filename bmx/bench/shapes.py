@@ -2,20 +2,21 @@
 import collections
 
 
-class Shape(collections.namedtuple('Shape', 'channels filters size kernel')):
+class Shape(collections.namedtuple('Shape', 'channels filters size kernel groups', defaults=(1,))):
     """A square convolution with stride 1 whose output has the size of its input."""
 
     @property
     def macs(self):
         """Multiply-accumulates for one image."""
-        return self.size ** 2 * self.filters * self.channels * self.kernel ** 2
+        return self.size ** 2 * self.filters * self.channels // self.groups * self.kernel ** 2
 
     @property
     def pad(self):
         return self.kernel // 2
 
     def __str__(self):
-        return '%dx%d %d->%d %dx%d' % (self.kernel, self.kernel, self.channels, self.filters, self.size, self.size)
+        text = '%dx%d %d->%d %dx%d' % (self.kernel, self.kernel, self.channels, self.filters, self.size, self.size)
+        return text if self.groups == 1 else '%s groups of %d' % (text, self.channels // self.groups)
 
 
 # All occur in MeliusNets at 224x224: the binary 3x3 convolutions in C, the last one in 59; the 1x1 convolutions, which
@@ -24,3 +25,7 @@ SHAPES = [Shape(*row) for row in (
     (64, 64, 56, 3), (128, 64, 56, 3), (256, 64, 56, 3), (256, 64, 28, 3), (448, 64, 28, 3), (512, 64, 14, 3),
     (832, 64, 14, 3), (480, 64, 7, 3), (672, 64, 7, 3), (1856, 64, 14, 3),
     (320, 160, 28, 1), (480, 224, 14, 1), (480, 256, 7, 1))]
+
+# Of MoBiNets at 224x224, whose groups have 2^K channels.
+GROUPED_SHAPES = [Shape(channels, channels, size, 3, channels // group)
+                  for channels, size in ((32, 112), (128, 56), (512, 14), (1024, 7)) for group in (1, 2, 4, 8, 16)]

@@ -282,6 +282,41 @@ Problem single_convolution() {
   return problem;
 }
 
+// A convolution of groups of a few channels; or into a slot of any type, which a map brings to floats.
+Problem small_groups() {
+  const int64_t group = any_of<int64_t>({1, 1, 2, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 32, 33});
+  const int64_t filters = random_word() % 2 ? 1 + random_below(group) : any_of<int64_t>({1, 2, 3, 5, 16, 65});
+  const int64_t groups = any_of<int64_t>({1, 2, 3, 7, 16, 31, 32, 33, 64, 65});
+  if (groups * (group + filters) > 600) return small_groups();
+  const Size size = any_of<Size>({{1, 1}, {1, 70}, {7, 7}, {5, 6}, {4, 17}, {9, 13}, {12, 30}});
+  bmx::Window window;
+  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}});
+  window.stride = any_of<Size>({{1, 1}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {3, 3}});
+  window.dilate = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {1, 40}});
+  window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 1}, {1, 2}});
+  while (window.reach().height > window.padded(size).height) window.pad.height++;
+  while (window.reach().width > window.padded(size).width) window.pad.width++;
+  const Convolution conv(groups * group, groups * filters, groups, window);
+  const std::string type = any_of<std::string>({"", ":int16", ":float32", ":planar"});
+  Problem problem;
+  draw_images(conv.channels, size, &problem);
+  std::vector<float> factor(conv.filters, 1.0f);
+  std::string steps;
+  if (type != ":int16" && random_word() % 2) {
+    factor = random_floats(conv.filters, 5);
+    steps = " steps=mul:" + problem.parameter(factor);
+  }
+  problem.convolve(conv, "x0[0:" + std::to_string(conv.channels) + "]", type.empty() ? "y0" : "s0" + type, steps);
+  if (!type.empty()) problem.text += "map in=s0[0:" + std::to_string(conv.filters) + "] out=y0 steps=relu";
+  for (const Features& image : problem.images) {
+    problem.expected.push_back(by_channel(conv.apply(image), [&](float value, int64_t c) {
+      const float product = value * factor[c];
+      return type.empty() || product > 0 ? product : 0.0f;
+    }));
+  }
+  return problem;
+}
+
 // Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
 Problem chain() {
   const int64_t channels = any_of<int64_t>({8, 33, 64, 70}), filters = any_of<int64_t>({3, 16, 40, 64, 65});
@@ -349,8 +384,8 @@ void ignore_denormals(bool ignore) {
 }  // namespace
 
 void test_programs(std::vector<Contestant>* contestants) {
-  for (int64_t i = 0; i < 240; ++i) {
-    const Problem problem = i % 4 ? single_convolution() : chain();
+  for (int64_t i = 0; i < 480; ++i) {
+    const Problem problem = i % 2 ? small_groups() : i % 8 ? single_convolution() : chain();
     for (Contestant& contestant : *contestants) {
       if (!contestant.failure.empty() || (contestant.emulated && i % 8 > 1)) continue;
       announce(contestant, problem.text);

@@ -11,7 +11,7 @@
 struct Contestant {
   const bmx::Kernel* kernel;
   bool emulated;
-  int64_t products = 0, binarizations = 0, programs = 0;  // tested so far
+  int64_t products = 0, binarizations = 0, small_groups = 0, programs = 0;  // tested so far
   std::string failure = "";                               // empty: none so far
 };
 
@@ -21,6 +21,7 @@ void announce(const Contestant& contestant, const std::string& what);
 // Of its many sizes one of `thinning` is tested.
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
 void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
+void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 

@@ -25,8 +25,10 @@ int64_t block_bytes(const Convolution& conv, const Kernel& kernel) {
   return round_up(kernel.prepared_bytes(block_filters(conv), conv.depth()), 64);
 }
 
-// Sum of the weights of every tap and filter, (taps, filters): what a padded tap, counted as -1, has to be given back.
-std::vector<int32_t> sum_taps(const Convolution& conv, const uint8_t* weight) {
+}  // namespace
+
+std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight) {
+  if (conv.pad_value != 0 || (!conv.window.pad.height && !conv.window.pad.width)) return {};
   const int64_t taps = conv.window.taps(), bytes = (conv.group_channels() + 7) / 8;
   std::vector<int32_t> sums(taps * conv.filters);
   for (int64_t o = 0; o < conv.filters; ++o) {
@@ -38,8 +40,6 @@ std::vector<int32_t> sum_taps(const Convolution& conv, const uint8_t* weight) {
   }
   return sums;
 }
-
-}  // namespace
 
 struct ConvolutionTask::Unit {
   int64_t image, group, filter, filters, pixel, pixels;  // filter: the first, within the group
@@ -63,7 +63,8 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const std::vector<Slic
       activations_(reinterpret_cast<uint64_t*>(activations)),
       weights_(weights),
       threads_(threads),
-      blocks_(blocks(conv)) {
+      blocks_(blocks(conv)),
+      sums_(padding_sums(conv, weight)) {
   if (conv.binarizations > 1) {
     residual_.reset(new ResidualPacker(conv.input(), in, conv.binarizations, kernel, activations + packed_bytes(conv)));
   }
@@ -76,7 +77,6 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const std::vector<Slic
       for (int64_t w = 0; w < words; ++w) taps_.push_back(pixel * words + w);
     }
   }
-  if (conv.pad_value == 0 && (window.pad.height || window.pad.width)) sums_ = sum_taps(conv, weight);
 }
 
 void ConvolutionTask::prepare_weights() const {
@@ -144,6 +144,8 @@ void ConvolutionTask::compute(const Unit& unit) const {
   product.pixels = unit.pixels;
   product.out = dots;
   product.out_stride = kFilterTile;
+  const Dots results = {dots, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel,
+                        unit.filters, unit.pixels};
   alignas(64) float sums[kPixelTile * kFilterTile];
   for (int64_t term = 0; term < conv_.binarizations; ++term) {
     {
@@ -151,47 +153,45 @@ void ConvolutionTask::compute(const Unit& unit) const {
       kernel_.multiply(product);
     }
     const Stopwatch stopwatch(Phase::kFinish);
-    if (!sums_.empty()) discount_padding(unit, dots);
-    if (!residual_) return finish(unit, dots);
-    add_term({dots, kFilterTile, 0, 0, 0, unit.filters, unit.pixels}, residual_->scales()[term], term == 0, sums);
+    if (!sums_.empty()) discount_padding(conv_, sums_, results);
+    if (!residual_) return finish(results, steps_, out_);
+    add_term(results, residual_->scales()[term], term == 0, sums);
     product.activations += activation_words(conv_);
   }
   const Stopwatch stopwatch(Phase::kFinish);
   finish_sums(unit, sums);
 }
 
-// Takes the padded taps out of the dots.
-void ConvolutionTask::discount_padding(const Unit& unit, int32_t* dots) const {
-  const Window& window = conv_.window;
-  for (int64_t p = 0; p < unit.pixels; ++p, dots += kFilterTile) {
-    const int64_t pixel = unit.pixel + p;
-    const int64_t top = pixel / conv_.out().width * window.stride.height - window.pad.height;
-    const int64_t left = pixel % conv_.out().width * window.stride.width - window.pad.width;
-    if (top >= 0 && left >= 0 && top + window.reach().height <= conv_.image.height &&
-        left + window.reach().width <= conv_.image.width) {
+void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, const Dots& dots) {
+  const Window& window = conv.window;
+  for (int64_t p = 0; p < dots.pixels; ++p) {
+    const int64_t pixel = dots.pixel + p;
+    const int64_t top = pixel / conv.out().width * window.stride.height - window.pad.height;
+    const int64_t left = pixel % conv.out().width * window.stride.width - window.pad.width;
+    if (top >= 0 && left >= 0 && top + window.reach().height <= conv.image.height &&
+        left + window.reach().width <= conv.image.width) {
       continue;
     }
-    const int32_t* sums = sums_.data() + unit.group * conv_.group_filters() + unit.filter;
-    for (int64_t tap = 0; tap < window.taps(); ++tap, sums += conv_.filters) {
+    int32_t* values = dots.values + p * dots.stride;
+    const int32_t* sum = sums.data() + dots.channel;
+    for (int64_t tap = 0; tap < window.taps(); ++tap, sum += conv.filters) {
       const int64_t y = top + tap / window.kernel.width * window.dilate.height;
       const int64_t x = left + tap % window.kernel.width * window.dilate.width;
-      if (y >= 0 && y < conv_.image.height && x >= 0 && x < conv_.image.width) continue;
-      for (int64_t o = 0; o < unit.filters; ++o) dots[o] += sums[o];
+      if (y >= 0 && y < conv.image.height && x >= 0 && x < conv.image.width) continue;
+      for (int64_t o = 0; o < dots.channels; ++o) values[o] += sum[o];
     }
   }
 }
 
-void ConvolutionTask::finish(const Unit& unit, int32_t* values) const {
-  Dots dots = {values, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel,
-               unit.filters, unit.pixels};
-  if (out_.layout == Layout::kShorts) return store_sums(dots, steps_, out_);
+void finish(Dots dots, const std::vector<Step>& steps, const Slice& out) {
+  if (out.layout == Layout::kShorts) return store_sums(dots, steps, out);
   alignas(64) float floats[kPixelTile * kLanes];
-  for (int64_t left = unit.filters; left > 0; left -= kLanes) {
+  for (int64_t left = dots.channels; left > 0; left -= kLanes) {
     dots.channels = std::min(kLanes, left);
     const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};
     convert(dots, tile);
-    apply(steps_, tile);
-    store(tile, out_);
+    apply(steps, tile);
+    store(tile, out);
     dots.values += kLanes;
     dots.channel += kLanes;
   }

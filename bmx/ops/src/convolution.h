@@ -35,13 +35,25 @@ struct ConvolutionMemory {
   int64_t activation_bytes, weight_bytes, thread_bytes;
 
   ConvolutionMemory(const Convolution& conv, const Kernel& kernel);
+  ConvolutionMemory(int64_t activations, int64_t weights, int64_t thread)
+      : activation_bytes(activations), weight_bytes(weights), thread_bytes(thread) {}
 };
+
+// Sums of the weights, (taps, filters), where padding does not count: what a padded tap, counted as -1, has to be given
+// back. Else empty.
+std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight);
+
+// Takes the padded taps out of the dots.
+void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, const Dots& dots);
+
+// Applies the steps to the dots of up to kPixelTile pixels, which have stride kFilterTile, and stores them.
+void finish(Dots dots, const std::vector<Step>& steps, const Slice& out);
 
 class ConvolutionTask {
  public:
   // `weight` is (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
-  // `threshold` is null or (2, channels), as Packer takes it, with several binarizations null. The last three are the memory; weights stay in theirs
-  // from one image to the next.
+  // `threshold` is null or (2, channels), as Packer takes it, with several binarizations null. The last three are the
+  // memory; weights stay in theirs from one image to the next.
   ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight, const float* threshold,
                   const std::vector<Step>& steps, const Slice& out, const Kernel& kernel, char* activations,
                   char* weights, char* threads);
@@ -54,8 +66,6 @@ class ConvolutionTask {
 
   void prepare_weights() const;
   void compute(const Unit& unit) const;
-  void discount_padding(const Unit& unit, int32_t* dots) const;
-  void finish(const Unit& unit, int32_t* values) const;
   void finish_sums(const Unit& unit, float* sums) const;
 
   Convolution conv_;
@@ -70,7 +80,7 @@ class ConvolutionTask {
   char* threads_;
   int64_t blocks_;  // of filters, in a group
   std::vector<int64_t> taps_;
-  std::vector<int32_t> sums_;  // of the weights, (taps, filters), where padding does not count
+  std::vector<int32_t> sums_;
 };
 
 }  // namespace bmx

@@ -7,6 +7,7 @@
 
 #include "convolution.h"
 #include "denormals.h"
+#include "grouped.h"
 #include "map.h"
 
 namespace bmx {
@@ -36,10 +37,12 @@ double work(const Instruction& instruction) {
 // One instruction, ready to run.
 struct Task {
   std::unique_ptr<ConvolutionTask> convolution;
+  std::unique_ptr<GroupedConvolution> grouped;
   std::unique_ptr<MapTask> map;
 
   void run(int64_t image) const {
     if (convolution) convolution->run(image, image == 0);
+    else if (grouped) grouped->run(image, image == 0);
     else map->run(image);
   }
 };
@@ -57,7 +60,9 @@ Execution::Execution(const Program& program, const Arrays& arrays)
   for (const Instruction& instruction : program.instructions) {
     int64_t weight_bytes = 0;
     if (instruction.kind == Instruction::kConvolution) {
-      const ConvolutionMemory memory(convolution(instruction), kernel_);
+      const Convolution conv = convolution(instruction);
+      const ConvolutionMemory memory =
+          has_small_groups(conv, kernel_) ? grouped_memory(conv) : ConvolutionMemory(conv, kernel_);
       activation_bytes = std::max(activation_bytes, memory.activation_bytes);
       thread_bytes = std::max(thread_bytes, memory.thread_bytes);
       weight_bytes = memory.weight_bytes;
@@ -136,9 +141,15 @@ void Execution::run(void* memory) const {
       if (instruction.threshold >= 0) {
         threshold = static_cast<const float*>(arrays_.parameters[instruction.threshold].values);
       }
-      task.convolution.reset(new ConvolutionTask(
-          convolution(instruction), in, static_cast<const uint8_t*>(arrays_.parameters[instruction.weight].values),
-          threshold, after, out, kernel_, activations, workspace + weights_[i], threads));
+      const Convolution conv = convolution(instruction);
+      const uint8_t* weight = static_cast<const uint8_t*>(arrays_.parameters[instruction.weight].values);
+      if (has_small_groups(conv, kernel_)) {
+        task.grouped.reset(new GroupedConvolution(conv, in, weight, threshold, after, out, kernel_, activations,
+                                                  workspace + weights_[i]));
+      } else {
+        task.convolution.reset(new ConvolutionTask(conv, in, weight, threshold, after, out, kernel_, activations,
+                                                   workspace + weights_[i], threads));
+      }
     } else {
       const std::vector<Step> before = steps(instruction.before, instruction.channels, workspace);
       task.map.reset(new MapTask(map(instruction), in, before, after, out, threads));

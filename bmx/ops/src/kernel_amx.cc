@@ -62,6 +62,7 @@ struct alignas(64) Configuration {
 BMX_TARGET("avx512f,avx512bw")
 
 #include "binarize_avx512.h"
+#include "small_groups_avx512.h"
 
 namespace bmx {
 
@@ -283,7 +284,8 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
-                            multiply, binarize_floats, binarize_shorts, bound};
+                            multiply, binarize_floats, binarize_shorts, spread<64>,
+                            look_up<Table>, 16, bound};
 
 }  // namespace bmx
 

@@ -43,6 +43,7 @@ alignas(64) constexpr Differing kDiffering;
 BMX_TARGET("avx2")
 
 #include "binarize.h"
+#include "small_groups.h"
 
 namespace bmx {
 namespace {
@@ -176,6 +177,19 @@ void multiply(const Product& product) {
   }
 }
 
+class Table {
+ public:
+  typedef LanesOf<32>::Indices Vector;
+
+  explicit Table(int64_t entry)
+      : entries_(_mm256_broadcastsi128_si256(
+            _mm_load_si128(reinterpret_cast<const __m128i*>(kDifferences.of + entry)))) {}
+  Vector at(const Vector& indices) const { return (Vector)_mm256_shuffle_epi8(entries_, (__m256i)indices); }
+
+ private:
+  __m256i entries_;
+};
+
 int64_t bound(int64_t iterations) {
   constexpr int kCounts = 8;
   __m256i counts[kCounts], table = load(kDiffering.of), indices = table;
@@ -201,7 +215,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, bound};
+                             binarize_shorts<32>, spread<32>, look_up<Table>, 32, bound};
 
 }  // namespace bmx
 

@@ -9,6 +9,7 @@
 
 #include "binarize.h"
 #include "blocks.h"
+#include "small_groups.h"
 
 namespace bmx {
 namespace {
@@ -73,6 +74,17 @@ void multiply(const Product& product) {
   }
 }
 
+class Table {
+ public:
+  typedef LanesOf<16>::Indices Vector;
+
+  explicit Table(int64_t entry) : entries_(vld1q_u8(kDifferences.of + entry)) {}
+  Vector at(const Vector& indices) const { return (Vector)vqtbl1q_u8(entries_, (uint8x16_t)indices); }
+
+ private:
+  uint8x16_t entries_;
+};
+
 bool always() { return true; }
 
 int64_t bound(int64_t iterations) {
@@ -101,7 +113,7 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kNeon = {
     "neon",   always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply, binarize_floats<16>, binarize_shorts<16>,  bound};
+    multiply, binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, 32, bound};
 
 }  // namespace bmx
 

@@ -8,6 +8,7 @@
 #include "binarize.h"
 #include "blocks.h"
 #include "kernels.h"
+#include "small_groups.h"
 #include "target.h"
 
 namespace bmx {
@@ -141,6 +142,25 @@ void multiply(const Product& product) {
   }
 }
 
+// Counts the bits instead of looking up their number.
+class Table {
+ public:
+  typedef LanesOf<16>::Indices Vector;
+
+  explicit Table(int entry)
+      : weights_(Vector{} + static_cast<uint8_t>(entry >> 4 & 15)),
+        mask_(Vector{} + static_cast<uint8_t>(entry >> 8)) {}
+  Vector at(const Vector& indices) const {
+    const LanesOf<16>::Words low = all(0x0505050505050505), pairs = all(0x0303030303030303);
+    LanesOf<16>::Words x = (LanesOf<16>::Words)((indices ^ weights_) & mask_);
+    x = x - (x >> 1 & low);
+    return (Vector)((x & pairs) + (x >> 2 & pairs));
+  }
+
+ private:
+  Vector weights_, mask_;
+};
+
 bool always() { return true; }
 
 int64_t bound(int64_t iterations) {
@@ -163,6 +183,6 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kPortable = {
     "portable", always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply,   binarize_floats<16>, binarize_shorts<16>,  bound};
+    multiply,   binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, 16, bound};
 
 }  // namespace bmx

@@ -48,6 +48,42 @@ struct Binarization {
   int64_t out_stride;      // in halves
 };
 
+// Positions of an image for which a kernel looks up small groups at once.
+constexpr int64_t kPositions = 64;
+
+// Where the look-up for weights w, of which only those in the mask count, has its 16 entries; both have four bits.
+constexpr int lookup_entry(int w, int mask) { return mask << 8 | w << 4; }
+
+// The product for groups of few channels, derived in small_groups.h. For every group, filter of it and position p:
+// out[p] = bits - 2 * the sum over all k of popcount(mask(k) & (w(k) xor indices[offsets[k] + p])).
+struct Lookups {
+  const uint8_t* indices;   // below 16; of the first group
+  int64_t group_stride;     // from the indices of a group to those of the next
+  const int64_t* offsets;   // [count]
+  const uint16_t* entries;  // [groups][filters][count], lookup_entry(w, mask)
+  int64_t count, groups, filters;
+  int64_t bits;  // at most kMaxLookupBits
+  int16_t* out;  // [groups][filters][kPositions]
+};
+constexpr int64_t kMaxLookupBits = 16384;
+
+// From the words of pixels to the indices of Lookups. Each holds fields of `field_channels` channels, of `taps` pixels
+// that are `step` pixels apart, the lowest bits from the pixel itself: row f, out[f * out_stride + p], those of the
+// channels from f * field_channels on.
+struct Spread {
+  const uint64_t* words;  // of pixels + round_up((taps - 1) * step, kPositions) pixels
+  int64_t pixel_stride;
+  int64_t channels;        // at most 64; rows of up to round_up(channels, 8) of them are written
+  int64_t field_channels;  // 1, 2 or 4
+  int64_t taps;            // at most 4 / field_channels
+  int64_t step;
+  int64_t pixels;  // a multiple of kPositions, at most kSpreadPixels
+  uint8_t* out;
+  int64_t out_stride;
+};
+constexpr int64_t kSpreadPixels = 512;
+constexpr int64_t kSpreadReach = 64;  // the largest (taps - 1) * step
+
 // All functions are single-threaded; the caller splits the work among threads.
 struct Kernel {
   const char* name;
@@ -59,6 +95,9 @@ struct Kernel {
   void (*multiply)(const Product& product);
   void (*binarize_floats)(const Binarization<float>& binarization);
   void (*binarize_shorts)(const Binarization<int16_t>& binarization);  // channel_stride is 1
+  void (*spread)(const Spread& spread);
+  void (*look_up)(const Lookups& lookups);
+  int64_t lookup_channels;  // up to so many in a group `look_up` is faster than `multiply`
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);
 };

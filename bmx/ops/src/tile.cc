@@ -128,6 +128,26 @@ BMX_CLONES void narrow(const int32_t* __restrict from, int64_t from_stride, int6
   }
 }
 
+// In vectors, of which the last of a piece may write beyond it what the next pieces write again.
+BMX_CLONES void widen_rows(const int16_t* __restrict from, int64_t stride, int64_t channels, const RowPiece* pieces,
+                           int64_t count, float* __restrict to, int64_t to_stride) {
+  constexpr int64_t kStep = 8;
+  const int64_t end = pieces[count - 1].pixel + pieces[count - 1].pixels;
+  for (int64_t c = 0; c < channels; ++c, from += stride, to += to_stride) {
+    for (int64_t i = 0; i < count; ++i) {
+      const int16_t* dots = from + pieces[i].from;
+      float* row = to + pieces[i].pixel;
+      const int64_t pixels = pieces[i].pixels, last = std::min(pixels, end - pieces[i].pixel - kStep + 1);
+      int64_t p = 0;
+      for (; p < last; p += kStep) {
+#pragma omp simd
+        for (int64_t j = 0; j < kStep; ++j) row[p + j] = dots[p + j];
+      }
+      for (; p < pixels; ++p) row[p] = dots[p];
+    }
+  }
+}
+
 // `to` may be `addend`.
 BMX_CLONES void narrow_sum(const int32_t* from, int64_t from_stride, const int16_t* addend, int64_t addend_stride,
                            int64_t channels, int64_t pixels, int16_t* to, int64_t stride) {
@@ -229,6 +249,11 @@ void store(const Tile& from, const Slice& to) {
   for (int64_t p = 0; p < from.pixels; ++p) {
     std::copy(from.values + p * from.stride, from.values + p * from.stride + from.channels, values + p * to.stride);
   }
+}
+
+void store_rows(const int16_t* dots, int64_t stride, int64_t channels, const std::vector<RowPiece>& pieces, float* to,
+                int64_t to_stride) {
+  widen_rows(dots, stride, channels, pieces.data(), static_cast<int64_t>(pieces.size()), to, to_stride);
 }
 
 void store_sums(const Dots& dots, const std::vector<Step>& steps, const Slice& to) {

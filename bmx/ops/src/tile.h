@@ -51,6 +51,15 @@ void apply(const std::vector<Step>& steps, const Tile& tile);
 // `to` holds floats.
 void store(const Tile& from, const Slice& to);
 
+// Adjacent pixels of an output, `pixel` the first, whose dots begin at `from`.
+struct RowPiece {
+  int64_t from, pixel, pixels;
+};
+
+// Writes dots, a channel's adjacent, to the planes of floats that begin at `to`. Pieces are in order.
+void store_rows(const int16_t* dots, int64_t stride, int64_t channels, const std::vector<RowPiece>& pieces, float* to,
+                int64_t to_stride);
+
 // Writes sums of the dots and what the steps add; all are int16. It may change the dots.
 void store_sums(const Dots& dots, const std::vector<Step>& steps, const Slice& to);
 

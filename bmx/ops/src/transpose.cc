@@ -68,6 +68,17 @@ void transpose8(const float*, int64_t, float*, int64_t) {}
 
 #endif
 
+typedef int16_t Eight __attribute__((vector_size(16)));
+
+// Interleaves the first, or last, halves of a and b.
+#ifdef __clang__
+inline Eight zip_low(Eight a, Eight b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+inline Eight zip_high(Eight a, Eight b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#else
+inline Eight zip_low(Eight a, Eight b) { return __builtin_shuffle(a, b, Eight{0, 8, 1, 9, 2, 10, 3, 11}); }
+inline Eight zip_high(Eight a, Eight b) { return __builtin_shuffle(a, b, Eight{4, 12, 5, 13, 6, 14, 7, 15}); }
+#endif
+
 }  // namespace
 
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
@@ -78,6 +89,27 @@ void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t col
     for (int64_t i = 0; i < rows; i += block) {
       const int64_t row = std::min(i, rows - block);
       transpose_block(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
+    }
+  }
+}
+
+void transpose_shorts(const int16_t* from, int64_t from_stride, int64_t rows, int64_t columns, int32_t* to,
+                      int64_t to_stride) {
+  for (int64_t i = 0; i < rows; i += 8) {
+    for (int64_t j = 0; j < columns; j += 8) {
+      Eight block[8], zipped[8];
+      for (int k = 0; k < 8; ++k) std::memcpy(&block[k], from + (i + k) * from_stride + j, sizeof block[k]);
+      for (int round = 0; round < 3; ++round) {
+        for (int k = 0; k < 4; ++k) {
+          zipped[2 * k] = zip_low(block[k], block[k + 4]);
+          zipped[2 * k + 1] = zip_high(block[k], block[k + 4]);
+        }
+        std::copy(zipped, zipped + 8, block);
+      }
+      for (int k = 0; k < 8; ++k) {
+        int32_t* row = to + (j + k) * to_stride + i;
+        for (int c = 0; c < 8; ++c) row[c] = block[k][c];
+      }
     }
   }
 }
