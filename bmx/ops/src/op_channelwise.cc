@@ -43,13 +43,20 @@ BMX_CLONES void multiply(const double* x, double value, double* out, int64_t len
   for (int64_t i = 0; i < length; ++i) out[i] = x[i] * value;
 }
 
-// `by` times `value` where x is not positive: with `by` = x the function, else its gradient.
+// `by`, times `value` where x is not positive: with `by` = x the function, else its gradient. Two choices of a constant
+// and a sum: a choice of a product would become a branch, which nobody predicts.
 BMX_CLONES void multiply_below(const float* x, const float* by, float value, float* out, int64_t length) {
-  for (int64_t i = 0; i < length; ++i) out[i] = by[i] * (x[i] > 0 ? 1.0f : value);
+  for (int64_t i = 0; i < length; ++i) {
+    const float above = x[i] > 0 ? by[i] : 0.0f, below = x[i] > 0 ? 0.0f : by[i];
+    out[i] = above + below * value;
+  }
 }
 
 BMX_CLONES void multiply_below(const double* x, const double* by, double value, double* out, int64_t length) {
-  for (int64_t i = 0; i < length; ++i) out[i] = by[i] * (x[i] > 0 ? 1.0 : value);
+  for (int64_t i = 0; i < length; ++i) {
+    const double above = x[i] > 0 ? by[i] : 0.0, below = x[i] > 0 ? 0.0 : by[i];
+    out[i] = above + below * value;
+  }
 }
 
 BMX_CLONES float sum_products(const float* x, const float* gradient, bool below, int64_t length) {

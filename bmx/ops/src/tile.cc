@@ -1,6 +1,7 @@
 #include "tile.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "transpose.h"
 
@@ -84,8 +85,9 @@ BMX_CLONES void parametric_rectify(const float* __restrict slope, int64_t pixels
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) {
-      const float below = slope[c];
-      x[p * stride + c] *= x[p * stride + c] > 0.0f ? 1.0f : below;
+      // two choices of a constant and a sum: a choice of a product would become a branch, which nobody predicts
+      const float value = x[p * stride + c], above = value > 0.0f ? value : 0.0f, below = value > 0.0f ? 0.0f : value;
+      x[p * stride + c] = above + below * slope[c];
     }
   }
 }
@@ -188,16 +190,21 @@ Value* place(const Slice& slice, const Piece<Any>& piece) {
   return reinterpret_cast<Value*>(slice.at(piece.image, piece.channel, piece.pixel));
 }
 
+// Whole tiles without a call for each pixel.
+void copy_rows(const float* from, int64_t from_stride, int64_t channels, int64_t pixels, float* to, int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p, from += from_stride, to += stride) {
+    if (channels == kLanes) std::memcpy(to, from, kLanes * sizeof(float));
+    else std::copy(from, from + channels, to);
+  }
+}
+
 }  // namespace
 
 void load(const Slice& from, const Tile& to) {
   if (from.layout == Layout::kPlanar) {
     transpose(place<float>(from, to), from.stride, to.channels, to.pixels, to.values, to.stride);
   } else if (from.layout == Layout::kFloats) {
-    const float* values = place<float>(from, to);
-    for (int64_t p = 0; p < to.pixels; ++p) {
-      std::copy(values + p * from.stride, values + p * from.stride + to.channels, to.values + p * to.stride);
-    }
+    copy_rows(place<float>(from, to), from.stride, to.channels, to.pixels, to.values, to.stride);
   } else {
     const int16_t* values = place<int16_t>(from, to);
     if (to.channels == kLanes) return widen(values, from.stride, to.pixels, to.values, to.stride);
@@ -246,9 +253,7 @@ void store(const Tile& from, const Slice& to) {
   if (to.layout == Layout::kPlanar) {
     return transpose(from.values, from.stride, from.pixels, from.channels, values, to.stride);
   }
-  for (int64_t p = 0; p < from.pixels; ++p) {
-    std::copy(from.values + p * from.stride, from.values + p * from.stride + from.channels, values + p * to.stride);
-  }
+  copy_rows(from.values, from.stride, from.channels, from.pixels, values, to.stride);
 }
 
 void store_rows(const int16_t* dots, int64_t stride, int64_t channels, const std::vector<RowPiece>& pieces, float* to,
