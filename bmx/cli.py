@@ -276,13 +276,13 @@ def _add_bench(commands):
         if name == 'models':
             subject.add_argument('names', nargs='*', metavar='NAME', help='a model of this package or of GluonCV '
                                  '(default: %s)' % ' '.join(bench.models.DEFAULT))
-        if name == 'train':
+        if name in ('split', 'train'):
             subject.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
         if name != 'kernels':
             subject.add_argument('--threads', type=positive, metavar='N', help='threads that compute (default: 1)')
             subject.add_argument('--batch', type=positive, default=8 if name == 'train' else 1, metavar='N',
                                  help='images at once (default: %(default)d)')
-        if name in ('models', 'train'):
+        if name in ('models', 'split', 'train'):
             subject.add_argument('--size', type=positive, default=224, metavar='N',
                                  help='height and width of an image (default: 224)')
         if name != 'train':

@@ -30,12 +30,17 @@ def tiny(**kwargs):
     return MODELS['meliusnet22'](**dict(kwargs, stem='thumbnail', blocks=(1, 1), reductions=(0.5,)))
 
 
+def small_mobinet(**kwargs):
+    return MODELS['mobinet_mid'](**dict(kwargs, k=2, channels=(64,), halving=(0,), stem='thumbnail', classes=5))
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(kernels, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'GROUPED_SHAPES', SMALL_GROUPED)
     monkeypatch.setitem(MODELS, 'tiny', tiny)
+    monkeypatch.setitem(MODELS, 'small_mobinet', small_mobinet)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setattr('bmx.bench.timing.TURN', 0.001)
     before = ops.isa()
@@ -103,7 +108,7 @@ def test_models(tmp_path, capsys, monkeypatch):
 
 def test_memory(tmp_path):
     x = mx.nd.zeros((1, 3, 64, 64))
-    prefixes = models._write('tiny', models._build('tiny'), x, str(tmp_path))
+    prefixes = models.write('tiny', models._build('tiny'), x, str(tmp_path))
     features = 4 * 64 * 64 * 192
     assert features < models._peak(prefixes['tiny', 'float'], 'float', x.shape) < 100 * features
 
@@ -115,6 +120,22 @@ def test_times_survive_a_failing_measurement_of_memory(tmp_path, capsys, monkeyp
     out, error = capsys.readouterr()
     assert re.search(r'mobilenet0.25 +mkldnn .* -$', out, re.MULTILINE)
     assert error.count('no peak memory: the process that measures it failed with code 1') == 2
+
+
+def test_split(tmp_path, capsys):
+    rows = measure(tmp_path, 'split', 'small_mobinet', '--size', '16')
+    counted = bmx.summary(small_mobinet(), (1, 3, 16, 16))
+    binary = [layer for layer in counted.layers if layer['bops']]
+    layers = [row for row in rows if row['ops'] and row['variant'] != 'float']
+    assert [row['ops'] for row in layers] == [layer['bops'] / 64 for layer in binary]
+    assert [row['name'] + '_fwd' for row in layers] == [layer['name'] for layer in binary]
+    assert [row['variant'] for row in layers] == [
+        '3x3 32->32 16x16 groups of 4', '1x1 32->64 16x16', '1x1 64->64 16x16']
+    assert [row['variant'] for row in rows if not row['ops']] == ['prelu, norm', 'avg pooling']
+    assert rows[-1]['ops'] == counted.flops and sum(row['ops'] for row in rows) == counted.ops
+    for share in ('share_of_time', 'share_of_ops'):
+        assert sum(row[share] for row in rows) == pytest.approx(1)
+    assert 'small_mobinet, ' in capsys.readouterr().out
 
 
 def test_train(tmp_path, capsys):

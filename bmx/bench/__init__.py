@@ -1,4 +1,4 @@
-"""Speed, measured: `python -m bmx bench kernels|layers|models|train`.
+"""Speed, measured: `python -m bmx bench kernels|layers|models|split|train`.
 
 Contestants run in turns in one process, because on a shared machine only times taken side by side compare.
 """
@@ -7,7 +7,7 @@ import sys
 
 from .. import ops
 from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
-from . import kernels, layers, models, report, train
+from . import kernels, layers, models, report, split, train
 
 # The subcommands: a function of the command's arguments that returns rows, and the text to print; what it measures.
 SUBJECTS = {
@@ -15,6 +15,7 @@ SUBJECTS = {
                 'allow'),
     'layers': (layers.measure, "a binary convolution, float to float, beside MXNet's float convolution"),
     'models': (models.measure, 'deployed networks, their float twins, and networks of GluonCV'),
+    'split': (split.measure, 'where the time of a deployed network goes, layer by layer'),
     'train': (train.measure, 'a training step (forward, backward, update) beside the same network with bits=32'),
 }
 

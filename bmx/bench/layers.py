@@ -21,7 +21,7 @@ def measure(arguments):
     contestants = {(shape, variant): run for shape in SHAPES + GROUPED_SHAPES
                    for variant, run in _operators(shape, arguments.batch).items()}
     profiled = [key for key in contestants if key[1] == 'xnor_popcount']
-    seconds, phases = interleave(contestants, arguments.rounds, profiled)
+    seconds, profiles = interleave(contestants, arguments.rounds, profiled)
     bound = ops.measure_fma()
     rows, lines = [], []
     for (shape, variant), times in seconds.items():
@@ -29,7 +29,7 @@ def measure(arguments):
         entry = row(str(shape), variant, arguments.batch, times, ops.isa(), reference='float',
                     ratio=min(times) / float_seconds, gmacs=arguments.batch * shape.macs / min(times) / 1e9)
         if variant == 'xnor_popcount':
-            fields = phase_fields(PHASES, phases[shape, variant], times)
+            fields = phase_fields(PHASES, profiles[shape, variant], times)
             entry.update(fields)
             lines.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))

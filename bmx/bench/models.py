@@ -32,10 +32,10 @@ def measure(arguments):
         prefixes = {}
         for name, net in {name: _build(name) for name in names}.items():
             progress('preparing ' + name)
-            prefixes.update(_write(name, net, x, folder))
-        contestants = {key: _inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
+            prefixes.update(write(name, net, x, folder))
+        contestants = {key: inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
         profiled = [key for key in contestants if key[1] == 'deployed']
-        seconds, phases = interleave(contestants, arguments.rounds, profiled)
+        seconds, profiles = interleave(contestants, arguments.rounds, profiled)
         rows = []
         for (name, variant), times in seconds.items():
             progress('memory of %s %s' % (name, variant))
@@ -44,8 +44,8 @@ def measure(arguments):
                         ratio=min(times) / min(seconds[name, reference]),
                         params_bytes=os.path.getsize(files.params_path(prefixes[name, variant])),
                         peak_bytes=_peak(prefixes[name, variant], variant, x.shape))
-            if (name, variant) in phases:
-                entry.update(phase_fields(ops.PHASES, phases[name, variant], times))
+            if (name, variant) in profiles:
+                entry.update(phase_fields(ops.PHASES, profiles[name, variant], times))
             rows.append(entry)
     return rows, _text(rows)
 
@@ -60,7 +60,7 @@ def _build(name):
                          % (name, ', '.join(sorted(MODELS)))) from None
 
 
-def _write(name, net, x, folder):
+def write(name, net, x, folder):
     """Write the files of a network; a dict of (name, variant) to their prefix."""
     _randomize(net, x.shape)
     prefixes = {}
@@ -98,7 +98,8 @@ def load(prefix, variant, x):
     return net
 
 
-def _inference(net, x):
+def inference(net, x):
+    """A function that computes once and waits for the result."""
     def run():
         net(x)
         mx.nd.waitall()

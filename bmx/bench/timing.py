@@ -33,8 +33,8 @@ def interleave(contestants, rounds, profiled=()):
     Returns
     -------
     (dict, dict)
-        The same keys to the seconds of every counted run; of `profiled`, to the seconds by phase of the shortest
-        profiled run, see `ops.profile`.
+        The same keys to the seconds of every counted run; of `profiled`, to the `ops.Profile` of the shortest profiled
+        run.
     """
     for run in contestants.values():
         run()  # allocates, compiles
@@ -52,9 +52,9 @@ def _turn(run, seconds, profiles):
     while len(seconds) < fewest or time.perf_counter() < end:
         seconds.append(_seconds(run))
         if profiles is not None:
-            with ops.profile() as phases:
+            with ops.profile() as profile:
                 total = _seconds(run)
-            profiles.append((total, phases))
+            profiles.append((total, profile))
 
 
 def _seconds(run):
@@ -63,21 +63,21 @@ def _seconds(run):
     return time.perf_counter() - start
 
 
-def phase_fields(names, phases, seconds):
+def phase_fields(names, profile, seconds):
     """Where the time of an inference goes, in milliseconds: the fields `NAME_ms`, and `rest_ms` of the shortest run.
 
     Parameters
     ----------
     names : tuple of str
         The phases that can occur.
-    phases, seconds
+    profile, seconds
         What `interleave` returned for a profiled contestant.
 
     Returns
     -------
     dict
     """
-    fields = {name + '_ms': 1e3 * phases[name] for name in names}
+    fields = {name + '_ms': 1e3 * profile.phases[name] for name in names}
     return dict(fields, rest_ms=max(0., 1e3 * min(seconds) - sum(fields.values())))
 
 

@@ -14,7 +14,7 @@ import mxnet as mx
 from . import reference
 from .packing import pack_weights, unpack_weights
 
-__all__ = ['PHASES', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product',
+__all__ = ['PHASES', 'Profile', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product',
            'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
 
 
@@ -53,6 +53,7 @@ def _load():
     library.bmx_profile.restype = None
     library.bmx_profile_read.argtypes = [ctypes.POINTER(ctypes.c_double)]
     library.bmx_profile_read.restype = None
+    library.bmx_profile_instructions.argtypes = [ctypes.POINTER(ctypes.c_double), ctypes.c_int]
     for function in (library.bmx_kernel_name, library.bmx_current_kernel, library.bmx_use_kernel,
                      library.bmx_last_error):
         function.restype = ctypes.c_char_p
@@ -182,22 +183,39 @@ def _measured(value):
 PHASES = ('packing', 'gemm', 'epilogue', 'mapping')
 
 
+class Profile:
+    """Where the library spent its time.
+
+    Attributes
+    ----------
+    phases : dict of str to float
+        Seconds of each of `PHASES`: packing (of activations and weights), gemm, epilogue (what follows in registers),
+        mapping (pooling, affine functions, changes of layout).
+    instructions : list of float
+        Seconds of each instruction of the programs that ran, in their order.
+    """
+
+    def __init__(self):
+        self.phases, self.instructions = {}, []
+
+
 @contextlib.contextmanager
 def profile():
     """Account for the time that the library spends while the scope is open.
 
     Yields
     ------
-    dict of str to float
-        Seconds of each of `PHASES`, filled in when the scope closes: packing (of activations and weights), gemm,
-        epilogue (what follows in registers), mapping (pooling, affine functions, changes of layout).
+    Profile
+        Filled in when the scope closes.
     """
-    seconds = {}
+    found = Profile()
     _LIBRARY.bmx_profile(1)
     try:
-        yield seconds
+        yield found
     finally:
-        found = (ctypes.c_double * len(PHASES))()
-        _LIBRARY.bmx_profile_read(found)
+        phases = (ctypes.c_double * len(PHASES))()
+        _LIBRARY.bmx_profile_read(phases)
         _LIBRARY.bmx_profile(0)
-        seconds.update(zip(PHASES, found))
+        instructions = (ctypes.c_double * _LIBRARY.bmx_profile_instructions(None, 0))()
+        _LIBRARY.bmx_profile_instructions(instructions, len(instructions))
+        found.phases, found.instructions = dict(zip(PHASES, phases)), list(instructions)

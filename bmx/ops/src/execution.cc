@@ -9,6 +9,7 @@
 #include "denormals.h"
 #include "grouped.h"
 #include "map.h"
+#include "profile.h"
 
 namespace bmx {
 namespace {
@@ -156,11 +157,15 @@ void Execution::run(void* memory) const {
     }
     tasks.push_back(std::move(task));
   }
+  const int64_t watched = begin_instructions(static_cast<int64_t>(tasks.size()));
 #pragma omp parallel num_threads(threads_)
   {
     const ExactDenormals exact;
     for (int64_t image = 0; image < arrays_.images; ++image) {
-      for (const Task& task : tasks) task.run(image);
+      for (size_t i = 0; i < tasks.size(); ++i) {
+        const InstructionStopwatch stopwatch(watched < 0 ? -1 : watched + static_cast<int64_t>(i));
+        tasks[i].run(image);
+      }
     }
   }
 }

@@ -57,12 +57,15 @@ void MapTask::run(int64_t image) const {
   const bool pooled = map_.pool != Pool::kNone;
   const int64_t row = pooled ? map_.out().width : map_.out().pixels();
   const int64_t runs = (row + kPixels - 1) / kPixels, rows = map_.out().pixels() / row;
-  const int64_t tasks = static_cast<int64_t>(blocks_.size()) * rows * runs;
+  const int64_t blocks = static_cast<int64_t>(blocks_.size()), places = rows * runs;
+  // as the values lie in memory: plane by plane, or all channels of a pixel
+  const bool planes = blocks_[0].source.layout == Layout::kPlanar;
 #pragma omp for schedule(static)
-  for (int64_t task = 0; task < tasks; ++task) {
-    const Block& block = blocks_[task / (rows * runs)];
-    const int64_t x = task % runs * kPixels, pixels = std::min(kPixels, row - x);
-    const int64_t pixel = task / runs % rows * row + x;
+  for (int64_t task = 0; task < blocks * places; ++task) {
+    const Block& block = blocks_[planes ? task / places : task % blocks];
+    const int64_t place = planes ? task % places : task / blocks;
+    const int64_t x = place % runs * kPixels, pixels = std::min(kPixels, row - x);
+    const int64_t pixel = place / runs * row + x;
     pooled ? pool(block, image, pixel, pixels) : transform(block, image, pixel, pixels);
   }
 }

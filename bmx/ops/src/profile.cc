@@ -2,7 +2,9 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <mutex>
+#include <vector>
 
 namespace bmx {
 
@@ -12,6 +14,7 @@ namespace {
 
 std::mutex mutex;
 double spent[kPhases];
+std::vector<double> instructions;
 
 }  // namespace
 
@@ -25,6 +28,24 @@ void Stopwatch::stop() {
   spent[static_cast<int>(phase_)] += seconds;
 }
 
+int64_t begin_instructions(int64_t count) {
+  if (!profiling.load(std::memory_order_relaxed)) return -1;
+  std::lock_guard<std::mutex> lock(mutex);
+  instructions.resize(instructions.size() + count);
+  return static_cast<int64_t>(instructions.size()) - count;
+}
+
+InstructionStopwatch::InstructionStopwatch(int64_t index) : index_(omp_get_thread_num() == 0 ? index : -1) {
+  if (index_ >= 0) begin_ = omp_get_wtime();
+}
+
+InstructionStopwatch::~InstructionStopwatch() {
+  if (index_ < 0) return;
+  const double seconds = omp_get_wtime() - begin_;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (index_ < static_cast<int64_t>(instructions.size())) instructions[index_] += seconds;
+}
+
 }  // namespace bmx
 
 extern "C" {
@@ -34,6 +55,7 @@ void bmx_profile(int enabled) {
   std::lock_guard<std::mutex> lock(bmx::mutex);
   if (enabled) {
     for (double& seconds : bmx::spent) seconds = 0;
+    bmx::instructions.clear();
   }
   bmx::profiling = enabled != 0;
 }
@@ -42,6 +64,15 @@ void bmx_profile(int enabled) {
 void bmx_profile_read(double seconds[4]) {
   std::lock_guard<std::mutex> lock(bmx::mutex);
   for (int i = 0; i < bmx::kPhases; ++i) seconds[i] = bmx::spent[i];
+}
+
+// Seconds spent in each instruction of the programs that ran, in their order, at most `capacity`; returns how many are
+// known.
+int bmx_profile_instructions(double* seconds, int capacity) {
+  std::lock_guard<std::mutex> lock(bmx::mutex);
+  const int count = static_cast<int>(bmx::instructions.size());
+  std::copy_n(bmx::instructions.begin(), std::min(count, capacity), seconds);
+  return count;
 }
 
 }  // extern "C"

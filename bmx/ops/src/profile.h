@@ -3,6 +3,7 @@
 #define BMX_PROFILE_H_
 
 #include <atomic>
+#include <cstdint>
 
 namespace bmx {
 
@@ -29,6 +30,22 @@ class Stopwatch {
 
   Phase phase_;
   double begin_ = -1;
+};
+
+// Makes place for the times of a program's instructions; returns where they begin, or -1 while it is off.
+int64_t begin_instructions(int64_t count);
+
+// Adds the time of its scope to an instruction, in the first thread of a team; negative: to none.
+class InstructionStopwatch {
+ public:
+  explicit InstructionStopwatch(int64_t index);
+  ~InstructionStopwatch();
+  InstructionStopwatch(const InstructionStopwatch&) = delete;
+  InstructionStopwatch& operator=(const InstructionStopwatch&) = delete;
+
+ private:
+  int64_t index_;
+  double begin_ = 0;
 };
 
 }  // namespace bmx
