@@ -93,8 +93,8 @@ def build_model(arguments, **more):
     Raises
     ------
     ValueError
-        No such model, or not with these settings. --bits is refused where no layer follows it, because the model says
-        itself how many bits its layers have.
+        No such model, or not with these settings. --bits and --scaling are refused where no layer follows them, because
+        the model says itself what its layers do.
     """
     settings = model_settings(arguments)
     try:
@@ -102,11 +102,13 @@ def build_model(arguments, **more):
             net = get_model(arguments.model, **settings, **more)
     except (TypeError, AttributeError) as error:
         raise ValueError('model %s does not take these settings: %s' % (arguments.model, error)) from None
-    found = {layer.quantization.bits for layer in quantized_layers(net)}
-    if found and arguments.bits is not None and arguments.bits not in found:
-        raise ValueError('%s itself says that its weights have %s bits, --bits %s has no effect: give --bits %s, or '
-                         '--set bits=%s to change them' % (net.model_name, ' and '.join(map(str, sorted(found))),
-                                                           arguments.bits, max(found), arguments.bits))
+    for name in ('bits', 'scaling'):
+        given = getattr(arguments, name)
+        found = {getattr(layer.quantization, name) for layer in quantized_layers(net)}
+        if found and given is not None and given not in found:
+            raise ValueError('%s itself says that its layers have %s=%s, --%s %s has no effect: give --%s %s, or --set '
+                             '%s=%s to change them' % (net.model_name, name, ' and '.join(map(str, sorted(found))), name,
+                                                       given, name, max(found), name, given))
     return net
 
 

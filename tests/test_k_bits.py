@@ -144,6 +144,34 @@ def test_gradients_of_scaled_weights_in_closed_form(scaling, quantizer):
     assert_almost_equal(layer.weight.grad().asnumpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('groups', [1, 3, 6])
+def test_gradient_of_scaled_filters_numerically(groups):
+    """MoBiNet, Equation 5: finite differences of the loss with alpha = mean |w| of a filter, and with a sign that grows
+    by as much as its weight where |w| <= 1."""
+    layer = bmx.nn.QConv2D(6, 3, in_channels=6, groups=groups, use_bias=False, scaling='gradient', clip_threshold=1.0)
+    layer.initialize(mx.init.Normal(1))
+    x, head = random((2, 6, 5, 4)).sign(), random((2, 6, 3, 2), 1)
+    with autograd.record():
+        y = layer(x)
+    y.backward(head)
+    before = layer.weight.data().asnumpy().astype('float64')
+
+    def loss(w):
+        estimate = np.where(before >= 0, 1, -1) + np.clip(w, -1, 1) - np.clip(before, -1, 1)
+        filters = np.abs(w).mean(axis=(1, 2, 3), keepdims=True) * estimate
+        product = mx.nd.Convolution(x.astype('float64'), mx.nd.array(filters, dtype='float64'), kernel=(3, 3),
+                                    num_filter=6, num_group=groups, no_bias=True)
+        return (product * head.astype('float64')).sum().asscalar()
+
+    step, expected = 1e-6, np.empty_like(before)
+    assert (np.abs(np.abs(before) - 1) > 2 * step).all() and (np.abs(before) > 2 * step).all()
+    for index in np.ndindex(*before.shape):
+        change = np.zeros_like(before)
+        change[index] = step
+        expected[index] = (loss(before + change) - loss(before - change)) / (2 * step)
+    assert_almost_equal(layer.weight.grad().asnumpy(), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_which_bits_a_layer_takes():
     x = mx.nd.array([[-0.4, 0.4, 3]])
     with bmx.nn.config(bits=1, activation_bits=2):
@@ -312,7 +340,8 @@ def test_training_takes_and_keeps_them(tiny_model, tmp_path, capsys):  # noqa: F
 # The model decides, by its name or a keyword: an option that says something else has no effect.
 @pytest.mark.parametrize('command, message', [
     (['meliusnet22', '--set', 'bits=32', '--bits', '2'], '--bits 2 contradicts --set bits=32'),
-    (['meliusnet_float', '--bits', '1'], 'its weights have 32 bits, --bits 1 has no effect'),
+    (['meliusnet_float', '--bits', '1'], 'its layers have bits=32, --bits 1 has no effect'),
+    (['mobinet_mid', '--scaling', 'none'], 'its layers have scaling=gradient, --scaling none has no effect'),
     (['densenet_float', '--bits', '2'], 'give --bits 32, or --set bits=2 to change them')])
 def test_bits_that_no_layer_would_have_are_refused(command, message, capsys):
     assert main(['summary'] + command) == 1

@@ -1,12 +1,13 @@
 """Recipe files: what is read from them, and those of the repository."""
 import glob
 import os
+import re
 
 import pytest
 
 import run_recipes
 import train_imagenet
-from bmx.papers import meliusnet
+from bmx.papers import compact, meliusnet, mobinet
 from bmx.train import TrainingError, recipes
 from bmx.train.schedule import learning_rate
 from bmx.train.variants import read_recipe_file
@@ -80,6 +81,24 @@ def test_expected_is_what_the_paper_prints():
     options = run_recipes.check_flags(found, [])
     assert {(options[name].model, options[name].stem): variant.expected for name, variant in found.variants.items()
             if variant.expected is not None} == printed
+
+
+# Tables of a paper whose rows the variants of a recipe file train, and which variants these are.
+@pytest.mark.parametrize('name, tables, variants', [
+    ('mobinet', [mobinet.TABLE_3, mobinet.TABLE_4], r'(pre|mid|post)-k[0-4]'),
+    ('mobinet', [mobinet.TABLE_1], 'plain|pre-k0-20'),
+    ('compact', [compact.TABLE_2, compact.TABLE_3, compact.TABLE_5, compact.TABLE_6], '.*')])
+def test_expected_of_single_networks_is_what_the_paper_prints(name, tables, variants):
+    printed = set()
+    for table in tables:
+        place = [column.head for column in table.columns].index('top-1 %') - 1
+        printed.update((row.network, row.settings.get('k'), float(row.printed.split()[place])) for row in table.rows)
+    found = read_recipe_file(os.path.join(FOLDER, name + '-imagenet.ini'))
+    options, told = run_recipes.check_flags(found, []), set()
+    for variant in found.variants.values():
+        if variant.expected is not None and re.fullmatch(variants, variant.name):
+            told.add((options[variant.name].model, dict(options[variant.name].settings).get('k'), variant.expected))
+    assert told and told <= printed
 
 
 def test_variants_of_the_photographs_are_of_equal_size():
