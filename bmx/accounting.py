@@ -9,9 +9,10 @@ import math
 
 import mxnet as mx
 
-from . import graph as graphs
+from .graph import Graph
+from .products import PRODUCTS, match_binary_product, product_bits, why_float
 
-_PRODUCTS = graphs.PRODUCTS + ('Deconvolution', 'xnor_popcount')
+_PRODUCTS = PRODUCTS + ('Deconvolution', 'xnor_popcount')
 _UNCOUNTED = ('RNN', 'dot', 'batch_dot', '_linalg_gemm', '_linalg_gemm2')
 
 
@@ -132,9 +133,9 @@ def summary(net, shape):
     Summary
     """
     if isinstance(net, mx.sym.Symbol):
-        graph, name, prefix = graphs.Graph.from_symbol(net, {'data': tuple(shape)}), net.name, ''
+        graph, name, prefix = Graph.from_symbol(net, {'data': tuple(shape)}), net.name, ''
     else:
-        graph, name, prefix = graphs.Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
+        graph, name, prefix = Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
     constants = graph.constants()
     layers, uncounted, counted, parameters = [], [], set(), {}
@@ -167,8 +168,8 @@ def _weight_bits(graph, parameters):
     """Bits of the variables whose quantized values are weights."""
     found = {}
     for node in graph.nodes:
-        if node.op in graphs.PRODUCTS and len(parameters[id(node.input(1))]) == 1:
-            name, bits = parameters[id(node.input(1))][0].name, graphs.product_bits(node)[0]
+        if node.op in PRODUCTS and len(parameters[id(node.input(1))]) == 1:
+            name, bits = parameters[id(node.input(1))][0].name, product_bits(node)[0]
             found[name] = max(bits, found.get(name, 0))
     return found
 
@@ -178,10 +179,10 @@ def _layer(node, owned, shapes, weight_bits, graph):
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '1/1' if packed else '32/32'
-    if node.op in graphs.PRODUCTS:
-        bits = '%d/%d' % graphs.product_bits(node)
-        product = graphs.match_binary_product(node)
-        packed = graphs.why_float(node, product, graph) is None
+    if node.op in PRODUCTS:
+        bits = '%d/%d' % product_bits(node)
+        product = match_binary_product(node)
+        packed = why_float(node, product, graph) is None
         if packed and product.activation.op == 'residual_binarize':  # the terms lie along the batch
             output_shape[0] //= product.activation.attr('binarizations')
     layer = {'op': node.op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,

@@ -10,8 +10,9 @@ from typing import List, Tuple
 import mxnet as mx
 from mxnet.gluon import nn
 
-from . import graph as graphs
 from .accounting import summary
+from .graph import Graph
+from .products import PRODUCTS
 
 # How channels of a block's output come about: passed on as they came; computed; computed and added to what came (a
 # shortcut around the computation); the sum of two results (a shortcut that changes the shape).
@@ -234,7 +235,7 @@ class _Traced:
     def __init__(self, net, shape, rows):
         blocks = {id(block): block for block in _all_blocks(net)}
         with _marking(blocks.values()):
-            graph = graphs.Graph.from_block(net, shape)
+            graph = Graph.from_block(net, shape)
         self._prefix, self._rows, self._shapes = net.prefix, rows, graph.infer_shapes()
         constants = graph.constants()
         self.nodes = [node for node in graph.nodes if not node.is_variable and id(node) not in constants]
@@ -321,7 +322,7 @@ class _Traced:
                        for place in places.get((id(producer), index), places.get((id(producer), 0)))]
             place = joined.get(id(inputs[0][0])) if inputs else None
             step = None if place is None else steps[place]
-            products = [n for n in (step[1] if step else []) + [node] if n.op in graphs.PRODUCTS]
+            products = [n for n in (step[1] if step else []) + [node] if n.op in PRODUCTS]
             if _changes_nothing(node) or id(node) in self._scales:
                 places[id(node), 0] = sources
                 if step and step[0] is owner:

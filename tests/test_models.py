@@ -177,6 +177,45 @@ def test_every_mobinet_deploys_to_one_program(name, kwargs, tmp_path):
         'Convolution', 'binary_subgraph', 'Pooling', 'Flatten', 'FullyConnected']
 
 
+@pytest.mark.parametrize('kwargs', [dict(binarizations=m) for m in (1, 2, 3)] + [
+    dict(binary_classifier=False), dict(scale=False), dict(activation='relu'), dict(binarizations=2, scaling='constant'),
+    dict(binarizations=2, binary_classifier=False)], ids=str)
+@pytest.mark.parametrize('name', ['nin_binary', 'nin_binary_expanded', 'alexnet_binary'])
+def test_compact_networks_deploy(name, kwargs, tmp_path):
+    kwargs = dict(kwargs)
+    with bmx.nn.config(scaling=kwargs.pop('scaling', None)):
+        net = initialized(name, width=0.1, classes=7, stem='thumbnail', **kwargs)
+    x = images(17, 3)
+    with autograd.train_mode():
+        net(x)
+    exported = bmx.export(net, str(tmp_path / name), x.shape, x)
+    assert exported.comparison.max_difference == 0
+    floats = [row.name for row in exported.rows if row.reason]
+    assert len(floats) == 1 + (not kwargs.get('binary_classifier', True))
+    nodes = json.loads((tmp_path / (name + '-symbol.json')).read_text())['nodes']
+    assert name == 'alexnet_binary' or [node['op'] for node in nodes if 'bin' in node['op']] == ['binary_subgraph']
+    # a prediction does not depend on its neighbours in the batch
+    assert (net(x[1:2]) == net(x)[1:2]).asnumpy().all()
+
+
+def test_widths_of_compact_networks():
+    shapes = [p.shape for p in bmx.nn.binary_parameters(bmx.get_model('nin_binary', width=0.25, classes=10))]
+    assert shapes[:4] == [(24, 24, 1, 1), (24, 24, 1, 1), (64, 24, 5, 5), (64, 64, 1, 1)] and shapes[-1] == (10, 256, 1, 1)
+    with pytest.raises(ValueError, match='channels takes whole numbers of at least 1'):
+        bmx.get_model('nin_binary', width=0)
+
+
+def test_scale_begins_small_and_learns():
+    layer = bmx.nn.Scale()
+    layer.initialize()
+    x = images(4)
+    with autograd.record():
+        y = layer(x)
+    y.backward()
+    assert np.array_equal(y.asnumpy(), x.asnumpy() * np.float32(0.001))
+    assert layer.scale.grad().asscalar() == pytest.approx(x.asnumpy().sum(dtype='float64'), rel=1e-4)
+
+
 def test_naive_residual_improves_every_channel():
     x = images(8)
     for name, kept in (('meliusnet22', True), ('meliusnet_naive', False)):

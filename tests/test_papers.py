@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from bmx import get_model, summary
 from bmx.cli import main
-from bmx.papers import PAPERS, picture, tables
+from bmx.papers import PAPERS, compact, picture, tables
 
 README = os.path.join(os.path.dirname(__file__), os.pardir, 'README.md')
 
@@ -38,6 +39,14 @@ def test_compare(printed, counted, mark):
 def test_each_number_is_counted_alike_or_explained_and_each_explanation_is_needed(name, filled):
     for cell in cells_of(filled[name]):
         assert (cell.mark == 'differs') == (cell.note is not None), cell
+
+
+@pytest.mark.parametrize('network, size, printed', [
+    ('nin_binary', compact.NIN, 28.95), ('alexnet_binary', compact.ALEXNET, 232.52)])
+def test_float_base_models(network, size, printed):
+    counted = summary(get_model(network, bits=32, activation='relu', scale=False), (1, 3, 224, 224))
+    weights = sum(layer['params_float'] for layer in counted.layers if layer['op'] != 'BatchNorm')
+    assert weights * 4 / 2 ** 20 == size == pytest.approx(printed, abs=0.005)
 
 
 @pytest.mark.parametrize('name', PAPERS)

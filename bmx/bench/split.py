@@ -8,8 +8,9 @@ import mxnet as mx
 from .. import ops
 from ..accounting import summary
 from ..deploy import files
-from ..graph import Graph, match_binary_product
+from ..graph import Graph
 from ..models import get_model
+from ..products import match_binary_product
 from ..report import table
 from .models import inference, load, write
 from .timing import RUNS, row

@@ -3,7 +3,8 @@ import mxnet as mx
 import numpy as np
 
 from .. import ops
-from ..graph import PRODUCTS, Graph, Node, find_sum, match_binary_product, why_float
+from ..graph import Graph, Node
+from ..products import PRODUCTS, find_sum, match_binary_product, why_float
 from .errors import ExportError
 from .threshold import batchnorm_threshold
 from .variables import Variables, used_parameters

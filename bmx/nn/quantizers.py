@@ -169,7 +169,7 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
 
 
 def _quantize_k(F, x, bits):
-    # bmx/graph.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
+    # bmx/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
     steps = 2 ** bits - 1
     return F.contrib.round_ste(F.clip(x, 0, 1) * steps) / steps
 

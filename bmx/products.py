@@ -1,0 +1,231 @@
+"""Binary products in a network's graph: which convolutions and dense layers can run on `xnor_popcount`, and why not.
+
+They are recognised by the operators around them, never by names.
+"""
+
+
+def _entry(node, index=0):
+    """What feeds an input, a node and the index of its output, looking through identities."""
+    entry = node.inputs[index]
+    while entry[0].op in ('identity', '_copy'):
+        entry = entry[0].inputs[0]
+    return entry
+
+
+def source(node, index=0):
+    """The node that feeds an input, looking through identities."""
+    return _entry(node, index)[0]
+
+
+class BinaryProduct:
+    """A convolution or dense layer that a float operator computes on binarized weights.
+
+    Attributes
+    ----------
+    node : Node
+        The Convolution or FullyConnected.
+    weight : Node
+        The variable whose sign is used.
+    activation : Node or None
+        The `binarize` or `residual_binarize` node of the input; None where the input is not binary (such a layer stays
+        float).
+    pad : tuple of int
+        Padding of each spatial axis, from the operator, the Pad before it or the `activation`.
+    pad_value : float
+        What the padding holds.
+    """
+
+    def __init__(self, node, weight, activation, pad, pad_value):
+        self.node, self.weight, self.activation = node, weight, activation
+        self.pad, self.pad_value = pad, pad_value
+
+
+PRODUCTS = ('Convolution', 'FullyConnected')
+
+
+def match_binary_product(node):
+    """Describe a node as a `BinaryProduct`, or return None if its weights are not binarized."""
+    if node.op not in PRODUCTS:
+        return None
+    sign = source(node, 1)
+    if sign.op != 'binarize' or not source(sign).is_variable:
+        return None
+    entry, pad, pad_value = _activation(node)
+    activation = entry[0]
+    if not _are_signs(*entry):
+        return BinaryProduct(node, source(sign), None, pad, pad_value)
+    border = _border(activation)
+    if border:
+        if any(pad) or len(border) > len(pad):  # padded twice, or not along the axes of an image
+            return BinaryProduct(node, source(sign), None, pad, pad_value)
+        pad, pad_value = (0,) * (len(pad) - len(border)) + border, float(activation.attr('pad_value', -1))
+    return BinaryProduct(node, source(sign), activation, pad, pad_value)
+
+
+def _activation(node):
+    """What computes the input of a product (a node, index of its output), the padding between them, what it holds."""
+    data, pad, pad_value = _entry(node), (), 0
+    if node.op == 'Convolution':
+        pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
+        if not any(pad):
+            data, pad, pad_value = _look_through_padding(data, pad)
+    return _look_through_reshapes(data) if node.op == 'FullyConnected' else data, pad, pad_value
+
+
+_BITS = {2 ** bits - 1: bits for bits in range(2, 9)}
+
+
+def _are_signs(node, output):
+    return node.op == 'binarize' or (node.op == 'residual_binarize' and output == 0)
+
+
+def _bits(node, output=0):
+    """Bits of what a node computes: 1 of signs, k of the 2^k levels of DoReFa-Net's rounding, else 32."""
+    if _are_signs(node, output):
+        return 1
+    while node.op in ('_mul_scalar', '_minus_scalar'):  # weights lie between -1 and 1
+        node = node.input(0)
+    if node.op == '_div_scalar' and node.input(0).op == '_contrib_round_ste':
+        steps, scaled = node.attr('scalar'), node.input(0).input(0)
+        if scaled.op == '_mul_scalar' and scaled.attr('scalar') == steps:
+            clip = scaled.input(0)
+            if clip.op == 'clip' and (clip.attr('a_min'), clip.attr('a_max')) == (0, 1):
+                return _BITS.get(steps, 32)
+    return 32
+
+
+def product_bits(node):
+    """Bits of the weights and of the input of a Convolution or FullyConnected, 32 where they are float."""
+    return _bits(source(node, 1)), _bits(*_activation(node)[0])
+
+
+def _border(sign):
+    """The padding that an operator of signs puts around its last axes; empty if there is none."""
+    pad = sign.attr('pad', ())
+    pad = (pad,) if isinstance(pad, int) else tuple(pad)
+    return pad if any(pad) else ()
+
+
+def why_float(node, product, graph):
+    """Why a Convolution or FullyConnected cannot run on `xnor_popcount`, as text; None if it can.
+
+    Parameters
+    ----------
+    node : Node
+    product : BinaryProduct or None
+        Result of `match_binary_product`.
+    graph : Graph
+        That of the node.
+    """
+    weight_bits, input_bits = product_bits(node)
+    if weight_bits > 1:
+        return 'its weights are not binary' if weight_bits == 32 else 'its weights have %d bits' % weight_bits
+    if input_bits > 1:
+        return 'its input is not binary' if input_bits == 32 else 'its input has %d bits' % input_bits
+    if product is None:
+        return 'its weights are signs of something computed'
+    if product.activation is None:
+        return 'its input has a border that is not its padding'
+    if node.attr('layout') not in (None, 'None', 'NCW', 'NCHW'):
+        return 'its layout is %s' % node.attr('layout')
+    if node.op == 'Convolution' and len(node.attr('kernel')) > 2:
+        return 'it has more than two spatial axes'
+    if product.pad_value not in (-1, 0, 1):
+        return 'it pads with %g' % product.pad_value
+    if len(node.inputs) > 2:
+        return 'its bias is added inside the product'
+    if product.activation.op == 'residual_binarize' and find_sum(product, graph) is None:
+        return 'the products of its binarizations are not added up, each with its scale, as by the layers of bmx.nn'
+    return None
+
+
+def find_sum(product, graph):
+    """The node of the sum of alpha_i times term i of a product behind `residual_binarize`, added in the order of i.
+
+    Parameters
+    ----------
+    product : BinaryProduct
+        Its `activation` is a `residual_binarize`.
+    graph : Graph
+
+    Returns
+    -------
+    Node or None
+        None where something else becomes of the terms, or something else than this sum reads them.
+    """
+    node, activation = product.node, product.activation
+    axes = len(node.attr('kernel')) if node.op == 'Convolution' else 0
+    if node.op == 'FullyConnected' and (source(node) is not activation or not node.attr('flatten', True)):
+        return None
+    readers, outputs = graph.consumers(), {id(output) for output, _ in graph.outputs}
+
+    def follow(node, op):
+        """The node that alone reads a node, if it has that operator."""
+        found = readers.get(id(node), [])
+        return found[0] if id(node) not in outputs and len(found) == 1 and found[0].op == op else None
+
+    terms = activation.attr('binarizations', 1)
+    last = follow(node, 'Reshape')
+    node = last if last is not None and last.attr('shape') == (0,) * (2 + axes) else node
+    found = readers.get(id(node), [])
+    if id(node) in outputs or len(found) != 1 or not _splits(found[0], terms, False) or terms < 2:
+        return None
+    split, total = found[0], None
+    if id(split) in outputs or len(readers.get(id(split), [])) != terms:
+        return None
+    for term in range(terms):
+        scaled = next((reader for reader in readers[id(split)] if reader.inputs[0] == (split, term)), None)
+        if scaled is None or scaled.op != 'broadcast_mul' or not _is_scale(scaled.input(1), activation, term, axes):
+            return None
+        if total is None:
+            total = scaled
+        else:
+            added = follow(total, 'elemwise_add')
+            if added is None or follow(scaled, 'elemwise_add') is not added or added.inputs[0] != (total, 0):
+                return None
+            total = added
+    return total
+
+
+def _splits(node, count, squeezes):
+    """Whether a node splits its first axis, and drops it or not."""
+    return (node.op == 'SliceChannel' and node.attr('axis', 1) == 0 and node.attr('num_outputs') == count
+            and bool(node.attr('squeeze_axis', False)) == squeezes)
+
+
+def _is_scale(node, activation, term, axes):
+    """Whether a node is the scale of a term of `residual_binarize`, (N, 1, ...)."""
+    if node.op != 'Reshape' or node.attr('shape') != (-1, 1) + (1,) * axes or node.attr('reverse'):
+        return False
+    split, output = node.inputs[0]
+    return (_splits(split, activation.attr('binarizations', 1), True) and output == term
+            and split.inputs[0] == (activation, 1))
+
+
+def _look_through_padding(data, pad):
+    """What is before a constant Pad of the spatial axes, with its padding; `data` itself if there is none.
+
+    A one-dimensional convolution pads between expand_dims and squeeze.
+    """
+    node, squeezed = data[0], False
+    if node.op == 'squeeze':
+        node, squeezed = node.input(0), True
+    if node.op != 'Pad' or node.attr('mode') != 'constant':
+        return data, pad, 0
+    width = node.attr('pad_width')
+    before, after = width[0::2], width[1::2]
+    spatial = before[3:] if squeezed else before[2:]
+    if before != after or any(before[:2]) or len(spatial) != len(pad) or (squeezed and before[2]):
+        return data, pad, 0
+    before = node.inputs[0]
+    if squeezed:
+        if before[0].op != 'expand_dims':
+            return data, pad, 0
+        before = before[0].inputs[0]
+    return before, tuple(spatial), float(node.attr('constant_value', 0))
+
+
+def _look_through_reshapes(entry):
+    while entry[0].op in ('Flatten', 'flatten', 'Reshape', 'reshape'):
+        entry = entry[0].inputs[0]
+    return entry
