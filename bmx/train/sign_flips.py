@@ -6,6 +6,7 @@ weights of all quantized layers, of whatever bits, so that a network with bits=3
 import csv
 import math
 import os
+import textwrap
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -142,7 +143,7 @@ def draw(path, layers, history, title):
              for place, index in enumerate(shown)]
     figure, (axes,) = _figure(1, len(layers))
     _draw_lines(axes, lines, list(layers))
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
     save_picture(path, figure)
 
 
@@ -168,7 +169,7 @@ def draw_comparisons(path, comparisons, title):
         names = max(structures, key=len) if len(structures) == 1 else range(1, 1 + max(map(len, structures)))
         _draw_lines(axes, lines, list(map(str, names)))
         axes.set_title(name, loc='left', fontweight='bold')
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
     save_picture(path, figure)
 
 
