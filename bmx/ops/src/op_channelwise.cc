@@ -8,14 +8,8 @@
 
 #include "attributes.h"
 #include "report.h"
+#include "target.h"
 #include "tensors.h"
-
-// Compiled for several instruction sets, chosen at load.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define BMX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define BMX_CLONES
-#endif
 
 namespace bmx {
 namespace {

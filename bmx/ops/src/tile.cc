@@ -3,14 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "target.h"
 #include "transpose.h"
-
-// Compiled for several instruction sets, chosen at load.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define BMX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define BMX_CLONES
-#endif
 
 namespace bmx {
 namespace {
