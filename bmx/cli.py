@@ -274,7 +274,7 @@ def _add_bench(commands):
     subjects.required = True
     for name, (_, text) in bench.SUBJECTS.items():
         subject = subjects.add_parser(name, help=text, description=text[0].upper() + text[1:] + '.')
-        subject.set_defaults(run=bench.run, threads=1, isa=None)
+        subject.set_defaults(run=bench.run, threads=1, isa=None, binarizations=None)
         if name == 'models':
             subject.add_argument('names', nargs='*', metavar='NAME', help='a model of this package or of GluonCV '
                                  '(default: %s)' % ' '.join(bench.models.DEFAULT))
@@ -287,6 +287,8 @@ def _add_bench(commands):
         if name in ('models', 'split', 'train'):
             subject.add_argument('--size', type=positive, default=224, metavar='N',
                                  help='height and width of an image (default: 224)')
+            subject.add_argument('--binarizations', type=int, choices=BINARIZATIONS, metavar='M',
+                                 help='scaled signs that stand for an activation (default: 1)')
         if name != 'train':
             default = 'all that this CPU supports' if name == 'kernels' else 'the fastest of this CPU'
             subject.add_argument('--isa', metavar='NAME', help='the kernel, one of %s (default: %s)'

@@ -123,8 +123,9 @@ def test_times_survive_a_failing_measurement_of_memory(tmp_path, capsys, monkeyp
 
 
 def test_split(tmp_path, capsys):
-    rows = measure(tmp_path, 'split', 'small_mobinet', '--size', '16')
-    counted = bmx.summary(small_mobinet(), (1, 3, 16, 16))
+    rows = measure(tmp_path, 'split', 'small_mobinet', '--size', '16', '--binarizations', '2')
+    with bmx.nn.config(binarizations=2):
+        counted = bmx.summary(small_mobinet(), (1, 3, 16, 16))
     binary = [layer for layer in counted.layers if layer['bops']]
     layers = [row for row in rows if row['ops'] and row['variant'] != 'float']
     assert [row['ops'] for row in layers] == [layer['bops'] / 64 for layer in binary]
@@ -181,11 +182,11 @@ def test_runs_in_a_turn(long, counted, monkeypatch):
     def run():
         calls.append(0)
         time.sleep(0.002)
-    seconds, phases = interleave({'run': run}, 2)
-    assert len(seconds['run']) == counted and len(calls) == 1 + 2 + counted and not phases
-    seconds, phases = interleave({'run': run}, 2, ['run'])
+    seconds, profiles = interleave({'run': run}, 2)
+    assert len(seconds['run']) == counted and len(calls) == 1 + 2 + counted and not profiles
+    seconds, profiles = interleave({'run': run}, 2, ['run'])
     assert len(seconds['run']) == counted and len(calls) == 2 * (1 + 2 + counted) + counted
-    assert set(phases['run']) == set(ops.PHASES)
+    assert set(profiles['run'].phases) == set(ops.PHASES) and profiles['run'].instructions == []
 
 
 def test_another_number_of_threads_starts_over(monkeypatch):

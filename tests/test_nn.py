@@ -331,7 +331,7 @@ def test_channel_shuffle(groups, height):
     assert (block(x).asnumpy() == expected).all()
 
 
-@pytest.mark.parametrize('name, size', [('grouped', 8), ('imagenet', 8), ('thumbnail', 32)])
+@pytest.mark.parametrize('name, size', [('alexnet', 6), ('grouped', 8), ('imagenet', 8), ('mobilenet', 16), ('thumbnail', 32)])
 def test_stems(name, size):
     stem = bmx.nn.make_stem(name, 64)
     stem.initialize()
@@ -339,7 +339,7 @@ def test_stems(name, size):
 
 
 def test_unknown_stem():
-    with pytest.raises(ValueError, match='grouped, imagenet, thumbnail'):
+    with pytest.raises(ValueError, match='alexnet, grouped, imagenet, mobilenet, thumbnail'):
         bmx.nn.make_stem('resnet')
 
 

@@ -16,14 +16,15 @@ from bmx.plot.detail import _paths
 from bmx.report import PICTURES
 from bmx.structure import structure
 
-SIZES = {'grouped': 64, 'imagenet': 64, 'thumbnail': 16}
+SIZES = {'alexnet': 96, 'grouped': 64, 'imagenet': 64, 'mobilenet': 32, 'thumbnail': 16}
 
 
 def expected_names(net):
-    """The elements of `features`, stages of blocks replaced by their elements, and the output."""
+    """The elements of `features`, and the output; stages of blocks, and what has no name, replaced by their elements."""
     for element in list(net.features._children.values()) + [net.output]:
         inner = list(element._children.values())
-        blocks = inner and all(type(each).__module__.startswith('bmx.models') for each in inner)
+        blocks = inner and (element.prefix == net.prefix or any(
+            type(each).__module__.startswith('bmx.models') for each in inner))
         for each in inner if blocks else [element]:
             yield each.prefix[len(net.prefix):].rstrip('_')
 
@@ -76,7 +77,8 @@ def test_stems(stem):
     blocks, _ = structure(bmx.get_model('meliusnet_c', stem=stem), (1, 3, SIZES[stem], SIZES[stem]))
     assert blocks[0].role == 'module' and blocks[0].kind == STEMS[stem].__name__
     found = [layer.text for layer in blocks[0].layers if layer.bits]
-    assert found == {'grouped': ['conv 3\u00d73, stride 2', 'conv 3\u00d73, 4 groups', 'conv 3\u00d73, 8 groups'],
+    assert found == {'alexnet': ['conv 11\u00d711, stride 4'], 'mobilenet': ['conv 3\u00d73, stride 2'],
+                     'grouped': ['conv 3\u00d73, stride 2', 'conv 3\u00d73, 4 groups', 'conv 3\u00d73, 8 groups'],
                      'imagenet': ['conv 7\u00d77, stride 2'], 'thumbnail': ['conv 3\u00d73']}[stem]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from .. import ops
+from ..nn import config
 from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
 from . import kernels, layers, models, report, split, train
 
@@ -34,7 +35,8 @@ def run(arguments):
     refuse_unwritable(arguments.json, arguments.csv)
     refuse_picture(arguments.picture)
     measure, _ = SUBJECTS[arguments.subject]
-    rows, text = measure(arguments)
+    with config(binarizations=arguments.binarizations):
+        rows, text = measure(arguments)
     print(report.heading(rows))
     print(text)
     if arguments.json is not None:
