@@ -151,6 +151,7 @@ def test_deployed_equals_float(name, binarizations, isa, tmp_path):
         net = make()
     x = random((5,) + shape[1:], 3)
     expected = randomize(net, x)(x).asnumpy()
+    alone = net(x[1:2]).asnumpy()  # float convolutions round as their batch wants
     prefix = str(tmp_path / 'net')
     result = bmx.export(net, prefix, shape, x)
     assert sum(row.reason is None for row in result.rows) == binary
@@ -159,7 +160,7 @@ def test_deployed_equals_float(name, binarizations, isa, tmp_path):
     for static in (False, True):
         deployed.hybridize(static_alloc=static, static_shape=static)
         assert np.array_equal(deployed(x).asnumpy(), expected)
-        assert np.array_equal(deployed(x[1:2]).asnumpy(), expected[1:2])
+        assert np.array_equal(deployed(x[1:2]).asnumpy(), alone)
 
 
 def test_a_chain_stays_one_node(tmp_path):

@@ -154,7 +154,7 @@ def test_deployed_equals_float(name, tmp_path):
     build, shape, binary = NETS[name]
     x = random((8,) + shape[1:], 3)
     net = randomize(build(), x)
-    expected = net(x).asnumpy()
+    expected, alone = net(x).asnumpy(), net(x[:1]).asnumpy()  # float convolutions round as their batch wants
     result = bmx.export(net, str(tmp_path / 'net'), shape, x)
     assert sum(row.reason is None for row in result.rows) == binary
     deployed, _ = deploy.load(str(tmp_path / 'net'))
@@ -162,7 +162,7 @@ def test_deployed_equals_float(name, tmp_path):
         if static is not None:
             deployed.hybridize(static_alloc=static, static_shape=static)
         assert np.array_equal(deployed(x).asnumpy(), expected)
-        assert np.array_equal(deployed(x[:1]).asnumpy(), expected[:1])
+        assert np.array_equal(deployed(x[:1]).asnumpy(), alone)
 
 
 @pytest.mark.parametrize('channels, size', [(16, 5), (64, 32)])
