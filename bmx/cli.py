@@ -55,8 +55,9 @@ fraction = _number(float, lambda value: 0 < value <= 1, 'above 0 and at most 1')
 
 def add_model_options(parser):
     """The options by which every command describes a model, beside its name."""
-    parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three grouped 3x3 '
-                        'convolutions, one 7x7, or one 3x3 for small images')
+    parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three 3x3 '
+                        'convolutions (grouped), one 7x7 (imagenet), 3x3 with stride 2 (mobilenet), 11x11 with stride '
+                        '4 (alexnet), or 3x3 for small images (thumbnail)')
     parser.add_argument('--set', action='append', default=[], type=parse_setting, metavar='KEY=VALUE', dest='settings',
                         help='a keyword of the model, for example classes=10; can be repeated')
     parser.add_argument('--bits', type=int, choices=BITS, help='of the weights: 1 binary, 32 float')
@@ -123,7 +124,8 @@ def images_fit(net, shape):
                 summary(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2)
             except mx.MXNetError:
                 raise error from None
-            raise ValueError('images of %dx%d pixels are too small for %s' % (*shape[2:], net.model_name)) from None
+            raise ValueError('images of %dx%d pixels are too small for %s: give a larger --input-size'
+                             % (*shape[2:], net.model_name)) from None
 
 
 def _input_size(arguments):

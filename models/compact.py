@@ -1,8 +1,11 @@
 """The compact binary networks of Tang et al. 2017 ("How to Train a Compact Binary Neural Network with High Accuracy?").
 
-Network in Network and AlexNet as Caffe's model zoo has them, their layers binary: batch normalisation, sign, convolution,
-PReLU. Deployed, its 1.2 MiB and 7.4 MiB hold the classifier, too.
+Network in Network and AlexNet as Caffe's model zoo has them, their layers binary: batch normalisation, sign,
+convolution, PReLU. Deployed, its 1.2 MiB and 7.4 MiB hold the classifier, too.
 """
+import math
+import numbers
+
 from mxnet import gluon
 from mxnet.gluon import nn
 
@@ -62,6 +65,8 @@ class CompactNet(gluon.HybridBlock):
     def __init__(self, layers, width=1, binary_classifier=True, scale=True, activation='prelu', binarizations=None,
                  stem='alexnet', classes=1000, bits=None, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
+        if not isinstance(width, numbers.Real) or not 0 < width < math.inf:
+            raise ValueError('width must be a number above 0, got %r' % (width,))
         layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
                   for layer in layers]
         settings, channels = dict(bits=bits, binarizations=binarizations), round(96 * width)
@@ -95,6 +100,9 @@ class CompactNet(gluon.HybridBlock):
     def _product(layer, in_channels, settings):
         if layer['kind'] == 'dense':
             return BinaryDense(layer['channels'], **settings)
+        if in_channels % layer['groups'] or layer['channels'] % layer['groups']:
+            raise ValueError('%d groups do not divide %d and %d channels: choose another width'
+                             % (layer['groups'], in_channels, layer['channels']))
         return BinaryConv(layer['channels'], layer['kernel_size'], padding=layer['kernel_size'] // 2,
                           groups=layer['groups'], in_channels=in_channels, **settings)
 

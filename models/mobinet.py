@@ -112,13 +112,17 @@ class MoBiNet(gluon.HybridBlock):
                  stem='mobilenet', classes=1000, bits=None, scaling='gradient', prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         check_counts(channels=channels, classes=classes)
+        for name, value in (('channels', channels), ('halving', halving)):
+            if not isinstance(value, (list, tuple)):
+                raise ValueError('%s must be a sequence of numbers, got %r' % (name, value))
         for name, value, known in (('block', block, BLOCKS), ('pool', pool, POOLS)):
             if value not in known:
                 raise ValueError('%s must be one of %s, got %r' % (name, ', '.join(known), value))
-        if not isinstance(k, numbers.Integral) or k < 0:
-            raise ValueError('k must be a whole number of at least 0, got %r' % (k,))
+        if not isinstance(k, numbers.Integral) or isinstance(k, bool) or not 0 <= k <= 16:
+            raise ValueError('k must be a whole number from 0 to 16, got %r' % (k,))
         if not set(halving) <= set(range(len(channels))):
-            raise ValueError('halving names blocks from 0 to %d, got %r' % (len(channels) - 1, halving))
+            raise ValueError('halving names blocks from 0 to %d, of which there are %d: got %r; give --set halving=... '
+                             'with other channels' % (len(channels) - 1, len(channels), halving))
         current = 32
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')

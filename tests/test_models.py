@@ -133,9 +133,14 @@ def test_smallest_images(name, stem, size):
     ('mobinet_pre', dict(block='last'), "block must be one of plain, pre, mid, post, got 'last'"),
     ('mobinet_mid', dict(activation='elu'), "activation must be one of prelu, relu, got 'elu'"),
     ('mobinet_mid', dict(pool='sum'), "pool must be one of avg, max, min, got 'sum'"),
-    ('mobinet_mid', dict(k=-1), 'k must be a whole number of at least 0, got -1'),
+    ('mobinet_mid', dict(k=-1), 'k must be a whole number from 0 to 16, got -1'),
     ('mobinet_mid', dict(k=6), 'k=6 makes groups of 64 channels, which do not divide 32 channels'),
-    ('mobinet_mid', dict(halving=(13,)), r'halving names blocks from 0 to 12, got \(13,\)'),
+    ('mobinet_mid', dict(halving=(13,)), r'halving names blocks from 0 to 12, of which there are 13: got \(13,\)'),
+    ('mobinet_mid', dict(halving=1), 'halving must be a sequence of numbers, got 1'),
+    ('mobinet_mid', dict(channels=64), 'channels must be a sequence of numbers, got 64'),
+    ('nin_binary', dict(width='a'), "width must be a number above 0, got 'a'"),
+    ('nin_binary', dict(width=1e999), 'width must be a number above 0, got inf'),
+    ('alexnet_binary', dict(width=0.33), '2 groups do not divide'),
     ('meliusnet22', dict(reductions=(0.5, 0.5, 1e999)), 'reductions must be shares of channels')])
 def test_impossible_networks_are_refused(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
@@ -202,7 +207,7 @@ def test_compact_networks_deploy(name, kwargs, tmp_path):
 def test_widths_of_compact_networks():
     shapes = [p.shape for p in bmx.nn.binary_parameters(bmx.get_model('nin_binary', width=0.25, classes=10))]
     assert shapes[:4] == [(24, 24, 1, 1), (24, 24, 1, 1), (64, 24, 5, 5), (64, 64, 1, 1)] and shapes[-1] == (10, 256, 1, 1)
-    with pytest.raises(ValueError, match='channels takes whole numbers of at least 1'):
+    with pytest.raises(ValueError, match='width must be a number above 0, got 0'):
         bmx.get_model('nin_binary', width=0)
 
 

@@ -25,9 +25,9 @@ def learning_rate(recipe, batches_per_epoch):
     if warmup >= epochs:
         raise TrainingError('%d warm-up epochs leave nothing of %d epochs: lower --warmup-epochs (%d) or raise '
                             '--num-epochs' % (warmup, epochs, warmup))
-    if mode == 'plateau' and decay >= 1:
-        raise TrainingError('--lr-mode plateau multiplies the rate by --lr-decay, %g, which would never lower it: give '
-                            '0.5, for example' % decay)
+    if mode == 'plateau' and not 0 < decay < 1:
+        raise TrainingError('--lr-mode plateau multiplies the rate by --lr-decay, %g, which would %s: give 0.5, for '
+                            'example' % (decay, 'end the training at once' if decay == 0 else 'never lower it'))
     if recipe['lr_decay_period'] > 0:
         decays = range(recipe['lr_decay_period'], epochs, recipe['lr_decay_period'])
     else:
