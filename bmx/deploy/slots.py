@@ -1,0 +1,119 @@
+"""Passes that make slots of a program's tensors: what they hold, then where they are."""
+import dataclasses
+import math
+
+from ..ops.program import TYPES, Conv, Map, Program, Slice, Step, infer_shapes
+
+# Sums of binary products within this are kept as int16.
+_INT16_MAX = 2 ** 15 - 1
+
+
+def choose_types(program):
+    """Give each tensor between instructions its type.
+
+    Sums of binary products that fit are kept as int16, other results of convolutions as float32, channels last, and
+    those of maps planar.
+
+    Parameters
+    ----------
+    program : Program
+        Of `build`.
+
+    Returns
+    -------
+    Program
+    """
+    bounds, typed = {}, []  # of the magnitudes in int16 tensors
+    for instruction in program.instructions:
+        out = instruction.out
+        if not out.is_output:
+            kind = 'planar'
+            if isinstance(instruction, Conv):
+                bound = _bound(instruction, bounds)
+                kind = 'int16' if bound <= _INT16_MAX else 'float32'
+                if kind == 'int16':
+                    bounds[out.tensor] = bound
+            instruction = dataclasses.replace(instruction, out=dataclasses.replace(out, type=kind))
+        typed.append(instruction)
+    return Program(tuple(typed))
+
+
+def _bound(conv, bounds):
+    """The largest magnitude that a convolution's result can have; infinite where it is not a sum of products."""
+    if conv.binarizations > 1:
+        return math.inf
+    return conv.largest + sum(bounds.get(step.operand.tensor, math.inf) if step.word == 'plus' else math.inf
+                              for step in conv.steps)
+
+
+def place(program, data):
+    """Put tensors into slots of the workspace; one that is no longer read gives its slot back.
+
+    Parameters
+    ----------
+    program : Program
+        Of `choose_types`.
+    data : list of tuple of int
+        (C, H, W) of x0, x1, ...: what fits where is decided for these sizes, and right for all.
+
+    Returns
+    -------
+    Program
+    """
+    sizes = [math.prod(shape) * TYPES[instruction.out.layout]
+             for instruction, shape in zip(program.instructions, infer_shapes(program, data))]
+    last_read, writer = {}, {}
+    for position, instruction in enumerate(program.instructions):
+        last_read.update((piece.tensor, position) for piece in instruction.reads)
+        writer[instruction.out.tensor] = position
+    slots, capacity, free, placed = {}, [], [], []  # the number of a tensor's slot; bytes of slots
+    for position, instruction in enumerate(program.instructions):
+        out = instruction.out
+        dying = list(dict.fromkeys(piece.tensor for piece in instruction.reads
+                                   if piece.tensor in writer and last_read[piece.tensor] == position))
+        if not out.is_output:
+            replaced = _replaced(instruction, program, writer, sizes, dying)
+            fits = [slot for slot in free if capacity[slot] >= sizes[position]]
+            if replaced is not None:
+                slots[out.tensor] = slots[replaced]
+                dying.remove(replaced)
+            elif fits:
+                slots[out.tensor] = min(fits, key=lambda slot: capacity[slot])
+                free.remove(slots[out.tensor])
+            else:
+                slots[out.tensor] = len(capacity)
+                capacity.append(sizes[position])
+        placed.append(_rename(instruction, slots))
+        free += [slots[tensor] for tensor in dying]
+    return Program(tuple(placed))
+
+
+def _replaced(instruction, program, writer, sizes, dying):
+    """The summand whose slot an instruction can write to, because it alone is read there and ends there; else None."""
+    # a convolution has packed what it reads before it writes
+    read = [piece.tensor for piece in instruction.inputs] if isinstance(instruction, Map) else []
+    position = writer[instruction.out.tensor]
+    for step in instruction.steps:
+        if step.word != 'plus' or step.operand.tensor not in dying or step.operand.tensor in read:
+            continue
+        other = writer[step.operand.tensor]
+        if (program.instructions[other].out.type == instruction.out.type and sizes[other] == sizes[position]
+                and step.operand.begin == 0):
+            return step.operand.tensor
+    return None
+
+
+def _rename(instruction, slots):
+    """An instruction on slots in place of tensors."""
+    def slot(piece):
+        return dataclasses.replace(piece, tensor='s%d' % slots[piece.tensor]) if piece.tensor in slots else piece
+
+    def steps(items):
+        return tuple(Step(step.word, slot(step.operand)) if isinstance(step.operand, Slice) else step for step in items)
+
+    fields = {'sources': tuple(map(slot, instruction.sources)), 'steps': steps(instruction.steps)}
+    if isinstance(instruction, Map):
+        fields['before'] = steps(instruction.before)
+    if not instruction.out.is_output:
+        fields['out'] = slot(instruction.out)
+    return dataclasses.replace(instruction, **fields)

@@ -1,0 +1,496 @@
+"""The language of programs, what the operator `binary_subgraph` runs: typed instructions, read from text and printed.
+
+A program is a chain of instructions over feature maps (docs/fused-graph.md). `parse` and `str` are each other's inverse;
+`parse` accepts what the operator's own parser (`bmx/ops/src/program.cc`) accepts. What a word means and since which file
+format it is known stands in `WORDS`, for steps in `STEPS`.
+"""
+import dataclasses
+import math
+import re
+from typing import Callable, Optional, Tuple, Union
+
+INT_MAX = 2 ** 31 - 1
+_MAX_INDEX = 65535  # of slots and parameters
+_MAX_BINARIZATIONS = 8
+# What a slot can hold, and the bytes of a value: channels last, or (planar) a channel's pixels adjacent.
+TYPES = {'int16': 2, 'float32': 4, 'planar': 4}
+
+
+class ProgramError(ValueError):
+    """Text that is not a program; the message names the instruction."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """Channels [begin, end) of a tensor: a data input (x0, ...) or a slot (s0, ...)."""
+    tensor: str
+    begin: int
+    end: int
+
+    @property
+    def channels(self):
+        return self.end - self.begin
+
+    def __str__(self):
+        return '%s[%d:%d]' % (self.tensor, self.begin, self.end)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An elementwise step: a word of `STEPS`, and the parameter's number or the slice that it takes, if any."""
+    word: str
+    operand: Union[None, int, Slice] = None
+
+    def __str__(self):
+        kind = STEPS[self.word].operand
+        return self.word + {None: '', 'parameter': ':p%s', 'slice': ':%s'}[kind] % (() if kind is None else self.operand)
+
+
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """What an instruction writes: an output (y0, ...), or a slot (s0, ...) with its type, a key of `TYPES`."""
+    tensor: str
+    type: Optional[str] = None
+
+    @property
+    def is_output(self):
+        return self.tensor[0] == 'y'
+
+    @property
+    def layout(self):
+        """A key of `TYPES`; outputs are planar."""
+        return 'planar' if self.is_output else self.type
+
+    def __str__(self):
+        return self.tensor if self.type is None else '%s:%s' % (self.tensor, self.type)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """What every instruction has: `sources` are concatenated, `steps` come last."""
+    sources: Tuple[Slice, ...]
+    out: Destination
+    steps: Tuple[Step, ...] = ()
+
+    @property
+    def channels(self):
+        """Channels of the concatenated sources."""
+        return sum(piece.channels for piece in self.sources)
+
+    @property
+    def inputs(self):
+        """Slices that are read before the steps, in order."""
+        return list(self.sources)
+
+    @property
+    def reads(self):
+        """All slices that are read, in order."""
+        return self.inputs + _summands(self.steps)
+
+    @property
+    def parameters(self):
+        """Numbers of the parameters that are read, in order, with repetition."""
+        return [step.operand for step in self.steps if STEPS[step.word].operand == 'parameter']
+
+    def __str__(self):
+        text = [_KINDS[type(self)]]
+        for word in _words(type(self)):
+            value = getattr(self, word.field)
+            if value != word.default:
+                text.append('%s=%s' % (word.name, word.value.text(value)))
+        return ' '.join(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv(Instruction):
+    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean."""
+    weight: int = None
+    threshold: Optional[int] = None
+    kernel: Tuple[int, int] = None
+    stride: Tuple[int, int] = (1, 1)
+    pad: Tuple[int, int] = (0, 0)
+    dilate: Tuple[int, int] = (1, 1)
+    filters: int = None
+    groups: int = 1
+    pad_value: int = -1
+    binarizations: int = 1
+
+    @property
+    def parameters(self):
+        return [self.weight] + [number for number in (self.threshold,) if number is not None] + super().parameters
+
+    @property
+    def multiply_accumulates(self):
+        """For one pixel of the output."""
+        return self.binarizations * self.filters * self.largest
+
+    @property
+    def largest(self):
+        """The largest magnitude of one product of signs: the taps of a filter."""
+        return math.prod(self.kernel) * (self.channels // self.groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Map(Instruction):
+    """Steps on values, and pooling between `before` and `steps`, of what lies inside the image.
+
+    With `full` a last window that reaches beyond the image counts, too. `shuffle`: the groups of a channel shuffle.
+    """
+    before: Tuple[Step, ...] = ()
+    pool: Optional[str] = None
+    kernel: Optional[Tuple[int, int]] = None
+    stride: Tuple[int, int] = (1, 1)
+    pad: Tuple[int, int] = (0, 0)
+    full: int = 0
+    shuffle: int = 1
+
+    @property
+    def inputs(self):
+        return list(self.sources) + _summands(self.before)
+
+    @property
+    def parameters(self):
+        return [step.operand for step in self.before + self.steps if STEPS[step.word].operand == 'parameter']
+
+
+_KINDS = {Conv: 'conv', Map: 'map'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Instructions in the order in which they run."""
+    instructions: Tuple[Instruction, ...]
+
+    @property
+    def file_format(self):
+        """The oldest format of model files that knows every word."""
+        return max(_since(instruction) for instruction in self.instructions)
+
+    def __str__(self):
+        return '; '.join(str(instruction) for instruction in self.instructions)
+
+
+def _summands(steps):
+    return [step.operand for step in steps if STEPS[step.word].operand == 'slice']
+
+
+# The words ------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class StepWord:
+    """What a step takes (None, 'parameter' or 'slice'), and the file format that brought it."""
+    operand: Optional[str]
+    since: int = 2
+
+
+STEPS = {
+    'mul': StepWord('parameter'),
+    'add': StepWord('parameter'),
+    'norm': StepWord('parameter'),  # (3, C), mean, scale, beta: (x - mean) * scale + beta
+    'relu': StepWord(None),
+    'prelu': StepWord('parameter'),
+    'plus': StepWord('slice'),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """How a value is read and printed; `read` takes the text and the name of the word."""
+    read: Callable
+    text: Callable = str
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """A row of the language.
+
+    Attributes
+    ----------
+    name, field : str
+        In the text; of the instruction.
+    kinds : tuple of type
+        The instructions that take it.
+    value : _Value
+    default : object
+        Where it is left out; `REQUIRED` where it must not be.
+    since : int or dict
+        The format of model files that brought the word, or each of its values.
+    """
+    name: str
+    field: str
+    kinds: tuple
+    value: _Value
+    default: object
+    since: Union[int, dict] = 2
+
+
+REQUIRED = object()
+
+
+def _integer(least, most=INT_MAX):
+    def read(text, name):
+        if not re.fullmatch('-?[0-9]+', text, re.ASCII):
+            raise ProgramError("%s must be an integer, got '%s'" % (name, text))
+        if not least <= int(text) <= most:
+            raise ProgramError('%s must be between %d and %d, got %s' % (name, least, most, text))
+        return int(text)
+    return read
+
+
+def _size(least):
+    def read(text, name):
+        parts = text.split(',')
+        if len(parts) != 2:
+            raise ProgramError("%s must be two integers, got '%s'" % (name, text))
+        return tuple(_integer(least)(part, name) for part in parts)
+    return _Value(read, lambda size: '%d,%d' % size)
+
+
+def _count(least, most=INT_MAX):
+    return _Value(_integer(least, most))
+
+
+def _choice(*choices):
+    def read(text, name):
+        if text not in choices:
+            raise ProgramError("%s must be %s, got '%s'" % (name, ' or '.join(choices), text))
+        return text
+    return _Value(read)
+
+
+def _read_parameter(text, name='parameter'):
+    if not text.startswith('p'):
+        raise ProgramError("'%s' is not a parameter (p0)" % text)
+    return _integer(0, _MAX_INDEX)(text[1:], 'number of a parameter')
+
+
+def _read_slice(text, name='slice'):
+    found = re.fullmatch(r'([xs])([^\[:]*)\[([^:]*):(.*)\]', text, re.DOTALL)
+    if found is None:
+        raise ProgramError("'%s' is not a slice like s0[0:64]" % text)
+    kind, index, begin, end = found.groups()
+    number = _integer(0, _MAX_INDEX)
+    piece = Slice('%s%d' % (kind, number(index, 'number of a tensor')), _integer(0)(begin, 'first channel'),
+                  _integer(0)(end, 'end of channels'))
+    if piece.begin >= piece.end:
+        raise ProgramError("'%s' has no channels" % text)
+    return piece
+
+
+def _read_destination(text, name='out'):
+    tensor, colon, kind = text.partition(':')
+    if not (tensor.startswith('y') and not colon or tensor.startswith('s') and colon):
+        raise ProgramError("'%s' is neither an output (y0) nor a slot with its type (s0:int16)" % text)
+    number = _integer(0, _MAX_INDEX)(tensor[1:], 'number of %s' % ('a slot' if colon else 'an output'))
+    if colon and kind not in TYPES:
+        raise ProgramError("unknown type '%s' of a slot; valid types: %s" % (kind, ', '.join(TYPES)))
+    return Destination('%s%d' % (tensor[0], number), kind if colon else None)
+
+
+def _read_step(text):
+    word, colon, operand = text.partition(':')
+    if word not in STEPS:
+        raise ProgramError("unknown step '%s'; valid steps: %s" % (text, ', '.join(STEPS)))
+    kind = STEPS[word].operand
+    if (kind is None) == bool(colon):
+        raise ProgramError("'%s' is not a step" % text)
+    return Step(word, None if kind is None else {'parameter': _read_parameter, 'slice': _read_slice}[kind](operand))
+
+
+def _list(separator, read):
+    return _Value(lambda text, name: tuple(read(part) for part in text.split(separator)),
+                  lambda items: separator.join(map(str, items)))
+
+
+_PARAMETER = _Value(_read_parameter, 'p{}'.format)
+_STEPS = _list('|', _read_step)
+
+WORDS = (
+    Word('in', 'sources', (Conv, Map), _list(',', _read_slice), REQUIRED),
+    Word('out', 'out', (Conv, Map), _Value(_read_destination), REQUIRED),
+    Word('before', 'before', (Map,), _STEPS, ()),
+    Word('pool', 'pool', (Map,), _choice('max', 'avg'), None, {'max': 2, 'avg': 3}),
+    Word('kernel', 'kernel', (Conv,), _size(1), REQUIRED),
+    Word('kernel', 'kernel', (Map,), _size(1), None),
+    Word('stride', 'stride', (Conv, Map), _size(1), (1, 1)),
+    Word('pad', 'pad', (Conv, Map), _size(0), (0, 0)),
+    Word('dilate', 'dilate', (Conv,), _size(1), (1, 1)),
+    Word('full', 'full', (Map,), _count(0, 1), 0, 3),
+    Word('filters', 'filters', (Conv,), _count(1), REQUIRED),
+    Word('groups', 'groups', (Conv,), _count(1), 1),
+    Word('pad_value', 'pad_value', (Conv,), _count(-1, 1), -1),
+    Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_BINARIZATIONS), 1, 3),
+    Word('weight', 'weight', (Conv,), _PARAMETER, REQUIRED),
+    Word('threshold', 'threshold', (Conv,), _PARAMETER, None),
+    Word('steps', 'steps', (Conv, Map), _STEPS, ()),
+    Word('shuffle', 'shuffle', (Map,), _count(1), 1),
+)
+
+
+def _words(kind):
+    return [word for word in WORDS if kind in word.kinds]
+
+
+def _since(instruction):
+    """The oldest file format that knows all words of an instruction."""
+    found = [STEPS[step.word].since for step in instruction.steps + getattr(instruction, 'before', ())]
+    for word in _words(type(instruction)):
+        value = getattr(instruction, word.field)
+        if value != word.default:
+            found.append(word.since[value] if isinstance(word.since, dict) else word.since)
+    return max(found)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def parse(text, num_data=None, num_outputs=None):
+    """Read a program.
+
+    Parameters
+    ----------
+    text : str
+    num_data, num_outputs : int, optional
+        How many data inputs and outputs there are; by default as many as the text names.
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    ProgramError
+        It is none; the message names the instruction and what is wrong with it.
+    """
+    instructions = []
+    for part in text.split(';'):
+        words = [word for word in part.split(' ') if word]
+        if not words:
+            continue
+        place = 'instruction %d' % len(instructions)
+        kinds = {name: kind for kind, name in _KINDS.items()}
+        if words[0] not in kinds:
+            raise ProgramError("%s: unknown kind '%s'; valid kinds: %s" % (place, words[0], ', '.join(kinds)))
+        try:
+            instructions.append(_read(kinds[words[0]], words[1:]))
+        except ProgramError as error:
+            raise ProgramError('%s (%s): %s' % (place, words[0], error)) from None
+    program = Program(tuple(instructions))
+    _check_whole(program, num_data, num_outputs)
+    return program
+
+
+def _read(kind, words):
+    given = {}
+    for word in words:
+        key, equals, value = word.partition('=')
+        if not equals:
+            raise ProgramError("'%s' is not key=value" % word)
+        if key in given:
+            raise ProgramError('two values of %s' % key)
+        given[key] = value
+    fields = {}
+    for word in _words(kind):
+        if word.name in given:
+            fields[word.field] = word.value.read(given.pop(word.name), word.name)
+        elif word.default is REQUIRED:
+            raise ProgramError('%s is required' % word.name)
+    if given:
+        raise ProgramError("unknown key '%s'; valid keys: %s"
+                           % (min(given), ', '.join(word.name for word in _words(kind))))
+    instruction = kind(**fields)
+    if kind is Conv:
+        _check_conv(instruction)
+        return instruction
+    _check_map(instruction, fields)
+    if instruction.pool is None:  # nothing between them
+        return dataclasses.replace(instruction, before=(), steps=instruction.before + instruction.steps)
+    return instruction
+
+
+def _check_conv(conv):
+    if conv.filters % conv.groups:
+        raise ProgramError('groups must divide filters, got groups %d and filters %d' % (conv.groups, conv.filters))
+    if conv.binarizations > 1 and conv.threshold is not None:
+        raise ProgramError('a threshold is of one binarization, got %d' % conv.binarizations)
+
+
+def _check_map(instruction, given):
+    if 'shuffle' in given and instruction.out.layout != 'planar':
+        raise ProgramError('only a planar result can be shuffled')
+    if instruction.pool is None:
+        alone = sorted({'kernel', 'stride', 'pad', 'full'} & set(given))
+        if alone:
+            raise ProgramError("unknown key '%s' of a map without pool" % alone[0])
+    elif instruction.kernel is None:
+        raise ProgramError('kernel is required')
+    elif any(pad >= size for pad, size in zip(instruction.pad, instruction.kernel)):
+        raise ProgramError('pad %d,%d must be smaller than kernel %d,%d' % (instruction.pad + instruction.kernel))
+
+
+def _check_whole(program, num_data, num_outputs):
+    if not program.instructions:
+        raise ProgramError('program has no instructions')
+    bits, others = set(), set()
+    written = {}
+    for index, instruction in enumerate(program.instructions):
+        place = 'instruction %d (%s)' % (index, _KINDS[type(instruction)])
+        for piece in instruction.reads:
+            if piece.tensor[0] == 'x' and num_data is not None and int(piece.tensor[1:]) >= num_data:
+                raise ProgramError('%s: there are %d data inputs, no %s' % (place, num_data, piece.tensor))
+        weights = [instruction.weight] if isinstance(instruction, Conv) else []
+        bits.update(weights)
+        others.update(instruction.parameters[len(weights):])
+        if instruction.out.is_output:
+            number = int(instruction.out.tensor[1:])
+            if num_outputs is not None and number >= num_outputs:
+                raise ProgramError('%s: there are %d outputs, no y%d' % (place, num_outputs, number))
+            if number in written:
+                raise ProgramError('%s: y%d was written by instruction %d already' % (place, number, written[number]))
+            written[number] = index
+    if bits & others:
+        raise ProgramError('p%d is both a weight and something else' % min(bits & others))
+    used = bits | others
+    if used and max(used) >= len(used):
+        raise ProgramError('parameter p%d is not used, but a higher one is' % min(set(range(max(used))) - used))
+    missing = set(range(num_outputs if num_outputs is not None else max(written, default=0) + 1)) - set(written)
+    if missing:
+        raise ProgramError('no instruction writes output y%d' % min(missing))
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+
+def infer_shapes(program, data):
+    """The results' shapes of a program whose data inputs have known ones.
+
+    Parameters
+    ----------
+    program : Program
+    data : list of tuple of int
+        (C, H, W) of x0, x1, ...
+
+    Returns
+    -------
+    list of tuple of int
+        (C, H, W) of what each instruction writes.
+    """
+    known = {'x%d' % index: tuple(shape) for index, shape in enumerate(data)}
+    found = []
+    for instruction in program.instructions:
+        channels, size = instruction.channels, known[instruction.sources[0].tensor][1:]
+        if isinstance(instruction, Conv):
+            channels = instruction.filters
+        if instruction.kernel is not None:
+            size = _slide(instruction, size)
+        known[instruction.out.tensor] = (channels,) + size
+        found.append(known[instruction.out.tensor])
+    return found
+
+
+def _slide(instruction, size):
+    """Height and width of the result of sliding a window over an image."""
+    dilate, full = getattr(instruction, 'dilate', (1, 1)), getattr(instruction, 'full', 0)
+    rest = [size[i] + 2 * instruction.pad[i] - dilate[i] * (instruction.kernel[i] - 1) - 1 for i in range(2)]
+    return tuple((rest[i] + (instruction.stride[i] - 1 if full else 0)) // instruction.stride[i] + 1 for i in range(2))
