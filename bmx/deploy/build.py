@@ -5,7 +5,8 @@ Concatenations and slices vanish: a value is a list of slices of tensors. Tensor
 """
 import dataclasses
 
-from ..ops.program import Destination, Map, Program, Slice, Step
+from ..graph import Node
+from ..ops.program import Destination, FloatConv, Map, Program, Slice, Step
 from .operators import OPERATORS
 
 
@@ -65,13 +66,13 @@ class Builder:
     """
 
     def __init__(self, graph, region, params, shapes, variables):
-        self._region, self._params, self._shapes, self._variables = region, params, shapes, variables
+        self._region, self._params, self._shapes, self.variables = region, params, shapes, variables
         self._members = {id(node) for node in region}
         self._readers, self._outputs = graph.consumers(), {id(node) for node, _ in graph.outputs}
         self._data, self._parameters = {}, []  # x0, ... by (id, output) of the producer; variables
         self._entries = []
         self.instructions, self.values = {}, {}
-        self._count = 0
+        self._sizes = {}  # height and width of tensors
 
     # What rows ask
 
@@ -80,24 +81,35 @@ class Builder:
         producer, index = node.inputs[position]
         if id(producer) in self._members:
             return self.values[id(producer)]
+        shape = self._shapes[producer.name, index]
         if (id(producer), index) not in self._data:
-            self._data[id(producer), index] = 'x%d' % len(self._data)
-            self._entries.append((producer, index))
-        return [Slice(self._data[id(producer), index], 0, self._shapes[producer.name, index][1])]
+            tensor = self._data[id(producer), index] = 'x%d' % len(self._data)
+            self._entries.append(self._as_image(producer, index, '%s_%s' % (self._region[-1].name, tensor)))
+            self._sizes[tensor] = self._size_of(shape)
+        return [Slice(self._data[id(producer), index], 0, shape[1])]
 
     def channels(self, node):
         """Channels of a node's first input."""
         return sum(piece.channels for piece in self.value(node, 0))
 
-    def own(self, node, position):
-        """The tensor whose whole this input is, and that nothing else reads, if an instruction writes it; else None."""
+    def size(self, node):
+        """Height and width of a node's first input, before anything flattened it."""
+        return self._sizes[self.value(node, 0)[0].tensor]
+
+    def own(self, node, position=0):
+        """The tensor whose whole this input is, and that nothing else reads, if an instruction writes it; else None.
+
+        To that instruction steps can be added.
+        """
         producer = node.input(position)
         value = self.value(node, position)
         tensor = value[0].tensor
         if tensor not in self.instructions or len(value) > 1 or value[0] != self._whole(tensor)[0]:
             return None
+        if getattr(self.instructions[tensor], 'shuffle', 1) > 1:  # steps come before it
+            return None
         while self._is_read_once(producer):
-            if producer.op not in ('clip', 'slice_axis', 'Concat'):
+            if producer.op not in ('clip', 'slice_axis', 'Concat', 'Flatten', 'Reshape'):
                 return tensor
             if len(producer.inputs) > 1:
                 break
@@ -120,17 +132,31 @@ class Builder:
 
     def constant(self, name, values):
         """The number of a parameter that is made here."""
-        return self.parameter(self._variables.make(name, values))
+        return self.parameter(self.variables.make(name, values))
 
     def add(self, kind, node, position=0, **fields):
-        """Add an instruction that reads an input of a node; returns what it writes."""
-        return self._add(kind(tuple(self.value(node, position)), Destination('t%d' % self._count), **fields))
+        """Add an instruction that reads an input of a node; returns its result."""
+        return self._add(kind(tuple(self.value(node, position)), None, **fields), self._shapes[node.name, 0])
+
+    def float_convolution(self, node, **fields):
+        """Add a float convolution of a node's input; steps alone before it are applied to what it reads."""
+        tensor = self.own(node)
+        before = self.instructions.get(tensor)
+        if isinstance(before, Map) and not before.pool and all(step.word != 'plus' for step in before.steps):
+            del self.instructions[tensor]
+            return self._add(FloatConv(before.sources, None, before=before.steps, **fields),
+                             self._shapes[node.name, 0])
+        return self.add(FloatConv, node, **fields)
 
     def step(self, node, word, operand=None, position=0):
         """Append a step to the instruction that computes the input, or make one; returns its result."""
         tensor = self.own(node, position)
-        if tensor is None:
-            tensor = self.add(Map, node, position)[0].tensor
+        return self.add_step([Slice(tensor, 0, 0)] if tensor is not None else self.add(Map, node, position), word,
+                             operand)
+
+    def add_step(self, result, word, operand=None):
+        """Append a step to the instruction of a result, which is whole; returns the result."""
+        tensor = result[0].tensor
         instruction = self.instructions[tensor]
         if isinstance(operand, Slice):  # the operand may be computed later than the instruction
             del self.instructions[tensor]
@@ -139,11 +165,20 @@ class Builder:
 
     def pool(self, node, **fields):
         """Pool the input where it is computed, or in an instruction of its own; returns the result."""
-        tensor = self.own(node, 0)
-        if tensor is None or not isinstance(self.instructions[tensor], Map) or self.instructions[tensor].pool:
+        tensor = self.own(node)
+        if not isinstance(self.instructions.get(tensor), Map) or self.instructions[tensor].pool:
             tensor = self.add(Map, node)[0].tensor
         instruction = self.instructions[tensor]
         self.instructions[tensor] = dataclasses.replace(instruction, before=instruction.steps, steps=(), **fields)
+        self._sizes[tensor] = self._size_of(self._shapes[node.name, 0])
+        return self._whole(tensor)
+
+    def shuffle(self, node, groups):
+        """Shuffle the channels of the input where it is written, or in an instruction of its own; returns the result."""
+        tensor = self.own(node)
+        if not isinstance(self.instructions.get(tensor), Map):
+            tensor = self.add(Map, node)[0].tensor
+        self.instructions[tensor] = dataclasses.replace(self.instructions[tensor], shuffle=groups)
         return self._whole(tensor)
 
     def finish(self):
@@ -151,13 +186,27 @@ class Builder:
         nodes = [node for node in self._region if id(node) in self._outputs
                  or any(id(reader) not in self._members for reader in self._readers.get(id(node), []))]
         written = [piece.tensor for node in nodes for piece in self.values[id(node)]]
-        outputs = [self._write_output(node, 'y%d' % index, written) for index, node in enumerate(nodes)]
-        return Built(Program(tuple(self.instructions.values())), self._entries, self._parameters, outputs)
+        for index, node in enumerate(nodes):
+            self._write_output(node, 'y%d' % index, written)
+        return Built(Program(tuple(self.instructions.values())), self._entries, self._parameters, nodes)
 
-    def _add(self, instruction):
-        self._count += 1
-        self.instructions[instruction.out.tensor] = instruction
-        return self._whole(instruction.out.tensor)
+    def _add(self, instruction, shape):
+        tensor = 't%d' % (len(self._sizes))
+        self.instructions[tensor] = dataclasses.replace(instruction, out=Destination(tensor))
+        self._sizes[tensor] = self._size_of(shape)
+        return self._whole(tensor)
+
+    def _as_image(self, producer, index, name):
+        """What feeds a data input, (N, C, H, W): of (N, C) an image of one pixel."""
+        shape = self._shapes[producer.name, index]
+        if len(shape) == 4:
+            return producer, index
+        self._shapes[name, 0] = shape + (1, 1)
+        return Node('Reshape', name, {'shape': '(0, -1, 1, 1)'}, [(producer, index)]), 0
+
+    @staticmethod
+    def _size_of(shape):
+        return tuple(shape[2:]) or (1, 1)
 
     def _whole(self, tensor):
         instruction = self.instructions[tensor]
@@ -167,40 +216,19 @@ class Builder:
         return id(node) not in self._outputs and len(self._readers.get(id(node), [])) == 1
 
     def _write_output(self, node, name, written):
-        """Let an instruction write the result of a node; returns the node, or the last of the shuffle behind it.
+        """Let an instruction write the result of a node.
 
         `written` lists the tensors of all outputs' values. Only what nothing else reads is written by the instruction
         that computes it; other results are copied.
         """
-        value = self.values[id(node)]
+        value, shape = self.values[id(node)], self._shapes[node.name, 0]
         tensor = value[0].tensor
-        last, groups = self._shuffle_behind(node)
         read = tensor not in self.instructions or written.count(tensor) > 1 or any(
             piece.tensor == tensor for instruction in self.instructions.values() for piece in instruction.reads)
-        if (read or value != self._whole(tensor)
-                or (groups > 1 and not isinstance(self.instructions[tensor], Map))):
-            tensor = self._add(Map(tuple(value), Destination('t%d' % self._count)))[0].tensor
-        instruction = dataclasses.replace(self.instructions[tensor], out=Destination(name))
-        if groups > 1:
-            instruction = dataclasses.replace(instruction, shuffle=groups)
-        self.instructions[tensor] = instruction
-        return last
-
-    def _shuffle_behind(self, node):
-        """The last node and the groups of the channel shuffle that alone reads a node; the node and 1 if none does."""
-        first, chain, channels = node, [], self._shapes[node.name, 0][1]
-        for op in ('Reshape', 'SwapAxis', 'Reshape'):
-            if id(node) in self._outputs or [reader.op for reader in self._readers.get(id(node), [])] != [op]:
-                return first, 1
-            node = self._readers[id(node)][0]
-            chain.append(node)
-        split, swap, join = chain
-        shape = split.attr('shape', ())
-        if (len(shape) != 5 or shape[:2] + shape[3:] != (0, -4, -1, -2) or channels % shape[2]
-                or (swap.attr('dim1'), swap.attr('dim2')) != (1, 2) or join.attr('shape') != (0, -3, -2)
-                or split.attr('reverse') or join.attr('reverse')):
-            return first, 1
-        return join, shape[2]
+        if read or value != self._whole(tensor):
+            tensor = self._add(Map(tuple(value), None), shape)[0].tensor
+        self.instructions[tensor] = dataclasses.replace(self.instructions[tensor],
+                                                        out=Destination(name, flat=len(shape) == 2))
 
 
 def _merge(value):

@@ -48,7 +48,7 @@ class Export:
         return '\n'.join(lines)
 
 
-def export(net, prefix, data_shape, inputs=None, model=None, classes=None, preprocess=None):
+def export(net, prefix, data_shape, inputs=None, model=None, classes=None, preprocess=None, exact=True):
     """Export a trained network: lowered to binary operators, weights packed, verified, then kept.
 
     The files load with plain MXNet and the one library: `SymbolBlock.imports`, `mx.mod.Module`, the C predict API.
@@ -88,7 +88,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     if classes is not None and len(classes) != outputs:
         raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
     params, rows = lower(graph, params, shapes)
-    params = fuse(graph, params, graph.infer_shapes())
+    params = fuse(graph, params, graph.infer_shapes(), exact)
     if inputs is None:
         inputs = mx.nd.array(np.random.RandomState(0).normal(size=(4,) + tuple(data_shape[1:])))
     batches = [inputs] if isinstance(inputs, mx.nd.NDArray) else inputs

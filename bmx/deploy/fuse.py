@@ -3,6 +3,7 @@
 Regions of the lowered graph become programs, in passes: `find_regions`, `build`, `choose_types`, `place`.
 """
 from ..graph import Node
+from . import shuffles
 from .build import build
 from .operators import is_identity
 from .regions import find_regions
@@ -10,7 +11,7 @@ from .slots import choose_types, place
 from .variables import Variables, used_parameters
 
 
-def fuse(graph, params, shapes):
+def fuse(graph, params, shapes, exact=False):
     """Replace regions of a lowered graph by `binary_subgraph` nodes that compute the same, bit for bit.
 
     Parameters
@@ -21,6 +22,8 @@ def fuse(graph, params, shapes):
         Its parameters.
     shapes : dict
         `Graph.infer_shapes` of it.
+    exact : bool
+        Fuse only what MXNet computes to the last bit; float convolutions, for instance, stay its operators.
 
     Returns
     -------
@@ -29,9 +32,11 @@ def fuse(graph, params, shapes):
     """
     params, shapes = dict(params), dict(shapes)
     variables = Variables(params)
-    for region in find_regions(graph, shapes):
+    shuffles.contract(graph, shapes)
+    for region in find_regions(graph, shapes, exact):
         if any(node.op == 'xnor_popcount' for node in region) or sum(node.op != 'clip' for node in region) > 1:
             _replace(graph, region[-1].name + '_fused', build(graph, region, params, shapes, variables), shapes)
+    shuffles.expand(graph)
     _drop_identities(graph)
     return used_parameters(graph, params)
 

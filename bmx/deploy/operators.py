@@ -5,7 +5,8 @@ from typing import Callable
 
 import numpy as np
 
-from ..ops.program import Conv, Map, Slice, Step
+from ..ops import pack_float_weights
+from ..ops.program import Conv, FloatConv, Map, Slice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,21 +16,62 @@ class Operator:
     Attributes
     ----------
     matches : callable
-        (node, shapes, plain) to bool: whether the node can be fused, given the shapes of the graph and the ids of the
-        nodes whose results are in the plain NCHW layout.
+        (node, `Context`) to bool: whether the node can be fused.
     becomes : callable
         (builder, node) to the slices of its result; adds instructions and steps to a `build.Builder`.
+    exact : bool
+        Programs compute it as MXNet does, to the last bit, in the plain layout; else in an order of their own.
+    pixelwise : bool
+        A result has the pixels of its data.
     """
     matches: Callable
     becomes: Callable
+    exact: bool = True
+    pixelwise: bool = True
 
 
-def can_be_fused(node, shapes, plain):
-    """Whether a node can be part of a program."""
-    if node.op not in OPERATORS or any(index for _, index in node.inputs):
-        return False
-    values = [shapes[producer.name, 0] for producer, _ in node.inputs[:1]] + [shapes[node.name, 0]]
-    return all(len(shape) == 4 for shape in values) and OPERATORS[node.op].matches(node, shapes, plain)
+@dataclasses.dataclass
+class Context:
+    """What is known where a node is asked for.
+
+    Attributes
+    ----------
+    shapes : dict
+        `Graph.infer_shapes`.
+    exact : bool
+        Only what MXNet computes to the last bit may be fused.
+    plain, fused : set of int
+        The ids of nodes whose results are in the plain NCHW layout, and of those that are fused.
+    """
+    shapes: dict
+    exact: bool
+    plain: set = dataclasses.field(default_factory=set)
+    fused: set = dataclasses.field(default_factory=set)
+
+    def shape(self, node):
+        return self.shapes[node.name, 0]
+
+    def pixels(self, node):
+        """Pixels of a result: of (N, C) those of the image that was flattened to it, or 1."""
+        while len(self.shape(node)) == 2:
+            if id(node) not in self.fused or not OPERATORS[node.op].pixelwise:
+                return 1
+            node = node.input(0)
+        return math.prod(self.shape(node)[2:])
+
+    def can_be_fused(self, node):
+        """Whether a node can be part of a program; its producers were asked before."""
+        row = OPERATORS.get(node.op)
+        if row is None or any(index for _, index in node.inputs) or (self.exact and not row.exact):
+            return False
+        data = node.input(0)
+        if len(self.shape(node)) not in (2, 4) or len(self.shape(data)) not in (2, 4):
+            return False
+        if len(self.shape(data)) == 2 and self.exact:
+            return False
+        if len(self.shape(node)) == 2 and row.pixelwise and row.becomes is not _same and self.pixels(data) > 1:
+            return False  # a channel of it is a pixel
+        return row.matches(node, self)
 
 
 def is_identity(node):
@@ -37,18 +79,26 @@ def is_identity(node):
     return node.op == 'clip' and (float(node.attrs['a_min']), float(node.attrs['a_max'])) == (-math.inf, math.inf)
 
 
-def _always(node, shapes, plain):
+def _always(node, context):
     return True
+
+
+# Values stay as they are ---------------------------------------------------------------------------------------------
+
+
+def _same(builder, node):
+    return builder.value(node, 0)
+
+
+def _flattens(node, context):
+    return not context.exact and len(context.shape(node)) == 2 and (
+        node.op == 'Flatten' or (node.attr('shape') in ((0, -1), (-3, -2)) and not node.attr('reverse')))
 
 
 # Channels: slices, nothing is computed --------------------------------------------------------------------------------
 
 
-def _clip(builder, node):
-    return builder.value(node, 0)
-
-
-def _joins_channels(node, shapes, plain):
+def _joins_channels(node, context):
     return node.attr('dim', 1) == 1
 
 
@@ -56,7 +106,7 @@ def _concatenation(builder, node):
     return [piece for position in range(len(node.inputs)) for piece in builder.value(node, position)]
 
 
-def _cuts_channels(node, shapes, plain):
+def _cuts_channels(node, context):
     return node.attr('axis') == 1
 
 
@@ -71,15 +121,53 @@ def _slice(builder, node):
     return found
 
 
-# Convolutions ---------------------------------------------------------------------------------------------------------
+# Convolutions and dense layers ----------------------------------------------------------------------------------------
 
 
-def _convolution(builder, node):
-    window = {key: node.attr(key) for key in ('kernel', 'stride', 'pad', 'dilate') if key in node.attrs}
-    return builder.add(Conv, node, weight=builder.parameter(node.input(1)),
+def _window(node):
+    return {key: tuple(node.attr(key)) for key in ('kernel', 'stride', 'pad', 'dilate') if node.attr(key)}
+
+
+def _is_binary(node, context):
+    return 'kernel' in node.attrs or (len(context.shape(node.input(0))) == 2 and context.pixels(node.input(0)) == 1)
+
+
+def _binary_convolution(builder, node):
+    weight, window = node.input(1), _window(node)
+    if 'kernel' not in node.attrs:
+        window = {'kernel': (1, 1)}
+        packed = builder.values_of(weight)
+        weight = builder.variables.make(weight.name + '_1x1', packed.reshape(len(packed), 1, 1, -1))
+    return builder.add(Conv, node, weight=builder.parameter(weight),
                        threshold=builder.parameter(node.input(2)) if len(node.inputs) > 2 else None,
                        filters=node.attr('num_filter'), groups=node.attr('num_group', 1),
                        pad_value=node.attr('pad_value', -1), binarizations=node.attr('binarizations', 1), **window)
+
+
+def _is_float_product(node, context):
+    if not all(producer.is_variable for producer, _ in node.inputs[1:]):
+        return False
+    if node.op == 'FullyConnected':
+        return len(context.shape(node.input(0))) == 2 or bool(node.attr('flatten', True))
+    return len(node.attr('kernel')) == 2 and node.attr('layout') in (None, 'None', 'NCHW')
+
+
+def _float_convolution(builder, node):
+    filters, groups, window = node.attr('num_filter'), node.attr('num_group', 1), _window(node)
+    return _float_product(builder, node, builder.values_of(node.input(1)), filters, groups, window)
+
+
+def _float_dense(builder, node):
+    kernel, weight = builder.size(node), builder.values_of(node.input(1))
+    return _float_product(builder, node, weight.reshape((len(weight), -1) + kernel), len(weight), 1, {'kernel': kernel})
+
+
+def _float_product(builder, node, weight, filters, groups, window):
+    packed = builder.constant('%s_packed_%d' % (node.input(1).name, groups), pack_float_weights(weight, groups))
+    result = builder.float_convolution(node, weight=packed, filters=filters, groups=groups, **window)
+    if len(node.inputs) > 2:
+        result = builder.add_step(result, 'add', builder.parameter(node.input(2)))
+    return result
 
 
 # Elementwise ----------------------------------------------------------------------------------------------------------
@@ -95,9 +183,9 @@ def _sum(builder, node):
     return builder.step(node, 'plus', other[0], own)
 
 
-def _follows_plain(node, shapes, plain):
+def _follows_plain(node, context):
     # in another layout than the plain one MXNet rounds otherwise
-    return node.attr('axis', 1) == 1 and id(node.input(0)) in plain and all(
+    return node.attr('axis', 1) == 1 and (not context.exact or id(node.input(0)) in context.plain) and all(
         producer.is_variable for producer, _ in node.inputs[1:])
 
 
@@ -109,7 +197,7 @@ def _normalisation(builder, node):
     return builder.step(node, 'norm', builder.constant(node.name + '_norm', np.stack([mean, scale, beta])))
 
 
-def _is_relu(node, shapes, plain):
+def _is_relu(node, context):
     return node.attr('act_type') == 'relu'
 
 
@@ -117,7 +205,7 @@ def _relu(builder, node):
     return builder.step(node, 'relu')
 
 
-def _is_prelu(node, shapes, plain):
+def _is_prelu(node, context):
     return node.attr('act_type') == 'prelu' and node.input(1).is_variable
 
 
@@ -125,20 +213,22 @@ def _prelu(builder, node):
     return builder.step(node, 'prelu', builder.parameter(node.input(1)))
 
 
-def _is_by_channel(node, shapes, plain):
-    # a factor of all channels is no step of a program
-    operand = node.input(1)
-    return operand.is_variable and (node.attr('kind') == 'prelu'
-                                    or shapes[operand.name, 0] == (shapes[node.name, 0][1],))
+def _is_by_channel(node, context):
+    return node.input(1).is_variable
 
 
 def _channelwise(builder, node):
-    return builder.step(node, {'scale': 'mul', 'prelu': 'prelu'}[node.attr('kind')], builder.parameter(node.input(1)))
+    step = {'scale': 'mul', 'prelu': 'prelu'}[node.attr('kind')]
+    values = builder.values_of(node.input(1))
+    if step == 'mul' and values.size == 1:  # one factor for all channels
+        return _same_factor(builder, node, values[0])
+    return builder.step(node, step, builder.parameter(node.input(1)))
 
 
-def _broadcasts_channels(node, shapes, plain):
-    operand = node.input(1)
-    return operand.is_variable and shapes[operand.name, 0] == (1, shapes[node.name, 0][1], 1, 1)
+def _broadcasts_channels(node, context):
+    operand, channels = node.input(1), context.shape(node)[1]
+    wanted = [(1, channels, 1, 1)] if len(context.shape(node)) == 4 else [(channels,), (1, channels)]
+    return operand.is_variable and context.shape(operand) in wanted
 
 
 def _broadcast(word):
@@ -149,41 +239,60 @@ def _broadcast(word):
 
 
 def _scalar_factor(builder, node):
-    values = np.full(builder.channels(node), node.attr('scalar'), np.float32)
+    return _same_factor(builder, node, node.attr('scalar'))
+
+
+def _same_factor(builder, node, factor):
+    values = np.full(builder.channels(node), factor, np.float32)
     return builder.step(node, 'mul', builder.constant(node.name + '_channels', values))
 
 
-# Pooling --------------------------------------------------------------------------------------------------------------
+# Pooling and shuffle --------------------------------------------------------------------------------------------------
 
 
-def _is_pooling(node, shapes, plain):
-    kind, convention = node.attr('pool_type', 'max'), node.attr('pooling_convention', 'valid')
-    if (kind not in ('max', 'avg') or convention not in ('valid', 'full')
-            or node.attr('global_pool') not in (None, False) or node.attr('layout') not in (None, 'None', 'NCHW')):
+def _is_pooling(node, context):
+    kind, full = node.attr('pool_type', 'max'), node.attr('pooling_convention') == 'full'
+    if (kind not in ('max', 'avg') or node.attr('pooling_convention', 'valid') not in ('valid', 'full')
+            or node.attr('layout') not in (None, 'None', 'NCHW')):
         return False
+    if not context.exact:
+        return bool(node.attr('global_pool')) or len(node.attr('kernel')) == 2
     # divided by 1, 2 or 4: another count might be rounded otherwise
-    return kind == 'max' or node.attr('kernel') == (2, 2) and not any(node.attr('pad') or ()) and (
-        convention == 'valid' or node.attr('count_include_pad') is False)
+    return not node.attr('global_pool') and (kind == 'max' or node.attr('kernel') == (2, 2) and not any(
+        node.attr('pad') or ()) and (not full or node.attr('count_include_pad') is False))
 
 
 def _pooling(builder, node):
-    return builder.pool(node, pool=node.attr('pool_type', 'max'), kernel=node.attr('kernel'),
-                        stride=node.attr('stride') or (1, 1), pad=node.attr('pad') or (0, 0),
-                        full=int(node.attr('pooling_convention') == 'full'))
+    kind = node.attr('pool_type', 'max')
+    if node.attr('global_pool'):
+        return builder.pool(node, pool=kind, global_=1)
+    padded = any(node.attr('pad') or ()) or node.attr('pooling_convention') == 'full'
+    return builder.pool(node, pool=kind, kernel=node.attr('kernel'), stride=node.attr('stride') or (1, 1),
+                        pad=node.attr('pad') or (0, 0), full=int(node.attr('pooling_convention') == 'full'),
+                        count_pad=int(kind == 'avg' and padded and node.attr('count_include_pad') is not False))
+
+
+def _shuffle(builder, node):
+    return builder.shuffle(node, node.attr('groups'))
 
 
 OPERATORS = {
-    'xnor_popcount': Operator(_always, _convolution),
+    'xnor_popcount': Operator(_is_binary, _binary_convolution, pixelwise=False),
+    'Convolution': Operator(_is_float_product, _float_convolution, exact=False, pixelwise=False),
+    'FullyConnected': Operator(_is_float_product, _float_dense, exact=False, pixelwise=False),
     'Concat': Operator(_joins_channels, _concatenation),
     'slice_axis': Operator(_cuts_channels, _slice),
-    'clip': Operator(lambda node, shapes, plain: is_identity(node), _clip),
+    'clip': Operator(lambda node, context: is_identity(node), _same),
+    'Flatten': Operator(_flattens, _same),
+    'Reshape': Operator(_flattens, _same),
     'elemwise_add': Operator(_always, _sum),
     'BatchNorm': Operator(_follows_plain, _normalisation),
     'Activation': Operator(_is_relu, _relu),
     'relu': Operator(_always, _relu),
     'LeakyReLU': Operator(_is_prelu, _prelu),
     'channelwise': Operator(_is_by_channel, _channelwise),
-    'Pooling': Operator(_is_pooling, _pooling),
+    'Pooling': Operator(_is_pooling, _pooling, pixelwise=False),
+    'channel_shuffle': Operator(_always, _shuffle),
     '_mul_scalar': Operator(_always, _scalar_factor),
     'broadcast_mul': Operator(_broadcasts_channels, _broadcast('mul')),
     'broadcast_add': Operator(_broadcasts_channels, _broadcast('add')),

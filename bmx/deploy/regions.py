@@ -1,8 +1,8 @@
 """Which parts of a lowered graph can be fused: connected regions of operators that programs know."""
-from .operators import OPERATORS, can_be_fused, is_identity
+from .operators import OPERATORS, Context, is_identity
 
 
-def find_regions(graph, shapes):
+def find_regions(graph, shapes, exact):
     """Connected sets of nodes that can be fused, such that nothing leaves a set and comes back to it.
 
     Parameters
@@ -10,6 +10,8 @@ def find_regions(graph, shapes):
     graph : Graph
     shapes : dict
         Its `Graph.infer_shapes`.
+    exact : bool
+        Only what MXNet computes to the last bit may be fused.
 
     Returns
     -------
@@ -17,7 +19,8 @@ def find_regions(graph, shapes):
         The nodes of each set, producers first.
     """
     nodes, readers, outputs = graph.nodes, graph.consumers(), {id(node) for node, _ in graph.outputs}
-    plain, fusible, level = {id(node) for node in nodes if node.name == 'data'}, set(), {}
+    context, level = Context(shapes, exact, plain={id(node) for node in nodes if node.name == 'data'}), {}
+    plain, fusible = context.plain, context.fused
 
     def data(node):
         return [producer for producer, _ in node.inputs if not producer.is_variable]
@@ -25,11 +28,11 @@ def find_regions(graph, shapes):
     for node in nodes:
         if node.is_variable:
             continue
-        if node.op == 'xnor_popcount' or is_identity(node) or node.op in OPERATORS and all(
+        if node.op == 'xnor_popcount' or is_identity(node) or node.op in OPERATORS and OPERATORS[node.op].exact and all(
                 id(producer) in plain or producer.is_variable and producer.name != 'data'
                 for producer, _ in node.inputs):
             plain.add(id(node))
-        if can_be_fused(node, shapes, plain):
+        if context.can_be_fused(node):
             fusible.add(id(node))
         # a region has one level, and what leaves a region enters others only at a higher one
         level[id(node)] = max([level[id(producer)] + (id(node) in fusible and id(producer) not in fusible)

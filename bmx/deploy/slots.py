@@ -2,7 +2,7 @@
 import dataclasses
 import math
 
-from ..ops.program import TYPES, Conv, Map, Program, Slice, Step, infer_shapes
+from ..ops.program import TYPES, Conv, Program, Slice, Step, infer_shapes
 
 # Sums of binary products within this are kept as int16.
 _INT16_MAX = 2 ** 15 - 1
@@ -90,8 +90,10 @@ def place(program, data):
 
 def _replaced(instruction, program, writer, sizes, dying):
     """The summand whose slot an instruction can write to, because it alone is read there and ends there; else None."""
-    # a convolution has packed what it reads before it writes
-    read = [piece.tensor for piece in instruction.inputs] if isinstance(instruction, Map) else []
+    if getattr(instruction, 'shuffle', 1) > 1:
+        return None
+    # a binary convolution has packed what it reads before it writes
+    read = [] if isinstance(instruction, Conv) else [piece.tensor for piece in instruction.inputs]
     position = writer[instruction.out.tensor]
     for step in instruction.steps:
         if step.word != 'plus' or step.operand.tensor not in dying or step.operand.tensor in read:
@@ -112,7 +114,7 @@ def _rename(instruction, slots):
         return tuple(Step(step.word, slot(step.operand)) if isinstance(step.operand, Slice) else step for step in items)
 
     fields = {'sources': tuple(map(slot, instruction.sources)), 'steps': steps(instruction.steps)}
-    if isinstance(instruction, Map):
+    if not isinstance(instruction, Conv):
         fields['before'] = steps(instruction.before)
     if not instruction.out.is_output:
         fields['out'] = slot(instruction.out)

@@ -12,7 +12,7 @@ from pathlib import Path
 import mxnet as mx
 
 from . import reference
-from .packing import pack_weights, unpack_weights
+from .packing import pack_float_weights, pack_weights, unpack_weights
 
 __all__ = ['PHASES', 'Profile', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product',
            'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']

@@ -59,3 +59,13 @@ def unpack_weights(packed, channels):
                          .format(packed.shape, 8 * packed.shape[-1], channels))
     bits = np.unpackbits(packed, axis=-1, count=channels, bitorder='little')
     return np.ascontiguousarray(np.moveaxis(bits, -1, 1)).astype(np.float32) * 2 - 1
+
+
+def pack_float_weights(weight, groups=1):
+    weight = np.asarray(weight, np.float32)
+    filters = weight.shape[0] // groups
+    lanes = next(lanes for lanes in (1, 2, 4, 8, 16) if lanes >= min(filters, 16))
+    blocks = -(-filters // lanes)
+    packed = np.zeros((groups, blocks * lanes, int(np.prod(weight.shape[1:]))), np.float32)
+    packed[:, :filters] = weight.reshape(groups, filters, -1)
+    return np.ascontiguousarray(packed.reshape(groups, blocks, lanes, -1).swapaxes(2, 3))

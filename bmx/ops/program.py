@@ -48,9 +48,13 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """What an instruction writes: an output (y0, ...), or a slot (s0, ...) with its type, a key of `TYPES`."""
+    """What an instruction writes: an output (y0, ...), or a slot (s0, ...) with its type, a key of `TYPES`.
+
+    A flat output has the shape (N, C * H * W) in place of (N, C, H, W).
+    """
     tensor: str
     type: Optional[str] = None
+    flat: bool = False
 
     @property
     def is_output(self):
@@ -62,7 +66,7 @@ class Destination:
         return 'planar' if self.is_output else self.type
 
     def __str__(self):
-        return self.tensor if self.type is None else '%s:%s' % (self.tensor, self.type)
+        return self.tensor + (':flat' if self.flat else '' if self.type is None else ':' + self.type)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +135,43 @@ class Conv(Instruction):
 
 
 @dataclasses.dataclass(frozen=True)
-class Map(Instruction):
-    """Steps on values, and pooling between `before` and `steps`, of what lies inside the image.
+class FloatConv(Instruction):
+    """A float convolution of the sources after the steps `before`; a dense layer has the image as its kernel.
 
-    With `full` a last window that reaches beyond the image counts, too. `shuffle`: the groups of a channel shuffle.
+    For each output one chain of fused multiply-adds in float32: channels, then rows, then columns of the kernel. Padded
+    taps are 0. The weight is packed by `bmx.ops.pack_float_weights`.
+    """
+    before: Tuple[Step, ...] = ()
+    weight: int = None
+    kernel: Tuple[int, int] = None
+    stride: Tuple[int, int] = (1, 1)
+    pad: Tuple[int, int] = (0, 0)
+    dilate: Tuple[int, int] = (1, 1)
+    filters: int = None
+    groups: int = 1
+
+    @property
+    def inputs(self):
+        return list(self.sources) + _summands(self.before)
+
+    @property
+    def parameters(self):
+        steps = [step.operand for step in self.before + self.steps if STEPS[step.word].operand == 'parameter']
+        return [self.weight] + steps
+
+    @property
+    def multiply_accumulates(self):
+        """For one pixel of the output."""
+        return self.filters * math.prod(self.kernel) * (self.channels // self.groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Map(Instruction):
+    """Steps on values, and pooling between `before` and `steps`.
+
+    Pooling is of what lies inside the image; a window wholly outside has the average 0. With `full` a last window that
+    reaches beyond the image counts, too; with `count_pad` padded pixels count in the divisor of an average; with
+    `global_` the window is the image. `shuffle`: the groups of a channel shuffle.
     """
     before: Tuple[Step, ...] = ()
     pool: Optional[str] = None
@@ -142,6 +179,8 @@ class Map(Instruction):
     stride: Tuple[int, int] = (1, 1)
     pad: Tuple[int, int] = (0, 0)
     full: int = 0
+    count_pad: int = 0
+    global_: int = 0
     shuffle: int = 1
 
     @property
@@ -153,7 +192,7 @@ class Map(Instruction):
         return [step.operand for step in self.before + self.steps if STEPS[step.word].operand == 'parameter']
 
 
-_KINDS = {Conv: 'conv', Map: 'map'}
+_KINDS = {Conv: 'conv', FloatConv: 'fconv', Map: 'map'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,6 +319,8 @@ def _read_slice(text, name='slice'):
 
 def _read_destination(text, name='out'):
     tensor, colon, kind = text.partition(':')
+    if tensor.startswith('y') and kind == 'flat':
+        return dataclasses.replace(_read_destination(tensor), flat=True)
     if not (tensor.startswith('y') and not colon or tensor.startswith('s') and colon):
         raise ProgramError("'%s' is neither an output (y0) nor a slot with its type (s0:int16)" % text)
     number = _integer(0, _MAX_INDEX)(tensor[1:], 'number of %s' % ('a slot' if colon else 'an output'))
@@ -306,24 +347,29 @@ def _list(separator, read):
 _PARAMETER = _Value(_read_parameter, 'p{}'.format)
 _STEPS = _list('|', _read_step)
 
+_ALL = (Conv, FloatConv, Map)
+_CONVS = (Conv, FloatConv)
+
 WORDS = (
-    Word('in', 'sources', (Conv, Map), _list(',', _read_slice), REQUIRED),
-    Word('out', 'out', (Conv, Map), _Value(_read_destination), REQUIRED),
-    Word('before', 'before', (Map,), _STEPS, ()),
+    Word('in', 'sources', _ALL, _list(',', _read_slice), REQUIRED),
+    Word('out', 'out', _ALL, _Value(_read_destination), REQUIRED),
+    Word('before', 'before', (FloatConv, Map), _STEPS, ()),
     Word('pool', 'pool', (Map,), _choice('max', 'avg'), None, {'max': 2, 'avg': 3}),
-    Word('kernel', 'kernel', (Conv,), _size(1), REQUIRED),
+    Word('kernel', 'kernel', _CONVS, _size(1), REQUIRED),
     Word('kernel', 'kernel', (Map,), _size(1), None),
-    Word('stride', 'stride', (Conv, Map), _size(1), (1, 1)),
-    Word('pad', 'pad', (Conv, Map), _size(0), (0, 0)),
-    Word('dilate', 'dilate', (Conv,), _size(1), (1, 1)),
+    Word('stride', 'stride', _ALL, _size(1), (1, 1)),
+    Word('pad', 'pad', _ALL, _size(0), (0, 0)),
+    Word('dilate', 'dilate', _CONVS, _size(1), (1, 1)),
     Word('full', 'full', (Map,), _count(0, 1), 0, 3),
-    Word('filters', 'filters', (Conv,), _count(1), REQUIRED),
-    Word('groups', 'groups', (Conv,), _count(1), 1),
+    Word('count_pad', 'count_pad', (Map,), _count(0, 1), 0, 4),
+    Word('global', 'global_', (Map,), _count(0, 1), 0, 4),
+    Word('filters', 'filters', _CONVS, _count(1), REQUIRED),
+    Word('groups', 'groups', _CONVS, _count(1), 1),
     Word('pad_value', 'pad_value', (Conv,), _count(-1, 1), -1),
     Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_BINARIZATIONS), 1, 3),
-    Word('weight', 'weight', (Conv,), _PARAMETER, REQUIRED),
+    Word('weight', 'weight', _CONVS, _PARAMETER, REQUIRED),
     Word('threshold', 'threshold', (Conv,), _PARAMETER, None),
-    Word('steps', 'steps', (Conv, Map), _STEPS, ()),
+    Word('steps', 'steps', _ALL, _STEPS, ()),
     Word('shuffle', 'shuffle', (Map,), _count(1), 1),
 )
 
@@ -335,6 +381,8 @@ def _words(kind):
 def _since(instruction):
     """The oldest file format that knows all words of an instruction."""
     found = [STEPS[step.word].since for step in instruction.steps + getattr(instruction, 'before', ())]
+    if isinstance(instruction, FloatConv) or instruction.out.flat:
+        found.append(4)
     for word in _words(type(instruction)):
         value = getattr(instruction, word.field)
         if value != word.default:
@@ -480,9 +528,11 @@ def infer_shapes(program, data):
     found = []
     for instruction in program.instructions:
         channels, size = instruction.channels, known[instruction.sources[0].tensor][1:]
-        if isinstance(instruction, Conv):
+        if isinstance(instruction, (Conv, FloatConv)):
             channels = instruction.filters
-        if instruction.kernel is not None:
+        if getattr(instruction, 'global_', 0):
+            size = (1, 1)
+        elif instruction.kernel is not None:
             size = _slide(instruction, size)
         known[instruction.out.tensor] = (channels,) + size
         found.append(known[instruction.out.tensor])
