@@ -7,7 +7,7 @@ from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
 from .errors import ExportError
 from .threshold import batchnorm_threshold
-from .variables import Variables, used_parameters
+from .variables import Variables, fold_constants, used_parameters
 
 # Run Python code, so that they cannot be deployed.
 _UNDEPLOYABLE = ('Custom', '_CustomFunction')
@@ -63,7 +63,7 @@ class _Lowering:
                 raise ExportError('parameter %s has a value that is not finite' % name)
         rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
         self._drop_reshapes()
-        self._fold_constants()
+        fold_constants(self.graph, self.params, self.variables)
         return used_parameters(self.graph, self.params), rows
 
     def _lower(self, node):
@@ -162,18 +162,6 @@ class _Lowering:
         for node in self.graph.nodes:
             if node.op == 'Reshape' and node.input(0).op == 'xnor_popcount' and set(node.attr('shape')) == {0}:
                 self.graph.replace(node, node.input(0))
-
-    def _fold_constants(self):
-        """Compute once what depends on parameters alone (scaling factors, signs of weights of float layers)."""
-        constant = self.graph.constants()
-        readers = self.graph.consumers()
-        for node in self.graph.nodes:
-            if not node.is_variable and id(node) in constant and any(
-                    id(reader) not in constant for reader in readers.get(id(node), [])):
-                symbol = Graph([(node, 0)]).to_symbol()
-                value = mx.nd.CachedOp(symbol)(*[self.params[name] for name in symbol.list_inputs()]).asnumpy()
-                if value.dtype == np.float32:
-                    self.graph.replace(node, self.variables.make(node.name + '_constant', value))
 
 
 def _attributes(product):
