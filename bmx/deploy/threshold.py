@@ -1,4 +1,9 @@
-"""Batch normalisation followed by a sign, as one comparison a channel."""
+"""Channel-wise monotone functions followed by a sign, as one comparison a channel.
+
+Batch normalisation, a scale, a shift or a PReLU in float32 never decrease (or never increase) as x grows, rounding
+included. So each channel has an exact boundary among the float32 values, found by bisection: no value is decided
+differently after folding, not even one that lies on the boundary.
+"""
 import mxnet as mx
 import numpy as np
 
@@ -17,33 +22,21 @@ def _float(order):
     return np.where(order < 0, np.int32(-2 ** 31) - order, order).astype(np.int32).view(np.float32)
 
 
-def batchnorm_threshold(gamma, beta, mean, variance, attrs):
-    """The thresholds t and directions d with `sign(BatchNorm(x)) == +1` exactly where `d * x >= d * t`.
-
-    BatchNorm in float32 never decreases (or, with a negative gamma, never increases) as x grows, rounding included.
-    So each channel has an exact boundary among the float32 values, found by bisection on MXNet's own operator in the
-    plain layout: there no value is decided differently after folding, not even one that lies on the boundary. Behind
-    a float convolution MXNet may normalise in a blocked layout, where it rounds otherwise; then the boundary can be the
-    next float32 value.
+def find_thresholds(positive, channels):
+    """The thresholds t and directions d with `positive(x)` exactly where `d * x >= d * t`.
 
     Parameters
     ----------
-    gamma, beta, mean, variance : NDArray
-        float32, shape (C,).
-    attrs : dict
-        Attributes of the BatchNorm operator.
+    positive : callable
+        From x, float32 (C,), to bool (C,); monotone in each channel.
+    channels : int
+        C.
 
     Returns
     -------
     numpy.ndarray
         float32, shape (2, C): t (infinite where the sign is constant), then d (+1 or -1).
     """
-    def positive(x):
-        y = mx.nd.BatchNorm(mx.nd.array(x.reshape(1, -1, 1, 1)), gamma, beta, mean, variance,
-                            **dict(attrs, use_global_stats=True, output_mean_var=False))
-        return y.asnumpy().ravel() >= 0
-
-    channels = gamma.shape[0]
     low = np.full(channels, -_LARGEST, np.float32)
     high = np.full(channels, _LARGEST, np.float32)
     at_low, at_high = positive(low), positive(high)
@@ -56,3 +49,70 @@ def batchnorm_threshold(gamma, beta, mean, variance, attrs):
     threshold = np.where(direction > 0, _float(high), _float(low))
     threshold = np.where(at_low == at_high, np.where(at_low, -np.inf, np.inf), threshold)
     return np.stack([threshold, direction]).astype(np.float32)
+
+
+def batchnorm_threshold(gamma, beta, mean, variance, attrs):
+    """`find_thresholds` of MXNet's BatchNorm in the plain layout and a sign.
+
+    Behind a float convolution MXNet may normalise in a blocked layout, where it rounds otherwise; then the boundary can
+    be the next float32 value.
+
+    Parameters
+    ----------
+    gamma, beta, mean, variance : NDArray
+        float32, shape (C,).
+    attrs : dict
+        Attributes of the BatchNorm operator.
+    """
+    def positive(x):
+        y = mx.nd.BatchNorm(mx.nd.array(x.reshape(1, -1, 1, 1)), gamma, beta, mean, variance,
+                            **dict(attrs, use_global_stats=True, output_mean_var=False))
+        return y.asnumpy().ravel() >= 0
+
+    return find_thresholds(positive, gamma.shape[0])
+
+
+# Step of a program -> its function of x, (C,), and the parameter.
+_FUNCTIONS = {
+    'mul': lambda x, values: x * values,
+    'add': lambda x, values: x + values,
+    'norm': lambda x, values: (x - values[0]) * values[1] + values[2],
+    'relu': lambda x, values: np.maximum(x, np.float32(0)),
+    'prelu': lambda x, values: np.where(x > 0, x, x * values),
+}
+
+
+def is_monotone(word, values):
+    """Whether a step is monotone in each channel, given its parameter."""
+    return word in _FUNCTIONS and (word != 'prelu' or bool((values >= 0).all()))
+
+
+def steps_threshold(steps, channels, threshold=None):
+    """`find_thresholds` of monotone steps and the comparison that follows them.
+
+    Parameters
+    ----------
+    steps : list of (str, numpy.ndarray or None)
+        Words of steps and their parameters, (C,) or what broadcasts to it; of norm (3, C).
+    channels : int
+        C.
+    threshold : numpy.ndarray, optional
+        float32 (2, C), of what follows; by default the sign.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        None where a step is not a number for numbers this large.
+    """
+    bound, direction = threshold if threshold is not None else (np.float32(0), np.float32(1))
+    undefined = []
+
+    def positive(x):
+        with np.errstate(all='ignore'):
+            for word, values in steps:
+                x = _FUNCTIONS[word](x, values)
+        undefined.append(np.isnan(x).any())
+        return np.where(direction < 0, x <= bound, x >= bound)
+
+    found = find_thresholds(positive, channels)
+    return None if any(undefined) else found

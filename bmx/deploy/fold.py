@@ -1,0 +1,144 @@
+"""A pass: what only signs read need not be scaled, shifted, normalised or rectified; thresholds take that over."""
+import dataclasses
+
+import numpy as np
+
+from ..ops.program import STEPS, Conv, Map, Program, Slice
+from .threshold import is_monotone, steps_threshold
+
+
+def fold_steps(built, params, variables):
+    """Fold steps before a sign into thresholds.
+
+    Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that are
+    monotone in each channel are left out, and each of these convolutions compares with other thresholds. A map that has
+    nothing left to do vanishes.
+
+    Parameters
+    ----------
+    built : Built
+    params : dict of str to NDArray
+    variables : Variables
+        Makes the thresholds.
+
+    Returns
+    -------
+    Built
+        With other instructions and parameters.
+    """
+    return _Folding(built, params, variables).run()
+
+
+class _Folding:
+    def __init__(self, built, params, variables):
+        self._built, self._params, self._variables = built, params, variables
+        self._parameters = list(built.parameters)
+        self._instructions = {instruction.out.tensor: instruction for instruction in built.program.instructions}
+        self._folded = 0
+
+    def run(self):
+        for tensor in list(self._instructions):
+            self._fold(tensor)
+        program, parameters = _without_unused(Program(tuple(self._instructions.values())), self._parameters)
+        return dataclasses.replace(self._built, program=program, parameters=parameters)
+
+    def _values(self, number):
+        return None if number is None else self._params[self._parameters[number].name].asnumpy()
+
+    def _fold(self, tensor):
+        instruction = self._instructions[tensor]
+        readers = self._readers(tensor)
+        if not readers or getattr(instruction, 'shuffle', 1) > 1:
+            return
+        kept = len(instruction.steps)
+        while kept and self._is_monotone(instruction.steps[kept - 1]):
+            kept -= 1
+        folded = [(step.word, self._values(step.operand)) for step in instruction.steps[kept:]]
+        if not folded:
+            return
+        thresholds = {}
+        for reader in readers:
+            thresholds[reader] = self._threshold(self._instructions[reader], tensor, folded)
+            if thresholds[reader] is None:
+                return
+        for reader, values in thresholds.items():
+            self._folded += 1
+            name = '%s_threshold%d' % (self._parameters[self._instructions[reader].weight].name, self._folded)
+            self._parameters.append(self._variables.make(name, values))
+            self._instructions[reader] = dataclasses.replace(self._instructions[reader],
+                                                             threshold=len(self._parameters) - 1)
+        self._instructions[tensor] = dataclasses.replace(instruction, steps=instruction.steps[:kept])
+        self._drop_copy(tensor, readers)
+
+    def _readers(self, tensor):
+        """The instructions that read a tensor, by what they write; empty where not all just take its signs."""
+        found = []
+        for out, instruction in self._instructions.items():
+            if any(piece.tensor == tensor for piece in instruction.reads):
+                if (not isinstance(instruction, Conv) or instruction.binarizations > 1
+                        or any(piece.tensor == tensor for piece in instruction.reads[len(instruction.sources):])):
+                    return []
+                found.append(out)
+        return found
+
+    def _is_monotone(self, step):
+        return STEPS[step.word].operand != 'slice' and is_monotone(step.word, self._values(step.operand))
+
+    def _threshold(self, conv, tensor, steps):
+        """The thresholds of a convolution when the steps of a tensor that it reads are left out."""
+        values = self._values(conv.threshold)
+        if values is None:
+            values = np.stack([np.zeros(conv.channels), np.ones(conv.channels)]).astype(np.float32)
+        values, first = values.copy(), 0
+        for piece in conv.sources:
+            if piece.tensor == tensor:
+                taken = slice(piece.begin, piece.end)
+                cut = [(word, of if of is None or of.shape[-1] == 1 else of[..., taken]) for word, of in steps]
+                found = steps_threshold(cut, piece.channels, values[:, first:first + piece.channels])
+                if found is None:
+                    return None
+                values[:, first:first + piece.channels] = found
+            first += piece.channels
+        return values
+
+    def _drop_copy(self, tensor, readers):
+        """Let readers read what a map without steps and pooling copies."""
+        copy = self._instructions[tensor]
+        if not isinstance(copy, Map) or copy.steps or copy.pool or copy.shuffle > 1 or copy.out.is_output:
+            return
+        for reader in readers:
+            sources = []
+            for piece in self._instructions[reader].sources:
+                sources += _cut(copy.sources, piece) if piece.tensor == tensor else [piece]
+            self._instructions[reader] = dataclasses.replace(self._instructions[reader], sources=tuple(sources))
+        del self._instructions[tensor]
+
+
+def _cut(sources, piece):
+    """The slices of `sources`, concatenated, that a slice of their copy is."""
+    found, first = [], 0
+    for source in sources:
+        low, high = max(piece.begin, first), min(piece.end, first + source.channels)
+        if low < high:
+            found.append(Slice(source.tensor, source.begin + low - first, source.begin + high - first))
+        first += source.channels
+    return found
+
+
+def _without_unused(program, parameters):
+    """A program and its parameters, numbered anew without those that nothing reads."""
+    used = sorted({number for instruction in program.instructions for number in instruction.parameters})
+    number = {old: new for new, old in enumerate(used)}
+
+    def steps(items):
+        return tuple(dataclasses.replace(step, operand=number[step.operand])
+                     if STEPS[step.word].operand == 'parameter' else step for step in items)
+
+    renumbered = []
+    for instruction in program.instructions:
+        fields = {name: number[getattr(instruction, name)] for name in ('weight', 'threshold')
+                  if getattr(instruction, name, None) is not None}
+        fields.update({name: steps(getattr(instruction, name)) for name in ('before', 'steps')
+                       if hasattr(instruction, name)})
+        renumbered.append(dataclasses.replace(instruction, **fields))
+    return Program(tuple(renumbered)), [parameters[old] for old in used]
