@@ -1,10 +1,65 @@
-"""A pass: what only signs read need not be scaled, shifted, normalised or rectified; thresholds take that over."""
+"""Passes that move steps to where they cost less: behind maximum pooling, and into the thresholds of signs."""
 import dataclasses
 
 import numpy as np
 
 from ..ops.program import STEPS, Conv, Map, Program, Slice
 from .threshold import is_monotone, steps_threshold
+
+
+def postpone_steps(built, params):
+    """Let steps that never decrease follow the maximum pooling before which they stand: there are fewer values.
+
+    Parameters
+    ----------
+    built : Built
+    params : dict of str to NDArray
+
+    Returns
+    -------
+    Built
+    """
+    instructions = {instruction.out.tensor: instruction for instruction in built.program.instructions}
+
+    def rises(step):
+        return STEPS[step.word].operand != 'slice' and is_monotone(
+            step.word, _values(built.parameters, params, step.operand), rising=True)
+
+    for tensor, pooling in instructions.items():
+        if getattr(pooling, 'pool', None) != 'max' or (pooling.full and _may_be_empty(pooling)):
+            continue
+        kept, moved = _split(pooling.before, rises)
+        source, first = pooling.sources[0], instructions.get(pooling.sources[0].tensor)
+        if (not kept and len(pooling.sources) == 1 and first is not None and source.channels == _written(first)
+                and sum(source.tensor == piece.tensor for each in instructions.values() for piece in each.reads) == 1
+                and getattr(first, 'shuffle', 1) == 1):
+            steps, more = _split(first.steps, rises)
+            instructions[source.tensor] = dataclasses.replace(first, steps=steps)
+            moved = more + moved
+        instructions[tensor] = dataclasses.replace(pooling, before=kept, steps=moved + pooling.steps)
+    return dataclasses.replace(built, program=Program(tuple(instructions.values())))
+
+
+def _may_be_empty(pooling):
+    return any(stride > size for stride, size in zip(pooling.stride, pooling.kernel))
+
+
+def _written(instruction):
+    """Channels that an instruction writes."""
+    return getattr(instruction, 'filters', instruction.channels)
+
+
+def _split(steps, condition):
+    """Steps, and the last of them that all meet a condition."""
+    kept = len(steps)
+    while kept and condition(steps[kept - 1]):
+        kept -= 1
+    return steps[:kept], steps[kept:]
+
+
+def _values(parameters, params, number):
+    """The values of a program's parameter, a NumPy array; of None, None."""
+    return None if number is None else params[parameters[number].name].asnumpy()
 
 
 def fold_steps(built, params, variables):
@@ -43,19 +98,17 @@ class _Folding:
         return dataclasses.replace(self._built, program=program, parameters=parameters)
 
     def _values(self, number):
-        return None if number is None else self._params[self._parameters[number].name].asnumpy()
+        return _values(self._parameters, self._params, number)
 
     def _fold(self, tensor):
         instruction = self._instructions[tensor]
         readers = self._readers(tensor)
         if not readers or getattr(instruction, 'shuffle', 1) > 1:
             return
-        kept = len(instruction.steps)
-        while kept and self._is_monotone(instruction.steps[kept - 1]):
-            kept -= 1
-        folded = [(step.word, self._values(step.operand)) for step in instruction.steps[kept:]]
-        if not folded:
+        kept, last = _split(instruction.steps, self._is_monotone)
+        if not last:
             return
+        folded = [(step.word, self._values(step.operand)) for step in last]
         thresholds = {}
         for reader in readers:
             thresholds[reader] = self._threshold(self._instructions[reader], tensor, folded)
@@ -67,7 +120,7 @@ class _Folding:
             self._parameters.append(self._variables.make(name, values))
             self._instructions[reader] = dataclasses.replace(self._instructions[reader],
                                                              threshold=len(self._parameters) - 1)
-        self._instructions[tensor] = dataclasses.replace(instruction, steps=instruction.steps[:kept])
+        self._instructions[tensor] = dataclasses.replace(instruction, steps=kept)
         self._drop_copy(tensor, readers)
 
     def _readers(self, tensor):

@@ -1,12 +1,12 @@
 """Fuse binary layers and what runs between them to `binary_subgraph` nodes, so that features are not copied.
 
-Regions of the lowered graph become programs, in passes: `find_regions`, `build`, `fold_steps`, `choose_types`,
-`place`.
+Regions of the lowered graph become programs, in passes: `find_regions`, `build`, `postpone_steps`,
+`fold_steps`, `choose_types`, `place`.
 """
 from ..graph import Node
 from . import shuffles
 from .build import build
-from .fold import fold_steps
+from .fold import fold_steps, postpone_steps
 from .operators import is_identity
 from .regions import find_regions
 from .slots import choose_types, place
@@ -37,7 +37,8 @@ def fuse(graph, params, shapes, exact=False):
     shuffles.contract(graph, shapes)
     for region in find_regions(graph, shapes, exact):
         if any(node.op == 'xnor_popcount' for node in region) or sum(node.op != 'clip' for node in region) > 1:
-            built = fold_steps(build(graph, region, params, shapes, variables), params, variables)
+            built = postpone_steps(build(graph, region, params, shapes, variables), params)
+            built = fold_steps(built, params, variables)
             _replace(graph, region[-1].name + '_fused', built, shapes)
     shuffles.expand(graph)
     _drop_identities(graph)

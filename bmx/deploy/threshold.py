@@ -82,9 +82,12 @@ _FUNCTIONS = {
 }
 
 
-def is_monotone(word, values):
-    """Whether a step is monotone in each channel, given its parameter."""
-    return word in _FUNCTIONS and (word != 'prelu' or bool((values >= 0).all()))
+def is_monotone(word, values, rising=False):
+    """Whether a step is monotone in each channel, given its parameter; if `rising`, whether it never decreases."""
+    if word == 'prelu':
+        return bool((values >= 0).all())
+    factor = {'mul': values, 'norm': values[1] if word == 'norm' else None}.get(word)
+    return word in _FUNCTIONS and (not rising or factor is None or bool((factor >= 0).all()))
 
 
 def steps_threshold(steps, channels, threshold=None):
