@@ -1,13 +1,13 @@
 """Write a network packed, after having seen that it computes what the float network computes."""
+import contextlib
 import os
-import tempfile
 
 import mxnet as mx
 import numpy as np
 
 from ..graph import Graph
-from ..storage import TEMPORARY
 from . import files
+from .channels import fix_channels
 from .errors import ExportError
 from .fuse import fuse
 from .lower import lower
@@ -88,7 +88,9 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     if classes is not None and len(classes) != outputs:
         raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
     params, rows = lower(graph, params, shapes)
+    exact = exact or not any(node.op == 'xnor_popcount' for node in graph.nodes)  # nothing but MXNet's operators
     params = fuse(graph, params, graph.infer_shapes(), exact)
+    fix_channels(graph, graph.infer_shapes())
     if inputs is None:
         inputs = mx.nd.array(np.random.RandomState(0).normal(size=(4,) + tuple(data_shape[1:])))
     batches = [inputs] if isinstance(inputs, mx.nd.NDArray) else inputs
@@ -99,10 +101,10 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
                               classes=None if classes is None else list(classes), preprocess=preprocess)
     folder = os.path.dirname(os.path.abspath(prefix))
     os.makedirs(folder, exist_ok=True)
-    # In the target's folder, so that the final rename stays inside one file system.
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as scratch:
+    with files.scratch(prefix) as scratch:
         candidate = os.path.join(scratch, 'model')
-        files.write(candidate, graph, params, metadata)
+        with _naming(prefix):
+            files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)
         try:
             comparison = compare(net, deployed, batches)
@@ -112,8 +114,18 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
             raise ExportError('the converted network computes something else than %s, nothing was written: %s'
                               % (metadata.model, comparison))
         size = os.path.getsize(files.params_path(candidate))
-        files.move(candidate, prefix)
+        with _naming(prefix):
+            files.move(candidate, prefix)
     return Export(prefix, rows, comparison, size)
+
+
+@contextlib.contextmanager
+def _naming(prefix):
+    """Inside, an OSError says that nothing was written, instead of the temporary file's name."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, '%s; nothing was written' % error.strerror, files.params_path(prefix)) from None
 
 
 def _trace(net, data_shape):

@@ -130,7 +130,8 @@ class _Lowering:
             data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
         packed = self._packed_weight(product.weight, kernel)
         lowered = self._xnor(node.name, [data], packed, dict(attrs, kernel=str(kernel)))
-        return packed, Node('Reshape', node.name + '_rows', {'shape': '(0, -1)'}, [(lowered, 0)])
+        # an image of another size has other rows, or none: an error
+        return packed, checked_reshape(node.name + '_rows', (-2, node.attr('num_hidden')), (lowered, 0))
 
     def _dense(self, product, packed):
         node, sign = product.node, product.activation
@@ -140,14 +141,17 @@ class _Lowering:
             return self._xnor(node.name, self._binary_input(sign), packed, attrs)
         # A sign and a reshape change places; the product then works on rows of features.
         data = self._without_sign(node.inputs[0], sign)
-        if len(shape) > 2:
-            features = shape[-1] if not node.attr('flatten', True) else int(np.prod(shape[1:]))
-            data = (Node('Reshape', node.name + '_rows', {'shape': str((-1, features))}, [data]), 0)
-        lowered = self._xnor(node.name, [data], packed, attrs)
-        output = self.shapes[node.name, 0]
-        if len(output) == 2:
+        if len(shape) == 2:
+            return self._xnor(node.name, [data], packed, attrs)
+        flatten = node.attr('flatten', True)
+        rows = (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1])
+        rows = checked_reshape(node.name + '_rows', rows, data)
+        lowered = self._xnor(node.name, [(rows, 0)], packed, attrs)
+        if flatten:
             return lowered
-        return Node('Reshape', node.name + '_unrows', {'shape': str((-1,) + tuple(output[1:]))}, [(lowered, 0)])
+        # the axes before the features are those of the data, however long
+        return Node('reshape_like', node.name + '_unrows', {'lhs_begin': '0', 'lhs_end': '1', 'rhs_begin': '0',
+                                                            'rhs_end': '-1'}, [(lowered, 0), data])
 
     def _without_sign(self, entry, sign):
         """A chain of reshapes after a sign, applied to what is before the sign."""
@@ -162,6 +166,12 @@ class _Lowering:
         for node in self.graph.nodes:
             if node.op == 'Reshape' and node.input(0).op == 'xnor_popcount' and set(node.attr('shape')) == {0}:
                 self.graph.replace(node, node.input(0))
+
+
+def checked_reshape(name, shape, entry):
+    """A reshape to sizes, -2 for that of the same axis and -1 for what is left; MXNet's `Reshape` lets values go astray
+    where they are not as many."""
+    return Node('_npx_reshape', name, {'newshape': str(shape)}, [entry])
 
 
 def _attributes(product):
