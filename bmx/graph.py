@@ -107,6 +107,14 @@ class Graph:
                 parameter._shape = shape
         return cls.from_symbol(mx.sym.Group(list(symbol)) if isinstance(symbol, (list, tuple)) else symbol, shapes)
 
+    def copy(self):
+        """A graph of other nodes, which are the same."""
+        copies = {}
+        for node in self.nodes:
+            copies[id(node)] = Node(node.op, node.name, node.attrs,
+                                    [(copies[id(source)], index) for source, index in node.inputs])
+        return Graph([(copies[id(node)], index) for node, index in self.outputs], self.variable_shapes)
+
     @property
     def nodes(self):
         """All nodes that the outputs need, producers first."""

@@ -139,6 +139,11 @@ def why_float(node, product, graph):
     return None
 
 
+def is_binary(node, graph):
+    """Whether a node is a product that can run on `xnor_popcount`."""
+    return node.op in PRODUCTS and why_float(node, match_binary_product(node), graph) is None
+
+
 def find_sum(product, graph):
     """The node of the sum of alpha_i times term i of a product behind `residual_binarize`, added in the order of i.
 

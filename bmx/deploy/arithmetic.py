@@ -11,7 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Graph, Node
-from ..products import PRODUCTS, match_binary_product, why_float
+from ..products import PRODUCTS, is_binary
 from .build import build
 from .operators import Context
 from .variables import Variables, fold_constants, used_parameters
@@ -34,8 +34,7 @@ def in_own_arithmetic(graph, params):
     (dict of str to NDArray, list of Replaced)
         The parameters of the changed graph, and what was replaced.
     """
-    binary = {node.name for node in graph.nodes if node.op in PRODUCTS
-              and why_float(node, match_binary_product(node), graph) is None}
+    binary = {node.name for node in graph.nodes if is_binary(node, graph)}
     params = dict(params)
     variables = Variables(params)
     fold_constants(graph, params, variables)

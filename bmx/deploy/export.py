@@ -6,12 +6,18 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Graph
+from ..products import is_binary
 from . import files
+from .arithmetic import OwnNetwork
 from .channels import fix_channels
 from .errors import ExportError
 from .fuse import fuse
 from .lower import lower
-from .verify import compare, context_of
+from .verify import context_of, verify
+
+# Operators that compute nothing.
+MOVING = ('Concat', 'Flatten', 'Reshape', 'SliceChannel', 'SwapAxis', '_npx_reshape', 'clip', 'expand_dims', 'reshape_like',
+          'slice_axis', 'squeeze', 'transpose')
 
 
 class Export:
@@ -22,14 +28,18 @@ class Export:
     prefix : str
     rows : list of Row
         What became of each convolution and dense layer.
-    comparison : Comparison
-        Against the float network.
+    verification : Verification
     params_bytes : int
         Size of the .params file.
     """
 
-    def __init__(self, prefix, rows, comparison, params_bytes):
-        self.prefix, self.rows, self.comparison, self.params_bytes = prefix, rows, comparison, params_bytes
+    def __init__(self, prefix, rows, verification, params_bytes):
+        self.prefix, self.rows, self.verification, self.params_bytes = prefix, rows, verification, params_bytes
+
+    @property
+    def comparison(self):
+        """The `Comparison` with what the deployed network has to equal."""
+        return self.verification.comparison
 
     @property
     def report(self):
@@ -44,11 +54,12 @@ class Export:
         lines.append('%d of %d layers binary; %s and %s (%.2f MiB)' % (
             binary, len(self.rows), files.symbol_path(self.prefix), files.params_path(self.prefix),
             self.params_bytes / 2 ** 20))
-        lines.append('verified against the float network: %s' % self.comparison)
+        lines.append(str(self.verification))
         return '\n'.join(lines)
 
 
-def export(net, prefix, data_shape, inputs=None, model=None, classes=None, preprocess=None, exact=True):
+def export(net, prefix, data_shape, inputs=None, model=None, classes=None, preprocess=None,
+           exact=False):
     """Export a trained network: lowered to binary operators, weights packed, verified, then kept.
 
     The files load with plain MXNet and the one library: `SymbolBlock.imports`, `mx.mod.Module`, the C predict API.
@@ -69,6 +80,10 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
         Names of the outputs.
     preprocess : dict, optional
         How an image becomes an input, for `python -m bmx predict`.
+    exact : bool
+        Keep MXNet's float operators: the deployed network then equals MXNet's float network on this CPU, and like that
+        depends on the CPU. By default programs compute all layers, the same bits everywhere (docs/semantics.md, "Float
+        arithmetic"). A network without binary layers keeps MXNet's operators in any case.
 
     Returns
     -------
@@ -87,9 +102,12 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     outputs = shapes[node.name, index][-1]
     if classes is not None and len(classes) != outputs:
         raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
-    params, rows = lower(graph, params, shapes)
-    exact = exact or not any(node.op == 'xnor_popcount' for node in graph.nodes)  # nothing but MXNet's operators
+    exact = exact or not any(is_binary(node, graph) for node in graph.nodes)
+    own = None if exact else OwnNetwork(graph.copy(), params)
+    params, rows = lower(graph, params, shapes, exact)
     params = fuse(graph, params, graph.infer_shapes(), exact)
+    to_the_bit = not exact and all(node.op in MOVING or node.op in ('binary_subgraph', 'xnor_popcount')
+                                   for node in graph.nodes if not node.is_variable)
     fix_channels(graph, graph.infer_shapes())
     if inputs is None:
         inputs = mx.nd.array(np.random.RandomState(0).normal(size=(4,) + tuple(data_shape[1:])))
@@ -107,16 +125,16 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
             files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)
         try:
-            comparison = compare(net, deployed, batches)
+            verification = verify(net, deployed, batches, own, to_the_bit)
         except ValueError as error:
             raise ExportError('the converted network cannot be verified, nothing was written: %s' % error) from None
-        if not comparison.equal:
+        if not verification.holds:
             raise ExportError('the converted network computes something else than %s, nothing was written: %s'
-                              % (metadata.model, comparison))
+                              % (metadata.model, verification))
         size = os.path.getsize(files.params_path(candidate))
         with _naming(prefix):
             files.move(candidate, prefix)
-    return Export(prefix, rows, comparison, size)
+    return Export(prefix, rows, verification, size)
 
 
 @contextlib.contextmanager

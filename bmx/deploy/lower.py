@@ -6,7 +6,8 @@ from .. import ops
 from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
 from .errors import ExportError
-from .threshold import batchnorm_threshold
+from .operators import WHOLE
+from .threshold import batchnorm_threshold, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 
 # Run Python code, so that they cannot be deployed.
@@ -20,7 +21,7 @@ class Row:
         self.name, self.bytes_before, self.bytes_after, self.reason = name, bytes_before, bytes_after, reason
 
 
-def lower(graph, params, shapes):
+def lower(graph, params, shapes, exact=False):
     """Convert the binary layers of a traced network.
 
     Parameters
@@ -31,6 +32,8 @@ def lower(graph, params, shapes):
         Parameters and auxiliary states by name.
     shapes : dict
         Result of `Graph.infer_shapes`.
+    exact : bool
+        Batch normalisation before a sign rounds as MXNet's, not as that of programs.
 
     Returns
     -------
@@ -42,12 +45,12 @@ def lower(graph, params, shapes):
     ExportError
         A layer that cannot be converted faithfully.
     """
-    return _Lowering(graph, params, shapes).run()
+    return _Lowering(graph, params, shapes, exact).run()
 
 
 class _Lowering:
-    def __init__(self, graph, params, shapes):
-        self.graph, self.params, self.shapes = graph, dict(params), shapes
+    def __init__(self, graph, params, shapes, exact):
+        self.graph, self.params, self.shapes, self.exact = graph, dict(params), shapes, exact
         self.variables, self.readers = Variables(self.params), graph.consumers()
 
     def run(self):
@@ -73,11 +76,12 @@ class _Lowering:
         if reason:
             return Row(node.name, size, size, reason)
         if product.activation.op == 'residual_binarize':
-            packed, lowered = self._terms(product)
             node = find_sum(product, self.graph)
+            packed, lowered = self._terms(product)
+        elif node.op == 'Convolution':
+            packed, lowered = self._convolution(product)
         else:
-            packed = self._packed_weight(product.weight)
-            lowered = self._convolution(product, packed) if node.op == 'Convolution' else self._dense(product, packed)
+            packed, lowered = self._dense(product)
         self.graph.replace(node, lowered)
         return Row(product.node.name, size, self.params[packed.name].size)
 
@@ -98,9 +102,13 @@ class _Lowering:
         if norm.op == 'BatchNorm' and len(self.readers[id(norm)]) == 1 and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0 and all(
                 producer.is_variable for producer, _ in norm.inputs[1:]):
             values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
-            attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
-            threshold = self.variables.make(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))
-            return [norm.inputs[0], (threshold, 0)]
+            if self.exact or len(self.shapes[_key(norm, 0)]) not in (2, 4):  # MXNet's, or one that programs do not know
+                attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
+                threshold = batchnorm_threshold(*values, attrs=attrs)
+            else:
+                norm_step = 'norm', norm_values(norm, [value.asnumpy() for value in values])
+                threshold = steps_threshold([norm_step], values[0].shape[0])
+            return [norm.inputs[0], (self.variables.make(norm.name + '_threshold', threshold), 0)]
         return [sign.inputs[0]]
 
     def _xnor(self, name, inputs, packed, attrs):
@@ -109,8 +117,16 @@ class _Lowering:
             attrs = dict(attrs, threshold='True')
         return Node('xnor_popcount', name, attrs, [data, (packed, 0)] + thresholds)
 
-    def _convolution(self, product, packed):
-        return self._xnor(product.node.name, self._binary_input(product.activation), packed, _attributes(product))
+    def _convolution(self, product):
+        packed = self._packed_weight(product.weight)
+        return packed, self._xnor(product.node.name, self._binary_input(product.activation), packed,
+                                  _attributes(product))
+
+    def _as_convolution(self, product, inputs, attrs, kernel):
+        """A dense layer on images as a convolution of their size, and what flattens its result."""
+        packed = self._packed_weight(product.weight, kernel)
+        lowered = self._xnor(product.node.name, inputs, packed, dict(attrs, kernel=str(kernel), **{WHOLE: '1'}))
+        return packed, Node('Flatten', product.node.name + '_rows', {}, [(lowered, 0)])
 
     def _terms(self, product):
         """Packed weights and a layer of several binarizations, its terms added up."""
@@ -124,7 +140,9 @@ class _Lowering:
             packed = self._packed_weight(product.weight)
             return packed, self._xnor(node.name, [data], packed, attrs)
         # As a convolution of the size of the image: the order in which a scale is added up knows channels and pixels.
-        kernel = shape[2:]
+        kernel = tuple(shape[2:])
+        if len(kernel) == 2 and not self.exact:
+            return self._as_convolution(product, [data], attrs, kernel)
         if len(kernel) > 2:
             kernel = (int(np.prod(kernel)),)
             data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
@@ -133,25 +151,29 @@ class _Lowering:
         # an image of another size has other rows, or none: an error
         return packed, checked_reshape(node.name + '_rows', (-2, node.attr('num_hidden')), (lowered, 0))
 
-    def _dense(self, product, packed):
+    def _dense(self, product):
         node, sign = product.node, product.activation
         shape = self.shapes[_key(node, 0)]
         attrs = {'num_filter': node.attrs['num_hidden']}
         if node.input(0) is sign and len(shape) == 2:
-            return self._xnor(node.name, self._binary_input(sign), packed, attrs)
+            packed = self._packed_weight(product.weight)
+            return packed, self._xnor(node.name, self._binary_input(sign), packed, attrs)
+        if node.input(0) is sign and len(shape) == 4 and node.attr('flatten', True) and not self.exact:
+            return self._as_convolution(product, self._binary_input(sign), attrs, tuple(shape[2:]))
         # A sign and a reshape change places; the product then works on rows of features.
         data = self._without_sign(node.inputs[0], sign)
+        packed = self._packed_weight(product.weight)
         if len(shape) == 2:
-            return self._xnor(node.name, [data], packed, attrs)
+            return packed, self._xnor(node.name, [data], packed, attrs)
         flatten = node.attr('flatten', True)
         rows = (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1])
         rows = checked_reshape(node.name + '_rows', rows, data)
         lowered = self._xnor(node.name, [(rows, 0)], packed, attrs)
         if flatten:
-            return lowered
+            return packed, lowered
         # the axes before the features are those of the data, however long
-        return Node('reshape_like', node.name + '_unrows', {'lhs_begin': '0', 'lhs_end': '1', 'rhs_begin': '0',
-                                                            'rhs_end': '-1'}, [(lowered, 0), data])
+        return packed, Node('reshape_like', node.name + '_unrows', {'lhs_begin': '0', 'lhs_end': '1', 'rhs_begin': '0',
+                                                                    'rhs_end': '-1'}, [(lowered, 0), data])
 
     def _without_sign(self, entry, sign):
         """A chain of reshapes after a sign, applied to what is before the sign."""

@@ -7,6 +7,11 @@ import numpy as np
 
 from ..ops import pack_float_weights
 from ..ops.program import Conv, FloatConv, Map, Slice
+from .threshold import norm_values
+
+
+# An attribute of xnor_popcount nodes: the kernel has to be the image. MXNet ignores it.
+WHOLE = '__whole__'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,17 +130,18 @@ def _slice(builder, node):
 
 
 def _window(node):
-    return {key: tuple(node.attr(key)) for key in ('kernel', 'stride', 'pad', 'dilate') if node.attr(key)}
+    window = {key: tuple(node.attr(key)) for key in ('kernel', 'stride', 'pad', 'dilate') if node.attr(key)}
+    return dict(window, whole=1) if node.attr(WHOLE) else window
 
 
 def _is_binary(node, context):
-    return 'kernel' in node.attrs or (len(context.shape(node.input(0))) == 2 and context.pixels(node.input(0)) == 1)
+    return len(node.attr('kernel', ())) == 2 or (not node.attr('kernel') and len(context.shape(node.input(0))) == 2 and context.pixels(node.input(0)) == 1)
 
 
 def _binary_convolution(builder, node):
     weight, window = node.input(1), _window(node)
     if 'kernel' not in node.attrs:
-        window = {'kernel': (1, 1)}
+        window = {'kernel': (1, 1), 'whole': 1}
         packed = builder.values_of(weight)
         weight = builder.variables.make(weight.name + '_1x1', packed.reshape(len(packed), 1, 1, -1))
     return builder.add(Conv, node, weight=builder.parameter(weight),
@@ -159,7 +165,8 @@ def _float_convolution(builder, node):
 
 def _float_dense(builder, node):
     kernel, weight = builder.size(node), builder.values_of(node.input(1))
-    return _float_product(builder, node, weight.reshape((len(weight), -1) + kernel), len(weight), 1, {'kernel': kernel})
+    return _float_product(builder, node, weight.reshape((len(weight), -1) + kernel), len(weight), 1,
+                          {'kernel': kernel, 'whole': 1})
 
 
 def _float_product(builder, node, weight, filters, groups, window):
@@ -190,11 +197,8 @@ def _follows_plain(node, context):
 
 
 def _normalisation(builder, node):
-    gamma, beta, mean, variance = (builder.values_of(producer) for producer, _ in node.inputs[1:])
-    if node.attr('fix_gamma', True):
-        gamma = np.ones_like(gamma)
-    scale = gamma / np.sqrt(variance + np.float32(node.attr('eps', 1e-3)))  # as oneDNN, in float32
-    return builder.step(node, 'norm', builder.constant(node.name + '_norm', np.stack([mean, scale, beta])))
+    values = norm_values(node, [builder.values_of(producer) for producer, _ in node.inputs[1:]])
+    return builder.step(node, 'norm', builder.constant(node.name + '_norm', values))
 
 
 def _is_relu(node, context):

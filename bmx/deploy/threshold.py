@@ -72,6 +72,22 @@ def batchnorm_threshold(gamma, beta, mean, variance, attrs):
     return find_thresholds(positive, gamma.shape[0])
 
 
+def norm_values(node, values):
+    """What the step norm takes for a BatchNorm node: mean, scale and beta, float32 (3, C).
+
+    Parameters
+    ----------
+    node : Node
+    values : sequence of numpy.ndarray
+        gamma, beta, mean and variance.
+    """
+    gamma, beta, mean, variance = values
+    if node.attr('fix_gamma', True):
+        gamma = np.ones_like(gamma)
+    scale = gamma / np.sqrt(variance + np.float32(node.attr('eps', 1e-3)))  # as oneDNN, in float32
+    return np.stack([mean, scale, beta])
+
+
 # Step of a program -> its function of x, (C,), and the parameter.
 _FUNCTIONS = {
     'mul': lambda x, values: x * values,

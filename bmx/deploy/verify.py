@@ -1,4 +1,6 @@
 """Compare a deployed network with the float network it was made of."""
+import dataclasses
+
 import mxnet as mx
 import numpy as np
 
@@ -71,23 +73,101 @@ def compare(net, deployed, batches):
     ValueError
         No inputs, inputs or outputs that are not finite, outputs of different shapes.
     """
-    comparison = Comparison()
+    return _compare([net], deployed, batches)[0]
+
+
+def _compare(networks, deployed, batches):
+    """Compare a network with each of some others; returns the comparisons."""
+    comparisons = [Comparison() for _ in networks]
     for batch in batches:
         if not np.isfinite(batch.asnumpy()).all():
             raise ValueError('an input to compare on is not finite')
-        expected, found = (_outputs(network, batch) for network in (net, deployed))
-        if [part.shape for part in expected] != [part.shape for part in found]:
-            raise ValueError('outputs have different shapes: %s and %s' % tuple(
-                [part.shape for part in parts] for parts in (expected, found)))
-        comparison.update(expected, found)
-    if not comparison.images:
+        found = _outputs(deployed, batch)
+        for network, comparison in zip(networks, comparisons):
+            expected = _outputs(network, batch)
+            if [part.shape for part in expected] != [part.shape for part in found]:
+                raise ValueError('outputs have different shapes: %s and %s' % tuple(
+                    [part.shape for part in parts] for parts in (expected, found)))
+            comparison.update(expected, found)
+    if not comparisons[0].images:
         raise ValueError('there are no inputs to compare the networks on')
-    return comparison
+    return comparisons
+
+
+@dataclasses.dataclass
+class Verification:
+    """What was seen of a deployed network beside the float network that it was made of.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        With the network that it has to equal: the float network in the arithmetic of programs, or where MXNet's
+        operators were kept the float network itself.
+    to_the_bit : bool
+        Whether every output has to be the same number.
+    errors : dict of str to float
+        By float operator, how far the instruction in its place was from it, as a share of what two orders of additions
+        explain; empty where MXNet's operators were kept.
+    float_comparison : Comparison
+        With the float network as MXNet computes it on this CPU.
+    """
+    comparison: Comparison
+    to_the_bit: bool
+    errors: dict
+    float_comparison: Comparison
+
+    @property
+    def holds(self):
+        """Whether the deployed network is the float network, converted."""
+        exact = not self.to_the_bit or self.comparison.max_difference == 0
+        return self.comparison.equal and exact and all(error <= 1 for error in self.errors.values())
+
+    def __str__(self):
+        if self.comparison is self.float_comparison:
+            return 'verified against the float network: %s' % self.comparison
+        lines = ['verified against the float network in the arithmetic of programs: %s' % self.comparison]
+        if self.errors:
+            name, error = max(self.errors.items(), key=lambda item: item[1])
+            lines.append("its %d float operators against MXNet's: largest error %.2g of what two orders of additions "
+                         'explain (%s)' % (len(self.errors), error, name))
+        lines.append("beside the float network as MXNet computes it on this CPU: %s" % self.float_comparison)
+        if self.float_comparison.differing_values:
+            lines.append('(MXNet adds up in an order that differs from CPU to CPU; a value next to a threshold then takes '
+                         'the other sign)')
+        return '\n'.join(lines)
+
+
+def verify(net, deployed, batches, own=None, to_the_bit=False):
+    """Compare a deployed network with what it was made of.
+
+    Parameters
+    ----------
+    net, deployed : gluon.Block
+    batches : iterable of NDArray
+    own : OwnNetwork, optional
+        The float network in the arithmetic of programs; None where MXNet's operators were kept.
+    to_the_bit : bool
+        Whether every output has to be the same number.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    ValueError
+        As `compare`.
+    """
+    if own is None:
+        comparison = compare(net, deployed, batches)
+        return Verification(comparison, to_the_bit, {}, comparison)
+    comparison, float_comparison = _compare([own, net], deployed, batches)
+    return Verification(comparison, to_the_bit, own.errors, float_comparison)
 
 
 def context_of(net):
     """Where a network computes: the (first) context of its parameters."""
-    parameters = list(net.collect_params().values())
+    parameters = list(net.collect_params().values()) if isinstance(net, mx.gluon.Block) else []
     return parameters[0].list_ctx()[0] if parameters else mx.cpu()
 
 
@@ -96,5 +176,5 @@ def _outputs(net, batch):
         result = net(batch.as_in_context(context_of(net)))
     values = [part.asnumpy() for part in (result if isinstance(result, (list, tuple)) else [result])]
     if not all(np.isfinite(part).all() for part in values):
-        raise ValueError('the output of %s is not finite' % net.name)
+        raise ValueError('the output of %s is not finite' % getattr(net, 'name', 'the float network'))
     return values

@@ -107,7 +107,10 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True)
 class Conv(Instruction):
-    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean."""
+    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean.
+
+    As a dense layer it is `whole`: images of another size than the kernel's are refused.
+    """
     weight: int = None
     threshold: Optional[int] = None
     kernel: Tuple[int, int] = None
@@ -116,6 +119,7 @@ class Conv(Instruction):
     dilate: Tuple[int, int] = (1, 1)
     filters: int = None
     groups: int = 1
+    whole: int = 0
     pad_value: int = -1
     binarizations: int = 1
 
@@ -136,7 +140,9 @@ class Conv(Instruction):
 
 @dataclasses.dataclass(frozen=True)
 class FloatConv(Instruction):
-    """A float convolution of the sources after the steps `before`; a dense layer has the image as its kernel.
+    """A float convolution of the sources after the steps `before`.
+
+    As a dense layer it is `whole`: images of another size than the kernel's are refused.
 
     For each output one chain of fused multiply-adds in float32: channels, then rows, then columns of the kernel. Padded
     taps are 0. The weight is packed by `bmx.ops.pack_float_weights`.
@@ -149,6 +155,7 @@ class FloatConv(Instruction):
     dilate: Tuple[int, int] = (1, 1)
     filters: int = None
     groups: int = 1
+    whole: int = 0
 
     @property
     def inputs(self):
@@ -365,6 +372,7 @@ WORDS = (
     Word('global', 'global_', (Map,), _count(0, 1), 0, 4),
     Word('filters', 'filters', _CONVS, _count(1), REQUIRED),
     Word('groups', 'groups', _CONVS, _count(1), 1),
+    Word('whole', 'whole', _CONVS, _count(0, 1), 0, 4),
     Word('pad_value', 'pad_value', (Conv,), _count(-1, 1), -1),
     Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_BINARIZATIONS), 1, 3),
     Word('weight', 'weight', _CONVS, _PARAMETER, REQUIRED),
