@@ -2,7 +2,7 @@
 import dataclasses
 import math
 
-from ..ops.program import TYPES, Conv, Program, Slice, Step, infer_shapes
+from ..ops.program import TYPES, Conv, FloatConv, Program, Slice, Step, infer_shapes
 
 # Sums of binary products within this are kept as int16.
 _INT16_MAX = 2 ** 15 - 1
@@ -11,8 +11,8 @@ _INT16_MAX = 2 ** 15 - 1
 def choose_types(program):
     """Give each tensor between instructions its type.
 
-    Sums of binary products that fit are kept as int16, other results of convolutions as float32, channels last, and
-    those of maps planar.
+    Sums of binary products that fit are kept as int16, what float convolutions read of maps and of each other planar, all
+    else as float32, channels last, which signs and steps are taken of fastest.
 
     Parameters
     ----------
@@ -23,16 +23,20 @@ def choose_types(program):
     -------
     Program
     """
+    planar = {piece.tensor for instruction in program.instructions if isinstance(instruction, FloatConv)
+              for piece in instruction.sources}
     bounds, typed = {}, []  # of the magnitudes in int16 tensors
     for instruction in program.instructions:
         out = instruction.out
         if not out.is_output:
-            kind = 'planar'
             if isinstance(instruction, Conv):
                 bound = _bound(instruction, bounds)
                 kind = 'int16' if bound <= _INT16_MAX else 'float32'
                 if kind == 'int16':
                     bounds[out.tensor] = bound
+            else:
+                shuffled = getattr(instruction, 'shuffle', 1) > 1
+                kind = 'planar' if shuffled or out.tensor in planar else 'float32'
             instruction = dataclasses.replace(instruction, out=dataclasses.replace(out, type=kind))
         typed.append(instruction)
     return Program(tuple(typed))
