@@ -30,6 +30,9 @@ namespace bmx {
 // Sums of more than 2^24 ones are not exact in float32.
 constexpr int64_t kMaxBits = int64_t{1} << 24;
 
+// Values of an array, as many as MXNet allows: what is computed from sizes below it does not overflow.
+constexpr int64_t kMaxValues = INT32_MAX;
+
 // A feature map at one point of a program.
 struct Feature {
   Layout layout;
@@ -37,7 +40,8 @@ struct Feature {
   Size size;
   int64_t largest;  // magnitude of an int16 value, at most
 
-  int64_t bytes() const { return channels * size.pixels() * value_bytes(layout); }
+  int64_t values() const { return channels * size.pixels(); }
+  int64_t bytes() const { return values() * value_bytes(layout); }
 };
 
 // Channels [begin, end) of a data input ('x') or slot ('s').
@@ -69,8 +73,8 @@ struct Instruction {
   int64_t groups = 1;                       // of a convolution, or of a map's shuffle
   int pad_value = -1;
   int64_t binarizations = 1;
-  Feature out;          // set by infer()
-  Size image;           // of `in`, set by infer()
+  Feature out = {};      // set by infer()
+  Size image = {};       // of `in`, set by infer()
   int64_t channels = 0;  // of `in`, set by infer()
 };
 
@@ -85,6 +89,7 @@ struct Program {
   int64_t num_data, num_outputs;
   std::vector<Instruction> instructions;
   std::vector<Parameter> parameters;
+  std::vector<Feature> data;  // set by infer()
 };
 
 // Throws Error for text that is not a program.
