@@ -9,7 +9,8 @@
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
 // DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
-// pool    max or avg, the latter of what is in the image; full=1: the last window may reach beyond the image
+// pool    max or avg of what is in the image; full=1: the last window may reach beyond the image. Of a window without
+//         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
 // With several binarizations (residual.h) a conv takes no threshold, and its result is not of type int16.
