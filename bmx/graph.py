@@ -58,21 +58,31 @@ class Graph:
 
     @classmethod
     def from_symbol(cls, symbol, variable_shapes=None):
-        """Read a symbol. Operators get unique names: Gluon repeats a name where a block is called twice."""
+        """Read a symbol, without its identities.
+
+        Operators get unique names: Gluon repeats a name where a block is called twice.
+        """
         content = json.loads(symbol.tojson())
-        nodes, names = [], set()
-        for entry in content['nodes']:
-            if entry.get('subgraphs'):
+        read, names = [], set()  # what the nodes of the symbol became: a node, or what an identity reads
+
+        def entry(source, index, _):
+            return read[source] if isinstance(read[source], tuple) else (read[source], index)
+
+        for found in content['nodes']:
+            if found.get('subgraphs'):
                 raise ValueError('layer %s (operator %s) holds a graph of its own, which is not supported'
-                                 % (entry['name'], entry['op']))
-            name, suffix = entry['name'], 0
-            while entry['op'] != 'null' and name in names:
+                                 % (found['name'], found['op']))
+            inputs = [entry(*source) for source in found['inputs']]
+            if found['op'] == '_copy':
+                read.append(inputs[0])
+                continue
+            name, suffix = found['name'], 0
+            while found['op'] != 'null' and name in names:
                 suffix += 1
-                name = '%s_%d' % (entry['name'], suffix)
+                name = '%s_%d' % (found['name'], suffix)
             names.add(name)
-            nodes.append(Node(entry['op'], name, entry.get('attrs'),
-                              [(nodes[source], index) for source, index, _ in entry['inputs']]))
-        return cls([(nodes[source], index) for source, index, _ in content['heads']], variable_shapes)
+            read.append(Node(found['op'], name, found.get('attrs'), inputs))
+        return cls([entry(*head) for head in content['heads']], variable_shapes)
 
     @classmethod
     def from_block(cls, block, data_shape):

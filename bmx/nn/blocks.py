@@ -2,6 +2,8 @@
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from .quantizers import clip
+
 
 class ChannelShuffle(gluon.HybridBlock):
     """Interleave the channels of groups (ShuffleNet): channel i of group j becomes channel i * groups + j.
@@ -37,7 +39,7 @@ class PlainLayout(gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         # An identity that oneDNN does not know and that writes elsewhere: not true of identity, reshape or x * 1.
-        return F.clip(x, a_min=-float('inf'), a_max=float('inf'))
+        return clip(x, -float('inf'), float('inf'))
 
 
 def grouped_conv(channels, kernel_size, groups, **kwargs):

@@ -80,9 +80,7 @@ class _QuantizedLayer:
             total = term if total is None else total + term
         return total
 
-    def _quantize_weight(self, F, weight):
-        # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
-        weight = F.identity(weight)
+    def _quantize_weight(self, weight):
         # Shapes pass through an external operator only forwards: what is yet unknown of a weight's shape is inferred
         # from the product, through built-in operators.
         return self.quantization.quantize_weight(weight, composed=0 in self.weight.shape)
@@ -118,7 +116,7 @@ class _QConv(_QuantizedLayer):
         if self.quantization.border != 0:
             x = pad(x, padding, self.quantization.border)
             attributes['pad'] = (0,) * len(padding)
-        product = F.Convolution(x, self._quantize_weight(F, weight), name='fwd', **attributes)
+        product = F.Convolution(x, self._quantize_weight(weight), name='fwd', **attributes)
         # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
         # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
         product = F.reshape(product, shape=(0,) * (2 + len(padding)))
@@ -189,7 +187,7 @@ class QDense(_QuantizedLayer, nn.Dense):
         x, scales = self._inputs(x, scales)
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)
-        product = F.FullyConnected(x, self._quantize_weight(F, weight), no_bias=True, num_hidden=self._units,
+        product = F.FullyConnected(x, self._quantize_weight(weight), no_bias=True, num_hidden=self._units,
                                    flatten=self._flatten, name='fwd')
         product = self._combine(F, product, scales, (-1, 1))
         # The channels are the last axis, whatever the number of axes before it.
