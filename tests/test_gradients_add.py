@@ -1,4 +1,4 @@
-"""Gradients of the operators are added where they have to be: for grad_req='add', and for values that many nodes read."""
+"""Gradients of the operators are added where they have to be: grad_req='add', and values that many nodes read."""
 import subprocess
 import sys
 

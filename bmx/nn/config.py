@@ -80,13 +80,10 @@ class Config:
             return self._sign(x, padding=padding, pad_value=self.pad_value)
         return x if self.input_bits == 32 else quantizers.k_bit_activation(x, self.input_bits)
 
-    def quantize_weight(self, x, composed=False):
-        """Quantize an NDArray or Symbol to `bits`; the dtype stays.
-
-        `composed` asks for built-in operators even on the CPU.
-        """
+    def quantize_weight(self, x):
+        """Quantize an NDArray or Symbol to `bits`; the dtype stays."""
         if self.bits == 1:
-            return self._sign(x, composed=composed)
+            return self._sign(x)
         return x if self.bits == 32 else quantizers.k_bit_weight(x, self.bits)
 
     def _sign(self, x, **arguments):

@@ -9,6 +9,7 @@ binarizations an activation has two outputs, signs and scales, and a layer two i
 from mxnet import gluon
 from mxnet.base import numeric_types
 from mxnet.gluon import nn
+from mxnet.symbol import Symbol
 
 from .channelwise import scale_channels
 from .config import config, resolve
@@ -81,9 +82,10 @@ class _QuantizedLayer:
         return total
 
     def _quantize_weight(self, weight):
-        # Shapes pass through an external operator only forwards: what is yet unknown of a weight's shape is inferred
-        # from the product, through built-in operators.
-        return self.quantization.quantize_weight(weight, composed=0 in self.weight.shape)
+        if isinstance(weight, Symbol) and all(self.weight.shape):
+            # Gluon keeps the variable of the first trace, which may have declared less than is known now.
+            weight._set_attr(__shape__=str(self.weight.shape))
+        return self.quantization.quantize_weight(weight)
 
     def _finish(self, F, product, weight, bias, channel_shape):
         """Scale, shift, activate; after the product, because the product of signs is an exact integer."""

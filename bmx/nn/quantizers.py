@@ -4,6 +4,8 @@ Those of 1 bit share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 el
 the operator `binarize`, or of several binarizations `residual_binarize`; elsewhere the same function is composed of
 MXNet's built-in operators, as those of more bits are everywhere.
 """
+import ast
+
 import mxnet as mx
 
 from .. import ops
@@ -19,6 +21,25 @@ def has_operator(x):
     # A symbol has no device: Gluon traces a graph inside the context of the data it was called with.
     context = mx.current_context() if isinstance(x, mx.sym.Symbol) else x.context
     return context.device_type.startswith('cpu')
+
+
+def awaits_shape(x):
+    """Whether a symbol is made of parameters whose shapes are not all known: they follow from what comes behind it.
+
+    A shape passes backwards through built-in operators only, and MXNet takes what an external operator says of an
+    unknown dimension for a size.
+    """
+    # A variable of data declares no shape; that of an activation is the first of its nodes, which spares the others.
+    if not isinstance(x, mx.sym.Symbol) or x.get_internals()[0].attr('__shape__') is None:
+        return False
+    attributes = x.attr_dict()
+    shapes = [attributes.get(name, {}).get('__shape__') for name in x.list_arguments()]
+    return None not in shapes and any(size <= 0 for shape in shapes for size in ast.literal_eval(shape))
+
+
+def _serves(x, composed):
+    """Whether the operator is the one to call, not a composition of built-in ones."""
+    return has_operator(x) and not composed and not awaits_shape(x)
 
 
 def _border(padding, pad_value):
@@ -86,7 +107,7 @@ def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
         +1 or -1, of x's shape (and the border) and dtype.
     """
     F = namespace(x)
-    if has_operator(x) and not composed:
+    if _serves(x, composed):
         return F.binarize(x, estimator='clip', clip_threshold=clip_threshold, **_border(padding, pad_value))
     return pad(_sign_with_gradient_of(F, x, _clipped(x, clip_threshold)), padding, pad_value)
 
@@ -113,7 +134,7 @@ def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1
         +1 or -1, of x's shape (and the border) and dtype.
     """
     F = namespace(x)
-    if has_operator(x) and not composed:
+    if _serves(x, composed):
         return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
     return pad(_sign_with_gradient_of(F, x, _polynomial(x, clip_threshold)), padding, pad_value)
 

@@ -11,9 +11,9 @@ _readers = itertools.count()
 def behind_identity(value):
     """An array or symbol as an operator should get it which always overwrites the gradient of its input.
 
-    MXNet lets gradients add up where a parameter or an array asks for it (grad_req='add') and where 8 or more nodes read
-    a value. It does not tell a library's operator, and its own `clip` does not listen. `identity` does; in a graph it
-    costs nothing, because it shares its input's memory.
+    MXNet lets gradients add up where a parameter or an array asks for it (grad_req='add') and where 8 or more nodes
+    read a value. It does not tell a library's operator, and its own `clip` does not listen. `identity` does; in a graph
+    it costs nothing, because it shares its input's memory.
 
     Parameters
     ----------
