@@ -48,7 +48,7 @@ class Scale(gluon.HybridBlock):
     def __init__(self, initial=0.001, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
-            self.scale = self.params.get('scale', shape=(1,), init=mx.init.Constant(initial))
+            self.scale = self.params.get('scale', shape=(1,), init=mx.init.Constant(float(initial)))
 
     def hybrid_forward(self, F, x, scale):
         if has_operator(x):

@@ -6,6 +6,8 @@ input has a layer cannot see: where these are not `bits`, the scope's `activatio
 binarizations an activation has two outputs, signs and scales, and a layer two inputs, also as a pair:
 `layer(activation(x))`, as in a `HybridSequential`, or `layer(signs, scales)`.
 """
+from numbers import Integral
+
 from mxnet import gluon
 from mxnet.base import numeric_types
 from mxnet.gluon import nn
@@ -26,7 +28,7 @@ class QActivation(gluon.HybridBlock):
     quantizer, clip_threshold, pad_value, binarizations
         See `bmx.nn.Config`; what is None, bits too, comes from the scope `bmx.nn.config`.
     padding : tuple of int
-        Border of `pad_value` around the last axes (height and width, or width), in place of the padding of the
+        Border of `pad_value` around the last axes, (height, width) or (width,), in place of the padding of the
         convolution that follows: it costs nothing here and a copy of the features there. With bits=1 only.
 
     Inputs: data of any shape. Outputs: +1 or -1, or 2^bits levels from 0 to 1, of the same shape, but for the border,
@@ -39,10 +41,18 @@ class QActivation(gluon.HybridBlock):
         super().__init__(prefix=prefix, params=params)
         self.quantization = resolve(activation_bits=bits, quantizer=quantizer, clip_threshold=clip_threshold,
                                     pad_value=pad_value, binarizations=binarizations)
-        self._padding = tuple(padding)
+        self._padding = self._widths(padding)
         if self.quantization.input_bits > 1 and any(self._padding):
             raise ValueError('%s: activations of %d bits get no border, only signs do, got padding=%s; pad in the '
                              'layer that follows' % (self.name, self.quantization.input_bits, self._padding))
+
+    def _widths(self, padding):
+        """The widths of the border as Python's integers; how many axes one number would be for is not known yet."""
+        if not (isinstance(padding, (tuple, list)) and len(padding) <= 2
+                and all(isinstance(width, Integral) and width >= 0 for width in padding)):
+            raise ValueError('%s: padding must be a tuple of the widths at the last axes, such as (1, 1) for images '
+                             'and (1,) for rows, got %r' % (self.name, padding))
+        return tuple(map(int, padding))
 
     def hybrid_forward(self, F, x):
         return self.quantization.quantize_activation(x, padding=self._padding)
@@ -215,6 +225,9 @@ class BinaryConv(gluon.HybridBlock):
                  weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
                  activation_bits=None, prefix=None, params=None, binarizations=None):
         super().__init__(prefix=prefix, params=params)
+        if not isinstance(padding, numeric_types) and len(padding) != 2:
+            raise ValueError('%s: padding must be one number, or two for height and width, got %r'
+                             % (self.name, padding))
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, pad_value=pad_value,
                                        binarizations=binarizations) as quantization:
