@@ -23,7 +23,7 @@ def has_operator(x):
     return context.device_type.startswith('cpu')
 
 
-def awaits_shape(x):
+def _awaits_shape(x):
     """Whether a symbol is made of parameters whose shapes are not all known: they follow from what comes behind it.
 
     A shape passes backwards through built-in operators only, and MXNet takes what an external operator says of an
@@ -39,7 +39,7 @@ def awaits_shape(x):
 
 def _serves(x, composed):
     """Whether the operator is the one to call, not a composition of built-in ones."""
-    return has_operator(x) and not composed and not awaits_shape(x)
+    return has_operator(x) and not composed and not _awaits_shape(x)
 
 
 def _border(padding, pad_value):
