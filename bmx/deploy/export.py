@@ -122,7 +122,8 @@ def _trace(net, data_shape):
         graph = Graph.from_block(net, data_shape)
     except ValueError as error:
         raise ExportError(str(error)) from error
-    parameters = net.collect_params()
+    read = {node.name for node in graph.nodes}
+    parameters = {name: parameter for name, parameter in net.collect_params().items() if name in read}
     try:
         if any(parameter.shape is None or 0 in parameter.shape for parameter in parameters.values()):
             with mx.autograd.pause():
