@@ -3,6 +3,7 @@ import mxnet as mx
 import numpy as np
 
 from .. import ops
+from ..accounting import weight_bits
 from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
 from .errors import ExportError
@@ -48,7 +49,7 @@ def lower(graph, params, shapes):
 class _Lowering:
     def __init__(self, graph, params, shapes):
         self.graph, self.params, self.shapes = graph, dict(params), shapes
-        self.variables, self.readers = Variables(self.params), graph.consumers()
+        self.variables, self.readers = Variables(self.params, weight_bits(graph)), graph.consumers()
 
     def run(self):
         for node in self.graph.nodes:
@@ -87,7 +88,7 @@ class _Lowering:
         if kernel:
             value = value.reshape((len(value), -1) + kernel)
             name += '_' + 'x'.join(map(str, kernel))
-        return self.variables.make(name, ops.pack_weights(value))
+        return self.variables.make(name, ops.pack_weights(value), [weight])
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
@@ -99,7 +100,8 @@ class _Lowering:
                 producer.is_variable for producer, _ in norm.inputs[1:]):
             values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
             attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
-            threshold = self.variables.make(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))
+            threshold = self.variables.make(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs),
+                                            [norm.input(1), norm.input(2)])
             return [norm.inputs[0], (threshold, 0)]
         return [sign.inputs[0]]
 
@@ -174,10 +176,12 @@ class _Lowering:
         for node in self.graph.nodes:
             if not node.is_variable and id(node) in constant and any(
                     id(reader) not in constant for reader in readers.get(id(node), [])):
-                symbol = Graph([(node, 0)]).to_symbol()
+                part = Graph([(node, 0)])
+                symbol = part.to_symbol()
                 value = mx.nd.CachedOp(symbol)(*[self.params[name] for name in symbol.list_inputs()]).asnumpy()
                 if value.dtype == np.float32:
-                    self.graph.replace(node, self.variables.make(node.name + '_constant', value))
+                    sources = [source for source in part.nodes if source.is_variable]
+                    self.graph.replace(node, self.variables.make(node.name + '_constant', value, sources))
 
 
 def checked_reshape(name, shape, entry):
