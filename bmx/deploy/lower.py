@@ -6,12 +6,11 @@ from .. import ops
 from ..accounting import weight_bits
 from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
+from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .threshold import batchnorm_threshold
 from .variables import Variables, used_parameters
 
-# Run Python code, so that they cannot be deployed.
-_UNDEPLOYABLE = ('Custom', '_CustomFunction')
 
 
 class Row:
@@ -53,9 +52,12 @@ class _Lowering:
 
     def run(self):
         for node in self.graph.nodes:
-            if node.op in _UNDEPLOYABLE:
+            if node.op in PYTHON_OPERATORS:
                 raise ExportError('layer %s runs Python code (operator %s), which a deployed model cannot'
                                   % (node.name, node.op))
+            if node.op in ('xnor_popcount', 'binary_subgraph'):
+                raise ExportError('the network is a deployed one already (layer %s is packed): copy its two files, or '
+                                  'export the trained network that it was made of' % node.name)
         for name, value in self.params.items():
             if value.dtype != np.float32:
                 raise ExportError('parameter %s is %s; convert the network with net.cast("float32") first'
