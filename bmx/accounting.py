@@ -149,7 +149,8 @@ def summary(net, shape):
     for node in graph.nodes:
         if id(node) in constants:
             continue
-        owned = [(variable, _uncounted_parameters(variable, shapes, bits, counted)) for variable in parameters[id(node)]]
+        owned = [(variable, _uncounted_parameters(variable, shapes, bits, counted))
+                 for variable in parameters[id(node)]]
         if node.op in ('xnor_popcount', 'binary_subgraph'):
             found = _program_layers(node, owned, shapes, graph)
         elif node.op in _PRODUCTS or any(own for _, own in owned):

@@ -1,4 +1,4 @@
-"""The instructions of deployed networks, read from the text of their programs (docs/fused-graph.md) with their sizes."""
+"""The instructions of deployed networks, read with their sizes from the text of programs (docs/fused-graph.md)."""
 import dataclasses
 import math
 import re

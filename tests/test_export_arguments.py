@@ -11,7 +11,7 @@ import bmx
 from bmx import deploy
 from bmx.deploy import files
 from bmx.description import read_description, write_description
-from test_deploy import sequential, small_net
+from test_deploy import small_net
 
 SHAPE = (1, 3, 8, 8)
 IMAGES = np.random.RandomState(0).normal(size=(4, 3, 8, 8))
@@ -42,7 +42,8 @@ ACCEPTED = {
 @pytest.mark.parametrize('name', ACCEPTED)
 def test_accepted(name, tmp_path):
     given, images = ACCEPTED[name]
-    assert bmx.export(small_net(), tmp_path / 'net', **dict(dict(data_shape=SHAPE), **given)).comparison.images == images
+    exported = bmx.export(small_net(), tmp_path / 'net', **dict(dict(data_shape=SHAPE), **given))
+    assert exported.comparison.images == images
     metadata = deploy.load(tmp_path / 'net')[1]
     assert metadata.input_shape == [3, 8, 8] and metadata.classes in (None, list('0123'), list('abcd'))
     assert metadata.preprocess in (None, {'size': [8, 8], 'crop_ratio': 0.5, 'mean': [0, 0, 0], 'std': [1, 1, 1]})

@@ -65,7 +65,8 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     data_shape : tuple of int
         Shape of an input, batch first.
     inputs : NDArray, numpy.ndarray or iterable, optional
-        Real inputs to verify on: a batch, batches, or a `DataLoader` of data and labels; by default 4 of random numbers.
+        Real inputs to verify on: a batch, batches, or a `DataLoader` of data and labels; by default 4 of random
+        numbers.
     model : str, optional
         Name of the source model; by default the network's own.
     classes : sequence, optional
@@ -121,11 +122,11 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
 
 @contextlib.contextmanager
 def _naming(prefix):
-    """Inside, an OSError says that nothing was written, instead of the temporary file's name."""
+    """Inside, an OSError says that nothing was replaced, instead of the temporary file's name."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, '%s; nothing was written' % error.strerror, files.params_path(prefix)) from None
+        raise OSError(error.errno, '%s; nothing was replaced' % error.strerror, files.params_path(prefix)) from None
 
 
 def _metadata(net, data_shape, model, classes, preprocess):

@@ -26,8 +26,8 @@ from ..description import check_description, check_shape, parse_json
 from ..storage import TEMPORARY, LoadError, digest, flush, sentence
 from .check import read_graph
 
-# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a digest
-# of the symbol, too, and how many of the network's own parameters a variable stands for
+# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
+# digest of the symbol, too, and which of the network's own parameters a variable stands for
 FORMAT_VERSION = 4
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
@@ -111,7 +111,7 @@ def _save_arrays(path, arrays):
 
 
 def _not_written(path):
-    return OSError(errno.ENOSPC, 'what was written is not what is read back; is the disk full?', path)
+    return OSError(errno.ENOSPC, 'the disk may be full: what is read back is not what was to be written', path)
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def scratch(prefix):
 
 @contextlib.contextmanager
 def _locked(folder, kind=fcntl.LOCK_EX):
-    """Inside, other processes cannot lock a folder; yields whether that is so, because some file systems have no locks."""
+    """Inside, other processes cannot lock a folder; yields whether that is so: some file systems have no locks."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -305,7 +305,8 @@ def _network(graph, params, prefix, ctx):
             net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
         net.collect_params().load_dict(arrays, ctx, cast_dtype=True, dtype_source='saved')
     except (mx.MXNetError, AssertionError, ValueError) as error:
-        raise LoadError('%s does not fit %s: %s' % (params_path(prefix), symbol_path(prefix), sentence(error))) from None
+        raise LoadError('%s does not fit %s: %s'
+                        % (params_path(prefix), symbol_path(prefix), sentence(error))) from None
     return net
 
 

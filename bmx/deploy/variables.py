@@ -41,8 +41,8 @@ class Variables:
             own = {}
             for source in sources:
                 own.update(own_parameters(source, {source.name: self._params[source.name].shape}, self._bits))
-            self._made[name] = Node('null', name, {'__shape__': str(value.shape), '__dtype__': _DTYPES[value.dtype.name],
-                                                   PARAMETERS: json.dumps(own)})
+            attrs = {'__shape__': str(value.shape), '__dtype__': _DTYPES[value.dtype.name], PARAMETERS: json.dumps(own)}
+            self._made[name] = Node('null', name, attrs)
         return self._made[name]
 
 
