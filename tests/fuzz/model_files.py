@@ -245,6 +245,11 @@ def _attribute(content, random):
     return _replace_one(rb'(?<=": ")[^"]*', content, random, lambda old: _number(old, random))
 
 
+def _edge(content, random):
+    """What a node reads, or the graph gives, becomes another output of another node."""
+    return _replace_one(rb'\[\s*\d+,\s*\d+,\s*\d+\s*\]', content, random, lambda old: _number(old, random))
+
+
 def _arrays(content, random):
     """Parameters of other shapes, types or names, saved anew."""
     arrays = mx.nd.load_frombuffer(content)
@@ -270,4 +275,4 @@ def _arrays(content, random):
 
 
 _OF_BYTES = (_flip, _truncate, _repeat, _cut)
-_OF_SYMBOLS = (_number, _swap_tokens, _program, _program, _structure, _metadata, _attribute)
+_OF_SYMBOLS = (_number, _swap_tokens, _program, _program, _structure, _metadata, _attribute, _edge)
