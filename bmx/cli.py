@@ -12,16 +12,13 @@ import numpy as np
 
 from . import bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
-from .description import check_preprocess, description_path, read_description
+from .description import NOT_KEYWORDS, check_preprocess, description_path, read_description
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config, quantized_layers
 from .nn.config import BINARIZATIONS, BITS, SCALINGS
 from .report import PICTURES, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
-
-# Arguments of `get_model` that say nothing about the model.
-NOT_KEYWORDS = ('ctx', 'params', 'prefix', 'pretrained', 'root')
 
 
 def parse_setting(text):

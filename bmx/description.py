@@ -5,12 +5,24 @@ A training leaves it beside its best parameters, X.params, as X.json; a deployed
 """
 import dataclasses
 import json
+import math
 import os
+import reprlib
 from typing import List
+
+import numpy as np
 
 from .nn import config
 from .report import write_json
 from .storage import LoadError
+
+# Arguments of `get_model` that say nothing about the model; no file decides them.
+NOT_KEYWORDS = ('ctx', 'name', 'params', 'prefix', 'pretrained', 'root')
+
+# The least and the greatest number that a setting can be; what nests deeper is none; axes that an input can have.
+_NUMBERS = -2 ** 31, 2 ** 31
+_DEPTH = 8
+_AXES = 16
 
 
 @dataclasses.dataclass
@@ -45,7 +57,7 @@ def description_path(params):
 def write_description(params, net, classes, preprocess):
     """Describe a network of `bmx.get_model` beside its parameter file `params`."""
     described = Description(net.model_name, net.model_kwargs, net.layer_defaults, list(classes), preprocess)
-    write_json(description_path(params), dataclasses.asdict(described))
+    write_json(description_path(params), plain(dataclasses.asdict(described)))
 
 
 def read_description(params):
@@ -59,11 +71,8 @@ def read_description(params):
     path = description_path(params)
     if not os.path.isfile(path):
         return None
-    try:
-        with open(path) as stream:
-            content = json.load(stream)
-    except ValueError as error:
-        raise LoadError('%s is damaged: %s' % (path, error)) from None
+    with open(path, 'rb') as stream:
+        content = parse_json(stream.read(), '%s is damaged' % path)
     names = [field.name for field in dataclasses.fields(Description)]
     if not isinstance(content, dict) or set(content) != set(names):
         raise LoadError('%s is damaged, or does not describe a network: it must have %s' % (path, ', '.join(names)))
@@ -72,12 +81,33 @@ def read_description(params):
     return Description(**content)
 
 
+def plain(value):
+    """A value with Python's own numbers and lists in the place of NumPy's and of tuples, as JSON can hold it."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def parse_json(text, complaint):
+    """What JSON text, bytes in UTF-8, holds; what it cannot hold is a LoadError that begins with `complaint`."""
+    try:
+        return json.loads(text.decode('utf-8'))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise LoadError('%s: %s' % (complaint, error or type(error).__name__)) from None
+
+
 def check_description(content, where):
     """Refuse, by a LoadError, values that cannot be those of a `Description` or of `bmx.deploy.Metadata`."""
-    for name, kinds in (('model', str), ('settings', dict), ('layer_defaults', dict),
-                        ('classes', (list, type(None))), ('preprocess', (dict, type(None)))):
-        if not isinstance(content[name], kinds):
-            raise LoadError('%s is damaged: its %s cannot be %r' % (where, name, content[name]))
+    for name, accepts in (('model', _is_name), ('settings', _are_settings), ('layer_defaults', _are_scalars),
+                          ('classes', _are_names), ('preprocess', _is_part_of_preprocess)):
+        if not accepts(content[name]):
+            raise _damaged(where, name, content[name])
+    for name in NOT_KEYWORDS:
+        if name in content['settings']:
+            raise LoadError('%s is damaged, or not to be trusted: its settings have %s, which is no keyword of a model'
+                            % (where, name))
     try:
         with config(**content['layer_defaults']):
             pass
@@ -87,11 +117,62 @@ def check_description(content, where):
 
 def check_preprocess(content, where):
     """Refuse, by a LoadError, what does not say how an image becomes an input of three channels."""
-    lengths = {'size': 2, 'crop_ratio': 1, 'mean': 3, 'std': 3}
-    for name, length in lengths.items():
-        values = content.get(name) if isinstance(content, dict) else None
-        values = [values] if name == 'crop_ratio' else values
-        kinds = int if name == 'size' else (int, float)
-        if not isinstance(values, list) or len(values) != length or not all(
-                isinstance(value, kinds) and (value > 0 or name == 'mean') for value in values):
-            raise LoadError('%s is damaged: its preprocessing cannot be %r' % (where, content))
+    if not isinstance(content, dict) or not set(_PREPROCESS) <= set(content) or not _is_part_of_preprocess(content):
+        raise _damaged(where, 'preprocessing', content)
+
+
+def check_shape(content, where):
+    """Refuse, by a LoadError, what cannot be the shape of one input."""
+    if not isinstance(content, list) or len(content) > _AXES or not all(
+            type(size) is int and size >= 1 for size in content) or math.prod(content) > _NUMBERS[1]:
+        raise _damaged(where, 'input_shape', content)
+
+
+def _damaged(where, name, value):
+    return LoadError('%s is damaged: its %s cannot be %s' % (where, name, reprlib.repr(value)))
+
+
+def _is_name(value):
+    return isinstance(value, str) and value.isprintable()
+
+
+def _are_names(value):
+    return value is None or isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_number(value, least=_NUMBERS[0], most=_NUMBERS[1]):
+    return type(value) in (int, float) and least <= value <= most  # which a NaN is not
+
+
+def _are_scalars(value):
+    return isinstance(value, dict) and all(
+        each is None or isinstance(each, (str, bool)) or _is_number(each) or each == math.inf
+        for each in value.values())
+
+
+def _are_settings(value, depth=_DEPTH):
+    if isinstance(value, dict):
+        return depth > 0 and all(_are_settings(each, depth - 1) for each in value.values())
+    if isinstance(value, list):
+        return 0 < depth < _DEPTH and all(_are_settings(each, depth - 1) for each in value)
+    return depth < _DEPTH and (value is None or isinstance(value, (str, bool)) or _is_number(value))
+
+
+# What a preprocessing has: how many numbers, of which types, the least and the greatest.
+_PREPROCESS = {'size': (2, (int,), 1, 2 ** 14), 'crop_ratio': (1, (int, float), 1e-3, 1),
+               'mean': (3, (int, float), -1e6, 1e6), 'std': (3, (int, float), 1e-6, 1e6)}
+
+
+def _is_part_of_preprocess(value):
+    """Whether what there is of a preprocessing can be."""
+    if value is None:
+        return True
+    if not isinstance(value, dict):
+        return False
+    for name in set(_PREPROCESS) & set(value):
+        length, types, least, most = _PREPROCESS[name]
+        numbers = [value[name]] if name == 'crop_ratio' else value[name]
+        if not isinstance(numbers, list) or len(numbers) != length or not all(
+                type(number) in types and _is_number(number, least, most) for number in numbers):
+            return False
+    return True

@@ -4,6 +4,7 @@ import functools
 import os
 
 import mxnet as mx
+import numpy as np
 
 from bmx.nn.config import resolve
 
@@ -65,9 +66,10 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
     entry = MODELS.get(name.lower())
     if entry is None:
         raise ValueError('unknown model %r; choose from %s' % (name, ', '.join(sorted(MODELS))))
-    net = entry(classes=classes, **kwargs)
+    settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
+    net = entry(**settings)
     net.model_name = entry.__name__
-    net.model_kwargs = dict(kwargs, classes=classes)
+    net.model_kwargs = settings
     net.layer_defaults = dataclasses.asdict(resolve())
     if pretrained:
         path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
@@ -76,6 +78,13 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
                                     '.params there, or give root=' % (entry.__name__, path))
         net.load_parameters(path, ctx=ctx)
     return net
+
+
+def _own_number(value):
+    """A setting with Python's numbers in the place of NumPy's, which neither Gluon nor JSON takes everywhere."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_own_number, value))
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def register_with_gluoncv():

@@ -10,7 +10,6 @@ from mxnet.gluon import nn
 import bmx
 from bmx import deploy, ops
 from bmx.cli import main
-from bmx.deploy import files
 from bmx.description import write_description
 from bmx.structure import structure
 from test_binary_subgraph import Parameters, check, make_data
@@ -155,8 +154,7 @@ def test_deployed_equals_float(name, binarizations, isa, tmp_path):
     prefix = str(tmp_path / 'net')
     result = bmx.export(net, prefix, shape, x)
     assert sum(row.reason is None for row in result.rows) == binary
-    deployed, metadata = deploy.load(prefix)
-    assert metadata.format == (2 if binarizations == 1 else 3)
+    deployed, _ = deploy.load(prefix)
     for static in (False, True):
         deployed.hybridize(static_alloc=static, static_shape=static)
         assert np.array_equal(deployed(x).asnumpy(), expected)
@@ -220,8 +218,8 @@ def test_other_combinations_stay_float(name, tmp_path):
     result = bmx.export(net, str(tmp_path / 'net'), x.shape, x)
     assert [row.reason for row in result.rows] == [
         'the products of its binarizations are not added up, each with its scale, as by the layers of bmx.nn']
-    deployed, metadata = deploy.load(str(tmp_path / 'net'))
-    assert metadata.format == 3 and np.array_equal(deployed(x).asnumpy(), net(x).asnumpy())
+    deployed, _ = deploy.load(str(tmp_path / 'net'))
+    assert np.array_equal(deployed(x).asnumpy(), net(x).asnumpy())
 
 
 def test_the_combination_of_the_layers_by_itself(tmp_path):
@@ -303,7 +301,7 @@ def test_commands(tmp_path, capsys):
     command = ['export', '--model', 'resnete18', '--params', params, '--out', prefix, '--input-size', '16']
     assert main(command + SMALL + ['--binarizations', '2']) == 0, capsys.readouterr().err
     deployed, metadata = deploy.load(prefix)
-    assert metadata.layer_defaults['binarizations'] == 2 and metadata.format == 3
+    assert metadata.layer_defaults['binarizations'] == 2
     assert np.array_equal(deployed(x).asnumpy(), expected)
     assert main(['verify', prefix, '--params', params]) == 0
     assert main(['verify', prefix, '--params', params, '--binarizations', '1']) == 1
@@ -329,7 +327,6 @@ def test_files_from_before(tmp_path, capsys):
     net.save_parameters(params)
     del net.layer_defaults['binarizations']
     bmx.export(net, prefix, (1, 3, 16, 16))
-    assert deploy.load(prefix)[1].format == 2
     assert main(['verify', prefix, '--params', params]) == 0
     write_description(params, net, ['a', 'b', 'c'], {'size': [16, 16], 'crop_ratio': 1.0, 'mean': [0, 0, 0],
                                                      'std': [1, 1, 1]})
@@ -338,14 +335,6 @@ def test_files_from_before(tmp_path, capsys):
     capsys.readouterr()
     assert main(again + ['--binarizations', '2']) == 1
     assert 'binarizations=2 contradicts' in capsys.readouterr().err
-
-
-def test_only_files_that_need_it_have_the_new_format(tmp_path, monkeypatch):
-    x, prefix = random((1, 3, 8, 8)), str(tmp_path / 'net')
-    monkeypatch.setattr(files, 'FORMAT_VERSION', 2)  # what an older version reads
-    bmx.export(randomize(small(1), x), prefix, x.shape)
-    with pytest.raises(bmx.LoadError, match='has format 3, this version of bmx reads 1 to 2'):
-        bmx.export(randomize(small(2), x), prefix, x.shape)
 
 
 def test_trainings_from_before_go_on():

@@ -254,23 +254,11 @@ def test_without_the_library_mxnet_names_the_operator(tmp_path):
     assert run.returncode == 1 and b'binary_subgraph' in run.stderr
 
 
-def test_files_of_the_first_format_load(tmp_path):
-    prefix, x = str(tmp_path / 'net'), random((1, 3, 8, 8))
-    net = small_net()
-    bmx.export(net, prefix, x.shape, x)
-    with open(files.symbol_path(prefix)) as stream:
-        content = stream.read()
-    with open(files.symbol_path(prefix), 'w') as stream:
-        stream.write(content.replace(r'\"format\": 2', r'\"format\": 1'))
-    deployed, metadata = deploy.load(prefix)
-    assert metadata.format == 1 and np.array_equal(deployed(x).asnumpy(), net(x).asnumpy())
-
-
 def test_metadata(tmp_path):
     prefix = str(tmp_path / 'net')
     bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess={'size': [8, 8]})
     _, metadata = deploy.load(prefix)
-    assert (metadata.format, metadata.bit_order, metadata.model) == (2, 'lsb-first', 'tiny')
+    assert (metadata.format, metadata.bit_order, metadata.model) == (4, 'lsb-first', 'tiny')
     assert (metadata.settings, metadata.layer_defaults) == ({}, {})
     assert (metadata.input_shape, metadata.classes, metadata.preprocess) == ([3, 8, 8], list('abcd'), {'size': [8, 8]})
 
@@ -373,7 +361,7 @@ DAMAGE = {
         br'\"layer_defaults\": {}', br'\"layer_defaults\": {\"bits\": 9}'), 'layer_defaults: bits must be one of'),
     'input shape': (files.symbol_path, lambda content: content.replace(
         br'\"input_shape\": [3, 8, 8]', br'\"input_shape\": null'), 'damaged: its input_shape cannot be None'),
-    'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 2', br'\"format\": 9'),
+    'newer format': (files.symbol_path, lambda content: content.replace(br'\"format\": 4', br'\"format\": 9'),
                      'has format 9'),
 }
 

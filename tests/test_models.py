@@ -9,8 +9,10 @@ import pytest
 from mxnet import autograd, gluon
 
 import bmx
+from bmx.bench import split
 from bmx.models import MODELS
 from bmx.nn import STEMS
+from test_accounting import assert_costs_the_same
 
 
 def images(size, count=2, seed=0):
@@ -53,6 +55,11 @@ def test_trains_and_deploys(name, tmp_path):
     packed += sum(4 * layer.weight.shape[0] for layer in bmx.nn.quantized_layers(net)
                   if layer.quantization.scaling != 'none')
     assert exported.params_bytes == pytest.approx(packed, rel=0.03)
+    assert_costs_the_same(net, x.shape, str(tmp_path / name))
+    layers = split._layers(str(tmp_path / name), x.shape, net.prefix)
+    assert sum(layer['ops'] for layer in layers) == counted.bops / 64
+    assert [layer['name'] + '_fwd' for layer in layers if layer['ops']] == [
+        layer['name'] for layer in counted.layers if layer['bops']]
     deployed, _ = bmx.deploy.load(str(tmp_path / name))
     expected, before = net(inputs).asnumpy(), bmx.ops.isa()
     for isa in bmx.ops.supported_kernels():

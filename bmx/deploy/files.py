@@ -1,25 +1,37 @@
 """The files of a deployed model: PREFIX-symbol.json and PREFIX-0000.params.
 
 What a reader needs to know beyond MXNet's format stands in the attribute __bmx__ of the symbol's variable data, as
-JSON.
+JSON. Both files are covered by SHA-256: the symbol holds that of the parameters and its own, which is taken with zeros
+in its place.
 """
+import contextlib
 import dataclasses
+import errno
+import fcntl
+import glob
+import hashlib
+import io
 import json
 import os
+import shutil
+import tempfile
 import warnings
 from typing import List, Optional
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
-from ..description import check_description
-from ..storage import TEMPORARY, LoadError, digest, flush
+from ..description import check_description, check_shape, parse_json
+from ..storage import TEMPORARY, LoadError, digest, flush, sentence
+from .check import read_graph
 
-# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`, and only
-# files that have them
-FORMAT_VERSION = 3
+# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
+# digest of the symbol, too, and which of the network's own parameters a variable stands for
+FORMAT_VERSION = 4
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
+_NO_DIGEST = '0' * 64
 
 
 @dataclasses.dataclass
@@ -44,6 +56,8 @@ class Metadata:
         How an image becomes an input (`bmx.preprocess`).
     format, bit_order : int, str
         Version of this format; order of the channels in a packed byte.
+    symbol_sha256 : str, optional
+        Of the symbol file with zeros in the place of this; None before format 4.
     """
     input_shape: List[int]
     params_sha256: str
@@ -54,33 +68,92 @@ class Metadata:
     preprocess: Optional[dict] = None
     format: int = FORMAT_VERSION
     bit_order: str = BIT_ORDER
+    symbol_sha256: Optional[str] = None
 
 
 def symbol_path(prefix):
-    return prefix + '-symbol.json'
+    return os.fspath(prefix) + '-symbol.json'
 
 
 def params_path(prefix):
-    return prefix + '-0000.params'
+    return os.fspath(prefix) + '-0000.params'
 
 
 def write(prefix, graph, params, metadata):
-    """Write both files in place. `metadata` lacks its params_sha256 and format, which are filled in."""
+    """Write both files in place. `metadata` lacks its digests, which are filled in."""
     auxiliary = set(graph.to_symbol().list_auxiliary_states())
-    mx.nd.save(params_path(prefix), {('aux:' if name in auxiliary else 'arg:') + name: value
-                                     for name, value in params.items()})
-    metadata.params_sha256 = digest(params_path(prefix))
-    metadata.format = 3 if any(map(_needs_format_3, graph.nodes)) else 2
+    _save_arrays(params_path(prefix), {('aux:' if name in auxiliary else 'arg:') + name: value
+                                       for name, value in params.items()})
+    metadata.params_sha256, metadata.symbol_sha256 = digest(params_path(prefix)), _NO_DIGEST
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
-    with open(symbol_path(prefix), 'w') as stream:
-        stream.write(graph.to_json())
+    content = graph.to_json().encode()
+    metadata.symbol_sha256 = hashlib.sha256(content).hexdigest()
+    place = r'\"symbol_sha256\": \"%s\"'  # which no name can imitate: its quotes would have one more backslash
+    content = content.replace((place % _NO_DIGEST).encode(), (place % metadata.symbol_sha256).encode())
+    with open(symbol_path(prefix), 'wb') as stream:
+        stream.write(content)
+    if _read_bytes(symbol_path(prefix)) != content:
+        raise _not_written(symbol_path(prefix))
 
 
-def _needs_format_3(node):
-    program = node.attrs['program'] if node.op == 'binary_subgraph' else ''
-    return (node.op in ('residual_binarize', 'channelwise') or 'binarizations' in node.attrs
-            or any(word in program for word in (' binarizations=', ' pool=avg', ' full=')))
+def _save_arrays(path, arrays):
+    """`mx.nd.save`, read back: MXNet does not notice when closing a file fails."""
+    try:
+        mx.nd.save(path, arrays)
+        found = mx.nd.load(path)
+    except mx.MXNetError:
+        raise _not_written(path) from None
+    for name, value in arrays.items():
+        if name not in found or found[name].dtype != value.dtype or not np.array_equal(found[name].asnumpy(),
+                                                                                       value.asnumpy()):
+            raise _not_written(path)
+
+
+def _not_written(path):
+    return OSError(errno.ENOSPC, 'the disk may be full: what is read back is not what was to be written', path)
+
+
+@contextlib.contextmanager
+def scratch(prefix):
+    """A folder beside the files, in which new ones are written; a killed process's is deleted by the next one's.
+
+    Beside them, so that the final rename stays inside one file system. Who works in a folder has it locked.
+    """
+    folder, name = os.path.split(os.path.abspath(prefix))
+    pattern = glob.escape(os.path.join(folder, TEMPORARY + name + '-')) + '?' * 8
+    for leftover in filter(os.path.isdir, glob.glob(pattern)):
+        with _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB) as owned:
+            if owned:
+                shutil.rmtree(leftover, ignore_errors=True)
+    while True:
+        path = tempfile.mkdtemp(prefix=TEMPORARY + name + '-', dir=folder)
+        with _locked(path) as owned:
+            if os.path.isdir(path):  # not taken for a leftover in between
+                try:
+                    yield path
+                finally:
+                    shutil.rmtree(path, ignore_errors=True)
+                return
+
+
+@contextlib.contextmanager
+def _locked(folder, kind=fcntl.LOCK_EX):
+    """Inside, other processes cannot lock a folder; yields whether that is so: some file systems have no locks."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, kind)
+            owned = True
+        except OSError:
+            owned = False
+        yield owned
+    finally:
+        os.close(handle)
 
 
 def _backup_path(prefix):
@@ -94,18 +167,46 @@ def move(source, target):
     A crash leaves the old pair or the new one: between the two renames the old parameters are kept under another name,
     where `load` finds them.
     """
+    folder, backup = os.path.dirname(os.path.abspath(target)), _backup_path(target)
     flush(params_path(source))
     flush(symbol_path(source))
-    backup = _backup_path(target)
-    if os.path.exists(backup):
-        os.remove(backup)
-    if os.path.exists(params_path(target)):
-        os.link(params_path(target), backup)
-    os.replace(params_path(source), params_path(target))
-    os.replace(symbol_path(source), symbol_path(target))
-    if os.path.exists(backup):
-        os.remove(backup)
-    flush(os.path.dirname(os.path.abspath(target)))
+    with _locked(folder):  # two exports, one after the other
+        if os.path.exists(backup):
+            _finish_interrupted(target, backup)
+        if os.path.exists(params_path(target)):
+            _keep(params_path(target), backup)
+        os.replace(params_path(source), params_path(target))
+        os.replace(symbol_path(source), symbol_path(target))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(backup)
+        flush(folder)
+
+
+def _finish_interrupted(target, backup):
+    """Bring back the parameters of an old pair if an export was killed between its two renames."""
+    try:
+        metadata, _ = _read_symbol(symbol_path(target))
+        belongs = digest(backup) == metadata.params_sha256
+    except (OSError, LoadError):
+        belongs = False
+    if belongs:
+        os.replace(backup, params_path(target))  # which leaves both names of one file
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(backup)
+
+
+def _keep(path, backup):
+    """A second name for a file, or where there are no hard links a copy."""
+    try:
+        os.link(path, backup)
+    except OSError:
+        try:
+            shutil.copyfile(path, backup)
+            flush(backup)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(backup)
+            raise
 
 
 def load(prefix, ctx=None):
@@ -113,7 +214,7 @@ def load(prefix, ctx=None):
 
     Parameters
     ----------
-    prefix : str
+    prefix : str or os.PathLike
         What `bmx.export` was given: PREFIX-symbol.json and PREFIX-0000.params.
     ctx : Context, optional
         The CPU by default.
@@ -129,50 +230,141 @@ def load(prefix, ctx=None):
     LoadError
         A file is damaged, foreign, of a newer format, or the two do not belong together.
     """
+    _require_files(prefix)
+    found = _read_pair(prefix)
+    if found is None:
+        with _locked(os.path.dirname(os.path.abspath(params_path(prefix))), fcntl.LOCK_SH):
+            found = _read_pair(prefix)  # an export may have been between its two files
+    if found is None:
+        raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
+                        % (params_path(prefix), symbol_path(prefix)))
+    metadata, symbol, params = found
+    graph = read_graph(symbol, symbol_path(prefix))
+    net = _network(graph, params, prefix, ctx)
+    _check_outputs(graph, net, metadata, symbol_path(prefix))
+    return net, metadata
+
+
+def import_block(prefix, ctx=None):
+    """The network of any pair of files of MXNet, also those that `load` does not know; no digest is looked at."""
+    _require_files(prefix)
+    graph = read_graph(_read_bytes(symbol_path(prefix)), symbol_path(prefix))
+    return _network(graph, _read_bytes(params_path(prefix)), prefix, ctx)
+
+
+def _require_files(prefix):
     for path in (symbol_path(prefix), params_path(prefix)):
         if not os.path.isfile(path):
             raise FileNotFoundError('%s is missing; a deployed model is the pair %s and %s'
                                     % (path, symbol_path(prefix), params_path(prefix)))
-    metadata = _read_metadata(symbol_path(prefix))
-    backup = _backup_path(prefix)
-    if os.path.exists(backup) and digest(backup) == metadata.params_sha256:
-        os.replace(backup, params_path(prefix))  # an export was interrupted between its two files
-    if digest(params_path(prefix)) != metadata.params_sha256:
-        raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
-                        % (params_path(prefix), symbol_path(prefix)))
-    return import_block(prefix, ctx), metadata
 
 
-def import_block(prefix, ctx=None):
-    """The network of any pair of files that MXNet can load, unchecked."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
-        return gluon.SymbolBlock.imports(symbol_path(prefix), ['data'], params_path(prefix), ctx=ctx)
+def _compatible(declared, found):
+    """Whether a declared shape, in which 0 and -1 are unknown, allows the one found."""
+    return len(declared) == len(found) and all(one in (-1, 0, other) for one, other in zip(declared, found))
 
 
-def _read_metadata(path):
+def _read_bytes(path):
+    with open(path, 'rb') as stream:
+        return stream.read()
+
+
+def _read_pair(prefix):
+    """The metadata and the contents of both files; None if the parameters are not those of the symbol."""
+    metadata, symbol = _read_symbol(symbol_path(prefix))
+    # where an export was killed between its two files, the old parameters are in the backup
+    for path in (params_path(prefix), _backup_path(prefix)):
+        with contextlib.suppress(FileNotFoundError):
+            params = _read_bytes(path)
+            if hashlib.sha256(params).hexdigest() == metadata.params_sha256:
+                return metadata, symbol, params
+    return None
+
+
+def _network(graph, params, prefix, ctx):
+    """The SymbolBlock of a checked graph and the bytes of its parameters."""
     try:
-        with open(path) as stream:
-            nodes = json.load(stream)['nodes']
-        found = [json.loads(node['attrs'][_KEY]) for node in nodes if _KEY in node.get('attrs', {})]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LoadError('%s is not a symbol file of MXNet (%s)' % (path, error)) from None
+        arrays = mx.nd.load_frombuffer(params)
+    except (mx.MXNetError, ValueError) as error:
+        raise LoadError('%s is damaged or not a parameter file of MXNet: %s'
+                        % (params_path(prefix), sentence(error))) from None
+    arrays = {name.split(':', 1)[-1]: array for name, array in arrays.items()} if isinstance(arrays, dict) else {}
+    variables = {node.name for node in graph.nodes if node.is_variable}
+    if variables != set(arrays) | {'data'} or 'data' in arrays:
+        raise LoadError('%s is not the parameter file of %s: the symbol has an input called data and %d parameters, '
+                        'the file %d, not the same' % (params_path(prefix), symbol_path(prefix), len(variables) - 1,
+                                                       len(arrays)))
+    graph.variable_shapes = {name: array.shape for name, array in arrays.items()}
+    try:
+        for node in graph.nodes:
+            shape = node.attr('__shape__') if node.name in arrays else None
+            if shape and not _compatible(shape, arrays[node.name].shape):
+                raise ValueError('parameter %s has shape %s, not %s' % (node.name, arrays[node.name].shape, shape))
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
+            net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
+        net.collect_params().load_dict(arrays, ctx, cast_dtype=True, dtype_source='saved')
+    except (mx.MXNetError, AssertionError, ValueError) as error:
+        raise LoadError('%s does not fit %s: %s'
+                        % (params_path(prefix), symbol_path(prefix), sentence(error))) from None
+    return net
+
+
+def _check_outputs(graph, net, metadata, where):
+    """Refuse a network that cannot take the input that its description names, or has not as many outputs as names."""
+    graph.variable_shapes['data'] = tuple([1] + metadata.input_shape)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
+            shape = graph.infer_shapes()[graph.outputs[0][0].name, graph.outputs[0][1]]
+    except mx.MXNetError as error:
+        raise LoadError('%s is damaged: its network does not take an input of shape %s: %s'
+                        % (where, tuple(metadata.input_shape), sentence(error))) from None
+    if metadata.classes is not None and (not shape or len(metadata.classes) != shape[-1]):
+        raise LoadError('%s is damaged: it has %d names of classes and outputs of shape %s'
+                        % (where, len(metadata.classes), shape))
+
+
+def _read_symbol(path):
+    """The metadata and the content of a symbol file whose own digest, if its format has one, is right."""
+    symbol = _read_bytes(path)
+    complaint = '%s is not a symbol file of MXNet' % path
+    content = parse_json(symbol, complaint)
+    try:
+        found = [node['attrs'][_KEY] for node in content['nodes'] if _KEY in node.get('attrs', {})]
+    except (KeyError, TypeError, AttributeError):
+        raise LoadError('%s: it has no list of nodes' % complaint) from None
     if not found:
         raise LoadError('%s was not written by bmx: it has no attribute %s. Load it with SymbolBlock.imports'
                         % (path, _KEY))
-    content = found[0]
+    metadata = _parse_metadata(found[0], path)
+    own = metadata.symbol_sha256
+    if own is not None:
+        zeroed = symbol.replace(own.encode(), _NO_DIGEST.encode())
+        if symbol.count(own.encode()) != 1 or hashlib.sha256(zeroed).hexdigest() != own:
+            raise LoadError('%s is damaged or was changed since it was exported: export the model again' % path)
+    return metadata, symbol
+
+
+def _parse_metadata(text, path):
+    where = 'the attribute %s of %s' % (_KEY, path)
+    content = parse_json(text.encode(errors='replace') if isinstance(text, str) else b'', '%s is damaged' % where)
     if not isinstance(content, dict):
-        raise LoadError('the attribute %s of %s is damaged: it holds %r' % (_KEY, path, content))
-    if content.get('format') not in range(1, FORMAT_VERSION + 1):
-        raise LoadError('%s has format %s, this version of bmx reads 1 to %d'
-                        % (path, content.get('format'), FORMAT_VERSION))
-    differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)}
+        raise LoadError('%s is damaged: it does not hold a dict' % where)
+    version = content.get('format')
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise LoadError('%s has format %.20s, this version of bmx reads 1 to %d' % (path, version, FORMAT_VERSION))
+    differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)
+                                if version >= 4 or field.name != 'symbol_sha256'}
     if differing:
-        raise LoadError('the attribute %s of %s is damaged: see %s' % (_KEY, path, ', '.join(sorted(differing))))
+        raise LoadError('%s is damaged: see %.200s' % (where, ', '.join(sorted(differing))))
     if content['bit_order'] != BIT_ORDER:
-        raise LoadError('%s has bits in the order %s, this version of bmx reads %s'
+        raise LoadError('%s has bits in the order %.20s, this version of bmx reads %s'
                         % (path, content['bit_order'], BIT_ORDER))
+    for name in ('params_sha256', 'symbol_sha256')[:1 + (version >= 4)]:
+        if not isinstance(content[name], str) or len(content[name]) != 64 or not content[name].isalnum():
+            raise LoadError('%s is damaged: its %s is none' % (path, name))
+    if version < 4 and isinstance(content['classes'], list):  # were written as they were given
+        content['classes'] = [str(name) if type(name) is int else name for name in content['classes']]
     check_description(content, path)
-    if not isinstance(content['input_shape'], list):
-        raise LoadError('%s is damaged: its input_shape cannot be %r' % (path, content['input_shape']))
+    check_shape(content['input_shape'], path)
     return Metadata(**content)

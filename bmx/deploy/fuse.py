@@ -260,7 +260,8 @@ class _Program:
         if node.attr('fix_gamma', True):
             gamma = np.ones_like(gamma)
         scale = gamma / np.sqrt(variance + np.float32(node.attr('eps', 1e-3)))  # as oneDNN, in float32
-        norm = self.variables.make(node.name + '_norm', np.stack([mean, scale, beta]))
+        norm = self.variables.make(node.name + '_norm', np.stack([mean, scale, beta]),
+                                   [node.input(1), node.input(2)])
         return self._elementwise(node, 'norm', self._parameter(norm))
 
     def _fuse_relu(self, node):
@@ -283,11 +284,11 @@ class _Program:
 
     def _fuse__mul_scalar(self, node):
         value = np.full(self._channels(node), node.attr('scalar'), np.float32)
-        return self._elementwise(node, 'mul', self._parameter(self.variables.make(node.name + '_channels', value)))
+        return self._elementwise(node, 'mul', self._parameter(self.variables.make(node.name + '_channels', value, [])))
 
     def _channelwise(self, node, step):
         value = self.params[node.input(1).name].asnumpy().reshape(-1)
-        channels = self.variables.make(node.input(1).name + '_channels', value)
+        channels = self.variables.make(node.input(1).name + '_channels', value, [node.input(1)])
         return self._elementwise(node, step, self._parameter(channels))
 
     def _fuse_Pooling(self, node):

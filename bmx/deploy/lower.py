@@ -3,14 +3,14 @@ import mxnet as mx
 import numpy as np
 
 from .. import ops
+from ..accounting import weight_bits
 from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
+from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .threshold import batchnorm_threshold
 from .variables import Variables, used_parameters
 
-# Run Python code, so that they cannot be deployed.
-_UNDEPLOYABLE = ('Custom', '_CustomFunction')
 
 
 class Row:
@@ -48,13 +48,16 @@ def lower(graph, params, shapes):
 class _Lowering:
     def __init__(self, graph, params, shapes):
         self.graph, self.params, self.shapes = graph, dict(params), shapes
-        self.variables, self.readers = Variables(self.params), graph.consumers()
+        self.variables, self.readers = Variables(self.params, weight_bits(graph)), graph.consumers()
 
     def run(self):
         for node in self.graph.nodes:
-            if node.op in _UNDEPLOYABLE:
+            if node.op in PYTHON_OPERATORS:
                 raise ExportError('layer %s runs Python code (operator %s), which a deployed model cannot'
                                   % (node.name, node.op))
+            if node.op in ('xnor_popcount', 'binary_subgraph'):
+                raise ExportError('the network is a deployed one already (layer %s is packed): copy its two files, or '
+                                  'export the trained network that it was made of' % node.name)
         for name, value in self.params.items():
             if value.dtype != np.float32:
                 raise ExportError('parameter %s is %s; convert the network with net.cast("float32") first'
@@ -87,7 +90,7 @@ class _Lowering:
         if kernel:
             value = value.reshape((len(value), -1) + kernel)
             name += '_' + 'x'.join(map(str, kernel))
-        return self.variables.make(name, ops.pack_weights(value))
+        return self.variables.make(name, ops.pack_weights(value), [weight])
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
@@ -99,7 +102,8 @@ class _Lowering:
                 producer.is_variable for producer, _ in norm.inputs[1:]):
             values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
             attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
-            threshold = self.variables.make(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs))
+            threshold = self.variables.make(norm.name + '_threshold', batchnorm_threshold(*values, attrs=attrs),
+                                            [norm.input(1), norm.input(2)])
             return [norm.inputs[0], (threshold, 0)]
         return [sign.inputs[0]]
 
@@ -130,7 +134,8 @@ class _Lowering:
             data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
         packed = self._packed_weight(product.weight, kernel)
         lowered = self._xnor(node.name, [data], packed, dict(attrs, kernel=str(kernel)))
-        return packed, Node('Reshape', node.name + '_rows', {'shape': '(0, -1)'}, [(lowered, 0)])
+        # an image of another size has other rows, or none: an error
+        return packed, checked_reshape(node.name + '_rows', (-2, node.attr('num_hidden')), (lowered, 0))
 
     def _dense(self, product, packed):
         node, sign = product.node, product.activation
@@ -140,14 +145,17 @@ class _Lowering:
             return self._xnor(node.name, self._binary_input(sign), packed, attrs)
         # A sign and a reshape change places; the product then works on rows of features.
         data = self._without_sign(node.inputs[0], sign)
-        if len(shape) > 2:
-            features = shape[-1] if not node.attr('flatten', True) else int(np.prod(shape[1:]))
-            data = (Node('Reshape', node.name + '_rows', {'shape': str((-1, features))}, [data]), 0)
-        lowered = self._xnor(node.name, [data], packed, attrs)
-        output = self.shapes[node.name, 0]
-        if len(output) == 2:
+        if len(shape) == 2:
+            return self._xnor(node.name, [data], packed, attrs)
+        flatten = node.attr('flatten', True)
+        rows = (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1])
+        rows = checked_reshape(node.name + '_rows', rows, data)
+        lowered = self._xnor(node.name, [(rows, 0)], packed, attrs)
+        if flatten:
             return lowered
-        return Node('Reshape', node.name + '_unrows', {'shape': str((-1,) + tuple(output[1:]))}, [(lowered, 0)])
+        # the axes before the features are those of the data, however long
+        return Node('reshape_like', node.name + '_unrows', {'lhs_begin': '0', 'lhs_end': '1', 'rhs_begin': '0',
+                                                            'rhs_end': '-1'}, [(lowered, 0), data])
 
     def _without_sign(self, entry, sign):
         """A chain of reshapes after a sign, applied to what is before the sign."""
@@ -170,10 +178,18 @@ class _Lowering:
         for node in self.graph.nodes:
             if not node.is_variable and id(node) in constant and any(
                     id(reader) not in constant for reader in readers.get(id(node), [])):
-                symbol = Graph([(node, 0)]).to_symbol()
+                part = Graph([(node, 0)])
+                symbol = part.to_symbol()
                 value = mx.nd.CachedOp(symbol)(*[self.params[name] for name in symbol.list_inputs()]).asnumpy()
                 if value.dtype == np.float32:
-                    self.graph.replace(node, self.variables.make(node.name + '_constant', value))
+                    sources = [source for source in part.nodes if source.is_variable]
+                    self.graph.replace(node, self.variables.make(node.name + '_constant', value, sources))
+
+
+def checked_reshape(name, shape, entry):
+    """A reshape to sizes, -2 for that of the same axis and -1 for what is left; MXNet's `Reshape` lets values go astray
+    where they are not as many."""
+    return Node('_npx_reshape', name, {'newshape': str(shape)}, [entry])
 
 
 def _attributes(product):

@@ -1,6 +1,9 @@
 """Parameters that a conversion makes: packed weights, thresholds, folded constants."""
+import json
+
 import mxnet as mx
 
+from ..accounting import PARAMETERS, own_parameters
 from ..graph import Node
 from .errors import ExportError
 
@@ -14,13 +17,17 @@ class Variables:
     ----------
     params : dict of str to NDArray
         Parameters by name; receives those that are made.
+    bits : dict of str to int, optional
+        Bits of those that are weights, where these are not 32.
     """
 
-    def __init__(self, params):
-        self._params, self._made = params, {}
+    def __init__(self, params, bits=None):
+        self._params, self._bits, self._made = params, bits or {}, {}
 
-    def make(self, name, value):
+    def make(self, name, value, sources):
         """The variable of a parameter; `value`, a NumPy array, is kept where the name is new.
+
+        `sources` are the variables of the network's own parameters that it stands for, or those of others made here.
 
         Raises
         ------
@@ -31,8 +38,11 @@ class Variables:
             if name in self._params:
                 raise ExportError('the network has a parameter %s, the name of one that is made here; rename it' % name)
             self._params[name] = mx.nd.array(value, dtype=value.dtype)
-            self._made[name] = Node('null', name, {'__shape__': str(value.shape),
-                                                   '__dtype__': _DTYPES[value.dtype.name]})
+            own = {}
+            for source in sources:
+                own.update(own_parameters(source, {source.name: self._params[source.name].shape}, self._bits))
+            attrs = {'__shape__': str(value.shape), '__dtype__': _DTYPES[value.dtype.name], PARAMETERS: json.dumps(own)}
+            self._made[name] = Node('null', name, attrs)
         return self._made[name]
 
 

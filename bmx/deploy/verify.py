@@ -59,8 +59,8 @@ def compare(net, deployed, batches):
     Parameters
     ----------
     net, deployed : gluon.Block
-    batches : iterable of NDArray
-        Inputs, batch first.
+    batches : iterable
+        Inputs, as `as_arrays` takes them.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def compare(net, deployed, batches):
         No inputs, inputs or outputs that are not finite, outputs of different shapes.
     """
     comparison = Comparison()
-    for batch in batches:
+    for batch in as_arrays(batches):
         if not np.isfinite(batch.asnumpy()).all():
             raise ValueError('an input to compare on is not finite')
         expected, found = (_outputs(network, batch) for network in (net, deployed))
@@ -83,6 +83,34 @@ def compare(net, deployed, batches):
     if not comparison.images:
         raise ValueError('there are no inputs to compare the networks on')
     return comparison
+
+
+def as_arrays(inputs):
+    """Yield the batches of inputs, float32 NDArrays.
+
+    Parameters
+    ----------
+    inputs : NDArray, numpy.ndarray, or an iterable of them
+        Batch first. What yields pairs of data and labels (`gluon.data.DataLoader`) or `mx.io.DataBatch` will do, too.
+
+    Raises
+    ------
+    ValueError
+        Something else.
+    """
+    kinds = (mx.nd.NDArray, np.ndarray)
+    try:
+        batches = iter([inputs] if isinstance(inputs, kinds) else inputs)
+    except TypeError:
+        raise ValueError('inputs must be an array or a sequence of arrays, got a %s' % type(inputs).__name__) from None
+    for batch in batches:
+        batch = batch.data if isinstance(batch, mx.io.DataBatch) else batch
+        array = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+        if not isinstance(array, kinds):
+            raise ValueError('a batch of inputs must be an array, got a %s' % type(array).__name__)
+        if isinstance(array, mx.np.ndarray):
+            array = array.as_nd_ndarray()
+        yield array.astype(np.float32, copy=False) if isinstance(array, mx.nd.NDArray) else mx.nd.array(array)
 
 
 def context_of(net):
