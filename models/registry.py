@@ -4,6 +4,7 @@ import functools
 import os
 
 import mxnet as mx
+from PIL import ImageFile
 
 from bmx.nn.config import resolve
 
@@ -79,6 +80,12 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
 
 
 def register_with_gluoncv():
-    """Make `gluoncv.model_zoo.get_model` know the models of this package."""
+    """Make `gluoncv.model_zoo.get_model` know the models of this package.
+
+    Everything else in this package that imports GluonCV comes later, so what its import changes is restored here alone:
+    it tells Pillow to read truncated images as whole, in the whole process.
+    """
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     from gluoncv.model_zoo import model_zoo
+    ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     model_zoo._models.update({name: functools.partial(get_model, name) for name in MODELS})

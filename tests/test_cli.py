@@ -83,7 +83,7 @@ def test_predict_goes_on_after_a_bad_image(folder, capsys):
     good = str(folder / 'images' / '1.png')
     assert main(['predict', str(folder / 'out'), str(folder / 'names.txt'), good, str(folder)]) == 1
     out, error = capsys.readouterr()
-    assert out.startswith(good) and 'names.txt cannot be decoded' in error and 'no such image' in error
+    assert out.startswith(good) and 'names.txt cannot be decoded' in error and 'is a folder, not an image' in error
 
 
 def test_a_reader_that_has_seen_enough():
