@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: demo test test-full test-native test-neon clean
+# How long `make fuzz` tries each target.
+SECONDS ?= 600
+
+.PHONY: demo test test-full test-native test-neon fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +33,11 @@ test-native:
 # The same for AArch64 under QEMU (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user).
 test-neon:
 	$(MAKE) -C tests/native neon
+
+# Random trials of what must never go wrong: damaged files, hostile images, kills, programs; prints figures.
+fuzz: $(BIN)/installed
+	$(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS)
+	$(MAKE) -C tests/native fuzz SECONDS=$(SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist bmx.egg-info runs
