@@ -26,6 +26,15 @@ def refuse_picture(path):
         raise ValueError('%s: the name of a picture ends in %s' % (path, ', '.join(PICTURES)))
 
 
+def printable(text):
+    """Text for a terminal: control characters, and what else is not printable, as escapes; lines stay lines.
+
+    Names of classes, files and models come from elsewhere, and a terminal acts on escape sequences among them.
+    """
+    return ''.join(each if each.isprintable() or each == '\n' else each.encode('unicode_escape').decode()
+                   for each in str(text))
+
+
 def table(header, lines):
     """Aligned text of a header and lines of cells, which are strings or numbers."""
     cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]

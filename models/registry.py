@@ -5,6 +5,7 @@ import os
 
 import mxnet as mx
 import numpy as np
+from PIL import ImageFile
 
 from bmx.nn.config import resolve
 
@@ -88,6 +89,12 @@ def _own_number(value):
 
 
 def register_with_gluoncv():
-    """Make `gluoncv.model_zoo.get_model` know the models of this package."""
+    """Make `gluoncv.model_zoo.get_model` know the models of this package.
+
+    Everything else in this package that imports GluonCV comes later, so what its import changes is restored here alone:
+    it tells Pillow to read truncated images as whole, in the whole process.
+    """
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     from gluoncv.model_zoo import model_zoo
+    ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     model_zoo._models.update({name: functools.partial(get_model, name) for name in MODELS})

@@ -6,13 +6,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..report import save_picture, write_csv
+from ..report import printable, save_picture, write_csv
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
            'skipped_images', 'sign_flips')
 
 logger = logging.getLogger('bmx.train')
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record):
+        return printable(super().format(record))
 
 
 def configure_logging(path=None):
@@ -33,10 +38,11 @@ def configure_logging(path=None):
     logger.propagate = False
     console = logging.StreamHandler(sys.stdout)
     console.setLevel(logging.INFO if sys.stderr.isatty() else logging.DEBUG)
+    console.setFormatter(_Formatter())
     logger.addHandler(console)
     if path is not None:
-        file = logging.FileHandler(path)
-        file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+        file = logging.FileHandler(path, encoding='utf-8')
+        file.setFormatter(_Formatter('%(asctime)s %(levelname)s %(message)s'))
         logger.addHandler(file)
 
 
