@@ -1,4 +1,5 @@
 """Checkpoints: written whole or not at all, and a resumed training equals one that never stopped."""
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from test_data import write_folder
 from test_train import tiny_model  # noqa: F401
 
 import train_imagenet
-from bmx.storage import atomic_file
+from bmx.storage import write_file
 from bmx.train import CheckpointStore, TrainingError
 from bmx.train.checkpoint import Checkpoint, check_same_training
 
@@ -29,6 +30,9 @@ def write(text):
     return writer
 
 
+CONTENT = {'net.params': [b'weights']}
+
+
 def names(directory):
     return sorted(os.listdir(str(directory)))
 
@@ -38,7 +42,7 @@ def names(directory):
 def test_saved_and_read(tmp_path):
     store = CheckpointStore(str(tmp_path / 'run'), 0)
     assert store.newest is None and store.latest() is None
-    path = store.save(3, 17, {'seed': 5, 'best': 0.1 + 0.2}, {'net.params': write('weights')})
+    path = store.save(3, 17, {'seed': 5, 'best': 0.1 + 0.2}, CONTENT)
     found = store.latest()
     assert (found.path, found.epoch, found.batch) == (path, 3, 17) == (store.newest, 3, 17)
     assert os.path.basename(path) == 'checkpoint-0003-000017'
@@ -57,7 +61,7 @@ def test_saved_and_read(tmp_path):
 def test_which_are_kept(tmp_path, frequency, saved, kept):
     store = CheckpointStore(str(tmp_path), frequency)
     for epoch, batch in saved:
-        store.save(epoch, batch, {}, {'net.params': write('weights')})
+        store.save(epoch, batch, {}, CONTENT)
     assert names(tmp_path) == ['checkpoint-' + name for name in kept]
     assert (store.latest().epoch, store.latest().batch) == saved[-1]
 
@@ -96,14 +100,14 @@ def test_damaged_checkpoints(tmp_path, monkeypatch, damage):
     warnings = []
     monkeypatch.setattr(logging.getLogger('bmx.train'), 'warning', lambda text, *args: warnings.append(text % args))
     store = CheckpointStore(str(tmp_path), 0)
-    paths = [store.save(epoch, 0, {}, {'net.params': write('weights')}) for epoch in (1, 2)]
+    paths = [store.save(epoch, 0, {}, CONTENT) for epoch in (1, 2)]
     damage(paths[1])
     assert store.latest().path == paths[0]
     assert len(warnings) == 1 and 'checkpoint %s is damaged' % paths[1] in warnings[0]
     damage(paths[0])
     with pytest.raises(TrainingError, match='every checkpoint in .* is damaged'):
         store.latest()
-    store.save(2, 0, {}, {'net.params': write('weights')})
+    store.save(2, 0, {}, CONTENT)
     assert store.latest().path == paths[1]
 
 
@@ -118,28 +122,25 @@ def test_foreign_format(tmp_path):
 
 def test_a_failed_write_changes_nothing(tmp_path):
     store = CheckpointStore(str(tmp_path), 0)
-    path = store.save(1, 0, {}, {'net.params': write('weights')})
+    path = store.save(1, 0, {}, CONTENT)
 
-    def fail(name):
-        write('half')(name)
-        raise OSError('no space left on device')
+    def fail():
+        yield b'half'
+        raise OSError(errno.ENOSPC, 'No space left on device')
 
-    with pytest.raises(OSError):
-        store.save(2, 0, {}, {'net.params': write('weights'), 'trainer.states': fail})
-    assert store.latest().path == path
-    store.save(2, 0, {}, {'net.params': write('weights')})
-    assert names(tmp_path) == ['checkpoint-0001', 'checkpoint-0002']  # leftovers are gone
+    with pytest.raises(OSError, match='No space left on device; the checkpoint was not saved, --resume goes on from '
+                                      'the one before: .*checkpoint-0002') as raised:
+        store.save(2, 0, {}, dict(CONTENT, **{'trainer.states': fail()}))
+    assert raised.value.errno == errno.ENOSPC
+    assert store.latest().path == path and names(tmp_path) == ['checkpoint-0001']
 
 
-def test_atomic_file(tmp_path):
-    path = tmp_path / 'file'
-    with atomic_file(str(path)) as temporary:
-        write('old')(temporary)
-    with pytest.raises(RuntimeError):
-        with atomic_file(str(path)) as temporary:
-            write('new')(temporary)
-            raise RuntimeError
-    assert path.read_text() == 'old' and names(tmp_path) == ['file']
+def test_what_a_killed_save_left_is_removed(tmp_path):
+    store = CheckpointStore(str(tmp_path), 0)
+    (tmp_path / '.partial-checkpoint-abcdefgh').mkdir()
+    (tmp_path / '.partial-model-0000.params').touch()  # an export's
+    store.save(2, 0, {}, CONTENT)
+    assert names(tmp_path) == ['.partial-model-0000.params', 'checkpoint-0002']
 
 
 @pytest.mark.parametrize('now, message', [
@@ -185,8 +186,10 @@ if event == 'step':
     hit_at(loop.Training, '_train_step')
 elif event == 'evaluate':
     hit_at(loop.Training, '_evaluate')
-elif event == 'write':  # between the two files of a checkpoint
-    hit_at(bmx.train.loop.gluon.Trainer, 'save_states')
+elif event == 'write':  # before the files of a checkpoint
+    hit_at(bmx.train.loop.states, 'dump')
+elif event == 'file':  # between them
+    hit_at(bmx.train.checkpoint, 'write_file')
 elif event == 'rename':
     from bmx.train import checkpoint
     hit_at(checkpoint.os, 'rename')
@@ -253,6 +256,7 @@ STOPS = [
     ('step:SIGKILL', 3, -9, None),
     ('step:SIGKILL', 8, -9, 'checkpoint-0001'),
     ('write:SIGKILL', 2, -9, 'checkpoint-0001'),
+    ('file:SIGKILL', 5, -9, 'checkpoint-0001'),
     ('rename:SIGKILL', 2, -9, 'checkpoint-0001'),
     ('step:SIGINT', 8, 130, 'checkpoint-0001-000003'),
     ('step:SIGTERM', 10, 130, 'checkpoint-0001-000005'),

@@ -11,7 +11,7 @@ from test_data import write_cifar10, write_folder
 import bmx
 import train_imagenet
 from bmx import cli
-from bmx.train import TrainingError, loop, recipes
+from bmx.train import CheckpointStore, TrainingError, loop, recipes
 from bmx.train.loop import Totals
 from bmx.train.progress import COLUMNS, logger
 
@@ -56,7 +56,8 @@ def prepare(command):
     """The `Training` of a command line."""
     options = train_imagenet.parse(command)
     source, recipe = train_imagenet.settle(options)
-    return train_imagenet.build(options, train_imagenet.open_data(source, options), recipe), options
+    store = CheckpointStore(options.save_dir, options.save_frequency)
+    return train_imagenet.build(options, train_imagenet.open_data(source, options), recipe, store), options
 
 
 # Recipes --------------------------------------------------------------------------------------------------------------
