@@ -7,15 +7,16 @@ import hashlib
 import os
 import struct
 import tempfile
-import time
 
 import mxnet as mx
 
 # How the names of files and folders begin that are being written.
 TEMPORARY = '.partial-'
 
-# The environment variable that tells a process which descriptor it inherited locks a folder.
-_LOCK = 'BMX_LOCK'
+# The file by which a folder is locked, and the variable of the environment that tells a process the descriptor of one
+# that it inherited.
+LOCK = '.lock'
+_INHERITED = 'BMX_LOCK'
 
 # How a file of arrays begins in MXNet's format.
 _MAGIC = 0x112
@@ -42,20 +43,21 @@ def write_file(path, blocks):
     OSError
         It cannot be written, for example on a full disk. The message names `path`, which is what it was before.
     """
-    path = os.path.realpath(path)  # a link stays one
+    path = os.fspath(path)
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, 'wb') as out:
                 return _write(out, blocks)
-        _remove_leftovers(path)
-        with _temporary(path) as (out, temporary):
+        target = os.path.realpath(path)  # a link stays one
+        _remove_leftovers(target)
+        with _temporary(target) as (out, temporary):
             meant = _write(out, blocks)
             os.fsync(out.fileno())
             if digest(temporary) != meant:
                 raise OSError(errno.EIO, 'what was read back is not what was written')
             os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        flush(os.path.dirname(path))
+            os.replace(temporary, target)
+        flush(os.path.dirname(target))
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     return meant
@@ -73,17 +75,26 @@ def _write(out, blocks):
 @contextlib.contextmanager
 def _temporary(path):
     """Yield a file beside `path`, open for writing and locked, and its name; an error deletes it."""
-    directory, name = os.path.split(path)
-    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY + name + '-', dir=directory)
-    with open(handle, 'wb') as out:
+    out, temporary = _create_locked(path)
+    with out:
         try:
-            with contextlib.suppress(OSError):  # some network disks have no locks
-                fcntl.flock(out, fcntl.LOCK_EX)
             yield out, temporary
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+
+def _create_locked(path):
+    directory, name = os.path.split(path)
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY + name + '-', dir=directory)
+        out = open(handle, 'wb')
+        with contextlib.suppress(OSError):  # some network disks have no locks
+            fcntl.flock(out, fcntl.LOCK_EX)
+        if os.path.exists(temporary):  # else another writer took it for a leftover before it was locked
+            return out, temporary
+        out.close()
 
 
 def _remove_leftovers(path):
@@ -92,8 +103,7 @@ def _remove_leftovers(path):
     for leftover in glob.glob(os.path.join(glob.escape(directory), glob.escape(TEMPORARY + name + '-') + '?' * 8)):
         with contextlib.suppress(OSError), open(leftover, 'rb') as content:
             fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - os.path.getmtime(leftover) > 60:  # a younger one may be about to be locked
-                os.unlink(leftover)
+            os.unlink(leftover)
 
 
 def array_blocks(arrays):
@@ -145,7 +155,8 @@ def digest(path):
 def lock_folder(path):
     """Lock a folder for this process and for those it starts with the descriptor that is returned.
 
-    The lock lasts until all of them have closed it or ended, however they end.
+    The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder, which
+    stays there: network disks lock files only.
 
     Parameters
     ----------
@@ -161,10 +172,10 @@ def lock_folder(path):
     BlockingIOError
         Another process holds the lock.
     """
-    inherited = os.environ.get(_LOCK, '')
+    path, inherited = os.path.join(path, LOCK), os.environ.get(_INHERITED, '')
     if inherited.isdigit() and _is_descriptor_of(int(inherited), path):
         return os.dup(int(inherited))
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -184,7 +195,7 @@ def _is_descriptor_of(handle, path):
 
 def lock_to_inherit(lock):
     """What a process that is to share a lock of `lock_folder` needs: descriptors and variables of the environment."""
-    return ((), {}) if lock is None else ((lock,), {_LOCK: str(lock)})
+    return ((), {}) if lock is None else ((lock,), {_INHERITED: str(lock)})
 
 
 class LoadError(ValueError):

@@ -3,7 +3,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 
 import mxnet as mx
 import numpy as np
@@ -16,6 +15,7 @@ import bmx
 from bmx import report, storage
 from bmx.description import description_path, read_description, write_description
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = resource.getpagesize()
 
 
@@ -150,12 +150,15 @@ def test_an_error_in_the_content_changes_nothing(tmp_path):
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):
-    others = ['.partial-other-abcdefgh', '.partial-file-young123']
+    others = ['.partial-other-abcdefgh', '.partial-file', 'file-abcdefgh']
     for name in others + ['.partial-file-abcdefgh']:
         (tmp_path / name).touch()
-    for name in ('.partial-file-abcdefgh', '.partial-other-abcdefgh'):
-        os.utime(str(tmp_path / name), (time.time() - 3600,) * 2)
-    storage.write_file(str(tmp_path / 'file'), [b'new'])
+
+    def blocks():  # another process writes the same file meanwhile
+        storage.write_file(str(tmp_path / 'file'), [b'other'])
+        yield b'new'
+    storage.write_file(str(tmp_path / 'file'), blocks())
+    assert (tmp_path / 'file').read_bytes() == b'new'
     assert sorted(os.listdir(str(tmp_path))) == sorted(others + ['file'])
 
 
@@ -169,6 +172,8 @@ def test_links_and_devices_stay(tmp_path):
     storage.write_file(str(tmp_path / 'pipe'), [b'new'])
     assert os.read(reader, 10) == b'new'
     os.close(reader)
+    program = "import sys; sys.path.insert(0, %r); from bmx import report; report.write_json('/dev/stdout', [1])" % ROOT
+    assert subprocess.check_output([sys.executable, '-W', 'ignore', '-c', program]) == b'[\n 1\n]'
     with pytest.raises(OSError, match='No space left on device'):
         report.write_json('/dev/full', [])
 

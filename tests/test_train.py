@@ -224,7 +224,7 @@ def test_what_a_training_leaves(folder, tmp_path):
     assert train_imagenet.main(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
     run = tmp_path / 'run'
     assert sorted(path.name for path in run.iterdir()) == [
-        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'sign_flips.csv', 'sign_flips.png',
+        '.lock', 'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'sign_flips.csv', 'sign_flips.png',
         'tiny-0000.params', 'tiny-best.json', 'tiny-best.params', 'tiny-symbol.json', 'train.log']
     rows = read_metrics(run)
     assert [row['skipped_images'] for row in rows] == [1, 1]

@@ -28,8 +28,8 @@ class StopSignals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            numbers = _ALWAYS + tuple(number for number in _IF_NOT_IGNORED if signal.getsignal(number) != signal.SIG_IGN)
-            self._before = {number: signal.signal(number, self._hear) for number in numbers}
+            heeded = [number for number in _IF_NOT_IGNORED if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._hear) for number in (*_ALWAYS, *heeded)}
         return self
 
     def _hear(self, _number, _frame):
