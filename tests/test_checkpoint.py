@@ -100,7 +100,20 @@ def _other_state(path):
     write('{"a": 1}')(os.path.join(path, 'checkpoint.json'))
 
 
-DAMAGES = [_cut, _flip, _no_params, _no_state, _cut_state, _other_state]
+def _list_state(path):
+    write('[1, 2]')(os.path.join(path, 'checkpoint.json'))
+
+
+def _deep_state(path):
+    write('[' * 100000)(os.path.join(path, 'checkpoint.json'))
+
+
+def _files_of_another_kind(path):
+    write('{"format": 2, "files": [1]}')(os.path.join(path, 'checkpoint.json'))
+
+
+DAMAGES = [_cut, _flip, _no_params, _no_state, _cut_state, _other_state, _list_state, _deep_state,
+           _files_of_another_kind]
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
@@ -318,6 +331,22 @@ def wait_for(path):
     deadline = time.time() + 60
     while not path.exists() and time.time() < deadline:
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize('damage', [
+    lambda state: state.pop('arguments'), lambda state: state.update(arguments=[1]), lambda state: state.pop('totals'),
+    lambda state: state['totals'].update(other=1), lambda state: state['totals'].update(loss='x'),
+    lambda state: state.pop('best'), lambda state: state.update(history=3), lambda state: state.update(history=[{}]),
+    lambda state: state['history'][0].update(lr='x'), lambda state: state['sign_flips'].update(flips=[])])
+def test_checkpoints_that_no_training_wrote(uninterrupted, tiny_model, tmp_path, capsys, damage):
+    shutil.copytree(str(uninterrupted.save_dir), str(tmp_path / 'run'))
+    path = tmp_path / 'run' / 'checkpoint-0003' / 'checkpoint.json'
+    state = json.loads(path.read_text())
+    damage(state)
+    path.write_text(json.dumps(state))
+    assert train_imagenet.main(uninterrupted.arguments + ['--save-dir', str(tmp_path / 'run'), '--resume']) == 1
+    out = capsys.readouterr().out
+    assert re.search(r'error: .*checkpoint-0003 is damaged \(.*\): start anew|cannot resume .* other arguments', out), out
 
 
 def test_ctrl_c_from_outside(uninterrupted):

@@ -162,7 +162,7 @@ class CheckpointStore:
         for epoch, batch, path in reversed(listed):
             try:
                 return Checkpoint(path, epoch, batch, self._read(path))
-            except (OSError, ValueError, KeyError) as error:
+            except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
                 _logger.warning('checkpoint %s is damaged (%s); falling back to the one before', path, error)
         if listed:
             raise TrainingError('every checkpoint in %s is damaged: start anew in another --save-dir' % self.directory)

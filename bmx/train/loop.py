@@ -14,7 +14,7 @@ from ..storage import array_blocks, load_parameters, parameter_arrays, save_arra
 from . import recipes, regularizers, sign_flips, states
 from .checkpoint import check_same_training
 from .errors import TrainingError
-from .progress import draw_curves, duration, logger, write_metrics
+from .progress import COLUMNS, draw_curves, duration, logger, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
@@ -110,17 +110,24 @@ class Training:
 
     def restore(self, checkpoint):
         """Go to where a `Checkpoint` was saved."""
-        check_same_training(checkpoint, self._arguments)
-        self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
         state = checkpoint.state
         try:
-            self._epoch, self._batch = checkpoint.epoch, checkpoint.batch
-            self._totals = Totals(**state['totals'])
-            self._sign_flips.restart(**state['sign_flips'])
-            self.history = state['history']
-            self.best = state['best']
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError('%s is damaged: %r' % (checkpoint.path, error)) from None
+            check_same_training(checkpoint, self._arguments)
+            totals = Totals(**{name: value + 0 for name, value in state['totals'].items()})
+            best, history = state['best'] + 0, [dict(row) for row in state['history']]
+            for row in history:
+                [row[name] + 0 for name in COLUMNS if (name, row[name]) != ('sign_flips', None)]
+            steps, flips = (state['sign_flips'][name] for name in ('steps', 'flips'))
+            if not len(flips) == len(self._sign_flips.layers) == len(history[-1]['sign_flips_of_layers'] if history
+                                                                     else flips):
+                raise ValueError('sign_flips of %d layers' % len(flips))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError('%s is damaged (%r): start anew in another --save-dir'
+                                % (checkpoint.path, error)) from None
+        self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
+        self._sign_flips.restart(steps, flips)
+        self._epoch, self._batch, self._totals = checkpoint.epoch, checkpoint.batch, totals
+        self.best, self.history = best, history
 
     def load(self, params=None, optimizer=None, epoch=0):
         """Load parameters and optimizer states from single files and start at `epoch`."""

@@ -40,11 +40,16 @@ sys.exit(code)
 '''
 
 
-def _run(command, how='none', number=0, seconds=None):
+def _start(home, command, how='none', number=0):
+    """A process; in a home of its own no ImageNet is found, so that the bundled digits are trained on."""
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _DRIVER, ROOT, how, str(number)] + command,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
+                            env=dict(os.environ, OMP_NUM_THREADS='1', HOME=home))
+
+
+def _run(home, command, how='none', number=0, seconds=None):
     """Exit code and output of a command, killed after some seconds."""
-    process = subprocess.Popen(
-        [sys.executable, '-W', 'ignore', '-c', _DRIVER, ROOT, how, str(number)] + command, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, universal_newlines=True, env=dict(os.environ, OMP_NUM_THREADS='1', HOME='/nowhere'))
+    process = _start(home, command, how, number)
     if seconds is not None:
         time.sleep(seconds)
         process.kill()
@@ -83,20 +88,19 @@ class _State:
 
     def __init__(self, folder):
         self.begun, self.ended = os.path.join(folder, 'begun'), os.path.join(folder, 'ended')
-        # The first checkpoint of the training is saved by one that is killed when it has been.
-        command = _training(self.begun)
-        process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _DRIVER, ROOT, 'none', '0'] + command,
-                                   stdout=subprocess.DEVNULL, env=dict(os.environ, OMP_NUM_THREADS='1', HOME='/nowhere'))
+        self.home = os.path.join(folder, 'home')
+        os.mkdir(self.home)
+        process = _start(self.home, _training(self.begun))  # until its first epoch is finished
         while not os.path.exists(os.path.join(self.begun, 'run', 'metrics.csv')) and process.poll() is None:
             time.sleep(0.001)
         process.kill()
-        process.wait()
-        _must(*_run(_export(self.begun)))
+        process.communicate()
+        _must(*_run(self.home, _export(self.begun)))
         shutil.copytree(self.begun, self.ended)
         self.calls, self.seconds = {}, {}
         for name, command in (('train', _training(self.ended) + ['--resume']), ('export', _export(self.ended))):
             begin = time.monotonic()
-            out = _must(*_run(command, 'count'))
+            out = _must(*_run(self.home, command, 'count'))
             self.seconds[name] = time.monotonic() - begin
             self.calls[name] = int(out.split()[-1])
 
@@ -121,15 +125,15 @@ def attempt(state, random, folder):
         shutil.copy(os.path.join(state.ended, best), os.path.join(folder, best))
         command = _export(folder)
     if how == 'time':
-        code, out = _run(command, seconds=random.uniform(0, state.seconds[name]))
+        code, out = _run(state.home, command, seconds=random.uniform(0, state.seconds[name]))
     else:
-        code, out = _run(command, how, random.randint(1, state.calls[name] + 1 if how == 'call' else 170000))
+        code, out = _run(state.home, command, how, random.randint(1, state.calls[name] + 1 if how == 'call' else 170000))
     assert code in {'call': (-9,), 'time': (-9, 0), 'room': (0, 1)}[how], out
     assert 'Traceback' not in out, out
     if how == 'room' and code:
         assert out.splitlines()[-1].startswith(('error: ', 'bmx export: ')), out
     _check(state, folder)
-    _must(*_run(command))
+    _must(*_run(state.home, command))
     _check(state, folder)
     if name == 'train':
         for path in ('checkpoint-0002/net.params', 'meliusnet22-best.params', 'meliusnet22-0000.params',
