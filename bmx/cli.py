@@ -16,7 +16,7 @@ from .description import NOT_KEYWORDS, check_preprocess, description_path, read_
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config, quantized_layers
 from .nn.config import BINARIZATIONS, BITS, SCALINGS
-from .report import PICTURES, printable, refuse_picture
+from .report import PICTURES, end_output, printable, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
 
@@ -421,7 +421,7 @@ def main(argv=None):
         arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, for example head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end_output()
         return 1
     except mx.MXNetError as error:
         message = sentence(error)
@@ -431,5 +431,6 @@ def main(argv=None):
         message = 'there is not enough memory'
     else:
         return 0
+    end_output()
     print('bmx %s: %s' % (arguments.command, _line(message)), file=sys.stderr)
     return 1
