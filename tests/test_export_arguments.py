@@ -59,6 +59,8 @@ REFUSED = {
     'no inputs': (dict(inputs=[]), 'there are no inputs'),
     'three names': (dict(classes=np.arange(3)), '3 names of classes for 4 outputs'),
     'a mean that is none': (dict(preprocess={'mean': [0, np.nan, 0]}), 'preprocess cannot be'),
+    'a size of one number': (dict(preprocess={'size': 16}), 'preprocess cannot be'),
+    'a crop of nothing': (dict(preprocess={'crop_ratio': 0}), 'preprocess cannot be'),
     'a preprocessing that is none': (dict(preprocess=3), 'preprocess cannot be 3'),
     'a name of control characters': (dict(model='\x1b[2J'), 'model cannot be'),
 }
