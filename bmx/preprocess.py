@@ -184,7 +184,7 @@ def load_inputs(paths, preprocess, batch_size=32, skipped=None):
 
 
 def is_hidden(name):
-    """Whether the name of a file or folder says that it is none of the user's images: `._x.jpg`, `.ipynb_checkpoints`."""
+    """Whether a file or folder of this name is none of the user's: `._x.jpg`, `.ipynb_checkpoints`."""
     return name.startswith('.')
 
 

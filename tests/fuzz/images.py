@@ -58,7 +58,8 @@ HOSTILE = [
     ('huge.bmp', b'BM' + bytes(8) + (54).to_bytes(4, 'little') + (40).to_bytes(4, 'little')
      + (1 << 30).to_bytes(4, 'little') * 2 + b'\1\0\x18\0' + bytes(24)),
     ('huge.gif', b'GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x4c\1\0;'),
-    ('empty.webp', b'RIFF\4\0\0\0WEBP'), ('vp8x.webp', b'RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xff' * 6 + bytes(8)),
+    ('empty.webp', b'RIFF\4\0\0\0WEBP'),
+    ('vp8x.webp', b'RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xff' * 6 + bytes(8)),
 ] + [('%s.jpg' % form, _foreign(form)) for form in ('TIFF', 'TGA', 'ICO', 'PCX', 'SGI', 'PDF', 'JPEG2000')]
 
 
