@@ -11,9 +11,8 @@ from pathlib import Path
 import mxnet as mx
 
 from . import reference
-from .gradients import behind_identity, put_identities
+from .calls import behind_identity, keep_careful
 from .packing import pack_weights, unpack_weights
-from .scalars import refuse_scalars
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma',
            'measure_product', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights',
@@ -59,9 +58,8 @@ def _load():
 
 
 # Once for all libraries: MXNet makes the functions of this one anew when it loads another.
-mx.library.load = put_identities(mx.library.load)
+mx.library.load = keep_careful(mx.library.load)
 _LIBRARY = _load()
-refuse_scalars()
 
 
 def isa():

@@ -90,7 +90,7 @@ class _Case:
         x = self.inputs[index]
         if kind == 'no dimensions':
             if self.symbolic and not self.np_shape:
-                return  # MXNet itself writes beyond its memory, before it asks the library (bmx/ops/scalars.py)
+                return  # MXNet itself writes beyond its memory, before it asks the library (bmx/ops/calls.py)
             self.inputs[index] = np.zeros((), x.dtype)
         elif kind == 'dtype':
             self.inputs[index] = x.astype(self.any_of(['int32', 'int8', 'int64']))

@@ -93,8 +93,8 @@ struct Binarize {
   }
 };
 
-// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. For an array
-// with grad_req='add' the network has to put `identity` before it, which can add.
+// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. `identity` before
+// its inputs can add: bmx/ops/calls.py puts it there.
 BMX_REGISTER(binarize, Binarize);
 
 }  // namespace

@@ -1,10 +1,12 @@
-"""Gradients that add up, although MXNet does not tell a library's operators when to add."""
+"""What callers of this package's operators need not think of, although MXNet does not tell a library about it."""
 import functools
 import itertools
 
 import mxnet as mx
 
-_WITH_GRADIENT = ('binarize', 'channelwise', 'residual_binarize')
+# Operator -> whether it has a gradient.
+_OPERATORS = {'binarize': True, 'channelwise': True, 'residual_binarize': True, 'xnor_popcount': False,
+              'binary_subgraph': False}
 _readers = itertools.count()
 
 
@@ -30,23 +32,37 @@ def behind_identity(value):
     return mx.nd.identity(value) if isinstance(value, mx.nd.NDArray) and mx.autograd.is_recording() else value
 
 
-def _with_identities(function):
-    """An operator's function, with identities before its inputs."""
+def _check(name, value):
+    """Refuse an array without dimensions.
+
+    For the shapes of all inputs together MXNet reserves the sum of their numbers of dimensions, in which one that has
+    none counts as -1, and writes beyond that memory before it asks the library.
+    """
+    if isinstance(value, mx.nd.NDArray) and not value.shape:
+        raise mx.MXNetError('%s: an input has no dimensions; a single value has shape (1,)' % name)
+
+
+def _careful(name, function):
+    """An operator's function that looks at its inputs first."""
+    def prepared(value):
+        _check(name, value)
+        return behind_identity(value) if _OPERATORS[name] else value
+
     @functools.wraps(function)
     def operator(*inputs, out=None, **arguments):
-        arguments = {key: behind_identity(value) for key, value in arguments.items()}
-        return function(*map(behind_identity, inputs), out=out, **arguments)
+        arguments = {key: prepared(value) for key, value in arguments.items()}
+        return function(*map(prepared, inputs), out=out, **arguments)
     return operator
 
 
-def put_identities(load):
-    """`mx.library.load`, followed by identities before the inputs of every operator of this package with a gradient."""
+def keep_careful(load):
+    """`mx.library.load`, after which the functions of this package's operators look at their inputs first."""
     @functools.wraps(load)
     def loads(*arguments, **named):
         load(*arguments, **named)
         for package in (mx.nd, mx.sym):
-            for name in _WITH_GRADIENT:
-                function = _with_identities(getattr(package, name))
+            for name in _OPERATORS:
+                function = _careful(name, getattr(package, name))
                 for module in (package, package.op):
                     setattr(module, name, function)
     return loads
