@@ -18,6 +18,7 @@ import bmx  # before MXNet: it settles the number of threads
 import mxnet as mx
 import train_imagenet
 from bmx.cli import model_settings, natural, positive
+from bmx.report import end_output
 from bmx.storage import sentence
 from bmx.threads import physical_cores
 from bmx.train import TrainingError, comparison, recipes
@@ -207,4 +208,6 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    code = main()
+    end_output()  # of what could not be written the log has told
+    sys.exit(code)

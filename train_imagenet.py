@@ -19,6 +19,7 @@ import mxnet as mx
 from bmx.cli import (
     add_model_options, build_model, fraction, images_fit, model_settings, natural, non_negative, positive)
 from bmx.description import write_description
+from bmx.report import end_output
 from bmx.storage import sentence
 from bmx.train import TrainingError, recipes, regularizers
 from bmx.train.data import AUGMENTATIONS, DEFAULT_DIR, find_data, open_data
@@ -180,11 +181,10 @@ def build_net(options, data, contexts):
     return net
 
 
-def build(options, data, recipe):
+def build(options, data, recipe, store):
     """The training, at the epoch where it has to go on."""
     contexts = [mx.gpu(i) for i in range(options.num_gpus)] if options.num_gpus else [mx.cpu()]
     arguments = dict(recipe, data=data.identity, **{name: getattr(options, name) for name in DECISIVE})
-    store = bmx.train.CheckpointStore(options.save_dir, options.save_frequency)
     training = bmx.train.Training(build_net(options, data, contexts), data, recipe, options, arguments, store, contexts)
     if options.resume:
         checkpoint = store.latest()
@@ -198,11 +198,11 @@ def build(options, data, recipe):
     return training
 
 
-def check_save_dir(options):
+def check_save_dir(options, store):
     """Refuse to mix two trainings in one directory."""
     if os.path.exists(options.save_dir) and not os.path.isdir(options.save_dir):
         raise TrainingError('--save-dir %s is a file' % options.save_dir)
-    newest = bmx.train.CheckpointStore(options.save_dir, options.save_frequency).newest
+    newest = store.newest
     if options.resume and not os.path.isdir(options.save_dir):
         raise TrainingError('nothing to resume: there is no --save-dir %s' % options.save_dir)
     if newest and not (options.resume or options.dry_run):
@@ -228,31 +228,40 @@ def resume_command(argv):
     return shlex.join([sys.executable, sys.argv[0]] + argv + ([] if '--resume' in argv else ['--resume']))
 
 
+def train(options, store):
+    """Train, and export the result."""
+    check_save_dir(options, store)
+    source, recipe = settle(options)
+    data = open_data(source, options)
+    if options.dry_run:
+        describe(data, recipe)
+        build(options, data, recipe, store).try_one_step()
+        logger.info('dry run: one step of training and one of validation went through; nothing was written')
+        return
+    with store.locked():
+        check_save_dir(options, store)  # another training may have ended meanwhile
+        bmx.train.configure_logging(options.logging_file or os.path.join(options.save_dir, 'train.log'))
+        describe(data, recipe)
+        training = build(options, data, recipe, store)
+        write_description(training.best_params, training.net, data.classes, data.preprocess)
+        training.run()
+        logger.info('best validation top-1: %.4f', training.best)
+        if not options.no_export:
+            export(training, options)
+
+
 def main(argv=None):
     """Train; returns the exit code: 0 trained, 1 error, 130 stopped."""
     argv = sys.argv[1:] if argv is None else list(argv)
     options = parse(argv)
     bmx.train.configure_logging()
     try:
-        check_save_dir(options)
-        source, recipe = settle(options)
-        data = open_data(source, options)
-        if not options.dry_run:
-            os.makedirs(options.save_dir, exist_ok=True)
-            bmx.train.configure_logging(options.logging_file or os.path.join(options.save_dir, 'train.log'))
-        describe(data, recipe)
-        training = build(options, data, recipe)
-        if options.dry_run:
-            training.try_one_step()
-            logger.info('dry run: one step of training and one of validation went through; nothing was written')
-            return 0
-        write_description(training.best_params, training.net, data.classes, data.preprocess)
-        training.run()
-        logger.info('best validation top-1: %.4f', training.best)
-        if not options.no_export:
-            export(training, options)
+        train(options, bmx.train.CheckpointStore(options.save_dir, options.save_frequency))
     except bmx.train.Interrupted as stop:
         logger.info('%s; continue with:\n%s', stop, resume_command(argv))
+        return 130
+    except KeyboardInterrupt:
+        logger.info('stopped without saving')
         return 130
     except (TrainingError, bmx.ExportError, bmx.LoadError, OSError) as error:
         logger.error('error: %s', error)
@@ -261,4 +270,6 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    code = main()
+    end_output()  # of what could not be written the log has told
+    sys.exit(code)

@@ -11,6 +11,10 @@ import mxnet as mx
 
 from .graph import Graph
 from .products import PRODUCTS, match_binary_product, product_bits, why_float
+from .programs import layers
+
+# The attribute by which a deployed network's variable tells which of the float network's parameters it stands for.
+PARAMETERS = '__parameters__'
 
 _PRODUCTS = PRODUCTS + ('Deconvolution', 'xnor_popcount')
 _UNCOUNTED = ('RNN', 'dot', 'batch_dot', '_linalg_gemm', '_linalg_gemm2')
@@ -141,18 +145,54 @@ def summary(net, shape):
     layers, uncounted, counted, parameters = [], [], set(), {}
     for node in graph.nodes:
         parameters[id(node)] = _parameters(node, constants, parameters)
-    weight_bits = _weight_bits(graph, parameters)
+    bits = weight_bits(graph)
     for node in graph.nodes:
         if id(node) in constants:
             continue
-        own_name = node.name[len(prefix):] if node.name.startswith(prefix) else node.name
-        owned = [variable for variable in parameters[id(node)] if variable.name not in counted]
-        if node.op in _PRODUCTS or owned:
-            counted.update(variable.name for variable in owned)
-            layers.append(dict({'name': own_name}, **_layer(node, owned, shapes, weight_bits, graph)))
+        owned = [(variable, _uncounted_parameters(variable, shapes, bits, counted))
+                 for variable in parameters[id(node)]]
+        if node.op in ('xnor_popcount', 'binary_subgraph'):
+            found = _program_layers(node, owned, shapes, graph)
+        elif node.op in _PRODUCTS or any(own for _, own in owned):
+            found = [_layer(node, owned, shapes, graph)]
+        else:
+            found = []
+        for layer in found:
+            layer['name'] = layer['name'][len(prefix):] if layer['name'].startswith(prefix) else layer['name']
+        layers += found
         if node.op in _UNCOUNTED:
-            uncounted.append(own_name)
+            uncounted.append(node.name[len(prefix):] if node.name.startswith(prefix) else node.name)
     return Summary(name, shape, layers, uncounted)
+
+
+def own_parameters(variable, shapes, bits):
+    """The parameters of a float network that a variable stands for, itself or those that its deployed network says.
+
+    Parameters
+    ----------
+    variable : Node
+    shapes : dict
+        Its name to its shape.
+    bits : dict
+        Names of those that have fewer than 32 bits.
+
+    Returns
+    -------
+    dict of str to [int, int]
+        Their names to how many numbers they have, of how many bits.
+    """
+    own = variable.attr(PARAMETERS)
+    if own is not None:
+        return own
+    return {variable.name: [math.prod(shapes[variable.name]), bits.get(variable.name, 32)]}
+
+
+def _uncounted_parameters(variable, shapes, bits, counted):
+    """[how many, of how many bits] of each parameter that a variable stands for and that no earlier one did."""
+    found = own_parameters(variable, {variable.name: shapes[variable.name, 0]}, bits)
+    new = [numbers for name, numbers in found.items() if name not in counted]
+    counted.update(found)
+    return new
 
 
 def _parameters(node, constants, parameters):
@@ -164,9 +204,11 @@ def _parameters(node, constants, parameters):
     return list(found.values())
 
 
-def _weight_bits(graph, parameters):
-    """Bits of the variables whose quantized values are weights."""
-    found = {}
+def weight_bits(graph):
+    """Bits of the variables whose quantized values are weights, by name."""
+    constants, parameters, found = graph.constants(), {}, {}
+    for node in graph.nodes:
+        parameters[id(node)] = _parameters(node, constants, parameters)
     for node in graph.nodes:
         if node.op in PRODUCTS and len(parameters[id(node.input(1))]) == 1:
             name, bits = parameters[id(node.input(1))][0].name, product_bits(node)[0]
@@ -174,35 +216,77 @@ def _weight_bits(graph, parameters):
     return found
 
 
-def _layer(node, owned, shapes, weight_bits, graph):
-    macs, bits, packed, batch = 0, '', node.op == 'xnor_popcount', graph.variable_shapes['data'][0]
+def _layer(node, owned, shapes, graph):
+    macs, bits, packed, batch = 0, '', False, graph.variable_shapes['data'][0]
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
-        macs, bits = _multiply_accumulates(node, shapes) // batch, '1/1' if packed else '32/32'
+        macs, bits = _multiply_accumulates(node, shapes) // batch, '32/32'
     if node.op in PRODUCTS:
-        bits = '%d/%d' % product_bits(node)
+        bits = '%d/%d' % _bits_of_product(node)
         product = match_binary_product(node)
         packed = why_float(node, product, graph) is None
         if packed and product.activation.op == 'residual_binarize':  # the terms lie along the batch
             output_shape[0] //= product.activation.attr('binarizations')
-    layer = {'op': node.op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,
-             'params_quantized': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
-             'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}
-    for variable in owned:
-        shape = shapes[variable.name, 0]
-        size, width = math.prod(shape), weight_bits.get(variable.name, 32)
-        packed_bytes = 4 * size
-        if node.op == 'xnor_popcount' and variable is node.input(1):
-            size, width, packed_bytes = math.prod(shape[:-1]) * _group_channels(node, shapes), 1, size
-        elif width == 1 and packed:
-            channels = shape[1]
-            if product.activation.op == 'residual_binarize':  # a dense layer on an image becomes a convolution
-                channels = min(channels, _shape(node, 0, shapes)[1])
-            packed_bytes = size // channels * math.ceil(channels / 8)
-        layer[{1: 'params_binary', 32: 'params_float'}.get(width, 'params_quantized')] += size
-        layer['size_bits'] += width * size
-        layer['bytes_packed'] += packed_bytes
+    layer = _row(node.name, node.op, output_shape, bits, macs)
+    for variable, own in owned:
+        packed_bytes = 4 * math.prod(shapes[variable.name, 0])
+        for size, width in own:
+            if width == 1 and packed:
+                channels = shapes[variable.name, 0][1]
+                if product.activation.op == 'residual_binarize':  # a dense layer on an image becomes a convolution
+                    channels = min(channels, _shape(node, 0, shapes)[1])
+                packed_bytes = size // channels * math.ceil(channels / 8)
+            _add_parameters(layer, size, width)
+        layer['bytes_packed'] += packed_bytes if own else 0
     return layer
+
+
+def _bits_of_product(node):
+    weights, inputs = product_bits(node)
+    own = list((node.input(1).attr(PARAMETERS) or {}).values())
+    return own[0][1] if len(own) == 1 else weights, inputs
+
+
+def _program_layers(node, owned, shapes, graph):
+    """A row for each product of a deployed network's node, and one for its other parameters."""
+    batch = graph.variable_shapes['data'][0]
+    owned = {variable.name: (variable, own) for variable, own in owned}
+    rows = []
+    for layer in layers(node, shapes):
+        if layer.weight is None:
+            continue
+        named = layer.weight.attr(PARAMETERS, {node.name: (layer.weights, 1)})
+        op = 'xnor_popcount' if layer.binary else 'Convolution' if layer.output[1:] else 'FullyConnected'
+        bits = '1/1' if layer.binary else '%d/32' % max(width for _, width in named.values())
+        row = _row(next(iter(named)), op, [batch] + list(layer.output), bits,
+                   layer.macs * shapes[node.name, 0][0] // batch)
+        variable, own = owned.pop(layer.weight.name, (None, []))
+        for size, width in own:
+            _add_parameters(row, size if PARAMETERS in variable.attrs else layer.weights,  # before format 4
+                            1 if layer.binary else width)
+        if own:
+            row['bytes_packed'] = (1 if layer.binary else 4) * math.prod(shapes[variable.name, 0])
+        rows.append(row)
+    if rows and any(reader.op == '_npx_reshape' and len(shapes[reader.name, 0]) == 2
+                    for reader in graph.consumers().get(id(node), [])):
+        rows[-1]['output_shape'] = rows[-1]['output_shape'][:2]  # a dense layer that became a convolution
+    rest = _row(node.name, 'binary_subgraph', list(shapes[node.name, 0]), '', 0)
+    for variable, own in owned.values():
+        for size, width in own:
+            _add_parameters(rest, size, width)
+        rest['bytes_packed'] += 4 * math.prod(shapes[variable.name, 0])
+    return rows + ([rest] if rest['bytes_packed'] else [])
+
+
+def _row(name, op, output_shape, bits, macs):
+    return {'name': name, 'op': op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,
+            'params_quantized': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
+            'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}
+
+
+def _add_parameters(layer, size, width):
+    layer[{1: 'params_binary', 32: 'params_float'}.get(width, 'params_quantized')] += size
+    layer['size_bits'] += width * size
 
 
 def _shape(node, index, shapes):
@@ -210,16 +294,9 @@ def _shape(node, index, shapes):
     return shapes[producer.name, output]
 
 
-def _group_channels(node, shapes):
-    return _shape(node, 0, shapes)[1] // node.attr('num_group', 1)
-
-
 def _multiply_accumulates(node, shapes):
     """Multiply-accumulates for the whole batch."""
     weight, output = _shape(node, 1, shapes), math.prod(shapes[node.name, 0])
     if node.op == 'Deconvolution':
         return math.prod(_shape(node, 0, shapes)) * math.prod(weight[1:])
-    if node.op == 'xnor_popcount':
-        terms = node.attr('binarizations', 1)  # beside a float operator, whose batch holds them
-        return terms * output * math.prod(weight[1:-1]) * _group_channels(node, shapes)
     return output * math.prod(weight[1:])

@@ -12,29 +12,28 @@ import numpy as np
 
 from . import bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
-from .description import check_preprocess, description_path, read_description
+from .description import NOT_KEYWORDS, check_preprocess, description_path, read_description
 from .models import MODELS, get_model
 from .nn import QUANTIZERS, STEMS, config, quantized_layers
 from .nn.config import BINARIZATIONS, BITS, SCALINGS
-from .report import PICTURES, refuse_picture
+from .report import PICTURES, end_output, printable, refuse_picture
 from .storage import LoadError, load_parameters, sentence
 from .structure import structure
-
-# Arguments of `get_model` that say nothing about the model.
-NOT_KEYWORDS = ('ctx', 'params', 'prefix', 'pretrained', 'root')
 
 
 def parse_setting(text):
     """A `key=value` of --set as (key, value); the value is a Python literal, else a string."""
     key, separator, value = text.partition('=')
     if not separator or not key.isidentifier():
-        raise argparse.ArgumentTypeError('%r is not key=value' % text)
+        raise argparse.ArgumentTypeError('%.100r is not key=value' % text)
     if key in NOT_KEYWORDS:
         raise argparse.ArgumentTypeError('%s is an argument of Gluon\'s, not a keyword of the model' % key)
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return key, value
+    except (MemoryError, RecursionError):
+        raise argparse.ArgumentTypeError('the value of %s is nested too deeply' % key) from None
 
 
 def _number(kind, accepts, wanted):
@@ -51,6 +50,12 @@ natural = _number(int, lambda value: value >= 0, 'at least 0')
 positive = _number(int, lambda value: value >= 1, 'at least 1')
 non_negative = _number(float, lambda value: 0 <= value < float('inf'), 'at least 0')
 fraction = _number(float, lambda value: 0 < value <= 1, 'above 0 and at most 1')
+side = _number(int, lambda value: 1 <= value <= 1 << 14, 'from 1 to %d' % (1 << 14))
+finite = _number(float, lambda value: np.isfinite(np.float32(value)), 'a finite number')
+deviation = _number(float, lambda value: 0 < np.float32(value) < np.inf, 'above 0')
+
+# What building a network raises, beside ValueError, for settings that it cannot have.
+_UNFIT = (TypeError, AttributeError, ArithmeticError, LookupError, AssertionError, MemoryError, RecursionError)
 
 
 def add_model_options(parser):
@@ -72,10 +77,12 @@ def add_model_options(parser):
 def model_settings(arguments):
     """The keywords of the model that the options give; `arguments.stem` and `.bits` become what they say of these."""
     settings = dict(arguments.settings)
+    if set(settings) & set(NOT_KEYWORDS):  # of a file
+        raise ValueError('%s is no keyword of a model' % ', '.join(sorted(set(settings) & set(NOT_KEYWORDS))))
     for name in ('stem', 'bits'):
         given = getattr(arguments, name)
         if given is not None and settings.get(name, given) != given:
-            raise ValueError('--%s %s contradicts --set %s=%s' % (name, given, name, settings[name]))
+            raise ValueError('--%s %s contradicts --set %s=%.100s' % (name, given, name, settings[name]))
         setattr(arguments, name, settings.get(name, given))
     if arguments.stem is not None:
         settings['stem'] = arguments.stem
@@ -101,8 +108,10 @@ def build_model(arguments, **more):
     try:
         with config(**layer_settings(arguments)):
             net = get_model(arguments.model, **settings, **more)
-    except (TypeError, AttributeError) as error:
-        raise ValueError('model %s does not take these settings: %s' % (arguments.model, error)) from None
+    except _UNFIT as error:
+        given = ', '.join('%s=%.100r' % setting for setting in {**layer_settings(arguments), **settings}.items())
+        raise ValueError('model %s does not take these settings (%s): %s' % (
+            arguments.model, given, str(error) or type(error).__name__)) from None
     for name in ('bits', 'scaling'):
         given = getattr(arguments, name)
         found = {getattr(layer.quantization, name) for layer in quantized_layers(net)}
@@ -115,17 +124,38 @@ def build_model(arguments, **more):
 
 @contextlib.contextmanager
 def images_fit(net, shape):
-    """Inside, an MXNetError for images of a shape that larger ones do not cause becomes a ValueError that says so."""
+    """Inside, an MXNetError becomes a ValueError that says so where images of a shape are too small for a network."""
     with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
         try:
             yield
         except mx.MXNetError as error:
-            try:
-                summary(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2)
-            except mx.MXNetError:
+            if _has_shapes(net, shape) or not _has_shapes(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2):
                 raise error from None
             raise ValueError('images of %dx%d pixels are too small for %s: give a larger --input-size'
                              % (*shape[2:], net.model_name)) from None
+
+
+def _has_shapes(net, shape):
+    """Whether an input of a shape goes through a network."""
+    try:
+        summary(net, shape)
+    except mx.MXNetError:
+        return False
+    return True
+
+
+def _tell(text):
+    """Print what is for people."""
+    print(printable(text))
+
+
+def _skipped(error):
+    print('skipped: %s' % _line(error), file=sys.stderr)
+
+
+def _line(message):
+    """A message as one line for a terminal."""
+    return printable(message).replace('\n', '\\n')
 
 
 def _input_size(arguments):
@@ -139,7 +169,7 @@ def _summary(arguments):
     size = _input_size(arguments)
     with images_fit(net, (1, 3, size, size)):
         counted = summary(net, (1, 3, size, size))
-    print(counted.to_json() if arguments.json else counted)
+    _tell(counted.to_json() if arguments.json else counted)
 
 
 def _plot(arguments):
@@ -154,7 +184,7 @@ def _plot(arguments):
         settings = dict(model_settings(arguments), **layer_settings(arguments))
         name = ', '.join([net.model_name] + ['%s=%s' % setting for setting in settings.items()])
         plot.draw(out, name, (1, 3, size, size), blocks, counted)
-    print(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)
+    _tell(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)
 
 
 def _described(arguments):
@@ -195,21 +225,29 @@ def _export(arguments):
     settings = dict(settings, **{key: value for key, value in given.items() if value is not None})
     inputs = None
     if arguments.verify_on:
-        inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings)
+        inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings, skipped=_skipped)
     classes = described.classes if described else None
     if arguments.class_names:
-        with open(arguments.class_names) as stream:
-            classes = stream.read().splitlines()
+        classes = _read_lines(arguments.class_names)
     shape = (1, 3) + tuple(settings['size'])
     with images_fit(net, shape):
         result = deploy.export(net, arguments.out, shape, inputs, classes=classes, preprocess=settings)
-    print(result.report)
+    _tell(result.report)
+
+
+def _read_lines(path):
+    """The lines of a text file: UTF-8, with or without a byte-order mark."""
+    try:
+        with open(path, encoding='utf-8-sig') as stream:
+            return [line.rstrip('\n') for line in stream]
+    except UnicodeDecodeError as error:
+        raise ValueError('%s is not UTF-8 (%s): save it as UTF-8' % (path, error)) from None
 
 
 def _verify(arguments):
     deployed, metadata = deploy.load(arguments.prefix)
     deployed.hybridize(static_alloc=True, static_shape=True)
-    print('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
+    _tell('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
                                                         'x'.join(map(str, metadata.input_shape))))
     if arguments.params is None:
         if (arguments.model or arguments.settings or arguments.stem or arguments.data_dir
@@ -224,7 +262,8 @@ def _verify(arguments):
     load_parameters(net, arguments.params)
     net.hybridize(static_alloc=True, static_shape=True)
     if arguments.data_dir is not None:
-        batches = preprocess.load_inputs(preprocess.find_images(arguments.data_dir), _preprocessing(metadata))
+        batches = preprocess.load_inputs(preprocess.find_images(arguments.data_dir), _preprocessing(metadata),
+                                         skipped=_skipped)
     else:
         print('no --data-dir: comparing on random inputs')
         batches = [mx.nd.array(np.random.RandomState(0).normal(size=[16] + metadata.input_shape))]
@@ -252,18 +291,25 @@ def _predict(arguments):
         except OSError as error:
             unreadable.append(str(error))
             continue
-        probabilities = mx.nd.softmax(deployed(inputs))[0].asnumpy()
+        scores = deployed(inputs)
+        if not isinstance(scores, mx.nd.NDArray) or scores.ndim != 2:
+            raise LoadError('%s is no classifier: its output is no array of (images, classes)' % arguments.prefix)
+        classes = metadata.classes or [str(index) for index in range(scores.shape[1])]
+        if len(classes) != scores.shape[1]:
+            raise LoadError('%s is damaged: it names %d classes of %d' % (arguments.prefix, len(classes),
+                                                                         scores.shape[1]))
+        probabilities = mx.nd.softmax(scores)[0].asnumpy()
         best = np.argsort(-probabilities, kind='stable')[:5]
         rows.append({'image': path, 'top': [
-            {'class': metadata.classes[index] if metadata.classes else str(index),
+            {'class': str(classes[index]),
              'probability': float(probabilities[index])} for index in best]})
     if arguments.json:
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
-            print(row['image'])
+            _tell(row['image'])
             for guess in row['top']:
-                print('  %5.1f %%  %s' % (100 * guess['probability'], guess['class']))
+                _tell('  %5.1f %%  %s' % (100 * guess['probability'], guess['class']))
     if unreadable:
         raise OSError('; '.join(unreadable))
 
@@ -311,14 +357,14 @@ def _parser():
     command.set_defaults(run=_summary)
     command.add_argument('model', help='one of: ' + ', '.join(sorted(MODELS)))
     add_model_options(command)
-    command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--input-size', type=side, help='height and width (default: 224, thumbnail 32)')
     command.add_argument('--json', action='store_true', help='machine-readable output')
 
     command = commands.add_parser('plot', help="draw a model's structure, block by block")
     command.set_defaults(run=_plot)
     command.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
     add_model_options(command)
-    command.add_argument('--input-size', type=positive, help='height and width (default: 224, thumbnail 32)')
+    command.add_argument('--input-size', type=side, help='height and width (default: 224, thumbnail 32)')
     command.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(PICTURES))
     command.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
 
@@ -333,11 +379,11 @@ def _parser():
     command.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and '
                          'PREFIX-0000.params')
     add_model_options(command)
-    command.add_argument('--input-size', type=positive, help="height and width (default: the training's, else 224, "
+    command.add_argument('--input-size', type=side, help="height and width (default: the training's, else 224, "
                          'thumbnail 32)')
     command.add_argument('--crop-ratio', type=fraction, help="default: the training's, else 0.875")
-    command.add_argument('--mean', type=float, nargs=3, help="default: the training's, else ImageNet's")
-    command.add_argument('--std', type=float, nargs=3, help="default: the training's, else ImageNet's")
+    command.add_argument('--mean', type=finite, nargs=3, help="default: the training's, else ImageNet's")
+    command.add_argument('--std', type=deviation, nargs=3, help="default: the training's, else ImageNet's")
     command.add_argument('--class-names', metavar='FILE', help="a name a line (default: the training's)")
     command.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
 
@@ -375,13 +421,16 @@ def main(argv=None):
         arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, for example head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end_output()
         return 1
     except mx.MXNetError as error:
         message = sentence(error)
     except (OSError, ValueError) as error:
         message = error
+    except MemoryError:
+        message = 'there is not enough memory'
     else:
         return 0
-    print('bmx %s: %s' % (arguments.command, message), file=sys.stderr)
+    end_output()
+    print('bmx %s: %s' % (arguments.command, _line(message)), file=sys.stderr)
     return 1

@@ -4,8 +4,11 @@ Accounting and deployment both work on it. Layers are recognised by their operat
 """
 import ast
 import json
+import traceback
 
 import mxnet as mx
+
+from .composed import match_sign
 
 
 class Node:
@@ -58,21 +61,39 @@ class Graph:
 
     @classmethod
     def from_symbol(cls, symbol, variable_shapes=None):
-        """Read a symbol. Operators get unique names: Gluon repeats a name where a block is called twice."""
-        content = json.loads(symbol.tojson())
-        nodes, names = [], set()
-        for entry in content['nodes']:
-            if entry.get('subgraphs'):
+        """Read a symbol, without its identities; signs composed of built-in operators become `binarize`.
+
+        Operators get unique names: Gluon repeats a name where a block is called twice.
+        """
+        content, shapes = json.loads(symbol.tojson()), variable_shapes or {}
+        read, names = [], set()  # what the nodes of the symbol became: a node, or what an identity reads
+
+        def entry(source, index, _):
+            return read[source] if isinstance(read[source], tuple) else (read[source], index)
+
+        for found in content['nodes']:
+            if found.get('subgraphs'):
                 raise ValueError('layer %s (operator %s) holds a graph of its own, which is not supported'
-                                 % (entry['name'], entry['op']))
-            name, suffix = entry['name'], 0
-            while entry['op'] != 'null' and name in names:
+                                 % (found['name'], found['op']))
+            inputs = [entry(*source) for source in found['inputs']]
+            if found['op'] == '_copy':
+                read.append(inputs[0])
+                continue
+            name, suffix = found['name'], 0
+            while found['op'] != 'null' and name in names:
                 suffix += 1
-                name = '%s_%d' % (entry['name'], suffix)
+                name = '%s_%d' % (found['name'], suffix)
             names.add(name)
-            nodes.append(Node(entry['op'], name, entry.get('attrs'),
-                              [(nodes[source], index) for source, index, _ in entry['inputs']]))
-        return cls([(nodes[source], index) for source, index, _ in content['heads']], variable_shapes)
+            node = Node(found['op'], name, found.get('attrs'), inputs)
+            if '__shape__' in node.attrs and name in shapes:  # it may be the shape of a time when less was known
+                node.attrs['__shape__'] = str(tuple(shapes[name]))
+            sign = match_sign(node)
+            if sign:
+                data, attrs = sign
+                attrs.update((key, value) for key, value in node.attrs.items() if key.startswith('__'))
+                node = Node('binarize', name, attrs, [data])
+            read.append(node)
+        return cls([entry(*head) for head in content['heads']], shapes)
 
     @classmethod
     def from_block(cls, block, data_shape):
@@ -90,22 +111,21 @@ class Graph:
         parameters = block.collect_params()
         if 'data' in parameters:
             raise ValueError('a parameter of %s is called data, as its input is' % block.name)
-        declared = [(parameter, parameter.shape) for parameter in parameters.values()]
         try:
             with mx.autograd.pause(), mx.cpu():
-                if any(shape is None or 0 in shape for _, shape in declared):
-                    block.infer_shape(mx.nd.zeros(data_shape))
-                    block._clear_cached_op()
-                symbol = block(mx.sym.var('data'))
-            shapes = dict({name: parameter.shape for name, parameter in parameters.items()}, data=tuple(data_shape))
-        except mx.MXNetError:
-            raise
+                result = block(mx.sym.var('data'))
         except Exception as error:  # whatever the block's own code throws at a symbol
-            raise ValueError('%s cannot be traced to a graph of one input: %s' % (block.name, error)) from error
-        finally:
-            for parameter, shape in declared:
-                parameter._shape = shape
-        return cls.from_symbol(mx.sym.Group(list(symbol)) if isinstance(symbol, (list, tuple)) else symbol, shapes)
+            if isinstance(error, mx.MXNetError) and not isinstance(error, mx.base.NotImplementedForSymbol):
+                raise
+            raise ValueError(_why_untraceable(block, error)) from error
+        outputs = list(result) if isinstance(result, (list, tuple)) else [result]
+        wrong = [_described(output) for output in outputs if not isinstance(output, mx.sym.Symbol)]
+        if wrong or not outputs:
+            raise ValueError('%s has %s among its outputs; return arrays alone, in one flat tuple or list'
+                             % (_described(block), (wrong or ['nothing'])[0]))
+        symbol = mx.sym.Group(outputs) if len(outputs) > 1 else outputs[0]
+        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        return cls.from_symbol(symbol, _all_shapes(symbol, dict(shapes, data=tuple(data_shape)), block))
 
     def copy(self):
         """A graph of other nodes, which are the same."""
@@ -186,3 +206,40 @@ class Graph:
                 index += 1
             found[output.name, index] = shape
         return found
+
+
+def _all_shapes(symbol, shapes, block):
+    """The shapes of a symbol's variables, those that are not all known inferred from the others."""
+    def known(shape):
+        return bool(shape) and all(size > 0 for size in shape)
+
+    names = symbol.list_arguments() + symbol.list_auxiliary_states()
+    found = {name: shapes[name] for name in names if known(shapes.get(name))}
+    if len(found) < len(names):
+        arguments, _, auxiliary = symbol.infer_shape_partial(**found)
+        found = dict(zip(names, arguments + auxiliary))
+        unknown = [name for name in names if not known(found[name])]
+        if unknown:
+            raise ValueError('%s: the shapes of %s do not follow from an input of shape %s; say them where the layers '
+                             'are built' % (_described(block), ', '.join(unknown), shapes['data']))
+    return found
+
+
+def _described(value):
+    """A block by its name and class, anything else by its class."""
+    kind = type(value).__name__
+    return '%s (%s)' % (value.name, kind) if isinstance(value, mx.gluon.Block) else 'a ' + kind
+
+
+def _why_untraceable(block, error):
+    """Which block inside of `block` threw an error at a symbol, and what to do."""
+    place = block
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get('self')
+        place = owner if isinstance(owner, mx.gluon.Block) else place
+    advice = ''
+    if 'Symbol' in str(error):  # an operation that only arrays have
+        advice = ('; in a graph data has neither values nor a shape: compute with the operators of F alone, and choose '
+                  'by value with F.where')
+    return '%s cannot be traced to a graph of one input: %s: %s%s' % (
+        block.name, _described(place), ' '.join(str(error).split()), advice)

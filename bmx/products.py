@@ -4,19 +4,6 @@ They are recognised by the operators around them, never by names.
 """
 
 
-def _entry(node, index=0):
-    """What feeds an input, a node and the index of its output, looking through identities."""
-    entry = node.inputs[index]
-    while entry[0].op in ('identity', '_copy'):
-        entry = entry[0].inputs[0]
-    return entry
-
-
-def source(node, index=0):
-    """The node that feeds an input, looking through identities."""
-    return _entry(node, index)[0]
-
-
 class BinaryProduct:
     """A convolution or dense layer that a float operator computes on binarized weights.
 
@@ -47,24 +34,24 @@ def match_binary_product(node):
     """Describe a node as a `BinaryProduct`, or return None if its weights are not binarized."""
     if node.op not in PRODUCTS:
         return None
-    sign = source(node, 1)
-    if sign.op != 'binarize' or not source(sign).is_variable:
+    sign = node.input(1)
+    if sign.op != 'binarize' or not sign.input(0).is_variable:
         return None
     entry, pad, pad_value = _activation(node)
     activation = entry[0]
     if not _are_signs(*entry):
-        return BinaryProduct(node, source(sign), None, pad, pad_value)
+        return BinaryProduct(node, sign.input(0), None, pad, pad_value)
     border = _border(activation)
     if border:
         if any(pad) or len(border) > len(pad):  # padded twice, or not along the axes of an image
-            return BinaryProduct(node, source(sign), None, pad, pad_value)
+            return BinaryProduct(node, sign.input(0), None, pad, pad_value)
         pad, pad_value = (0,) * (len(pad) - len(border)) + border, float(activation.attr('pad_value', -1))
-    return BinaryProduct(node, source(sign), activation, pad, pad_value)
+    return BinaryProduct(node, sign.input(0), activation, pad, pad_value)
 
 
 def _activation(node):
     """What computes the input of a product (a node, index of its output), the padding between them, what it holds."""
-    data, pad, pad_value = _entry(node), (), 0
+    data, pad, pad_value = node.inputs[0], (), 0
     if node.op == 'Convolution':
         pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
         if not any(pad):
@@ -96,7 +83,7 @@ def _bits(node, output=0):
 
 def product_bits(node):
     """Bits of the weights and of the input of a Convolution or FullyConnected, 32 where they are float."""
-    return _bits(source(node, 1)), _bits(*_activation(node)[0])
+    return _bits(node.input(1)), _bits(*_activation(node)[0])
 
 
 def _border(sign):
@@ -160,7 +147,7 @@ def find_sum(product, graph):
     """
     node, activation = product.node, product.activation
     axes = len(node.attr('kernel')) if node.op == 'Convolution' else 0
-    if node.op == 'FullyConnected' and (source(node) is not activation or not node.attr('flatten', True)):
+    if node.op == 'FullyConnected' and (node.input(0) is not activation or not node.attr('flatten', True)):
         return None
     readers, outputs = graph.consumers(), {id(output) for output, _ in graph.outputs}
 

@@ -1,8 +1,10 @@
 """Results for people and programs: aligned text, JSON, CSV, pictures."""
 import csv
+import io
 import json
 import numbers
 import os
+import sys
 
 from . import storage
 
@@ -26,6 +28,32 @@ def refuse_picture(path):
         raise ValueError('%s: the name of a picture ends in %s' % (path, ', '.join(PICTURES)))
 
 
+def printable(text):
+    """Text for a terminal: control characters, and what else is not printable, as escapes; lines stay lines.
+
+    Names of classes, files and models come from elsewhere, and a terminal acts on escape sequences among them.
+    """
+    return ''.join(each if each.isprintable() or each == '\n' else each.encode('unicode_escape').decode()
+                   for each in str(text))
+
+
+def end_output():
+    """Write out what standard output holds; discard what cannot be written, so that Python's own end does not fail.
+
+    Returns
+    -------
+    OSError or None
+        Why it cannot be written: for example a full disk, or a reader that has seen enough.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, 'wb') as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return error
+    return None
+
+
 def table(header, lines):
     """Aligned text of a header and lines of cells, which are strings or numbers."""
     cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]
@@ -45,8 +73,7 @@ def cell_text(value):
 
 def write_json(path, content):
     """Write what JSON can hold."""
-    with storage.atomic_file(path) as temporary, open(temporary, 'w') as out:
-        json.dump(content, out, indent=1)
+    storage.write_file(path, [json.dumps(content, indent=1).encode()])
 
 
 def write_csv(path, rows, fields=None):
@@ -55,10 +82,11 @@ def write_csv(path, rows, fields=None):
     The fields are by default all that rows have.
     """
     fields = fields or list(dict.fromkeys(field for row in rows for field in row))
-    with storage.atomic_file(path) as temporary, open(temporary, 'w', newline='') as out:
-        writer = csv.DictWriter(out, fields)
-        writer.writeheader()
-        writer.writerows({key: _number(value) for key, value in row.items()} for row in rows)
+    out = io.StringIO(newline='')
+    writer = csv.DictWriter(out, fields)
+    writer.writeheader()
+    writer.writerows({key: _number(value) for key, value in row.items()} for row in rows)
+    storage.write_file(path, [out.getvalue().encode()])
 
 
 def _number(value):
@@ -68,5 +96,6 @@ def _number(value):
 
 def save_picture(path, figure):
     """Write a matplotlib Figure, in the format that the path ends in (one of `PICTURES`)."""
-    with storage.atomic_file(path) as temporary:
-        figure.savefig(temporary, format=os.path.splitext(path)[1][1:].lower())
+    out = io.BytesIO()
+    figure.savefig(out, format=os.path.splitext(path)[1][1:].lower())
+    storage.write_file(path, [out.getvalue()])

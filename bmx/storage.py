@@ -1,7 +1,11 @@
 """Files: written whole or not at all, read with errors that say what is wrong with them."""
 import contextlib
+import errno
+import fcntl
+import glob
 import hashlib
 import os
+import struct
 import tempfile
 
 import mxnet as mx
@@ -9,22 +13,125 @@ import mxnet as mx
 # How the names of files and folders begin that are being written.
 TEMPORARY = '.partial-'
 
+# The file by which a folder is locked, and the variable of the environment that tells a process the descriptor of one
+# that it inherited.
+LOCK = '.lock'
+_INHERITED = 'BMX_LOCK'
+
+# How a file of arrays begins in MXNet's format.
+_MAGIC = 0x112
+
+
+def write_file(path, blocks):
+    """Write a file whole: what was there before stays until the new content is on the disk and was read back.
+
+    What is no file, for example /dev/stdout, is written to directly.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    blocks : iterable of bytes
+        The content.
+
+    Returns
+    -------
+    str
+        SHA-256 of the content, hexadecimal.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, for example on a full disk. The message names `path`, which is what it was before.
+    """
+    path = os.fspath(path)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, 'wb') as out:
+                return _write(out, blocks)
+        target = os.path.realpath(path)  # a link stays one
+        _remove_leftovers(target)
+        with _temporary(target) as (out, temporary):
+            meant = _write(out, blocks)
+            os.fsync(out.fileno())
+            if digest(temporary) != meant:
+                raise OSError(errno.EIO, 'what was read back is not what was written')
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        flush(os.path.dirname(target))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    return meant
+
+
+def _write(out, blocks):
+    meant = hashlib.sha256()
+    for block in blocks:
+        out.write(block)
+        meant.update(block)
+    out.flush()
+    return meant.hexdigest()
+
 
 @contextlib.contextmanager
-def atomic_file(path):
-    """Yield a temporary name beside `path`; what was written there replaces `path` at the end, or nothing does."""
-    directory, name = os.path.split(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, suffix='-' + name, dir=directory)
-    os.close(handle)
-    os.chmod(temporary, 0o644)
-    try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    flush(directory)
+def _temporary(path):
+    """Yield a file beside `path`, open for writing and locked, and its name; an error deletes it."""
+    out, temporary = _create_locked(path)
+    with out:
+        try:
+            yield out, temporary
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+
+def _create_locked(path):
+    directory, name = os.path.split(path)
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY + name + '-', dir=directory)
+        out = open(handle, 'wb')
+        with contextlib.suppress(OSError):  # some network disks have no locks
+            fcntl.flock(out, fcntl.LOCK_EX)
+        if os.path.exists(temporary):  # else another writer took it for a leftover before it was locked
+            return out, temporary
+        out.close()
+
+
+def _remove_leftovers(path):
+    """Delete what killed writers of `path` left: temporary files that nobody has locked."""
+    directory, name = os.path.split(path)
+    for leftover in glob.glob(os.path.join(glob.escape(directory), glob.escape(TEMPORARY + name + '-') + '?' * 8)):
+        with contextlib.suppress(OSError), open(leftover, 'rb') as content:
+            fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(leftover)
+
+
+def array_blocks(arrays):
+    """The content of the file that `mx.nd.save` writes, as an iterable of bytes for `write_file`.
+
+    MXNet's own writer does not notice when closing a file fails, for example on a full disk.
+
+    Parameters
+    ----------
+    arrays : dict
+        Names to NDArrays.
+    """
+    yield struct.pack('<QQQ', _MAGIC, 0, len(arrays))
+    for array in arrays.values():
+        yield array.__getstate__()['handle']
+    yield struct.pack('<Q', len(arrays))
+    for name in map(str.encode, arrays):
+        yield struct.pack('<Q', len(name)) + name
+
+
+def save_arrays(path, arrays):
+    """Write a dict of names to NDArrays in the format of `mx.nd.save`; as `write_file`, whose digest is returned."""
+    return write_file(path, array_blocks(arrays))
+
+
+def parameter_arrays(net):
+    """The parameters of a network as `save_parameters` names them."""
+    return {name: parameter._reduce() for name, parameter in net._collect_params_with_prefix().items()}
 
 
 def flush(path):
@@ -45,6 +152,52 @@ def digest(path):
     return found.hexdigest()
 
 
+def lock_folder(path):
+    """Lock a folder for this process and for those it starts with the descriptor that is returned.
+
+    The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder, which
+    stays there: network disks lock files only.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    int or None
+        A descriptor, for `os.close` and `lock_to_inherit`; None where the file system has no locks.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process holds the lock.
+    """
+    path, inherited = os.path.join(path, LOCK), os.environ.get(_INHERITED, '')
+    if inherited.isdigit() and _is_descriptor_of(int(inherited), path):
+        return os.dup(int(inherited))
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
+
+
+def _is_descriptor_of(handle, path):
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError:
+        return False
+
+
+def lock_to_inherit(lock):
+    """What a process that is to share a lock of `lock_folder` needs: descriptors and variables of the environment."""
+    return ((), {}) if lock is None else ((lock,), {_INHERITED: str(lock)})
+
+
 class LoadError(ValueError):
     """A file that is not what its name promises; the message says which, and what is wrong with it."""
 
@@ -62,8 +215,8 @@ def load_parameters(net, path, ctx=None):
     Parameters
     ----------
     net : gluon.Block
-    path : str
-        Written by `save_parameters` for a network of the same structure.
+    path : str or os.PathLike
+        Written by `save_parameters` for a network of the same structure, with or without `deduplicate`.
     ctx : Context or list of Context, optional
 
     Raises
@@ -73,6 +226,7 @@ def load_parameters(net, path, ctx=None):
     LoadError
         The file is damaged, or belongs to another model.
     """
+    path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError('parameter file %s does not exist' % path)
     try:
@@ -81,18 +235,21 @@ def load_parameters(net, path, ctx=None):
         raise LoadError('%s is damaged or not a parameter file of MXNet: %s' % (path, sentence(error))) from None
     expected = net._collect_params_with_prefix()
     found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    given = {expected[name] for name in found if name in expected}  # of a shared one, one name is enough
+    missing = sorted(name for name in expected if expected[name] not in given)
+    extra = sorted(set(found) - set(expected))
     if missing or extra:
         raise LoadError('%s belongs to another model than %s: %d of its %d parameters are missing%s, %d are unknown%s; '
                         'was it built with another stem or other keywords?'
                         % (path, getattr(net, 'model_name', net.name), len(missing), len(expected), _example(missing),
                            len(extra), _example(extra)))
-    for name, parameter in expected.items():
-        if not _compatible(parameter.shape, found[name].shape):
+    for name, value in found.items():
+        if not _compatible(expected[name].shape, value.shape):
             raise LoadError('%s: parameter %s has shape %s, the model %s wants %s; was it built with other classes, '
-                            'stem or keywords?' % (path, name, found[name].shape,
-                                                   getattr(net, 'model_name', net.name), parameter.shape))
-    net.load_parameters(path, ctx=ctx, cast_dtype=True)
+                            'stem or keywords?' % (path, name, value.shape,
+                                                   getattr(net, 'model_name', net.name), expected[name].shape))
+    for name, value in found.items():
+        expected[name]._load_init(value, ctx, cast_dtype=True)
 
 
 def _example(names):

@@ -350,9 +350,7 @@ class _Traced:
 def _changes_nothing(node):
     if node.op == 'clip':
         return math.isinf(float(node.attrs['a_min'])) and math.isinf(float(node.attrs['a_max']))
-    if node.op == 'Reshape':
-        return not any(node.attr('shape'))
-    return node.op in ('identity', '_copy')
+    return node.op == 'Reshape' and not any(node.attr('shape'))
 
 
 def _spread(pieces):

@@ -1,5 +1,4 @@
 """What families of models share: the dense block, the transition, and the network that grows by blocks between them."""
-import math
 import numbers
 
 from mxnet import gluon
@@ -8,12 +7,17 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, PReLU, grouped_conv, make_stem
 
 
+# The largest number of channels, classes, groups; of blocks in a stage.
+MAX_COUNT, MAX_BLOCKS = 1 << 20, 1000
+
+
 def check_counts(**given):
-    """Refuse, by a ValueError, what is neither a whole number of at least 1 nor a sequence of such."""
+    """Refuse, by a ValueError, what is neither a whole number from 1 to `MAX_COUNT` nor a sequence of such."""
     for name, value in given.items():
+        most = MAX_BLOCKS if name in ('blocks', 'layers') else MAX_COUNT
         counts = value if isinstance(value, (list, tuple)) else [value]
-        if not counts or not all(isinstance(count, numbers.Integral) and count >= 1 for count in counts):
-            raise ValueError('%s takes whole numbers of at least 1, got %r' % (name, value))
+        if not counts or not all(isinstance(count, numbers.Integral) and 1 <= count <= most for count in counts):
+            raise ValueError('%s takes whole numbers from 1 to %d, got %r' % (name, most, value))
 
 
 def make_activation(name, channels=1):
@@ -88,8 +92,9 @@ class GrowingNet(gluon.HybridBlock):
         check_counts(blocks=blocks, groups=groups, classes=classes, growth=growth)
         if len(reductions) != len(blocks) - 1:
             raise ValueError('%d stages need %d reductions, got %d' % (len(blocks), len(blocks) - 1, len(reductions)))
-        if not all(isinstance(share, numbers.Real) and 0 < share < math.inf for share in reductions):
-            raise ValueError('reductions must be shares of channels, numbers above 0, got %r' % (reductions,))
+        if not all(isinstance(share, numbers.Real) and 0 < share <= 1000 for share in reductions):
+            raise ValueError('reductions must be shares of channels, numbers above 0 and at most 1000, got %r'
+                             % (reductions,))
         channels = 64
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')

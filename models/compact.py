@@ -3,7 +3,6 @@
 Network in Network and AlexNet as Caffe's model zoo has them, their layers binary: batch normalisation, sign,
 convolution, PReLU. Deployed, its 1.2 MiB and 7.4 MiB hold the classifier, too.
 """
-import math
 import numbers
 
 from mxnet import gluon
@@ -65,8 +64,8 @@ class CompactNet(gluon.HybridBlock):
     def __init__(self, layers, width=1, binary_classifier=True, scale=True, activation='prelu', binarizations=None,
                  stem='alexnet', classes=1000, bits=None, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        if not isinstance(width, numbers.Real) or not 0 < width < math.inf:
-            raise ValueError('width must be a number above 0, got %r' % (width,))
+        if not isinstance(width, numbers.Real) or not 0 < width <= 1000:
+            raise ValueError('width must be a number above 0 and at most 1000, got %r' % (width,))
         layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
                   for layer in layers]
         settings, channels = dict(bits=bits, binarizations=binarizations), round(96 * width)

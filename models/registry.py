@@ -4,6 +4,8 @@ import functools
 import os
 
 import mxnet as mx
+import numpy as np
+from PIL import ImageFile
 
 from bmx.nn.config import resolve
 
@@ -65,9 +67,10 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
     entry = MODELS.get(name.lower())
     if entry is None:
         raise ValueError('unknown model %r; choose from %s' % (name, ', '.join(sorted(MODELS))))
-    net = entry(classes=classes, **kwargs)
+    settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
+    net = entry(**settings)
     net.model_name = entry.__name__
-    net.model_kwargs = dict(kwargs, classes=classes)
+    net.model_kwargs = settings
     net.layer_defaults = dataclasses.asdict(resolve())
     if pretrained:
         path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
@@ -78,7 +81,20 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
     return net
 
 
+def _own_number(value):
+    """A setting with Python's numbers in the place of NumPy's, which neither Gluon nor JSON takes everywhere."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_own_number, value))
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
 def register_with_gluoncv():
-    """Make `gluoncv.model_zoo.get_model` know the models of this package."""
+    """Make `gluoncv.model_zoo.get_model` know the models of this package.
+
+    Everything else in this package that imports GluonCV comes later, so what its import changes is restored here alone:
+    it tells Pillow to read truncated images as whole, in the whole process.
+    """
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     from gluoncv.model_zoo import model_zoo
+    ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     model_zoo._models.update({name: functools.partial(get_model, name) for name in MODELS})

@@ -1,10 +1,23 @@
 import os
+import signal
 
 import pytest
 
 from bmx import ops
 
 os.environ.setdefault('MPLBACKEND', 'Agg')  # no test opens a window
+
+
+@pytest.fixture(scope='session', autouse=True)
+def heard_signals():
+    """Ctrl-C and the end of the terminal are heard, here and in processes of tests, in the background too."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if before[number] == signal.SIG_IGN:
+            signal.signal(number, handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(params=ops.kernels())

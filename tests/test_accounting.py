@@ -1,5 +1,6 @@
 """Operations and sizes against counts made by hand; tests/test_papers.py compares them with the papers' numbers."""
 import json
+import os
 
 import mxnet as mx
 import pytest
@@ -132,3 +133,66 @@ def test_counting_needs_no_parameters_and_changes_none(initialized):
     keys = {'bops', 'flops', 'flops_without_classifier', 'ops', 'ops_without_classifier', 'params_binary',
             'params_float', 'size_mib', 'layers'}
     assert keys <= set(json.loads(counted.to_json()))
+
+
+# Networks of all kinds, whose deployed form must cost the same; shapes of their inputs.
+DEPLOYED = {
+    'residual': (lambda: [bmx.nn.GroupedStem(16), nn.BatchNorm(), bmx.nn.BinaryConv(8, 3, padding=1), nn.Dense(3)],
+                 (2, 3, 16, 16)),
+    'scaling, bias': (lambda: [bmx.nn.QActivation(), bmx.nn.QConv2D(8, 3, scaling='constant'), nn.BatchNorm(),
+                               nn.Activation('relu'), nn.MaxPool2D(2), bmx.nn.BinaryConv(8, 3, groups=2)],
+                      (2, 6, 16, 16)),
+    'one slope': (lambda: [nn.BatchNorm(scale=False), bmx.nn.BinaryConv(8, 3), bmx.nn.PReLU(), bmx.nn.BinaryConv(8, 1),
+                           bmx.nn.Scale()], (1, 5, 9, 9)),
+    'slopes': (lambda: [bmx.nn.BinaryConv(8, 3), bmx.nn.PReLU(in_channels=8), nn.AvgPool2D(2, ceil_mode=True),
+                        bmx.nn.BinaryConv(8, 1)], (1, 5, 9, 9)),
+    'rows': (lambda: [bmx.nn.QActivation(), bmx.nn.QDense(5, flatten=False), nn.Dense(3)], (4, 7, 20)),
+    'binary weights': (lambda: [bmx.nn.QConv2D(8, 3, scaling='constant'), bmx.nn.QDense(3)], (1, 3, 9, 9)),
+    'k bits': (lambda: [bmx.nn.QActivation(bits=2), bmx.nn.QConv2D(8, 3, bits=2), bmx.nn.BinaryDense(3)], (1, 3, 9, 9)),
+    'bias inside': (lambda: [bmx.nn.QActivation(), Inside()], (1, 3, 9, 9)),
+    'shared': (lambda: [bmx.nn.BinaryConv(8, 3, in_channels=8)] * 2 + [nn.BatchNorm(in_channels=8)], (1, 8, 9, 9)),
+    'binarizations': (lambda: [bmx.nn.BinaryConv(8, 3, binarizations=2), bmx.nn.QActivation(binarizations=3),
+                               bmx.nn.QDense(5, binarizations=3)], (2, 3, 9, 9)),
+    'one dimension': (lambda: [nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QConv1D(8, 3, groups=2), nn.Dense(2)],
+                      (2, 6, 9)),
+}
+
+
+class Inside(gluon.HybridBlock):
+    """A product of signs that stays float."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = self.params.get('weight', shape=(4, 3, 3, 3))
+        self.bias = self.params.get('bias', shape=(4,))
+
+    def hybrid_forward(self, F, x, weight, bias):
+        return F.Convolution(x, F.binarize(weight), bias, kernel=(3, 3), num_filter=4)
+
+
+def assert_costs_the_same(net, shape, prefix):
+    """The float network and its deployed form, as a block and as a symbol file."""
+    expected = bmx.summary(net, shape).to_dict()
+    block, _ = bmx.deploy.load(prefix)
+    for deployed in (block, mx.sym.load(prefix + '-symbol.json')):
+        found = bmx.summary(deployed, shape).to_dict()
+        for key in set(expected) - {'name', 'layers'}:
+            assert found[key] == expected[key], key
+
+
+@pytest.mark.parametrize('name', DEPLOYED)
+def test_a_deployed_network_costs_what_its_float_network_costs(name, tmp_path):
+    build, shape = DEPLOYED[name]
+    net = nn.HybridSequential()
+    net.add(*build())
+    net.initialize(mx.init.Normal(1))
+    bmx.export(net, str(tmp_path / 'net'), shape)
+    assert_costs_the_same(net, shape, str(tmp_path / 'net'))
+
+
+def test_binary_operations_of_files_from_before():
+    for version, bops in ((1, 8 * 27 * 36 + 8 * 72 * 4 + 4 * 32), (2, None), (3, None)):
+        path = os.path.join(os.path.dirname(__file__), 'data', 'format-%d-symbol.json' % version)
+        counted = bmx.summary(mx.sym.load(path), (1, 3, 6, 6))
+        assert counted.bops == bops or bops is None and counted.bops > 8 * 27 * 36 + 8 * 72 * 36
+        assert counted.flops == 0

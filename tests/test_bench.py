@@ -139,6 +139,20 @@ def test_split(tmp_path, capsys):
     assert 'small_mobinet, ' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('name', ['alexnet_binary', 'nin_binary', 'resnete18', 'mobinet_pre'])
+def test_split_of_binarizations(name, tmp_path, monkeypatch):
+    build = MODELS[name]
+    width = dict(width=0.125) if name in ('alexnet_binary', 'nin_binary') else {}
+    monkeypatch.setitem(MODELS, name, lambda **kwargs: build(**dict(kwargs, stem='thumbnail', **width)))
+    MODELS[name].__name__ = name
+    rows = measure(tmp_path, 'split', name, '--size', '16', '--binarizations', '2')
+    with bmx.nn.config(binarizations=2):
+        counted = bmx.summary(bmx.get_model(name), (1, 3, 16, 16))
+    assert sum(row['ops'] for row in rows) == counted.ops
+    assert [row['ops'] for row in rows if row['name'] and row['variant'] != 'float'] == [
+        layer['bops'] / 64 for layer in counted.layers if layer['bops']]
+
+
 def test_train(tmp_path, capsys):
     rows = measure(tmp_path, 'train', 'tiny', '--batch', '2', '--size', '16')
     assert [row['variant'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2

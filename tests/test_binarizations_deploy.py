@@ -10,7 +10,6 @@ from mxnet.gluon import nn
 import bmx
 from bmx import deploy, ops
 from bmx.cli import main
-from bmx.deploy import files
 from bmx.description import write_description
 from bmx.structure import structure
 from test_binary_subgraph import Parameters, check, make_data
@@ -336,14 +335,6 @@ def test_files_from_before(tmp_path, capsys):
     capsys.readouterr()
     assert main(again + ['--binarizations', '2']) == 1
     assert 'binarizations=2 contradicts' in capsys.readouterr().err
-
-
-def test_only_files_that_need_it_have_the_new_format(tmp_path, monkeypatch):
-    x, prefix = random((1, 3, 8, 8)), str(tmp_path / 'net')
-    monkeypatch.setattr(files, 'FORMAT_VERSION', 2)  # what an older version reads
-    bmx.export(randomize(small(1), x), prefix, x.shape)
-    with pytest.raises(bmx.LoadError, match='has format 3, this version of bmx reads 1 to 2'):
-        bmx.export(randomize(small(2), x), prefix, x.shape)
 
 
 def test_trainings_from_before_go_on():

@@ -148,28 +148,6 @@ def test_gradients_of_many_consumers_add_up(consumers):
     assert np.array_equal(executor.grad_dict['x'].asnumpy(), [total, total, 0])
 
 
-@pytest.mark.parametrize('static', [False, True])
-def test_gradient_is_added_behind_identity(static):
-    """MXNet does not tell the operator to add to a gradient; identity before it can (see op_binarize.cc)."""
-    class Net(mx.gluon.HybridBlock):
-        def __init__(self):
-            super().__init__()
-            self.weight = self.params.get('weight', shape=(3,), grad_req='add')
-
-        def hybrid_forward(self, F, x, weight):
-            return F.binarize(F.identity(weight)) * x
-
-    net = Net()
-    net.initialize()
-    net.weight.set_data(mx.nd.array([-0.5, 0.5, 2]))
-    net.hybridize(static_alloc=static, static_shape=static)
-    for _ in range(2):
-        with mx.autograd.record():
-            out = net(mx.nd.array([1, 2, 3]))
-        out.backward()
-    assert np.array_equal(net.weight.grad().asnumpy(), [2, 4, 0])
-
-
 def test_border_needs_axes():
     with pytest.raises(mx.MXNetError, match='binarize: pad of 2 axes for data of 1'):
         mx.nd.binarize(mx.nd.zeros(3), pad=(1, 1))

@@ -13,7 +13,8 @@ from PIL import Image
 
 import bmx
 from bmx import preprocess
-from bmx.cli import main
+from bmx.cli import images_fit, main
+from bmx.description import write_description
 
 SMALL = ['--stem', 'thumbnail', '--set', 'classes=3', '--set', 'blocks=(1,1)', '--set', 'reductions=(0.5,)']
 
@@ -32,6 +33,9 @@ def folder(tmp_path_factory):
         pixels = generator.randint(0, 255, size=size + (3,)).astype(np.uint8)
         Image.fromarray(pixels).save(str(path / 'images' / ('%d.png' % index)))
     (path / 'names.txt').write_text('cat\ndog\nfish\n')
+    (path / 'latin-1.txt').write_bytes('chat\nchien\np\u00eache\n'.encode('latin-1'))
+    (path / 'broken').mkdir()
+    (path / 'broken' / '1.jpg').write_bytes(b'no image')
     assert main(['export', '--model', 'meliusnet22', '--params', str(path / 'net.params'), '--out', str(path / 'out'),
                  '--input-size', '16', '--class-names', str(path / 'names.txt'),
                  '--verify-on', str(path / 'images')] + SMALL) == 0
@@ -69,8 +73,7 @@ def test_export_verify_predict(folder, capsys):
 
 
 @pytest.mark.parametrize('preprocessing', [
-    {'size': [16, 16]}, {'size': 16, 'crop_ratio': 1, 'mean': [0] * 3, 'std': [1] * 3},
-    {'size': [16, 16], 'crop_ratio': 0, 'mean': [0] * 3, 'std': [1] * 3}])
+    {}, {'size': [16, 16]}, {'size': [16, 16], 'mean': [0] * 3, 'std': [1] * 3}])  # others are not exported
 def test_predict_wants_a_whole_preprocessing(preprocessing, folder, tmp_path, capsys):
     net = bmx.nn.BinaryConv(2, 3)
     net.initialize()
@@ -83,7 +86,117 @@ def test_predict_goes_on_after_a_bad_image(folder, capsys):
     good = str(folder / 'images' / '1.png')
     assert main(['predict', str(folder / 'out'), str(folder / 'names.txt'), good, str(folder)]) == 1
     out, error = capsys.readouterr()
-    assert out.startswith(good) and 'names.txt cannot be decoded' in error and 'no such image' in error
+    assert out.startswith(good) and 'names.txt cannot be decoded' in error and 'is a folder, not an image' in error
+
+
+def _export(folder, out, *more):
+    return ['export', '--model', 'meliusnet22', '--params', str(folder / 'net.params'), '--out', str(out),
+            '--input-size', '16', *more] + SMALL
+
+
+@pytest.mark.parametrize('name', ['a b', '[1] *', 'h\u00e4user \u65e5\u672c'])
+def test_paths_of_any_characters(name, folder, tmp_path, capsys):
+    path = tmp_path / name
+    path.mkdir()
+    for image in ('0.png', '1.png'):
+        (path / image).write_bytes((folder / 'images' / image).read_bytes())
+    names = path / 'names.txt'
+    names.write_bytes('\ufeffcat\r\ndog\r\nowl \u65e5\r\n'.encode())  # with a byte-order mark, as Notepad saves it
+    prefix = str(path / name)
+    assert main(_export(folder, prefix, '--class-names', str(names), '--verify-on', str(path))) == 0
+    assert main(['verify', prefix, '--params', str(folder / 'net.params'), '--data-dir', str(path)]) == 0
+    assert 'values on 2 of 2 inputs' in capsys.readouterr().out
+    assert main(['predict', prefix, '--json', str(path / '1.png')]) == 0
+    row, = json.loads(capsys.readouterr().out)
+    assert {guess['class'] for guess in row['top']} == {'cat', 'dog', 'owl \u65e5'}
+
+
+def test_bad_images_among_those_to_verify_on(folder, tmp_path, capsys):
+    """They are named, the others are compared."""
+    images = tmp_path / 'images'
+    images.mkdir()
+    for name in ('0.png', '2.png'):
+        (images / name).write_bytes((folder / 'images' / name).read_bytes())
+    (images / '1.png').write_bytes((images / '0.png').read_bytes()[:200])
+    (images / '3.jpg').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n')
+    assert main(_export(folder, tmp_path / 'net', '--verify-on', str(images))) == 0
+    out, error = capsys.readouterr()
+    assert 'on 2 of 2 inputs' in out
+    assert [line.split(' cannot')[0] for line in error.splitlines()] == [
+        'skipped: %s' % (images / name) for name in ('1.png', '3.jpg')]
+    assert main(['verify', str(tmp_path / 'net'), '--params', str(folder / 'net.params'), '--data-dir', str(images)]
+                ) == 0
+    out, error = capsys.readouterr()
+    assert 'on 2 of 2 inputs' in out and error.count('skipped: ') == 2
+
+
+def test_a_terminal_gets_no_escape_sequences(folder, tmp_path, capsys):
+    names = tmp_path / 'names.txt'
+    names.write_bytes('\x1b]0;title\x07cat\ndog\x9b31m\n\u202efish\n'.encode())
+    image = tmp_path / 'a\x1b[31m.png'
+    image.write_bytes((folder / 'images/0.png').read_bytes())
+    assert main(_export(folder, tmp_path / 'net', '--class-names', str(names))) == 0
+    assert main(['predict', str(tmp_path / 'net'), str(image), str(tmp_path / 'b\x1b[31m\n.png')]) == 1
+    out, error = capsys.readouterr()
+    assert r'\x1b]0;title\x07cat' in out and r'dog\x9b31m' in out and r'\u202efish' in out and r'a\x1b[31m.png' in out
+    assert error.endswith('no such image: %s/b\\x1b[31m\\n.png\n' % tmp_path)
+    assert all(each.isprintable() or each == '\n' for each in out + error)
+    assert main(['predict', str(tmp_path / 'net'), str(image), '--json']) == 0  # a program gets what it is
+    assert json.loads(capsys.readouterr().out)[0]['image'] == str(image)
+
+
+def test_names_that_the_encoding_does_not_have(folder, tmp_path):
+    (tmp_path / 'names.txt').write_bytes('\u65e5\u672c\n2\n3\n'.encode())
+    assert main(_export(folder, tmp_path / 'net', '--class-names', str(tmp_path / 'names.txt'))) == 0
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'bmx', 'predict', str(tmp_path / 'net'),
+                          str(folder / 'images/0.png')], stdout=subprocess.PIPE,
+                         env=dict(os.environ, PYTHONIOENCODING='ascii'))
+    assert run.returncode == 0 and rb'\u65e5\u672c' in run.stdout
+
+
+_NO_ROOM = """
+import resource, sys
+from bmx.cli import images_fit, main
+from bmx.description import write_description
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_file_that_cannot_be_written_is_no_matter_of_shapes(folder, tmp_path):
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _NO_ROOM] + _export(folder, tmp_path / 'net'),
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert run.returncode == 1 and 'Traceback' not in run.stderr
+    assert 'too small' not in run.stderr and run.stderr.startswith('bmx export: ')
+
+
+@pytest.mark.parametrize('failure', [mx.MXNetError('Check failed: fs->Write'), OSError(28, 'No space left on device')])
+def test_images_fit_takes_only_what_is_about_shapes(failure):
+    net = bmx.get_model('resnete18')
+    with pytest.raises(type(failure), match=str(failure.args[-1])):
+        with images_fit(net, (1, 3, 224, 224)):
+            raise failure
+
+
+def test_settings_of_a_file_do_not_load_parameters(folder, tmp_path, capsys):
+    """A description or a deployed model that says `pretrained` would have another file opened."""
+    params = tmp_path / 'net.params'
+    params.write_bytes((folder / 'net.params').read_bytes())
+    net = bmx.get_model('meliusnet22', stem='thumbnail', classes=3, blocks=(1, 1), reductions=(0.5,))
+    net.model_kwargs.update(pretrained=True, root=str(tmp_path))
+    write_description(str(params), net, ['a', 'b', 'c'], {'size': [16, 16], 'crop_ratio': 1.0, 'mean': [0.5] * 3,
+                                                          'std': [0.5] * 3})
+    assert main(['export', '--params', str(params), '--out', str(tmp_path / 'x')]) == 1
+    assert 'pretrained, root' in capsys.readouterr().err
+
+
+def test_a_model_that_is_no_classifier(folder, tmp_path, capsys):
+    net = bmx.nn.BinaryConv(2, 3)
+    net.initialize()
+    bmx.export(net, str(tmp_path / 'net'), (1, 3, 16, 16), preprocess={
+        'size': [16, 16], 'crop_ratio': 1, 'mean': [0.5] * 3, 'std': [1] * 3})
+    assert main(['predict', str(tmp_path / 'net'), str(folder / 'images' / '1.png')]) == 1
+    assert 'is no classifier' in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough():
@@ -128,6 +241,26 @@ ERRORS = {
     'no images': (['verify', '{}/out', '--params', '{}/net.params', '--data-dir', '{}/none'], 'no such folder'),
     'other keywords': (['verify', '{}/out', '--params', '{}/net.params', '--set', 'classes=4'],
                        'was it built with other'),
+    'a width out of bounds': (['summary', 'nin_binary', '--set', 'width=1e308'], 'width must be .* at most 1000'),
+    'a depth out of bounds': (['summary', 'meliusnet22', '--set', 'blocks=(1000000000,1,1,1)'],
+                              'blocks takes whole numbers from 1 to 1000'),
+    'classes out of bounds': (['summary', 'meliusnet22', '--set', 'classes=1000000000000'],
+                              'classes takes whole numbers from 1 to 1048576, got 1000000000000'),
+    'shares out of bounds': (['summary', 'meliusnet22', '--set', 'reductions=(1e300,1,1)'], 'reductions must be shares'),
+    'a layer without a kind': (['summary', 'nin_binary', '--set', 'layers=({1:2},)'],
+                               r"nin_binary does not take these settings \(layers=\({1: 2},\)\): 'kind'"),
+    'a number for a sequence': (['summary', 'meliusnet22', '--set', 'blocks=5'], r'these settings \(blocks=5\)'),
+    'a value full of escapes': (['summary', 'meliusnet22', '--set', 'stem=\x1b[31m'], r"unknown stem '\\x1b\[31m'"),
+    'an escape in a path': (['verify', '{}/no\x1b[31mthing\n2'], r'no\\x1b\[31mthing\\n2-symbol.json is missing'),
+    'a folder': (['predict', '{}/out', '{}/images'], 'images is a folder, not an image'),
+    'no name': (['predict', '{}/out', ''], 'no such image: '),
+    'names in latin-1': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x',
+                          '--class-names', '{}/latin-1.txt'] + SMALL, 'latin-1.txt is not UTF-8 .*: save it as UTF-8'),
+    'names of a folder': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x',
+                           '--class-names', '{}/images'] + SMALL, 'Is a directory'),
+    'no readable images': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x',
+                            '--verify-on', '{}/broken', '--input-size', '16'] + SMALL,
+                           'skipped: .*broken/1.jpg cannot be decoded.*\n.*there is no image that can be read'),
     'no image': (['predict', '{}/out', '{}/none.jpg'], 'no such image'),
     'not an image': (['predict', '{}/out', '{}/names.txt'], 'names.txt cannot be decoded'),
 }
@@ -144,10 +277,21 @@ def test_errors(name, folder, capsys):
 
 @pytest.mark.parametrize('arguments', [['--set', 'classes'], ['--set', '1=2'], ['--set', ''], ['--stem', 'big'],
                                        ['--input-size', '0'], ['--set', 'params=3'], ['--set', 'ctx=3'],
-                                       ['--set', 'prefix=abc'], ['--set', 'pretrained=1'], ['--set', 'root=x']])
-def test_options_that_argparse_refuses(arguments):
+                                       ['--set', 'prefix=abc'], ['--set', 'pretrained=1'], ['--set', 'root=x'],
+                                       ['--input-size', '1' + '0' * 30], ['--set', 'x=' + '-' * 100000 + '1']])
+def test_options_that_argparse_refuses(arguments, capsys):
     with pytest.raises(SystemExit):
         main(['summary', 'meliusnet22'] + arguments)
+    assert len(capsys.readouterr().err) < 2000
+
+
+@pytest.mark.parametrize('option, value', [('--mean', 'nan'), ('--mean', 'inf'), ('--mean', '1e39'), ('--std', '0'),
+                                           ('--std', '-1'), ('--std', 'nan'), ('--std', 'inf'), ('--std', '1e-50')])
+def test_preprocessing_that_argparse_refuses(option, value, folder, capsys):
+    with pytest.raises(SystemExit):
+        main(['export', '--model', 'meliusnet22', '--params', str(folder / 'net.params'), '--out', str(folder / 'x'),
+              option, '0.5', value, '0.5'] + SMALL)
+    assert 'argument %s: must be' % option in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)),

@@ -122,3 +122,57 @@ def test_damaged(name, params, capsys):
         read_description(params)
     assert export(params)[0] == 1
     assert 'net-best.json is damaged' in capsys.readouterr().err
+
+
+DEEP = '[' * 100000 + ']' * 100000
+# What a description can hold that no training wrote; tests/test_model_files.py has what deployed models share with it.
+HOSTILE = {
+    'nested': lambda text: DEEP,
+    'nested settings': lambda text: text.replace('"settings": {', '"settings": {"a": %s, ' % DEEP),
+    'not UTF-8': lambda text: text.encode().replace(b'cat', b'\xff\xfe'),
+    'UTF-16': lambda text: text.encode('utf-16'),
+    'class of a number': lambda text: text.replace('"cat"', '3'),
+    'class of a list': lambda text: text.replace('"cat"', '["cat"]'),
+    'mean NaN': lambda text: text.replace('0.2', 'NaN'),
+    'mean infinite': lambda text: text.replace('0.2', '-Infinity'),
+    'mean beyond float32': lambda text: text.replace('0.2', '1e300'),
+    'std 0': lambda text: text.replace('0.5', '0', 1),
+    'std NaN': lambda text: text.replace('0.5', 'NaN', 1),
+    'size huge': lambda text: text.replace('16,', '1000000000,', 1),
+    'size true': lambda text: text.replace('16,', 'true,', 1),
+    'crop ratio huge': lambda text: text.replace('0.8', '1e308'),
+    'crop ratio NaN': lambda text: text.replace('0.8', 'NaN'),
+    'huge setting': lambda text: text.replace('"classes": 3', '"classes": 1%s' % ('0' * 300)),
+    'infinite setting': lambda text: text.replace('"classes": 3', '"classes": 1e999'),
+    'pretrained': lambda text: text.replace('"classes": 3', '"classes": 3, "pretrained": true'),
+    'root': lambda text: text.replace('"classes": 3', '"classes": 3, "root": "/"'),
+    'prefix': lambda text: text.replace('"classes": 3', '"classes": 3, "prefix": "a"'),
+    'params': lambda text: text.replace('"classes": 3', '"classes": 3, "params": null'),
+    'ctx': lambda text: text.replace('"classes": 3', '"classes": 3, "ctx": null'),
+    'layer default of a list': lambda text: text.replace('"bits": 1', '"bits": [[1]]'),
+    'clip threshold NaN': lambda text: text.replace('"clip_threshold": 1.0', '"clip_threshold": NaN'),
+    'model of escape sequences': lambda text: text.replace('"resnete18"', r'"\u001b[2J"'),
+}
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile(name, params, capsys):
+    with open(description_path(params)) as stream:
+        text = stream.read()
+    changed = HOSTILE[name](text)
+    assert changed != text
+    with open(description_path(params), 'wb') as stream:
+        stream.write(changed if isinstance(changed, bytes) else changed.encode())
+    with pytest.raises(bmx.LoadError, match='net-best.json is damaged') as caught:
+        read_description(params)
+    assert len(str(caught.value)) < 1000 and '\x1b' not in str(caught.value)
+    assert export(params)[0] == 1
+    assert re.match(r'bmx export: \S+net-best.json is damaged.*\n$', capsys.readouterr().err)
+
+
+def test_an_infinite_clip_threshold_is_one(params):
+    with open(description_path(params)) as stream:
+        text = stream.read()
+    with open(description_path(params), 'w') as stream:
+        stream.write(text.replace('"clip_threshold": 1.0', '"clip_threshold": Infinity'))
+    assert read_description(params).layer_defaults['clip_threshold'] == float('inf')

@@ -414,6 +414,36 @@ def test_killed_between_any_two_calls_leaves_the_old_model_or_the_new(links, tmp
     assert sorted(os.listdir(str(tmp_path))) == ['net-0000.params', 'net-symbol.json', 'new']
 
 
+def test_two_exports_at_once_and_one_who_loads(tmp_path):
+    prefix, x = exported(tmp_path), random((2, 3, 8, 8))
+    net, other, children = small_net(), str(tmp_path / 'other'), []
+    net[2].conv.weight.set_data(-net[2].conv.weight.data())
+    bmx.export(net, other, (1, 3, 8, 8))
+    answers = [deploy.load(path)[0](x).asnumpy() for path in (prefix, other)]
+    for path in (prefix, other):
+        for kept in (files.params_path, files.symbol_path):
+            shutil.copy(kept(path), kept(path + '-kept'))
+    for path in (prefix, other):
+        children.append(os.fork())
+        if not children[-1]:
+            try:
+                while True:
+                    for kept in (files.params_path, files.symbol_path):
+                        shutil.copy(kept(path + '-kept'), kept(path + '-next'))
+                    files.move(path + '-next', prefix)
+            finally:
+                os._exit(1)
+    try:
+        found = [deploy.load(prefix)[0](x).asnumpy() for _ in range(60)]
+        assert [os.waitpid(child, os.WNOHANG) for child in children] == [(0, 0)] * 2  # nobody failed
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    seen = {index for each in found for index, answer in enumerate(answers) if np.array_equal(each, answer)}
+    assert seen == {0, 1} and all(any(np.array_equal(each, answer) for answer in answers) for each in found)
+
+
 def test_leftovers_of_this_model_go_those_in_use_stay(tmp_path):
     names = ['.partial-net-killed00', '.partial-net-working0', '.partial-net2-killed00', '.partial-other']
     for name in names:
@@ -448,7 +478,7 @@ def test_what_is_not_read_back_as_it_was_written_replaces_nothing(tmp_path, monk
         save(path, arrays)
         os.truncate(path, os.path.getsize(path) - 40)
     monkeypatch.setattr(mx.nd, 'save', cut)
-    with pytest.raises(OSError, match='is the disk full') as caught:
+    with pytest.raises(OSError, match='the disk may be full.*nothing was replaced') as caught:
         bmx.export(small_net(), prefix, (1, 3, 8, 8))
     assert 'partial' not in str(caught.value)
     assert (content(files.params_path(prefix)), content(files.symbol_path(prefix))) == before

@@ -9,8 +9,10 @@ import pytest
 from mxnet import autograd, gluon
 
 import bmx
+from bmx.bench import split
 from bmx.models import MODELS
 from bmx.nn import STEMS
+from test_accounting import assert_costs_the_same
 
 
 def images(size, count=2, seed=0):
@@ -53,6 +55,11 @@ def test_trains_and_deploys(name, tmp_path):
     packed += sum(4 * layer.weight.shape[0] for layer in bmx.nn.quantized_layers(net)
                   if layer.quantization.scaling != 'none')
     assert exported.params_bytes == pytest.approx(packed, rel=0.03)
+    assert_costs_the_same(net, x.shape, str(tmp_path / name))
+    layers = split._layers(str(tmp_path / name), x.shape, net.prefix)
+    assert sum(layer['ops'] for layer in layers) == counted.bops / 64
+    assert [layer['name'] + '_fwd' for layer in layers if layer['ops']] == [
+        layer['name'] for layer in counted.layers if layer['bops']]
     deployed, _ = bmx.deploy.load(str(tmp_path / name))
     expected, before = net(inputs).asnumpy(), bmx.ops.isa()
     for isa in bmx.ops.supported_kernels():
@@ -124,12 +131,12 @@ def test_smallest_images(name, stem, size):
 @pytest.mark.parametrize('name, kwargs, message', [
     ('meliusnet22', dict(improve='some'), "improve must be 'newest' or 'all', got 'some'"),
     ('resnete18', dict(layers=(2, 2)), 'as many stages, got 2 and 4'),
-    ('resnete18', dict(layers=(), channels=()), r'layers takes whole numbers of at least 1, got \(\)'),
-    ('resnete18', dict(layers=(1, 0), channels=(64, 128)), r'layers takes whole numbers of at least 1, got \(1, 0\)'),
+    ('resnete18', dict(layers=(), channels=()), r'layers takes whole numbers from 1 to [0-9]+, got \(\)'),
+    ('resnete18', dict(layers=(1, 0), channels=(64, 128)), r'layers takes whole numbers from 1 to [0-9]+, got \(1, 0\)'),
     ('resnete18', dict(channels=(64, 64, 64, 1.5)), 'channels takes whole numbers'),
-    ('meliusnet22', dict(blocks=(-1, 1), reductions=(0.5,)), r'blocks takes whole numbers of at least 1, got \(-1'),
-    ('meliusnet22', dict(growth=0), 'growth takes whole numbers of at least 1, got 0'),
-    ('binarydensenet28', dict(groups='a'), "groups takes whole numbers of at least 1, got 'a'"),
+    ('meliusnet22', dict(blocks=(-1, 1), reductions=(0.5,)), r'blocks takes whole numbers from 1 to [0-9]+, got \(-1'),
+    ('meliusnet22', dict(growth=0), 'growth takes whole numbers from 1 to [0-9]+, got 0'),
+    ('binarydensenet28', dict(groups='a'), "groups takes whole numbers from 1 to [0-9]+, got 'a'"),
     ('mobinet_pre', dict(block='last'), "block must be one of plain, pre, mid, post, got 'last'"),
     ('mobinet_mid', dict(activation='elu'), "activation must be one of prelu, relu, got 'elu'"),
     ('mobinet_mid', dict(pool='sum'), "pool must be one of avg, max, min, got 'sum'"),
@@ -138,8 +145,8 @@ def test_smallest_images(name, stem, size):
     ('mobinet_mid', dict(halving=(13,)), r'halving names blocks from 0 to 12, of which there are 13: got \(13,\)'),
     ('mobinet_mid', dict(halving=1), 'halving must be a sequence of numbers, got 1'),
     ('mobinet_mid', dict(channels=64), 'channels must be a sequence of numbers, got 64'),
-    ('nin_binary', dict(width='a'), "width must be a number above 0, got 'a'"),
-    ('nin_binary', dict(width=1e999), 'width must be a number above 0, got inf'),
+    ('nin_binary', dict(width='a'), "width must be a number above 0 and at most 1000, got 'a'"),
+    ('nin_binary', dict(width=1e999), 'width must be a number above 0 and at most 1000, got inf'),
     ('alexnet_binary', dict(width=0.33), '2 groups do not divide'),
     ('meliusnet22', dict(reductions=(0.5, 0.5, 1e999)), 'reductions must be shares of channels')])
 def test_impossible_networks_are_refused(name, kwargs, message):
@@ -207,7 +214,7 @@ def test_compact_networks_deploy(name, kwargs, tmp_path):
 def test_widths_of_compact_networks():
     shapes = [p.shape for p in bmx.nn.binary_parameters(bmx.get_model('nin_binary', width=0.25, classes=10))]
     assert shapes[:4] == [(24, 24, 1, 1), (24, 24, 1, 1), (64, 24, 5, 5), (64, 64, 1, 1)] and shapes[-1] == (10, 256, 1, 1)
-    with pytest.raises(ValueError, match='width must be a number above 0, got 0'):
+    with pytest.raises(ValueError, match='width must be a number above 0 and at most 1000, got 0'):
         bmx.get_model('nin_binary', width=0)
 
 

@@ -1,5 +1,7 @@
 """Quantized layers against their Gluon parents, imperative and hybridized, and their gradients against NumPy."""
+import dataclasses
 import itertools
+import json
 
 import mxnet as mx
 import numpy as np
@@ -287,7 +289,8 @@ def test_config_is_a_scope_kept_by_what_is_built_in_it():
 @pytest.mark.parametrize('setting, error', [
     (dict(bits=9), ValueError), (dict(bits=0), ValueError), (dict(activation_bits=0), ValueError),
     (dict(quantizer='tanh'), ValueError), (dict(scaling='yes'), ValueError),
-    (dict(pad_value=2), ValueError), (dict(clip_threshold=-1), ValueError), (dict(clip=1), TypeError)])
+    (dict(pad_value=2), ValueError), (dict(clip_threshold=-1), ValueError), (dict(clip_threshold='1'), ValueError),
+    (dict(clip=1), TypeError)])
 def test_bad_settings(setting, error):
     with pytest.raises(error, match=list(setting)[0]):
         with bmx.nn.config(**setting):
@@ -349,3 +352,74 @@ def test_binary_parameters():
     net.add(nn.Conv2D(4, 1), shared, bmx.nn.QConv2D(4, 1, bits=32), nn.HybridSequential(), bmx.nn.QDense(2))
     net[3].add(shared)
     assert bmx.nn.binary_parameters(net) == [shared.weight, net[4].weight]
+
+
+@pytest.mark.parametrize('part', [slice(None, 1), slice(1, None), slice(None, -1), slice(None, None, 2), slice(0, 0)])
+@pytest.mark.parametrize('name', bmx.nn.STEMS)
+def test_slices_of_stems(name, part):
+    """The layers themselves, as of the sequence that a stem is."""
+    stem = bmx.nn.make_stem(name)
+    plain = nn.HybridSequential()
+    plain.add(*stem)
+    found = stem[part]
+    assert type(found) is nn.HybridSequential and list(found) == list(plain[part])
+    assert stem[0] is plain[0] and stem[-1] is plain[-1]
+    stem.initialize()
+    x = random((1, 3, 32, 32))
+    assert_almost_equal(stem[1:](stem[:1](x)), stem(x))
+
+
+def _layers_of(n):
+    """Layers whose arguments are numbers of a type."""
+    return [
+        (bmx.nn.BinaryConv(n(8), n(3), n(2), n(1), n(1), n(2), n(4), bits=n(1), pad_value=n(1)), (2, 4, 9, 9)),
+        (bmx.nn.BinaryConv(n(8), (n(3), n(1)), (n(2), n(1)), (n(1), n(0)), binarizations=n(2)), (2, 4, 9, 9)),
+        (bmx.nn.QConv2D(n(8), n(3), padding=n(1), groups=n(2), bits=n(2)), (2, 4, 9, 9)),
+        (bmx.nn.QConv1D(n(8), n(3), padding=n(1), dilation=n(2), in_channels=n(4)), (2, 4, 9)),
+        (bmx.nn.QDense(n(8), in_units=n(36)), (2, 4, 9)),
+        (bmx.nn.BinaryDense(n(8), in_units=n(36), activation_bits=n(2)), (2, 4, 9)),
+        (bmx.nn.QActivation(n(1), padding=[n(1), n(2)]), (2, 4, 9, 9)),
+        (bmx.nn.PReLU(in_channels=n(4)), (2, 4, 9)),
+        (bmx.nn.Scale(n(2)), (2, 4, 9)),
+        (bmx.nn.ChannelShuffle(n(2)), (2, 4, 9, 9)),
+        (bmx.nn.GroupedStem(n(16)), (2, 3, 32, 32)),
+        (bmx.nn.make_stem('alexnet', n(16)), (2, 3, 32, 32)),
+    ]
+
+
+@pytest.mark.parametrize('kind', [np.int64, np.int32, np.uint8])
+def test_numbers_of_numpy(kind):
+    """They do what Python's do, also in what is written of a layer."""
+    for (layer, shape), (expected, _) in zip(_layers_of(kind), _layers_of(int)):
+        results = [initialized(each, shape)(random(shape)) for each in (layer, expected)]
+        for result, wanted in zip(*[each if isinstance(each, (list, tuple)) else [each] for each in results]):
+            assert_almost_equal(result, wanted)
+        layer.hybridize()
+        layer(random(shape))
+        if hasattr(layer, 'quantization'):
+            assert layer.quantization == expected.quantization
+            json.dumps(dataclasses.asdict(layer.quantization))
+
+
+@pytest.mark.parametrize('kind', [np.float16, np.float32, np.float64])
+def test_fractions_of_numpy(kind):
+    assert json.dumps(dataclasses.asdict(bmx.nn.Config(clip_threshold=kind(1.25)))).count('1.25') == 1
+    layer = bmx.nn.Scale(kind(1.25))
+    layer.initialize()
+    assert layer(mx.nd.ones((1, 1))).asscalar() == 1.25
+
+
+@pytest.mark.parametrize('padding', [1, np.int64(1), None, '11', (-1, 1), (1, 1, 1), (1.5, 1)])
+def test_border_that_cannot_be(padding):
+    with pytest.raises(ValueError) as error:
+        bmx.nn.QActivation(padding=padding, prefix='sign_')
+    assert str(error.value) == ('sign: padding must be a tuple of the widths at the last axes, such as (1, 1) for '
+                                'images and (1,) for rows, got %r' % (padding,))
+
+
+@pytest.mark.parametrize('padding', [(1,), (1, 1, 1)])
+@pytest.mark.parametrize('pad_value', [-1, 0])
+def test_padding_of_a_binary_convolution_has_two_axes(padding, pad_value):
+    """One number in a tuple was a border of the last axis alone."""
+    with pytest.raises(ValueError, match='conv: padding must be one number, or two for height and width, got '):
+        bmx.nn.BinaryConv(8, 3, padding=padding, pad_value=pad_value, prefix='conv_')

@@ -1,6 +1,5 @@
 """run_recipes.py: with a stand-in for train_imagenet.py, and once with the real one."""
 import csv
-import fcntl
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from test_data import write_folder
 
 import run_recipes
 import train_imagenet
-from bmx.train import comparison, recipes, runs, sign_flips
+from bmx.train import CheckpointStore, comparison, recipes, runs, sign_flips
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.variants import read_recipe_file
@@ -322,11 +321,8 @@ def test_other_data_is_refused(recipe, tmp_path, stand_in, capsys):
 
 
 def test_two_trainings_in_one_directory_are_refused(recipe, tmp_path, stand_in, capsys):
-    (tmp_path / 'runs' / 'base' / 'seed0').mkdir(parents=True)
-    held = os.open(str(tmp_path / 'runs' / 'base' / 'seed0'), os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    assert run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')]) == 1
-    os.close(held)
+    with CheckpointStore(tmp_path / 'runs' / 'base' / 'seed0', 0).locked():
+        assert run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')]) == 1
     assert 'failed: base, seed 0: another process trains in' in capsys.readouterr().out
     assert [directory[-10:] for directory, _, _ in stand_in()] == ['high/seed0']
 

@@ -11,7 +11,7 @@ from test_data import write_cifar10, write_folder
 import bmx
 import train_imagenet
 from bmx import cli
-from bmx.train import TrainingError, loop, recipes
+from bmx.train import CheckpointStore, TrainingError, loop, recipes
 from bmx.train.loop import Totals
 from bmx.train.progress import COLUMNS, logger
 
@@ -56,7 +56,8 @@ def prepare(command):
     """The `Training` of a command line."""
     options = train_imagenet.parse(command)
     source, recipe = train_imagenet.settle(options)
-    return train_imagenet.build(options, train_imagenet.open_data(source, options), recipe), options
+    store = CheckpointStore(options.save_dir, options.save_frequency)
+    return train_imagenet.build(options, train_imagenet.open_data(source, options), recipe, store), options
 
 
 # Recipes --------------------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_what_a_training_leaves(folder, tmp_path):
     assert train_imagenet.main(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
     run = tmp_path / 'run'
     assert sorted(path.name for path in run.iterdir()) == [
-        'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'sign_flips.csv', 'sign_flips.png',
+        '.lock', 'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'sign_flips.csv', 'sign_flips.png',
         'tiny-0000.params', 'tiny-best.json', 'tiny-best.params', 'tiny-symbol.json', 'train.log']
     rows = read_metrics(run)
     assert [row['skipped_images'] for row in rows] == [1, 1]

@@ -6,11 +6,11 @@ import time
 import mxnet as mx
 
 from .. import ops
-from ..accounting import summary
+from ..accounting import PARAMETERS, summary
 from ..deploy import files
 from ..graph import Graph
 from ..models import get_model
-from ..products import match_binary_product
+from .. import programs
 from ..report import table
 from .models import inference, load, write
 from .timing import RUNS, row
@@ -30,7 +30,7 @@ def measure(arguments):
     with tempfile.TemporaryDirectory() as folder:
         prefix = write(net.model_name, net, x, folder)[net.model_name, 'deployed']
         run = inference(load(prefix, 'deployed', x), x)
-        layers = _layers(net, prefix, x.shape)
+        layers = _layers(prefix, x.shape, net.prefix)
         runs = [_run(run) for _ in range(RUNS * arguments.rounds + 1)][1:]  # the first allocates
     counted = summary(net, (1,) + x.shape[1:])
     layers.append({'name': "MXNet's operators", 'variant': 'float', 'ops': counted.flops, 'outputs': None})
@@ -55,41 +55,23 @@ def _run(run):
     return profile.instructions + [seconds - sum(profile.instructions)]
 
 
-def _layers(net, prefix, shape):
-    """What each instruction of the programs is: dicts with name, variant, ops and outputs, of one image."""
-    graph = Graph.from_block(net, (1,) + shape[1:])
+def _layers(prefix, shape, name):
+    """What each instruction of the programs is: dicts with name, variant, ops and outputs, of one image.
+
+    `name` is the network's, which is left out of the layers'.
+    """
+    graph = Graph.from_symbol(mx.sym.load(files.symbol_path(prefix)), {'data': (1,) + shape[1:]})
     shapes = graph.infer_shapes()
-    counts = {layer['name']: layer for layer in summary(net, (1,) + shape[1:]).layers}
-    products = {}
-    for node in graph.nodes:
-        product = match_binary_product(node)
-        if product is not None:
-            products[product.weight.name + '_packed'] = node
-    found = []
-    for node in Graph.from_symbol(mx.sym.load(files.symbol_path(prefix))).nodes:
-        if node.op == 'xnor_popcount':
-            found.append(_layer(products[node.input(1).name], node.attr('num_group', 1), net.prefix, counts, shapes))
-        for text in node.attrs['program'].split('; ') if node.op == 'binary_subgraph' else ():
-            fields = dict(field.split('=') for field in text.split()[1:])
-            if 'weight' in fields:
-                variable = node.input(node.attr('num_data') + int(fields['weight'][1:]))
-                found.append(_layer(products[variable.name], int(fields['groups']), net.prefix, counts, shapes))
-            else:
-                steps = ['%s pooling' % fields['pool']] if 'pool' in fields else []
-                steps += [step.partition(':')[0] for key in ('before', 'steps')
-                          for step in fields.get(key, '').split('|') if step]
-                found.append({'name': '', 'variant': ', '.join(steps) or 'copy', 'ops': 0, 'outputs': None})
-    return found
+    return [_layer(instruction, name) for node in graph.nodes for instruction in programs.layers(node, shapes)]
 
 
-def _layer(node, groups, prefix, counts, shapes):
-    name = node.name[len(prefix):] if node.name.startswith(prefix) else node.name
-    weight, out = shapes[node.inputs[1][0].name, 0], counts[name]['output_shape']
-    kernel = '%s ' % 'x'.join(map(str, weight[2:])) if len(weight) > 2 else ''
-    text = '%s%d->%d%s' % (kernel, weight[1] * groups, weight[0], ' ' + 'x'.join(map(str, out[2:])) if out[2:] else '')
-    if groups > 1:
-        text += ' groups of %d' % weight[1]
-    outputs = 1
-    for size in out[1:]:
-        outputs *= size
-    return {'name': re.sub('_fwd$', '', name), 'variant': text, 'ops': counts[name]['bops'] / 64, 'outputs': outputs}
+def _layer(instruction, prefix):
+    if instruction.weight is None:
+        return {'name': '', 'variant': ', '.join(instruction.steps) or 'copy', 'ops': 0, 'outputs': None}
+    size, groups = instruction.output[1:], instruction.groups
+    words = ['x'.join(map(str, instruction.kernel)), '%d->%d' % (instruction.channels, instruction.output[0]),
+             'x'.join(map(str, size)), 'groups of %d' % (instruction.channels // groups) if groups > 1 else '']
+    name = next(iter(instruction.weight.attr(PARAMETERS)))
+    name = name[len(prefix):] if name.startswith(prefix) else name
+    return {'name': re.sub('_weight$', '', name), 'variant': ' '.join(filter(None, words)),
+            'ops': instruction.macs / 64, 'outputs': instruction.values}

@@ -130,9 +130,9 @@ class Builder:
         self._parameters.append(variable)
         return len(self._parameters) - 1
 
-    def constant(self, name, values):
-        """The number of a parameter that is made here."""
-        return self.parameter(self.variables.make(name, values))
+    def constant(self, name, values, sources):
+        """The number of a parameter that is made here of others, the variables `sources`."""
+        return self.parameter(self.variables.make(name, values, sources))
 
     def add(self, kind, node, position=0, **fields):
         """Add an instruction that reads an input of a node; returns its result."""

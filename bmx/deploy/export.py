@@ -1,19 +1,22 @@
 """Write a network packed, after having seen that it computes what the float network computes."""
 import contextlib
+import dataclasses
 import os
 
 import mxnet as mx
 import numpy as np
 
+from ..description import check_description, check_shape, plain
 from ..graph import Graph
 from ..products import is_binary
+from ..storage import LoadError, sentence
 from . import files
 from .arithmetic import OwnNetwork
 from .channels import fix_channels
 from .errors import ExportError
 from .fuse import fuse
 from .lower import lower
-from .verify import context_of, verify
+from .verify import as_arrays, context_of, verify
 
 # Operators that compute nothing.
 MOVING = ('Concat', 'Flatten', 'Reshape', 'SliceChannel', 'SwapAxis', '_npx_reshape', 'clip', 'expand_dims', 'reshape_like',
@@ -68,16 +71,17 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     ----------
     net : gluon.HybridBlock
         Initialized, float32, with one input.
-    prefix : str
+    prefix : str or os.PathLike
         Writes PREFIX-symbol.json and PREFIX-0000.params; existing ones are replaced once the new ones are verified.
     data_shape : tuple of int
         Shape of an input, batch first.
-    inputs : NDArray or sequence of NDArray, optional
-        Batches of real inputs to verify on; by default 4 of random numbers.
+    inputs : NDArray, numpy.ndarray or iterable, optional
+        Real inputs to verify on: a batch, batches, or a `DataLoader` of data and labels; by default 4 of random
+        numbers.
     model : str, optional
         Name of the source model; by default the network's own.
-    classes : sequence of str, optional
-        Names of the outputs.
+    classes : sequence, optional
+        Names of the outputs; what is no string is written as one.
     preprocess : dict, optional
         How an image becomes an input, for `python -m bmx predict`.
     exact : bool
@@ -94,14 +98,17 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     ExportError
         The network cannot be converted faithfully, or the converted one computes something else. Nothing is written.
     """
+    prefix, data_shape = os.fspath(prefix), tuple(map(int, data_shape))
     if not os.path.basename(prefix):
         raise ExportError('prefix %r names a folder; it must end with the name of the files' % prefix)
     graph, params = _trace(net, data_shape)
     shapes = graph.infer_shapes()
     node, index = graph.outputs[0]
     outputs = shapes[node.name, index][-1]
+    classes = None if classes is None else list(map(str, classes))
     if classes is not None and len(classes) != outputs:
         raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
+    metadata = _metadata(net, data_shape, model, classes, preprocess)
     exact = exact or not any(is_binary(node, graph) for node in graph.nodes)
     own = None if exact else OwnNetwork(graph.copy(), params)
     params, rows = lower(graph, params, shapes, exact)
@@ -110,13 +117,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
                                    for node in graph.nodes if not node.is_variable)
     fix_channels(graph, graph.infer_shapes())
     if inputs is None:
-        inputs = mx.nd.array(np.random.RandomState(0).normal(size=(4,) + tuple(data_shape[1:])))
-    batches = [inputs] if isinstance(inputs, mx.nd.NDArray) else inputs
-    metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
-                              model=model if model is not None else getattr(net, 'model_name', net.name),
-                              settings=getattr(net, 'model_kwargs', {}),
-                              layer_defaults=getattr(net, 'layer_defaults', {}),
-                              classes=None if classes is None else list(classes), preprocess=preprocess)
+        inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])
     folder = os.path.dirname(os.path.abspath(prefix))
     os.makedirs(folder, exist_ok=True)
     with files.scratch(prefix) as scratch:
@@ -125,9 +126,10 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
             files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)
         try:
-            verification = verify(net, deployed, batches, own, to_the_bit)
-        except ValueError as error:
-            raise ExportError('the converted network cannot be verified, nothing was written: %s' % error) from None
+            verification = verify(net, deployed, _of_shape(inputs, data_shape), own, to_the_bit)
+        except (ValueError, mx.MXNetError) as error:
+            raise ExportError('the converted network cannot be verified, nothing was written: %s'
+                              % sentence(error)) from None
         if not verification.holds:
             raise ExportError('the converted network computes something else than %s, nothing was written: %s'
                               % (metadata.model, verification))
@@ -139,20 +141,47 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
 
 @contextlib.contextmanager
 def _naming(prefix):
-    """Inside, an OSError says that nothing was written, instead of the temporary file's name."""
+    """Inside, an OSError says that nothing was replaced, instead of the temporary file's name."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, '%s; nothing was written' % error.strerror, files.params_path(prefix)) from None
+        raise OSError(error.errno, '%s; nothing was replaced' % error.strerror, files.params_path(prefix)) from None
+
+
+def _metadata(net, data_shape, model, classes, preprocess):
+    """What the files say; refused where they would not load again."""
+    metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
+                              model=str(getattr(net, 'model_name', net.name) if model is None else model),
+                              settings=plain(getattr(net, 'model_kwargs', {})),
+                              layer_defaults=plain(getattr(net, 'layer_defaults', {})),
+                              classes=classes, preprocess=plain(preprocess))
+    try:
+        check_description(dataclasses.asdict(metadata), 'what is given to describe the network')
+        check_shape(metadata.input_shape, 'the shape of the data')
+    except LoadError as error:
+        raise ExportError('the files would not load again: %s' % error) from None
+    return metadata
+
+
+def _of_shape(inputs, data_shape):
+    """The batches of inputs, if these have the axes of the data."""
+    for batch in as_arrays(inputs):
+        if batch.ndim != len(data_shape):
+            raise ValueError('a batch of inputs has shape %s; give batches as of shape %s, the number of inputs first'
+                             % (batch.shape, data_shape))
+        yield batch
 
 
 def _trace(net, data_shape):
     """The graph of a network, and its parameters by name."""
+    if not isinstance(net, mx.gluon.Block):
+        raise ExportError('a network to export is a HybridBlock, got a %s' % type(net).__name__)
     try:
         graph = Graph.from_block(net, data_shape)
     except ValueError as error:
         raise ExportError(str(error)) from error
-    parameters = net.collect_params()
+    read = {node.name for node in graph.nodes}
+    parameters = {name: parameter for name, parameter in net.collect_params().items() if name in read}
     try:
         if any(parameter.shape is None or 0 in parameter.shape for parameter in parameters.values()):
             with mx.autograd.pause():

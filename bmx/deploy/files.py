@@ -6,7 +6,6 @@ in its place.
 """
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import glob
 import hashlib
@@ -19,15 +18,14 @@ import warnings
 from typing import List, Optional
 
 import mxnet as mx
-import numpy as np
 from mxnet import gluon
 
 from ..description import check_description, check_shape, parse_json
-from ..storage import TEMPORARY, LoadError, digest, flush, sentence
+from ..storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
 from .check import read_graph
 
-# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a digest
-# of the symbol, too, and how many of the network's own parameters a variable stands for
+# 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
+# digest of the symbol, too, and which of the network's own parameters a variable stands for
 FORMAT_VERSION = 4
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
@@ -82,36 +80,16 @@ def params_path(prefix):
 def write(prefix, graph, params, metadata):
     """Write both files in place. `metadata` lacks its digests, which are filled in."""
     auxiliary = set(graph.to_symbol().list_auxiliary_states())
-    _save_arrays(params_path(prefix), {('aux:' if name in auxiliary else 'arg:') + name: value
-                                       for name, value in params.items()})
-    metadata.params_sha256, metadata.symbol_sha256 = digest(params_path(prefix)), _NO_DIGEST
+    metadata.params_sha256 = save_arrays(params_path(prefix), {
+        ('aux:' if name in auxiliary else 'arg:') + name: value for name, value in params.items()})
+    metadata.symbol_sha256 = _NO_DIGEST
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
     content = graph.to_json().encode()
     metadata.symbol_sha256 = hashlib.sha256(content).hexdigest()
     place = r'\"symbol_sha256\": \"%s\"'  # which no name can imitate: its quotes would have one more backslash
-    content = content.replace((place % _NO_DIGEST).encode(), (place % metadata.symbol_sha256).encode())
-    with open(symbol_path(prefix), 'wb') as stream:
-        stream.write(content)
-    if _read_bytes(symbol_path(prefix)) != content:
-        raise _not_written(symbol_path(prefix))
-
-
-def _save_arrays(path, arrays):
-    """`mx.nd.save`, read back: MXNet does not notice when closing a file fails."""
-    try:
-        mx.nd.save(path, arrays)
-        found = mx.nd.load(path)
-    except mx.MXNetError:
-        raise _not_written(path) from None
-    for name, value in arrays.items():
-        if name not in found or found[name].dtype != value.dtype or not np.array_equal(found[name].asnumpy(),
-                                                                                       value.asnumpy()):
-            raise _not_written(path)
-
-
-def _not_written(path):
-    return OSError(errno.ENOSPC, 'what was written is not what is read back; is the disk full?', path)
+    write_file(symbol_path(prefix), [content.replace((place % _NO_DIGEST).encode(),
+                                                     (place % metadata.symbol_sha256).encode())])
 
 
 @contextlib.contextmanager
@@ -139,7 +117,7 @@ def scratch(prefix):
 
 @contextlib.contextmanager
 def _locked(folder, kind=fcntl.LOCK_EX):
-    """Inside, other processes cannot lock a folder; yields whether that is so, because some file systems have no locks."""
+    """Inside, other processes cannot lock a folder; yields whether that is so: some file systems have no locks."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -305,7 +283,8 @@ def _network(graph, params, prefix, ctx):
             net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
         net.collect_params().load_dict(arrays, ctx, cast_dtype=True, dtype_source='saved')
     except (mx.MXNetError, AssertionError, ValueError) as error:
-        raise LoadError('%s does not fit %s: %s' % (params_path(prefix), symbol_path(prefix), sentence(error))) from None
+        raise LoadError('%s does not fit %s: %s'
+                        % (params_path(prefix), symbol_path(prefix), sentence(error))) from None
     return net
 
 

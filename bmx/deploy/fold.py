@@ -109,6 +109,7 @@ class _Folding:
         if not last:
             return
         folded = [(step.word, self._values(step.operand)) for step in last]
+        sources = [self._parameters[step.operand] for step in last if step.operand is not None]
         thresholds = {}
         for reader in readers:
             thresholds[reader] = self._threshold(self._instructions[reader], tensor, folded)
@@ -116,10 +117,11 @@ class _Folding:
                 return
         for reader, values in thresholds.items():
             self._folded += 1
-            name = '%s_threshold%d' % (self._parameters[self._instructions[reader].weight].name, self._folded)
-            self._parameters.append(self._variables.make(name, values))
-            self._instructions[reader] = dataclasses.replace(self._instructions[reader],
-                                                             threshold=len(self._parameters) - 1)
+            conv = self._instructions[reader]
+            before = [self._parameters[conv.threshold]] if conv.threshold is not None else []
+            name = '%s_threshold%d' % (self._parameters[conv.weight].name, self._folded)
+            self._parameters.append(self._variables.make(name, values, sources + before))
+            self._instructions[reader] = dataclasses.replace(conv, threshold=len(self._parameters) - 1)
         self._instructions[tensor] = dataclasses.replace(instruction, steps=kept)
         self._drop_copy(tensor, readers)
 

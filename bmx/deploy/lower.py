@@ -3,15 +3,15 @@ import mxnet as mx
 import numpy as np
 
 from .. import ops
+from ..accounting import weight_bits
 from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
+from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .operators import WHOLE
 from .threshold import batchnorm_threshold, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 
-# Run Python code, so that they cannot be deployed.
-_UNDEPLOYABLE = ('Custom', '_CustomFunction')
 
 
 class Row:
@@ -51,13 +51,16 @@ def lower(graph, params, shapes, exact=False):
 class _Lowering:
     def __init__(self, graph, params, shapes, exact):
         self.graph, self.params, self.shapes, self.exact = graph, dict(params), shapes, exact
-        self.variables, self.readers = Variables(self.params), graph.consumers()
+        self.variables, self.readers = Variables(self.params, weight_bits(graph)), graph.consumers()
 
     def run(self):
         for node in self.graph.nodes:
-            if node.op in _UNDEPLOYABLE:
+            if node.op in PYTHON_OPERATORS:
                 raise ExportError('layer %s runs Python code (operator %s), which a deployed model cannot'
                                   % (node.name, node.op))
+            if node.op in ('xnor_popcount', 'binary_subgraph'):
+                raise ExportError('the network is a deployed one already (layer %s is packed): copy its two files, or '
+                                  'export the trained network that it was made of' % node.name)
         for name, value in self.params.items():
             if value.dtype != np.float32:
                 raise ExportError('parameter %s is %s; convert the network with net.cast("float32") first'
@@ -91,7 +94,7 @@ class _Lowering:
         if kernel:
             value = value.reshape((len(value), -1) + kernel)
             name += '_' + 'x'.join(map(str, kernel))
-        return self.variables.make(name, ops.pack_weights(value))
+        return self.variables.make(name, ops.pack_weights(value), [weight])
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
@@ -108,7 +111,8 @@ class _Lowering:
             else:
                 norm_step = 'norm', norm_values(norm, [value.asnumpy() for value in values])
                 threshold = steps_threshold([norm_step], values[0].shape[0])
-            return [norm.inputs[0], (self.variables.make(norm.name + '_threshold', threshold), 0)]
+            threshold = self.variables.make(norm.name + '_threshold', threshold, [norm.input(1), norm.input(2)])
+            return [norm.inputs[0], (threshold, 0)]
         return [sign.inputs[0]]
 
     def _xnor(self, name, inputs, packed, attrs):

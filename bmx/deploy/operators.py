@@ -143,7 +143,7 @@ def _binary_convolution(builder, node):
     if 'kernel' not in node.attrs:
         window = {'kernel': (1, 1), 'whole': 1}
         packed = builder.values_of(weight)
-        weight = builder.variables.make(weight.name + '_1x1', packed.reshape(len(packed), 1, 1, -1))
+        weight = builder.variables.make(weight.name + '_1x1', packed.reshape(len(packed), 1, 1, -1), [weight])
     return builder.add(Conv, node, weight=builder.parameter(weight),
                        threshold=builder.parameter(node.input(2)) if len(node.inputs) > 2 else None,
                        filters=node.attr('num_filter'), groups=node.attr('num_group', 1),
@@ -170,7 +170,8 @@ def _float_dense(builder, node):
 
 
 def _float_product(builder, node, weight, filters, groups, window):
-    packed = builder.constant('%s_packed_%d' % (node.input(1).name, groups), pack_float_weights(weight, groups))
+    packed = builder.constant('%s_packed_%d' % (node.input(1).name, groups), pack_float_weights(weight, groups),
+                              [node.input(1)])
     result = builder.float_convolution(node, weight=packed, filters=filters, groups=groups, **window)
     if len(node.inputs) > 2:
         result = builder.add_step(result, 'add', builder.parameter(node.input(2)))
@@ -198,7 +199,7 @@ def _follows_plain(node, context):
 
 def _normalisation(builder, node):
     values = norm_values(node, [builder.values_of(producer) for producer, _ in node.inputs[1:]])
-    return builder.step(node, 'norm', builder.constant(node.name + '_norm', values))
+    return builder.step(node, 'norm', builder.constant(node.name + '_norm', values, [node.input(1), node.input(2)]))
 
 
 def _is_relu(node, context):
@@ -225,7 +226,7 @@ def _channelwise(builder, node):
     step = {'scale': 'mul', 'prelu': 'prelu'}[node.attr('kind')]
     values = builder.values_of(node.input(1))
     if step == 'mul' and values.size == 1:  # one factor for all channels
-        return _same_factor(builder, node, values[0])
+        return _same_factor(builder, node, values[0], [node.input(1)])
     return builder.step(node, step, builder.parameter(node.input(1)))
 
 
@@ -237,18 +238,18 @@ def _broadcasts_channels(node, context):
 
 def _broadcast(word):
     def becomes(builder, node):
-        name = node.input(1).name + '_channels'
-        return builder.step(node, word, builder.constant(name, builder.values_of(node.input(1)).reshape(-1)))
+        values = builder.values_of(node.input(1)).reshape(-1)
+        return builder.step(node, word, builder.constant(node.input(1).name + '_channels', values, [node.input(1)]))
     return becomes
 
 
 def _scalar_factor(builder, node):
-    return _same_factor(builder, node, node.attr('scalar'))
+    return _same_factor(builder, node, node.attr('scalar'), [])
 
 
-def _same_factor(builder, node, factor):
+def _same_factor(builder, node, factor, sources):
     values = np.full(builder.channels(node), factor, np.float32)
-    return builder.step(node, 'mul', builder.constant(node.name + '_channels', values))
+    return builder.step(node, 'mul', builder.constant(node.name + '_channels', values, sources))
 
 
 # Pooling and shuffle --------------------------------------------------------------------------------------------------

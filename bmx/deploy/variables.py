@@ -1,7 +1,10 @@
 """Parameters that a conversion makes: packed weights, thresholds, folded constants."""
+import json
+
 import mxnet as mx
 import numpy as np
 
+from ..accounting import PARAMETERS, own_parameters
 from ..graph import Graph, Node
 from .errors import ExportError
 
@@ -15,13 +18,17 @@ class Variables:
     ----------
     params : dict of str to NDArray
         Parameters by name; receives those that are made.
+    bits : dict of str to int, optional
+        Bits of those that are weights, where these are not 32.
     """
 
-    def __init__(self, params):
-        self._params, self._made = params, {}
+    def __init__(self, params, bits=None):
+        self._params, self._bits, self._made = params, bits or {}, {}
 
-    def make(self, name, value):
+    def make(self, name, value, sources):
         """The variable of a parameter; `value`, a NumPy array, is kept where the name is new.
+
+        `sources` are the variables of the network's own parameters that it stands for, or those of others made here.
 
         Raises
         ------
@@ -32,8 +39,11 @@ class Variables:
             if name in self._params:
                 raise ExportError('the network has a parameter %s, the name of one that is made here; rename it' % name)
             self._params[name] = mx.nd.array(value, dtype=value.dtype)
-            self._made[name] = Node('null', name, {'__shape__': str(value.shape),
-                                                   '__dtype__': _DTYPES[value.dtype.name]})
+            own = {}
+            for source in sources:
+                own.update(own_parameters(source, {source.name: self._params[source.name].shape}, self._bits))
+            attrs = {'__shape__': str(value.shape), '__dtype__': _DTYPES[value.dtype.name], PARAMETERS: json.dumps(own)}
+            self._made[name] = Node('null', name, attrs)
         return self._made[name]
 
 
@@ -59,7 +69,9 @@ def fold_constants(graph, params, variables):
     for node in graph.nodes:
         if not node.is_variable and id(node) in constant and any(
                 id(reader) not in constant for reader in readers.get(id(node), [])):
-            symbol = Graph([(node, 0)]).to_symbol()
+            part = Graph([(node, 0)])
+            symbol = part.to_symbol()
             value = mx.nd.CachedOp(symbol)(*[params[name] for name in symbol.list_inputs()]).asnumpy()
             if value.dtype == np.float32:
-                graph.replace(node, variables.make(node.name + '_constant', value))
+                sources = [source for source in part.nodes if source.is_variable]
+                graph.replace(node, variables.make(node.name + '_constant', value, sources))

@@ -61,8 +61,8 @@ def compare(net, deployed, batches):
     Parameters
     ----------
     net, deployed : gluon.Block
-    batches : iterable of NDArray
-        Inputs, batch first.
+    batches : iterable
+        Inputs, as `as_arrays` takes them.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def compare(net, deployed, batches):
 def _compare(networks, deployed, batches):
     """Compare a network with each of some others; returns the comparisons."""
     comparisons = [Comparison() for _ in networks]
-    for batch in batches:
+    for batch in as_arrays(batches):
         if not np.isfinite(batch.asnumpy()).all():
             raise ValueError('an input to compare on is not finite')
         found = _outputs(deployed, batch)
@@ -163,6 +163,34 @@ def verify(net, deployed, batches, own=None, to_the_bit=False):
         return Verification(comparison, to_the_bit, {}, comparison)
     comparison, float_comparison = _compare([own, net], deployed, batches)
     return Verification(comparison, to_the_bit, own.errors, float_comparison)
+
+
+def as_arrays(inputs):
+    """Yield the batches of inputs, float32 NDArrays.
+
+    Parameters
+    ----------
+    inputs : NDArray, numpy.ndarray, or an iterable of them
+        Batch first. What yields pairs of data and labels (`gluon.data.DataLoader`) or `mx.io.DataBatch` will do, too.
+
+    Raises
+    ------
+    ValueError
+        Something else.
+    """
+    kinds = (mx.nd.NDArray, np.ndarray)
+    try:
+        batches = iter([inputs] if isinstance(inputs, kinds) else inputs)
+    except TypeError:
+        raise ValueError('inputs must be an array or a sequence of arrays, got a %s' % type(inputs).__name__) from None
+    for batch in batches:
+        batch = batch.data if isinstance(batch, mx.io.DataBatch) else batch
+        array = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+        if not isinstance(array, kinds):
+            raise ValueError('a batch of inputs must be an array, got a %s' % type(array).__name__)
+        if isinstance(array, mx.np.ndarray):
+            array = array.as_nd_ndarray()
+        yield array.astype(np.float32, copy=False) if isinstance(array, mx.nd.NDArray) else mx.nd.array(array)
 
 
 def context_of(net):

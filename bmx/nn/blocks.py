@@ -2,6 +2,8 @@
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from .quantizers import clip
+
 
 class ChannelShuffle(gluon.HybridBlock):
     """Interleave the channels of groups (ShuffleNet): channel i of group j becomes channel i * groups + j.
@@ -37,7 +39,7 @@ class PlainLayout(gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         # An identity that oneDNN does not know and that writes elsewhere: not true of identity, reshape or x * 1.
-        return F.clip(x, a_min=-float('inf'), a_max=float('inf'))
+        return clip(x, -float('inf'), float('inf'))
 
 
 def grouped_conv(channels, kernel_size, groups, **kwargs):
@@ -51,7 +53,16 @@ def _add_norm(stem, convolution):
     stem.add(convolution, nn.BatchNorm(), nn.Activation('relu'))
 
 
-class GroupedStem(nn.HybridSequential):
+class _Stem(nn.HybridSequential):
+    """A sequence that builds its own layers; a slice of it is a plain sequence of those."""
+
+    def __getitem__(self, key):
+        plain = nn.HybridSequential(prefix=self._prefix)
+        plain.add(*self._children.values())
+        return plain[key]
+
+
+class GroupedStem(_Stem):
     """Three 3x3 convolutions, two of them grouped, and max pooling (MeliusNet, section 3.2, Figure 3b).
 
     Parameters
@@ -71,7 +82,7 @@ class GroupedStem(nn.HybridSequential):
             self.add(nn.MaxPool2D(3, 2, 1))
 
 
-class ImageNetStem(nn.HybridSequential):
+class ImageNetStem(_Stem):
     """The 7x7 convolution with stride 2 and max pooling of ResNet and DenseNet (MeliusNet, Figure 3a).
 
     Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
@@ -84,7 +95,7 @@ class ImageNetStem(nn.HybridSequential):
             self.add(nn.MaxPool2D(3, 2, 1), PlainLayout())
 
 
-class ThumbnailStem(nn.HybridSequential):
+class ThumbnailStem(_Stem):
     """One 3x3 convolution, for small images as those of CIFAR-10; the resolution stays.
 
     Inputs: (N, 3, H, W). Outputs: (N, channels, H, W).
@@ -107,7 +118,7 @@ class MobileNetStem(ThumbnailStem):
     strides = 2
 
 
-class AlexNetStem(nn.HybridSequential):
+class AlexNetStem(_Stem):
     """One 11x11 convolution with stride 4 (AlexNet; Network in Network).
 
     Inputs: (N, 3, H, W). Outputs: (N, channels, (H - 11) / 4 + 1, (W - 11) / 4 + 1), rounded down.

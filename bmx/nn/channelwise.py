@@ -28,8 +28,7 @@ def scale_channels(x, scale, channel_shape):
     """
     F = namespace(x)
     if has_operator(x) and len(channel_shape) > 1:
-        # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
-        return F.channelwise(x, F.identity(scale), kind='scale')
+        return F.channelwise(x, scale, kind='scale')
     return F.broadcast_mul(x, F.reshape(scale, shape=channel_shape))
 
 
@@ -49,11 +48,11 @@ class Scale(gluon.HybridBlock):
     def __init__(self, initial=0.001, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
-            self.scale = self.params.get('scale', shape=(1,), init=mx.init.Constant(initial))
+            self.scale = self.params.get('scale', shape=(1,), init=mx.init.Constant(float(initial)))
 
     def hybrid_forward(self, F, x, scale):
         if has_operator(x):
-            return F.channelwise(x, F.identity(scale), kind='scale')
+            return F.channelwise(x, scale, kind='scale')
         return F.broadcast_mul(x, scale)
 
 
@@ -72,5 +71,5 @@ class PReLU(nn.PReLU):
 
     def hybrid_forward(self, F, x, alpha):
         if has_operator(x):
-            return F.channelwise(x, F.identity(alpha), kind='prelu')
+            return F.channelwise(x, alpha, kind='prelu')
         return super().hybrid_forward(F, x, alpha)

@@ -2,7 +2,10 @@
 import contextlib
 import contextvars
 import dataclasses
+from numbers import Real
 from typing import Optional
+
+import numpy as np
 
 from . import quantizers
 
@@ -47,11 +50,14 @@ class Config:
         for field, allowed in (('bits', BITS), ('activation_bits', (None,) + BITS), ('scaling', SCALINGS),
                                ('quantizer', tuple(quantizers.QUANTIZERS)), ('pad_value', (-1, 0, 1)),
                                ('binarizations', BINARIZATIONS)):
-            if getattr(self, field) not in allowed:
-                raise ValueError('%s must be one of %s, got %r'
-                                 % (field, ', '.join(map(repr, allowed)), getattr(self, field)))
-        if not self.clip_threshold >= 0:
-            raise ValueError('clip_threshold must be a number of at least 0, got %r' % (self.clip_threshold,))
+            value = getattr(self, field)
+            if value not in allowed:
+                raise ValueError('%s must be one of %s, got %r' % (field, ', '.join(map(repr, allowed)), value))
+            object.__setattr__(self, field, allowed[allowed.index(value)])  # NumPy's numbers cannot be written as JSON
+        threshold = self.clip_threshold
+        if not (isinstance(threshold, Real) and threshold >= 0):
+            raise ValueError('clip_threshold must be a number of at least 0, got %r' % (threshold,))
+        object.__setattr__(self, 'clip_threshold', threshold.item() if isinstance(threshold, np.generic) else threshold)
 
     @property
     def input_bits(self):
@@ -80,13 +86,10 @@ class Config:
             return self._sign(x, padding=padding, pad_value=self.pad_value)
         return x if self.input_bits == 32 else quantizers.k_bit_activation(x, self.input_bits)
 
-    def quantize_weight(self, x, composed=False):
-        """Quantize an NDArray or Symbol to `bits`; the dtype stays.
-
-        `composed` asks for built-in operators even on the CPU.
-        """
+    def quantize_weight(self, x):
+        """Quantize an NDArray or Symbol to `bits`; the dtype stays."""
         if self.bits == 1:
-            return self._sign(x, composed=composed)
+            return self._sign(x)
         return x if self.bits == 32 else quantizers.k_bit_weight(x, self.bits)
 
     def _sign(self, x, **arguments):

@@ -6,9 +6,12 @@ input has a layer cannot see: where these are not `bits`, the scope's `activatio
 binarizations an activation has two outputs, signs and scales, and a layer two inputs, also as a pair:
 `layer(activation(x))`, as in a `HybridSequential`, or `layer(signs, scales)`.
 """
+from numbers import Integral
+
 from mxnet import gluon
 from mxnet.base import numeric_types
 from mxnet.gluon import nn
+from mxnet.symbol import Symbol
 
 from .channelwise import scale_channels
 from .config import config, resolve
@@ -25,7 +28,7 @@ class QActivation(gluon.HybridBlock):
     quantizer, clip_threshold, pad_value, binarizations
         See `bmx.nn.Config`; what is None, bits too, comes from the scope `bmx.nn.config`.
     padding : tuple of int
-        Border of `pad_value` around the last axes (height and width, or width), in place of the padding of the
+        Border of `pad_value` around the last axes, (height, width) or (width,), in place of the padding of the
         convolution that follows: it costs nothing here and a copy of the features there. With bits=1 only.
 
     Inputs: data of any shape. Outputs: +1 or -1, or 2^bits levels from 0 to 1, of the same shape, but for the border,
@@ -38,10 +41,18 @@ class QActivation(gluon.HybridBlock):
         super().__init__(prefix=prefix, params=params)
         self.quantization = resolve(activation_bits=bits, quantizer=quantizer, clip_threshold=clip_threshold,
                                     pad_value=pad_value, binarizations=binarizations)
-        self._padding = tuple(padding)
+        self._padding = self._widths(padding)
         if self.quantization.input_bits > 1 and any(self._padding):
             raise ValueError('%s: activations of %d bits get no border, only signs do, got padding=%s; pad in the '
                              'layer that follows' % (self.name, self.quantization.input_bits, self._padding))
+
+    def _widths(self, padding):
+        """The widths of the border as Python's integers; how many axes one number would be for is not known yet."""
+        if not (isinstance(padding, (tuple, list)) and len(padding) <= 2
+                and all(isinstance(width, Integral) and width >= 0 for width in padding)):
+            raise ValueError('%s: padding must be a tuple of the widths at the last axes, such as (1, 1) for images '
+                             'and (1,) for rows, got %r' % (self.name, padding))
+        return tuple(map(int, padding))
 
     def hybrid_forward(self, F, x):
         return self.quantization.quantize_activation(x, padding=self._padding)
@@ -80,12 +91,11 @@ class _QuantizedLayer:
             total = term if total is None else total + term
         return total
 
-    def _quantize_weight(self, F, weight):
-        # MXNet does not tell an external operator to add to a gradient (grad_req='add'); identity knows how to.
-        weight = F.identity(weight)
-        # Shapes pass through an external operator only forwards: what is yet unknown of a weight's shape is inferred
-        # from the product, through built-in operators.
-        return self.quantization.quantize_weight(weight, composed=0 in self.weight.shape)
+    def _quantize_weight(self, weight):
+        if isinstance(weight, Symbol) and all(self.weight.shape):
+            # Gluon keeps the variable of the first trace, which may have declared less than is known now.
+            weight._set_attr(__shape__=str(self.weight.shape))
+        return self.quantization.quantize_weight(weight)
 
     def _finish(self, F, product, weight, bias, channel_shape):
         """Scale, shift, activate; after the product, because the product of signs is an exact integer."""
@@ -118,7 +128,7 @@ class _QConv(_QuantizedLayer):
         if self.quantization.border != 0:
             x = pad(x, padding, self.quantization.border)
             attributes['pad'] = (0,) * len(padding)
-        product = F.Convolution(x, self._quantize_weight(F, weight), name='fwd', **attributes)
+        product = F.Convolution(x, self._quantize_weight(weight), name='fwd', **attributes)
         # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
         # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
         product = F.reshape(product, shape=(0,) * (2 + len(padding)))
@@ -189,7 +199,7 @@ class QDense(_QuantizedLayer, nn.Dense):
         x, scales = self._inputs(x, scales)
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)
-        product = F.FullyConnected(x, self._quantize_weight(F, weight), no_bias=True, num_hidden=self._units,
+        product = F.FullyConnected(x, self._quantize_weight(weight), no_bias=True, num_hidden=self._units,
                                    flatten=self._flatten, name='fwd')
         product = self._combine(F, product, scales, (-1, 1))
         # The channels are the last axis, whatever the number of axes before it.
@@ -215,6 +225,9 @@ class BinaryConv(gluon.HybridBlock):
                  weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
                  activation_bits=None, prefix=None, params=None, binarizations=None):
         super().__init__(prefix=prefix, params=params)
+        if not isinstance(padding, numeric_types) and len(padding) != 2:
+            raise ValueError('%s: padding must be one number, or two for height and width, got %r'
+                             % (self.name, padding))
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, pad_value=pad_value,
                                        binarizations=binarizations) as quantization:

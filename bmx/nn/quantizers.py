@@ -4,9 +4,11 @@ Those of 1 bit share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 el
 the operator `binarize`, or of several binarizations `residual_binarize`; elsewhere the same function is composed of
 MXNet's built-in operators, as those of more bits are everywhere.
 """
+import ast
+
 import mxnet as mx
 
-from .. import ops  # noqa: F401  (registers the operator binarize)
+from .. import ops
 
 
 def namespace(x):
@@ -21,17 +23,41 @@ def has_operator(x):
     return context.device_type.startswith('cpu')
 
 
+def _awaits_shape(x):
+    """Whether a symbol is made of parameters whose shapes are not all known: they follow from what comes behind it.
+
+    A shape passes backwards through built-in operators only, and MXNet takes what an external operator says of an
+    unknown dimension for a size.
+    """
+    # A variable of data declares no shape; that of an activation is the first of its nodes, which spares the others.
+    if not isinstance(x, mx.sym.Symbol) or x.get_internals()[0].attr('__shape__') is None:
+        return False
+    attributes = x.attr_dict()
+    shapes = [attributes.get(name, {}).get('__shape__') for name in x.list_arguments()]
+    return None not in shapes and any(size <= 0 for shape in shapes for size in ast.literal_eval(shape))
+
+
+def _serves(x, composed):
+    """Whether the operator is the one to call, not a composition of built-in ones."""
+    return has_operator(x) and not composed and not _awaits_shape(x)
+
+
 def _border(padding, pad_value):
     """Attributes of `binarize`, none where it would be the default."""
     return dict(pad=padding, pad_value=pad_value) if any(padding) else {}
 
 
-def _clipped(F, x, clip_threshold):
-    return F.clip(x, -clip_threshold, clip_threshold)
+def clip(x, low, high):
+    """MXNet's `clip`, but for its gradient, which it would not add to what is there."""
+    return namespace(x).clip(ops.behind_identity(x), low, high)
 
 
-def _polynomial(F, x, clip_threshold):
-    clipped = F.clip(x, -1, 1)
+def _clipped(x, clip_threshold):
+    return clip(x, -clip_threshold, clip_threshold)
+
+
+def _polynomial(x, clip_threshold):
+    F, clipped = namespace(x), clip(x, -1, 1)
     return clipped * (2 - F.abs(clipped))
 
 
@@ -81,9 +107,9 @@ def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
         +1 or -1, of x's shape (and the border) and dtype.
     """
     F = namespace(x)
-    if has_operator(x) and not composed:
+    if _serves(x, composed):
         return F.binarize(x, estimator='clip', clip_threshold=clip_threshold, **_border(padding, pad_value))
-    return pad(_sign_with_gradient_of(F, x, _clipped(F, x, clip_threshold)), padding, pad_value)
+    return pad(_sign_with_gradient_of(F, x, _clipped(x, clip_threshold)), padding, pad_value)
 
 
 def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1):
@@ -108,9 +134,9 @@ def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1
         +1 or -1, of x's shape (and the border) and dtype.
     """
     F = namespace(x)
-    if has_operator(x) and not composed:
+    if _serves(x, composed):
         return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
-    return pad(_sign_with_gradient_of(F, x, _polynomial(F, x, clip_threshold)), padding, pad_value)
+    return pad(_sign_with_gradient_of(F, x, _polynomial(x, clip_threshold)), padding, pad_value)
 
 
 # By the quantizer's name: the operators' estimator, and the function whose gradient it is.
@@ -161,17 +187,17 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
         residual = residual - F.broadcast_mul(signs[-1], scales[-1])
     # |surrogate| is at most a few times the sum of |x|: the quotient is finite. Where alpha_1 is 0, so is x.
     zero = scales[0] == 0
-    surrogate = F.broadcast_div(function(F, x, clip_threshold), scales[0] + zero)
+    surrogate = F.broadcast_div(function(x, clip_threshold), scales[0] + zero)
     surrogate = F.broadcast_mul(surrogate, 1 - zero)
     signs[0] = signs[0] + (surrogate - F.BlockGrad(surrogate))
     return (F.concat(*[pad(sign, padding, pad_value) for sign in signs], dim=0),
             F.concat(*[F.reshape(scale, shape=(1, -1)) for scale in scales], dim=0))
 
 
-def _quantize_k(F, x, bits):
+def _quantize_k(x, bits):
     # bmx/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
     steps = 2 ** bits - 1
-    return F.contrib.round_ste(F.clip(x, 0, 1) * steps) / steps
+    return namespace(x).contrib.round_ste(clip(x, 0, 1) * steps) / steps
 
 
 def k_bit_activation(x, bits):
@@ -192,7 +218,7 @@ def k_bit_activation(x, bits):
     NDArray or Symbol
         2^bits levels from 0 to 1, of x's shape and dtype.
     """
-    return _quantize_k(namespace(x), x, bits)
+    return _quantize_k(x, bits)
 
 
 def k_bit_weight(x, bits):
@@ -221,7 +247,7 @@ def k_bit_weight(x, bits):
     largest = largest + (largest == 0)
     # Division elementwise: through broadcasting operators MXNet does not infer a weight's shape from the product.
     normalised = F.elemwise_div(squashed, F.broadcast_like(2 * largest, squashed)) + 0.5
-    return 2 * _quantize_k(F, normalised, bits) - 1
+    return 2 * _quantize_k(normalised, bits) - 1
 
 
 # What a layer's configuration can name; all have the signature (x, clip_threshold, composed, padding, pad_value).

@@ -6,22 +6,17 @@ Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``
 
 import contextlib
 import ctypes
-import os
 from pathlib import Path
 
 import mxnet as mx
 
 from . import reference
+from .calls import behind_identity, keep_careful
 from .packing import pack_float_weights, pack_weights, unpack_weights
 
-__all__ = ['PHASES', 'Profile', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product',
-           'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
-
-
-# For a value with 8 or more consumers MXNet tells their backward operators to add to one array. It does not pass that
-# on to a library's operators, whose gradients would silently overwrite each other; without this short cut it sums
-# them afterwards. It reads the variable when it plans its first gradient.
-os.environ.setdefault('MXNET_EXEC_INPLACE_GRAD_SUM_CAP', str(2 ** 31 - 1))
+__all__ = ['PHASES', 'Profile', 'behind_identity', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma',
+           'measure_product', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights',
+           'use_kernel']
 
 
 def library_path():
@@ -62,6 +57,8 @@ def _load():
     return library
 
 
+# Once for all libraries: MXNet makes the functions of this one anew when it loads another.
+mx.library.load = keep_careful(mx.library.load)
 _LIBRARY = _load()
 
 

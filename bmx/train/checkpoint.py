@@ -2,8 +2,9 @@
 
 A checkpoint is a directory ``checkpoint-EEEE`` (EEEE epochs are finished) or ``checkpoint-EEEE-BBBBBB`` (and BBBBBB
 batches of the next one) with ``net.params``, ``trainer.states`` and ``checkpoint.json``. It is written under a
-temporary name, flushed to the disk and renamed. Random states are not in it: see `randomness`.
+temporary name, flushed to the disk, read back and renamed. Random states are not in it: see `randomness`.
 """
+import contextlib
 import json
 import logging
 import os
@@ -12,12 +13,13 @@ import shutil
 import tempfile
 from collections import namedtuple
 
-from ..storage import TEMPORARY, digest, flush
+from ..storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
 
 FORMAT = 2
 _NAME = re.compile(r'checkpoint-(\d{4,})(?:-(\d{6,}))?$')
 _STATE = 'checkpoint.json'
+_BEGUN = TEMPORARY + 'checkpoint-'  # how the folder begins that becomes a checkpoint
 # Arguments that checkpoints from before them lack, and what those trainings did.
 _YOUNGER = {'binarizations': 1}
 
@@ -32,15 +34,47 @@ class CheckpointStore:
 
     Parameters
     ----------
-    directory : str
-        Made when the first checkpoint is saved.
+    directory : str or os.PathLike
+        Made when it is locked, or the first checkpoint is saved.
     save_frequency : int
         The checkpoint of every `save_frequency`-th epoch is kept for good (0: of none), beside the newest two.
     """
 
     def __init__(self, directory, save_frequency):
-        self.directory = directory
+        self.directory = os.fspath(directory)
         self._save_frequency = save_frequency
+        self._locked, self._lock = False, None
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Keep other trainings out of the directory, which is made; within it, this store may be locked again.
+
+        Yields what `storage.lock_folder` returned.
+
+        Raises
+        ------
+        TrainingError
+            Another training is in it.
+        """
+        if self._locked:
+            yield self._lock
+            return
+        os.makedirs(self.directory, exist_ok=True)
+        try:
+            self._lock = lock_folder(self.directory)
+        except BlockingIOError:
+            raise TrainingError('another process trains in %s: wait until it ends, or choose another --save-dir'
+                                % self.directory) from None
+        if self._lock is None:
+            _logger.warning('the file system of %s has no locks: start no second training in that folder',
+                            self.directory)
+        self._locked = True
+        try:
+            yield self._lock
+        finally:
+            self._locked = False
+            if self._lock is not None:
+                os.close(self._lock)
 
     def _listed(self):
         """(epoch, batch, path) of all checkpoints, the oldest first."""
@@ -56,7 +90,7 @@ class CheckpointStore:
         listed = self._listed()
         return listed[-1][2] if listed else None
 
-    def save(self, epoch, batch, state, writers):
+    def save(self, epoch, batch, state, contents):
         """Write one checkpoint, then delete the ones that are no longer needed.
 
         Parameters
@@ -65,40 +99,46 @@ class CheckpointStore:
             Finished epochs, and batches in the next one.
         state : dict
             What goes into ``checkpoint.json``.
-        writers : dict
-            Name of a file to a function that writes it, given its path.
+        contents : dict
+            Name of a file to its content, an iterable of bytes.
 
         Returns
         -------
         str
             Path of the checkpoint.
+
+        Raises
+        ------
+        OSError
+            It cannot be written, for example on a full disk; the checkpoints before it stay.
         """
         path = os.path.join(self.directory, 'checkpoint-%04d' % epoch + ('-%06d' % batch if batch else ''))
         os.makedirs(self.directory, exist_ok=True)
         self._remove_leftovers()
-        temporary = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.directory)
+        try:
+            self._write(path, dict(state, format=FORMAT, epoch=epoch, batch=batch), contents)
+        except OSError as error:
+            self._remove_leftovers()
+            raise OSError(error.errno, '%s; the checkpoint was not saved, --resume goes on from the one before'
+                          % error.strerror, path) from None
+        self._prune()
+        return path
+
+    def _write(self, path, state, contents):
+        temporary = tempfile.mkdtemp(prefix=_BEGUN, dir=self.directory)
         os.chmod(temporary, 0o755)
-        for name, write in writers.items():
-            write(os.path.join(temporary, name))
-        files = {name: digest(os.path.join(temporary, name)) for name in writers}
-        with open(os.path.join(temporary, _STATE), 'w') as out:
-            json.dump(dict(state, format=FORMAT, epoch=epoch, batch=batch, files=files), out, indent=1)
-        for name in os.listdir(temporary):
-            flush(os.path.join(temporary, name))
-        flush(temporary)
+        files = {name: write_file(os.path.join(temporary, name), blocks) for name, blocks in contents.items()}
+        write_file(os.path.join(temporary, _STATE), [json.dumps(dict(state, files=files), indent=1).encode()])
         if os.path.isdir(path):  # a damaged one, or the same state again
             shutil.rmtree(path)
         os.rename(temporary, path)
         flush(self.directory)
-        self._prune()
-        return path
 
     def _remove_leftovers(self):
         """Delete what interrupted writes left."""
         for name in os.listdir(self.directory):
-            path = os.path.join(self.directory, name)
-            if name.startswith(TEMPORARY):
-                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+            if name.startswith(_BEGUN):
+                shutil.rmtree(os.path.join(self.directory, name))
 
     def _prune(self):
         for epoch, batch, path in self._listed()[:-2]:
@@ -122,7 +162,7 @@ class CheckpointStore:
         for epoch, batch, path in reversed(listed):
             try:
                 return Checkpoint(path, epoch, batch, self._read(path))
-            except (OSError, ValueError, KeyError) as error:
+            except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
                 _logger.warning('checkpoint %s is damaged (%s); falling back to the one before', path, error)
         if listed:
             raise TrainingError('every checkpoint in %s is damaged: start anew in another --save-dir' % self.directory)

@@ -2,24 +2,23 @@
 import math
 import os
 import shutil
-import signal
 import time
 
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..nn import binary_parameters
-from ..storage import atomic_file, load_parameters
-from . import recipes, regularizers, sign_flips
+from ..storage import array_blocks, load_parameters, parameter_arrays, save_arrays
+from . import recipes, regularizers, sign_flips, states
 from .checkpoint import check_same_training
 from .errors import TrainingError
-from .progress import draw_curves, duration, logger, write_metrics
+from .progress import COLUMNS, draw_curves, duration, logger, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
+from .signals import StopSignals
 
 
 # Seconds between two log lines at most.
@@ -32,27 +31,6 @@ class Interrupted(Exception):
     def __init__(self, checkpoint):
         super().__init__('stopped; saved %s' % checkpoint)
         self.checkpoint = checkpoint
-
-
-class StopSignals:
-    """Turns the first SIGINT (Ctrl-C) or SIGTERM into a wish, `requested`; the second one acts as always."""
-
-    def __enter__(self):
-        self.requested = False
-        self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _request(self, _number, _frame):
-        self.requested = True
-        self._restore()
-        logger.info('stopping after this step; once more stops at once, without saving')
-
-    def _restore(self):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *_):
-        self._restore()
 
 
 class Totals:
@@ -132,25 +110,33 @@ class Training:
 
     def restore(self, checkpoint):
         """Go to where a `Checkpoint` was saved."""
-        check_same_training(checkpoint, self._arguments)
+        state = checkpoint.state
+        try:
+            check_same_training(checkpoint, self._arguments)
+            totals = Totals(**{name: value + 0 for name, value in state['totals'].items()})
+            best, history = state['best'] + 0, [dict(row) for row in state['history']]
+            for row in history:
+                [row[name] + 0 for name in COLUMNS if (name, row[name]) != ('sign_flips', None)]
+            steps, flips = (state['sign_flips'][name] for name in ('steps', 'flips'))
+            if not len(flips) == len(self._sign_flips.layers) == len(history[-1]['sign_flips_of_layers'] if history
+                                                                     else flips):
+                raise ValueError('sign_flips of %d layers' % len(flips))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError('%s is damaged (%r): start anew in another --save-dir'
+                                % (checkpoint.path, error)) from None
         self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
-        self._epoch, self._batch = checkpoint.epoch, checkpoint.batch
-        self._totals = Totals(**checkpoint.state['totals'])
-        self._sign_flips.restart(**checkpoint.state['sign_flips'])
-        self.history = checkpoint.state['history']
-        self.best = checkpoint.state['best']
+        self._sign_flips.restart(steps, flips)
+        self._epoch, self._batch, self._totals = checkpoint.epoch, checkpoint.batch, totals
+        self.best, self.history = best, history
 
-    def load(self, params=None, states=None, epoch=0):
+    def load(self, params=None, optimizer=None, epoch=0):
         """Load parameters and optimizer states from single files and start at `epoch`."""
         if params is not None:
             load_parameters(self.net, params, ctx=self._contexts)
             self._sign_flips.restart()
-        if states is not None:
-            try:
-                self._trainer.load_states(states)
-            except Exception as error:  # a pickle of another program can raise anything
-                raise TrainingError('cannot load %s: %s' % (states, error)) from error
-            self._trainer.optimizer.wd = 1.0  # the recipe's, whatever optimizer the file holds
+        if optimizer is not None:
+            states.load(self._trainer, optimizer)
+            self._trainer.optimizer.wd = 1.0  # the recipe's, whatever the file says
         if epoch >= self._recipe['num_epochs']:
             raise TrainingError('nothing to train: --resume-epoch %d of %d epochs'
                                 % (epoch, self._recipe['num_epochs']))
@@ -161,7 +147,7 @@ class Training:
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
                  'sign_flips': self._sign_flips.state, 'history': self.history}
         return self._store.save(self._epoch, self._batch, state, {
-            'net.params': self.net.save_parameters, 'trainer.states': self._trainer.save_states})
+            'net.params': array_blocks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
 
     @property
     def best_params(self):
@@ -178,18 +164,25 @@ class Training:
         Interrupted
             After a signal, when the checkpoint is written.
         TrainingError
-            The loss is not finite, or no image can be read.
+            The loss is not finite, no image can be read, or another training is in the directory.
+        OSError
+            A checkpoint cannot be written, for example on a full disk.
         """
-        if self.history:  # of a checkpoint; the file may be lost, or ahead of it
-            self._write_history()
-        with StopSignals() as stop, logging_redirect_tqdm([logger]):
+        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop:
+            if self.history:  # of a checkpoint; the files may be lost or older
+                self._show_history()
             while self._epoch < self._recipe['num_epochs']:
                 self._train_epoch(stop)
                 validation = self._validate(stop)
                 self._finish_epoch(validation)
                 checkpoint = self._save()
-                if stop.requested:
+                self._show_history()
+                if stop.count:
                     raise Interrupted(checkpoint)
+
+    @staticmethod
+    def _tell_stop():
+        logger.info('stopping after this step; once more stops at once, without saving')
 
     def try_one_step(self):
         """One step of training and one of validation; saves nothing."""
@@ -210,7 +203,7 @@ class Training:
                 tic, elapsed = time.time(), time.time() - tic
                 self._totals.seconds += elapsed
                 self._report_step(bar, len(batch.label) + batch.skipped)
-                if stop.requested:
+                if stop.count:
                     raise Interrupted(self._save())
         if self._totals.images == 0:
             raise TrainingError('none of the %d training images can be read' % self.data.train_size)
@@ -271,7 +264,7 @@ class Training:
             for batch in self.data.val_batches():
                 self._evaluate(batch, totals)
                 bar.update(len(batch.label) + batch.skipped)
-                if stop.requested:
+                if stop.count:
                     raise Interrupted(self._save())
         if totals.images == 0:
             raise TrainingError('none of the %d validation images can be read' % self.data.val_size)
@@ -299,26 +292,31 @@ class Training:
         logger.info(text if flips is None else text + ', %(sign_flips).3g %% of the signs change in a step', row)
         if row['skipped_images']:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
-        directory = self._store.directory
-        os.makedirs(directory, exist_ok=True)
         if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer
             self.best = row['val_top1']
-            with atomic_file(self.best_params) as temporary:
-                self.net.save_parameters(temporary)
-        self._write_history()
-        title = '%s: %d images in %d classes, %dx%d pixels' % (
-            self._options.model, self.data.train_size, len(self.data.classes), *self.data.image_shape[1:])
-        draw_curves(os.path.join(directory, 'curves.png'), self.history, title)
-        if self._sign_flips.layers:
-            sign_flips.draw(os.path.join(directory, 'sign_flips.png'), self._sign_flips.layers, self.history, title)
+            save_arrays(self.best_params, parameter_arrays(self.net))
         self._epoch, self._batch, self._totals = self._epoch + 1, 0, Totals()
         self._sign_flips.restart()
 
-    def _write_history(self):
-        directory = self._store.directory
-        write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
-        if self._sign_flips.layers:
-            sign_flips.write(os.path.join(directory, 'sign_flips.csv'), self._sign_flips.layers, self.history)
+    def _show_history(self):
+        """Write the tables and pictures of the epochs so far.
+
+        They can be made from a checkpoint, so what cannot be written ends no training but one that is complete.
+        """
+        directory, layers = self._store.directory, self._sign_flips.layers
+        title = '%s: %d images in %d classes, %dx%d pixels' % (
+            self._options.model, self.data.train_size, len(self.data.classes), *self.data.image_shape[1:])
+        try:
+            write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
+            if layers:
+                sign_flips.write(os.path.join(directory, 'sign_flips.csv'), layers, self.history)
+            draw_curves(os.path.join(directory, 'curves.png'), self.history, title)
+            if layers:
+                sign_flips.draw(os.path.join(directory, 'sign_flips.png'), layers, self.history, title)
+        except OSError as error:
+            if self._epoch >= self._recipe['num_epochs']:
+                raise
+            logger.warning('%s; trying again after the next epoch', error)
 
     # Helpers --------------------------------------------------------------------------------------------------------
 

@@ -1,18 +1,59 @@
 """What a training tells: log lines, metrics.csv, the picture of the curves."""
+import contextlib
 import logging
 import sys
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from tqdm import tqdm
 
-from ..report import save_picture, write_csv
+from ..report import printable, save_picture, write_csv
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',
            'skipped_images', 'sign_flips')
 
 logger = logging.getLogger('bmx.train')
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record):
+        return printable(super().format(record))
+
+
+class _Lasting:
+    """A handler that goes on after a line that cannot be written, for example on a full disk, and says so once."""
+
+    _failed = False
+
+    def handleError(self, record):
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            with contextlib.suppress(OSError):
+                print('%s lacks lines: %s' % (getattr(self, 'baseFilename', 'the output'), error), file=sys.stderr)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class _File(_Lasting, logging.FileHandler):
+    pass
+
+
+class _Console(_Lasting, logging.StreamHandler):
+    """Writes above progress bars."""
+
+    def emit(self, record):
+        try:
+            tqdm.write(self.format(record), file=self.stream)
+            self.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def configure_logging(path=None):
@@ -31,12 +72,13 @@ def configure_logging(path=None):
         handler.close()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setLevel(logging.INFO if sys.stderr.isatty() else logging.DEBUG)
+    console.setFormatter(_Formatter())
     logger.addHandler(console)
     if path is not None:
-        file = logging.FileHandler(path)
-        file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+        file = _File(path, encoding='utf-8')
+        file.setFormatter(_Formatter('%(asctime)s %(levelname)s %(message)s'))
         logger.addHandler(file)
 
 

@@ -2,7 +2,6 @@
 import collections
 import contextlib
 import csv
-import fcntl
 import glob
 import json
 import os
@@ -14,10 +13,13 @@ import sys
 import time
 
 from ..report import write_json
+from ..storage import lock_to_inherit
 from . import sign_flips
+from .checkpoint import CheckpointStore
 from .errors import TrainingError
 from .progress import COLUMNS, duration, logger
 from .recipes import DATASETS
+from .signals import StopSignals
 
 # Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
 _PAUSE = 0.2
@@ -175,24 +177,17 @@ class _Process:
         self.started = time.time()
         self.first_epoch = len(run.history)
         self.log = os.path.join(run.directory, 'output.log')
-        os.makedirs(run.directory, exist_ok=True)
         # Held by the training too: a second one in this directory is refused even if only that one still lives.
-        lock = os.open(run.directory, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TrainingError('another process trains in %s' % run.directory) from None
+        with CheckpointStore(run.directory, 0).locked() as lock:
+            handles, variables = lock_to_inherit(lock)
             run.write()
             with open(self.log, 'ab') as log:
                 self.popen = subprocess.Popen(
                     [sys.executable, script] + run.record['flags'] + run.record['common']
                     + ['--seed=%d' % run.seed, '--save-dir=' + run.directory, '--resume'],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(lock,),
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=handles,
                     start_new_session=True,  # Ctrl-C comes from us, and once
-                    env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
-        finally:
-            os.close(lock)
+                    env=dict(os.environ, OMP_NUM_THREADS=str(threads), **variables))
 
     def stop(self):
         """Have it save and end; the second time end at once."""
@@ -235,24 +230,6 @@ def _processes():
             process.popen.wait()
 
 
-class _Signals:
-    """Counts the wishes to stop: Ctrl-C, SIGTERM, the end of the terminal (unless that is ignored, as by nohup)."""
-
-    def __enter__(self):
-        self.count = 0
-        numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-                   if signal.getsignal(number) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._add) for number in numbers}
-        return self
-
-    def _add(self, _number, _frame):
-        self.count += 1
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
 def train(planned, script, jobs, threads, report):
     """Train all runs that are not done.
 
@@ -292,7 +269,7 @@ def train(planned, script, jobs, threads, report):
                 len(planned), jobs, threads)
     if not waiting:
         update()
-    with _processes() as running, _Signals() as stop:
+    with _processes() as running, StopSignals() as stop:
         while running or (waiting and not stop.count):
             while waiting and len(running) < jobs and not stop.count:
                 run = waiting.popleft()

@@ -5,7 +5,7 @@ from collections import namedtuple
 
 from ..errors import TrainingError
 from .base import Batch, ImageData
-from .recordio import RecordData
+from .recordio import open_records
 from .samples import open_cifar10, open_digits, open_folder
 from .transforms import AUGMENTATIONS
 
@@ -50,7 +50,7 @@ def find_data(data_dir=None, records=None):
     if not os.path.isdir(path):
         raise TrainingError('--data-dir %s does not exist or is no folder' % data_dir)
     for candidate in (path, os.path.join(path, 'cifar-10-batches-bin')):
-        if glob.glob(os.path.join(candidate, 'data_batch_*.bin')):
+        if glob.glob(os.path.join(glob.escape(candidate), 'data_batch_*.bin')):
             return Source('cifar10', candidate)
     return Source('folder', path)
 
@@ -76,9 +76,7 @@ def open_data(source, options):
         return {'size': [options.input_size] * 2, 'crop_ratio': options.crop_ratio, 'mean': list(mean),
                 'std': list(std)}
 
-    if source.kind == 'recordio':
-        return RecordData(source.location, options, make_preprocess)
     if source.kind == 'digits':
         return open_digits(options, make_preprocess)
-    opener = {'folder': open_folder, 'cifar10': open_cifar10}[source.kind]
+    opener = {'folder': open_folder, 'recordio': open_records, 'cifar10': open_cifar10}[source.kind]
     return opener(source.location, options, make_preprocess)

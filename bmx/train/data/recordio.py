@@ -1,133 +1,167 @@
-"""ImageNet as RecordIO, read by MXNet's own multi-threaded reader."""
-import math
+"""Images in RecordIO files, as `python -m mxnet.tools.im2rec` writes them.
+
+They are read here and not by MXNet's `ImageRecordIter`: that ends the process where a record is damaged or an image
+cannot be decoded, reads truncated images as whole, and what an index leaves out as well.
+"""
+import io
+import logging
 import os
 import struct
+import time
 
-import mxnet as mx
-
-from ...preprocess import IMAGENET_MEAN, IMAGENET_STD
-from ...storage import sentence
+from ...preprocess import IMAGENET_MEAN, IMAGENET_STD, decode_image
 from ..errors import TrainingError
-from ..randomness import integer
-from .base import Batch, ImageData
-from .samples import class_names
+from .samples import SampleData, class_names
 
-# ImageRecordIter's arguments for each augmentation it can do; the numbers are those of transforms.py. With crop and
-# crop-flip it resizes the shorter side only, which is the same for the square images that the papers made.
-_CROP = dict(random_resized_crop=True, min_random_area=0.08, max_random_area=1.0, min_aspect_ratio=3 / 4,
-             max_aspect_ratio=4 / 3)
-AUGMENTATIONS = {
-    'none': {},
-    'paper': dict(_CROP, rand_mirror=True),
-    'crop': dict(rand_crop=True),
-    'crop-flip': dict(rand_crop=True, rand_mirror=True),
-    'gluoncv': dict(_CROP, rand_mirror=True, brightness=0.4, contrast=0.4, saturation=0.4, pca_noise=0.1),
-}
+_logger = logging.getLogger('bmx.train')
 
-# Before the image: magic number and length of the record (dmlc-core, recordio.h); flag, label and two ids (IRHeader).
-_RECORD = struct.Struct('<IIIfQQ')
+# Each part of a record (dmlc-core, recordio.h): magic number; in one word its kind and the length of what follows,
+# which is padded to whole words. Where the content holds a magic number, it is split there.
+_PART = struct.Struct('<II')
 _MAGIC = 0xced7230a
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+
+# Before the image (IRHeader): number of labels behind this header, or 0; the label then; two ids.
+_HEADER = struct.Struct('<IfQQ')
+_LABEL = struct.Struct('<f')
+
+# A label beyond is no number of a class.
+MAX_CLASSES = 1 << 20
+# For so long the labels of the training images are checked before the training, the others as they are read.
+CHECK_SECONDS = 60
+
+
+class RecordSamples:
+    """The images of a RecordIO file which its index lists, in the index's order; decoded when asked for.
+
+    Parameters
+    ----------
+    path, index_path : str
+
+    Raises
+    ------
+    TrainingError
+        The index is not one.
+    """
+
+    def __init__(self, path, index_path):
+        self.path = path
+        self.num_classes, self.why = MAX_CLASSES, ''
+        self._index_path = index_path
+        self._file = open(path, 'rb', buffering=0)
+        self._size = os.fstat(self._file.fileno()).st_size
+        self._offsets = _offsets(index_path)
+
+    def __len__(self):
+        return len(self._offsets)
+
+    def __getitem__(self, index):
+        """Image and label; OSError if the record is damaged."""
+        offset = self._offsets[index]
+        label, start, content = self._record(offset, None)
+        return decode_image(io.BytesIO(content[start:]), 'the record at byte %d of %s' % (offset, self.path)), label
+
+    def labels(self, seconds=float('inf')):
+        """The labels of the first records, without their images: of as many as can be read in some seconds.
+
+        Raises
+        ------
+        TrainingError
+            There is no record where the index says, or one without a label of `num_classes`.
+        """
+        found, end = [], time.monotonic() + seconds
+        for offset in self._offsets:
+            try:
+                found.append(self._record(offset, _HEADER.size + _LABEL.size)[0])
+            except OSError as error:
+                raise TrainingError('%s; correct the file, or leave the record out of %s' % (error, self._index_path)
+                                    ) from None
+            if time.monotonic() > end:
+                break
+        return found
+
+    def _record(self, offset, length):
+        """Label of a record, where its image starts, and its content, of which no more than `length` is needed."""
+        content = self._content(offset, length)
+        where = 'the record at byte %d of %s' % (offset, self.path)
+        count, label = _HEADER.unpack_from(content)[:2] if len(content) >= _HEADER.size else (None, None)
+        if count == 1 and len(content) >= _HEADER.size + _LABEL.size:
+            label, = _LABEL.unpack_from(content, _HEADER.size)
+        elif count == 1 or count is None:
+            raise OSError('%s is too short for a label' % where)
+        elif count > 1:
+            raise OSError('%s has %d labels: there must be one, the number of its class' % (where, count))
+        if not 0 <= label < self.num_classes or label != int(label):
+            raise OSError('%s has the label %g: labels are whole numbers from 0 to %d%s'
+                          % (where, label, self.num_classes - 1, self.why))
+        return int(label), _HEADER.size + count * _LABEL.size, content
+
+    def _content(self, offset, length):
+        parts, allowed = [], (_WHOLE, _FIRST)
+        while True:
+            head = os.pread(self._file.fileno(), _PART.size, offset)
+            magic, word = _PART.unpack(head) if len(head) == _PART.size else (None, 0)
+            kind, size = word >> 29, word & (1 << 29) - 1
+            start = offset + _PART.size
+            if magic != _MAGIC or kind not in allowed or start + size > self._size:
+                raise OSError('%s has no %s at byte %d: it is damaged, or %s belongs to another file' % (
+                    self.path, 'part of a record' if parts else 'record', offset, self._index_path))
+            parts.append(os.pread(self._file.fileno(), size if length is None else min(size, length), start))
+            if kind in (_WHOLE, _LAST) or length is not None and size >= length:
+                return struct.pack('<I', _MAGIC).join(parts)
+            offset, allowed = start + size + -size % 4, (_MIDDLE, _LAST)
 
 
 def _offsets(index_path):
     """Byte offsets of the records, from an index file."""
+    offsets = []
     try:
-        with open(index_path) as lines:
-            return [int(line.split()[1]) for line in lines if line.strip()]
-    except (ValueError, IndexError):
-        raise TrainingError('%s is not the index of a RecordIO file (lines of "key offset")' % index_path)
-
-
-def _labels(record_path, offsets):
-    """The label of every record, without reading the images."""
-    labels = []
-    with open(record_path, 'rb') as record:
-        for offset in offsets:
-            record.seek(offset)
-            header = record.read(_RECORD.size)
-            if len(header) < _RECORD.size or _RECORD.unpack(header)[0] != _MAGIC:
-                raise TrainingError('%s has no record at byte %d, where its .idx says: the file is damaged or the .idx '
-                                    'belongs to another one' % (record_path, offset))
-            labels.append(int(_RECORD.unpack(header)[3]))
-    return labels
+        with open(index_path, encoding='ascii') as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    _, offset = map(int, line.split())
+                    if not 0 <= offset < 1 << 62:
+                        raise ValueError
+                    offsets.append(offset)
+    except ValueError:
+        raise TrainingError('%s is not the index of a RecordIO file: its lines are "key offset", in whole numbers'
+                            % index_path) from None
+    if not offsets:
+        raise TrainingError('%s lists no records' % index_path)
+    return offsets
 
 
 def _folder_names(record_path, num_classes):
-    """Class names from the .lst file which im2rec.py leaves beside the records; None where it does not tell them."""
+    """Class names from the .lst file which im2rec leaves beside the records; None where it does not tell them."""
     list_path = os.path.splitext(record_path)[0] + '.lst'
-    if not os.path.isfile(list_path):
-        return None
     names = {}
-    with open(list_path) as lines:
-        for line in lines:
-            fields = line.rstrip('\n').split('\t')
-            names[int(float(fields[1]))] = os.path.dirname(fields[-1])
-    return class_names([names[label] for label in range(num_classes)]) if set(names) == set(range(num_classes)) else None
+    try:
+        with open(list_path, encoding='utf-8') as lines:
+            for line in lines:
+                if line.strip() and not line.startswith('#'):
+                    fields = line.rstrip('\n').split('\t')
+                    label, name = int(float(fields[1])), os.path.dirname(fields[-1])
+                    if not name or names.setdefault(label, name) != name:
+                        raise ValueError
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, IndexError, OverflowError):
+        names = {}
+    if set(names) != set(range(num_classes)) or len(set(names.values())) != num_classes:
+        _logger.warning('%s does not tell the names of the %d classes: they are called by their numbers', list_path,
+                        num_classes)
+        return None
+    return class_names([names[label] for label in range(num_classes)])
 
 
-class RecordData(ImageData):
-    """Data set in two RecordIO files with their indices.
-
-    Each epoch has a reader of its own, whose seeds follow from the training's seed and the epoch; this also avoids what
-    `ImageRecordIter` of MXNet 1.9.1 gets wrong: after `reset`, and without `round_batch`, it miscounts the last batch.
-    A resumed epoch is read from its beginning, because the reader can not start in the middle.
-    """
-
-    def __init__(self, files, options, make_preprocess):
-        if options.augmentation not in AUGMENTATIONS:
-            raise TrainingError('--augmentation %s does not exist for RecordIO: choose one of %s'
-                                % (options.augmentation, ', '.join(AUGMENTATIONS)))
-        self._files = files
-        offsets = {part: _offsets(files['%s_idx' % part]) for part in ('train', 'val')}
-        for part, found in offsets.items():
-            if not found:
-                raise TrainingError('%s lists no records' % files['%s_idx' % part])
-        # ImageNet's 50000 validation records take seconds; the labels of the training records are checked as they come.
-        num_classes = max(_labels(files['val'], offsets['val'])) + 1
-        names = _folder_names(files['val'], num_classes) or [str(label) for label in range(num_classes)]
-        super().__init__('recordio', len(offsets['train']), len(offsets['val']), names,
-                                         make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
-
-    @property
-    def identity(self):
-        # Every thread of the reader has a random generator of its own.
-        return dict(super().identity, num_workers=self._options.num_workers)
-
-    def _reader(self, part, **kwargs):
-        mean, std = ([255 * value for value in values] for values in (self.preprocess['mean'], self.preprocess['std']))
-        return mx.io.ImageRecordIter(
-            path_imgrec=self._files[part], path_imgidx=self._files['%s_idx' % part], data_shape=self.image_shape,
-            # The reader fails where a batch is more than twice all there is.
-            batch_size=min(self._options.batch_size, self.train_size if part == 'train' else self.val_size),
-            preprocess_threads=max(1, self._options.num_workers),
-            mean_r=mean[0], mean_g=mean[1], mean_b=mean[2], std_r=std[0], std_g=std[1], std_b=std[2],
-            verbose=False, **kwargs)
-
-    def _batches(self, part, start_batch, **kwargs):
-        try:
-            for position, batch in enumerate(self._reader(part, **kwargs)):  # it reads from its construction on
-                if position < start_batch:
-                    continue
-                size = batch.data[0].shape[0] - batch.pad
-                label = batch.label[0][:size].asnumpy()
-                if label.min() < 0 or label.max() >= len(self.classes):
-                    raise TrainingError('%s has the label %g, but the labels of %s go from 0 to %d'
-                                        % (self._files[part], label.max(), self._files['val'], len(self.classes) - 1))
-                yield Batch(batch.data[0][:size], label, 0)
-        except mx.MXNetError as error:  # of the reader: what happens to a batch that was handed out does not come here
-            raise TrainingError('%s holds a record that cannot be read, or an image too small for its crop: %s'
-                                % (self._files[part], sentence(error))) from None
-
-    def train_batches(self, epoch, start_batch=0):
-        seed = integer(self._options.seed, 'reader', epoch)
-        kwargs = AUGMENTATIONS[self._options.augmentation]
-        if 'random_resized_crop' not in kwargs:
-            kwargs = dict(kwargs, resize=self._resize)
-        return self._batches('train', start_batch, shuffle=True, seed=seed, seed_aug=seed, **kwargs)
-
-    def val_batches(self):
-        return self._batches('val', 0, shuffle=False, resize=self._resize)
-
-    @property
-    def _resize(self):
-        return math.ceil(min(self.preprocess['size']) / self.preprocess['crop_ratio'])
+def open_records(files, options, make_preprocess):
+    """Two RecordIO files with their indices; the labels of the validation images tell how many classes there are."""
+    train, val = (RecordSamples(files[part], files[part + '_idx']) for part in ('train', 'val'))
+    val.num_classes = train.num_classes = max(val.labels()) + 1
+    val.why = train.why = ', those of %s' % val.path
+    checked = len(train.labels(CHECK_SECONDS))
+    if checked < len(train):
+        _logger.info('the first %d of %d records of %s are in order; the others are checked as they are read, and '
+                     'skipped where they are damaged', checked, len(train), train.path)
+    names = _folder_names(files['val'], val.num_classes) or [str(label) for label in range(val.num_classes)]
+    return SampleData('recordio', train, val, names, make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)

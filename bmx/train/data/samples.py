@@ -2,7 +2,7 @@
 import glob
 import logging
 import os
-import warnings
+from collections import Counter
 
 import numpy as np
 from gluoncv.data import ImageNet1kAttr
@@ -10,7 +10,7 @@ from mxnet import gluon
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from ...preprocess import IMAGENET_MEAN, IMAGENET_STD, prepare, read_image
+from ...preprocess import EXTENSIONS, IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare, read_image
 from ..errors import TrainingError
 from ..randomness import stream
 from .base import Batch, ImageData
@@ -104,6 +104,30 @@ class SampleData(ImageData):
         return self._batches(self._val, range(self.val_size), 0, 0)
 
 
+def _class_folders(directory):
+    """The names of the class folders of a directory, and (path, label) of their images; in order of the names."""
+    classes, items, left_out = [], [], Counter()
+    for folder in _entries(directory):
+        if is_hidden(folder.name) or not folder.is_dir():
+            left_out['hidden' if is_hidden(folder.name) else 'outside of the class folders'] += 1
+            continue
+        for entry in _entries(folder.path):
+            if entry.is_dir() or not is_image(entry.name):
+                left_out['hidden' if is_hidden(entry.name) else 'folders inside of class folders' if entry.is_dir()
+                         else 'files that are no images (%s)' % ', '.join(EXTENSIONS)] += 1
+                continue
+            items.append((entry.path, len(classes)))
+        classes.append(folder.name)
+    if left_out:
+        _logger.info('left out of %s: %s', directory, ', '.join('%d %s' % (count, kind)
+                                                                for kind, count in sorted(left_out.items())))
+    return classes, items
+
+
+def _entries(directory):
+    return sorted(os.scandir(directory), key=lambda entry: entry.name)
+
+
 def open_folder(path, options, make_preprocess):
     """``path/train/CLASS/*.jpg`` and ``path/val/CLASS/*.jpg``, ImageNet's classes by their names."""
     parts = {}
@@ -112,19 +136,15 @@ def open_folder(path, options, make_preprocess):
         if not os.path.isdir(directory):
             raise TrainingError('%s has no folder %s/: --data-dir needs train/ and val/, each with one folder per class '
                                 '(or data_batch_*.bin and test_batch.bin of CIFAR-10)' % (path, part))
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # gluon warns of every file that is not an image
-            dataset = gluon.data.vision.ImageFolderDataset(directory)
-        if not dataset.items:
-            raise TrainingError('%s holds no images: looked for CLASS/*.jpg, *.jpeg, *.png' % directory)
-        parts[part] = dataset
-    train, val = parts['train'], parts['val']
-    if train.synsets != val.synsets:
+        parts[part] = _class_folders(directory)
+        if not parts[part][1]:
+            raise TrainingError('%s holds no images: looked for CLASS/*%s' % (directory, ', *'.join(EXTENSIONS)))
+    (classes, train), (val_classes, val) = parts['train'], parts['val']
+    if classes != val_classes:
         only = ['%s only in %s/' % (', '.join(sorted(names)[:5]), part) for part, names in
-                (('train', set(train.synsets) - set(val.synsets)), ('val', set(val.synsets) - set(train.synsets)))
-                if names]
+                (('train', set(classes) - set(val_classes)), ('val', set(val_classes) - set(classes))) if names]
         raise TrainingError('train/ and val/ of %s have different class folders: %s' % (path, '; '.join(only)))
-    return SampleData('folder', FileSamples(train.items), FileSamples(val.items), class_names(train.synsets),
+    return SampleData('folder', FileSamples(train), FileSamples(val), class_names(classes),
                       make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
 
 
@@ -155,7 +175,7 @@ def open_cifar10(path, options, make_preprocess):
     test = os.path.join(path, 'test_batch.bin')
     if not os.path.isfile(test):
         raise TrainingError('%s has data_batch_*.bin but no test_batch.bin' % path)
-    train = _read_cifar10(sorted(glob.glob(os.path.join(path, 'data_batch_*.bin'))))
+    train = _read_cifar10(sorted(glob.glob(os.path.join(glob.escape(path), 'data_batch_*.bin'))))
     return SampleData('cifar10', train, _read_cifar10([test]), list(CIFAR10_CLASSES),
                       make_preprocess((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)), options)
 

@@ -1,0 +1,68 @@
+"""What callers of this package's operators need not think of, although MXNet does not tell a library about it."""
+import functools
+import itertools
+
+import mxnet as mx
+
+# Operator -> whether it has a gradient.
+_OPERATORS = {'binarize': True, 'channelwise': True, 'residual_binarize': True, 'xnor_popcount': False,
+              'binary_subgraph': False}
+_readers = itertools.count()
+
+
+def behind_identity(value):
+    """An array or symbol as an operator should get it which always overwrites the gradient of its input.
+
+    MXNet lets gradients add up where a parameter or an array asks for it (grad_req='add') and where 8 or more nodes
+    read a value. It does not tell a library's operator, and its own `clip` does not listen. `identity` does; in a graph
+    it costs nothing, because it shares its input's memory.
+
+    Parameters
+    ----------
+    value : NDArray, Symbol or anything else
+
+    Returns
+    -------
+    NDArray, Symbol or anything else
+        An identity of the value; the value itself where no gradient can be asked for.
+    """
+    if isinstance(value, mx.sym.Symbol):
+        # MXNet makes one node of equal ones; a number of its own keeps the identity to one reader.
+        return mx.sym.identity(value, attr={'__bmx_reader__': str(next(_readers))})
+    return mx.nd.identity(value) if isinstance(value, mx.nd.NDArray) and mx.autograd.is_recording() else value
+
+
+def _check(name, value):
+    """Refuse an array without dimensions.
+
+    For the shapes of all inputs together MXNet reserves the sum of their numbers of dimensions, in which one that has
+    none counts as -1, and writes beyond that memory before it asks the library.
+    """
+    if isinstance(value, mx.nd.NDArray) and not value.shape:
+        raise mx.MXNetError('%s: an input has no dimensions; a single value has shape (1,)' % name)
+
+
+def _careful(name, function):
+    """An operator's function that looks at its inputs first."""
+    def prepared(value):
+        _check(name, value)
+        return behind_identity(value) if _OPERATORS[name] else value
+
+    @functools.wraps(function)
+    def operator(*inputs, out=None, **arguments):
+        arguments = {key: prepared(value) for key, value in arguments.items()}
+        return function(*map(prepared, inputs), out=out, **arguments)
+    return operator
+
+
+def keep_careful(load):
+    """`mx.library.load`, after which the functions of this package's operators look at their inputs first."""
+    @functools.wraps(load)
+    def loads(*arguments, **named):
+        load(*arguments, **named)
+        for package in (mx.nd, mx.sym):
+            for name in _OPERATORS:
+                function = _careful(name, getattr(package, name))
+                for module in (package, package.op):
+                    setattr(module, name, function)
+    return loads

@@ -1,0 +1,87 @@
+"""What the instructions of deployed networks compute, with their sizes."""
+import dataclasses
+import math
+from typing import Optional
+
+from .graph import Node
+from .ops.program import Conv, Map, infer_shapes, parse
+
+
+@dataclasses.dataclass
+class Layer:
+    """An instruction of a program, or an `xnor_popcount` node, which is a program of one convolution.
+
+    Attributes
+    ----------
+    steps : list of str
+        Names of what it does to values: pooling, then steps in their order.
+    channels : int
+        Of the input.
+    output : tuple of int
+        Channels of the result, and its height and width if it has these.
+    weight : Node, optional
+        The packed weights of a convolution; None: there is no product.
+    binary : bool
+        Whether the product is one of signs.
+    kernel : tuple of int
+    groups, binarizations : int
+    """
+    steps: list
+    channels: int
+    output: tuple
+    weight: Optional[Node] = None
+    binary: bool = True
+    kernel: tuple = ()
+    groups: int = 1
+    binarizations: int = 1
+
+    @property
+    def values(self):
+        """Values of the result, of one sample."""
+        return math.prod(self.output)
+
+    @property
+    def macs(self):
+        """Multiply-accumulates of one sample."""
+        return 0 if self.weight is None else self.binarizations * self.values * self.weights // self.output[0]
+
+    @property
+    def weights(self):
+        """How many weights there are."""
+        return self.output[0] * math.prod(self.kernel) * (self.channels // self.groups)
+
+
+def layers(node, shapes):
+    """What a `binary_subgraph` or `xnor_popcount` node computes, instruction by instruction; nothing for any other.
+
+    Parameters
+    ----------
+    node : Node
+    shapes : dict
+        `Graph.infer_shapes` of its graph.
+
+    Returns
+    -------
+    list of Layer
+    """
+    if node.op == 'xnor_popcount':
+        producer, index = node.inputs[0]
+        return [Layer([], shapes[producer.name, index][1], tuple(shapes[node.name, 0][1:]), node.input(1), True,
+                      tuple(node.attr('kernel', ())), node.attr('num_group', 1), node.attr('binarizations', 1))]
+    if node.op != 'binary_subgraph':
+        return []
+    program, num_data = parse(node.attrs['program']), node.attr('num_data', 1)
+    data = [tuple(shapes[producer.name, output][1:]) for producer, output in node.inputs[:num_data]]
+    return [_layer(instruction, shape, node.inputs[num_data:])
+            for instruction, shape in zip(program.instructions, infer_shapes(program, data))]
+
+
+def _layer(instruction, shape, parameters):
+    steps = [step.word for step in getattr(instruction, 'before', ()) + instruction.steps]
+    if isinstance(instruction, Map):
+        pool = ['%s pooling' % instruction.pool] if instruction.pool else []
+        return Layer(pool + steps, instruction.channels, shape)
+    binary = isinstance(instruction, Conv)
+    return Layer(steps, instruction.channels, shape[:1] if instruction.whole else shape,
+                 parameters[instruction.weight][0], binary, instruction.kernel, instruction.groups,
+                 instruction.binarizations if binary else 1)
