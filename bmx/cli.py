@@ -231,7 +231,8 @@ def _export(arguments):
         classes = _read_lines(arguments.class_names)
     shape = (1, 3) + tuple(settings['size'])
     with images_fit(net, shape):
-        result = deploy.export(net, arguments.out, shape, inputs, classes=classes, preprocess=settings)
+        result = deploy.export(net, arguments.out, shape, inputs, classes=classes, preprocess=settings,
+                               exact=arguments.exact)
     _tell(result.report)
 
 
@@ -267,9 +268,12 @@ def _verify(arguments):
     else:
         print('no --data-dir: comparing on random inputs')
         batches = [mx.nd.array(np.random.RandomState(0).normal(size=[16] + metadata.input_shape))]
-    comparison = deploy.compare(net, deployed, batches)
-    print(comparison)
-    if not comparison.equal:
+    shape = (1,) + tuple(metadata.input_shape)
+    own = None if metadata.exact else deploy.OwnNetwork(*deploy.trace(net, shape))
+    verification = deploy.verify(net, deployed, batches, own)
+    print(verification)
+    if not verification.holds:
+        comparison = verification.comparison
         raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: %s'
                                  % sorted(set(comparison.differing_top1 + comparison.differing_values))[:10])
 
@@ -386,6 +390,9 @@ def _parser():
     command.add_argument('--std', type=deviation, nargs=3, help="default: the training's, else ImageNet's")
     command.add_argument('--class-names', metavar='FILE', help="a name a line (default: the training's)")
     command.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
+    command.add_argument('--exact', action='store_true', help="keep MXNet's float operators: equal to MXNet's float "
+                         'network on this CPU; by default float layers are computed in an order of their own, the same '
+                         'bits on every CPU')
 
     command = commands.add_parser('verify', help="check a deployed model's files, and its results against the float "
                                   'network')

@@ -70,8 +70,9 @@ def _layer(instruction, prefix):
         return {'name': '', 'variant': ', '.join(instruction.steps) or 'copy', 'ops': 0, 'outputs': None}
     size, groups = instruction.output[1:], instruction.groups
     words = ['x'.join(map(str, instruction.kernel)), '%d->%d' % (instruction.channels, instruction.output[0]),
-             'x'.join(map(str, size)), 'groups of %d' % (instruction.channels // groups) if groups > 1 else '']
+             'x'.join(map(str, size)), 'groups of %d' % (instruction.channels // groups) if groups > 1 else '',
+             '' if instruction.binary else 'float']
     name = next(iter(instruction.weight.attr(PARAMETERS)))
     name = name[len(prefix):] if name.startswith(prefix) else name
     return {'name': re.sub('_weight$', '', name), 'variant': ' '.join(filter(None, words)),
-            'ops': instruction.macs / 64, 'outputs': instruction.values}
+            'ops': instruction.macs / (64 if instruction.binary else 1), 'outputs': instruction.values}

@@ -7,7 +7,6 @@ import mxnet as mx
 import numpy as np
 
 from ..description import check_description, check_shape, plain
-from ..graph import Graph
 from ..products import is_binary
 from ..storage import LoadError, sentence
 from . import files
@@ -16,11 +15,8 @@ from .channels import fix_channels
 from .errors import ExportError
 from .fuse import fuse
 from .lower import lower
-from .verify import as_arrays, context_of, verify
-
-# Operators that compute nothing.
-MOVING = ('Concat', 'Flatten', 'Reshape', 'SliceChannel', 'SwapAxis', '_npx_reshape', 'clip', 'expand_dims', 'reshape_like',
-          'slice_axis', 'squeeze', 'transpose')
+from .trace import trace
+from .verify import as_arrays, verify
 
 
 class Export:
@@ -101,20 +97,19 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     prefix, data_shape = os.fspath(prefix), tuple(map(int, data_shape))
     if not os.path.basename(prefix):
         raise ExportError('prefix %r names a folder; it must end with the name of the files' % prefix)
-    graph, params = _trace(net, data_shape)
+    graph, params = trace(net, data_shape)
     shapes = graph.infer_shapes()
     node, index = graph.outputs[0]
     outputs = shapes[node.name, index][-1]
     classes = None if classes is None else list(map(str, classes))
     if classes is not None and len(classes) != outputs:
         raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
-    metadata = _metadata(net, data_shape, model, classes, preprocess)
     exact = exact or not any(is_binary(node, graph) for node in graph.nodes)
-    own = None if exact else OwnNetwork(graph.copy(), params)
+    metadata = _metadata(net, data_shape, model, classes, preprocess, exact)
+    traced, trained = graph.copy(), params
     params, rows = lower(graph, params, shapes, exact)
     params = fuse(graph, params, graph.infer_shapes(), exact)
-    to_the_bit = not exact and all(node.op in MOVING or node.op in ('binary_subgraph', 'xnor_popcount')
-                                   for node in graph.nodes if not node.is_variable)
+    own = None if exact else OwnNetwork(traced, trained)
     fix_channels(graph, graph.infer_shapes())
     if inputs is None:
         inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])
@@ -126,7 +121,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
             files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)
         try:
-            verification = verify(net, deployed, _of_shape(inputs, data_shape), own, to_the_bit)
+            verification = verify(net, deployed, _of_shape(inputs, data_shape), own)
         except (ValueError, mx.MXNetError) as error:
             raise ExportError('the converted network cannot be verified, nothing was written: %s'
                               % sentence(error)) from None
@@ -148,13 +143,13 @@ def _naming(prefix):
         raise OSError(error.errno, '%s; nothing was replaced' % error.strerror, files.params_path(prefix)) from None
 
 
-def _metadata(net, data_shape, model, classes, preprocess):
+def _metadata(net, data_shape, model, classes, preprocess, exact):
     """What the files say; refused where they would not load again."""
     metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
                               model=str(getattr(net, 'model_name', net.name) if model is None else model),
                               settings=plain(getattr(net, 'model_kwargs', {})),
                               layer_defaults=plain(getattr(net, 'layer_defaults', {})),
-                              classes=classes, preprocess=plain(preprocess))
+                              classes=classes, preprocess=plain(preprocess), exact=exact)
     try:
         check_description(dataclasses.asdict(metadata), 'what is given to describe the network')
         check_shape(metadata.input_shape, 'the shape of the data')
@@ -170,24 +165,3 @@ def _of_shape(inputs, data_shape):
             raise ValueError('a batch of inputs has shape %s; give batches as of shape %s, the number of inputs first'
                              % (batch.shape, data_shape))
         yield batch
-
-
-def _trace(net, data_shape):
-    """The graph of a network, and its parameters by name."""
-    if not isinstance(net, mx.gluon.Block):
-        raise ExportError('a network to export is a HybridBlock, got a %s' % type(net).__name__)
-    try:
-        graph = Graph.from_block(net, data_shape)
-    except ValueError as error:
-        raise ExportError(str(error)) from error
-    read = {node.name for node in graph.nodes}
-    parameters = {name: parameter for name, parameter in net.collect_params().items() if name in read}
-    try:
-        if any(parameter.shape is None or 0 in parameter.shape for parameter in parameters.values()):
-            with mx.autograd.pause():
-                net(mx.nd.zeros(tuple(data_shape), ctx=context_of(net)))
-        values = {name: parameter.data(parameter.list_ctx()[0]).as_in_context(mx.cpu())
-                  for name, parameter in parameters.items()}
-    except RuntimeError as error:
-        raise ExportError('the network has no parameters yet: %s' % str(error).splitlines()[0]) from None
-    return graph, values

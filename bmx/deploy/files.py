@@ -21,12 +21,14 @@ import mxnet as mx
 from mxnet import gluon
 
 from ..description import check_description, check_shape, parse_json
+from ..ops.program import parse
 from ..storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
 from .check import read_graph
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
 # digest of the symbol, too, and which of the network's own parameters a variable stands for
 FORMAT_VERSION = 4
+_DIGESTED = 4  # the oldest that files are written in: with both digests
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
 _NO_DIGEST = '0' * 64
@@ -56,6 +58,8 @@ class Metadata:
         Version of this format; order of the channels in a packed byte.
     symbol_sha256 : str, optional
         Of the symbol file with zeros in the place of this; None before format 4.
+    exact : bool
+        Whether float layers are MXNet's operators, as before format 4; else programs compute them.
     """
     input_shape: List[int]
     params_sha256: str
@@ -67,6 +71,7 @@ class Metadata:
     format: int = FORMAT_VERSION
     bit_order: str = BIT_ORDER
     symbol_sha256: Optional[str] = None
+    exact: bool = False
 
 
 def symbol_path(prefix):
@@ -83,6 +88,7 @@ def write(prefix, graph, params, metadata):
     metadata.params_sha256 = save_arrays(params_path(prefix), {
         ('aux:' if name in auxiliary else 'arg:') + name: value for name, value in params.items()})
     metadata.symbol_sha256 = _NO_DIGEST
+    metadata.format = max([_DIGESTED] + [program.file_format for program in _programs(graph)])
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
     content = graph.to_json().encode()
@@ -218,6 +224,10 @@ def load(prefix, ctx=None):
                         % (params_path(prefix), symbol_path(prefix)))
     metadata, symbol, params = found
     graph = read_graph(symbol, symbol_path(prefix))
+    younger = max([0] + [program.file_format for program in _programs(graph)])
+    if younger > metadata.format:
+        raise LoadError('%s is damaged: it has format %d, and programs of format %d'
+                        % (symbol_path(prefix), metadata.format, younger))
     net = _network(graph, params, prefix, ctx)
     _check_outputs(graph, net, metadata, symbol_path(prefix))
     return net, metadata
@@ -228,6 +238,10 @@ def import_block(prefix, ctx=None):
     _require_files(prefix)
     graph = read_graph(_read_bytes(symbol_path(prefix)), symbol_path(prefix))
     return _network(graph, _read_bytes(params_path(prefix)), prefix, ctx)
+
+
+def _programs(graph):
+    return [parse(node.attrs['program']) for node in graph.nodes if node.op == 'binary_subgraph']
 
 
 def _require_files(prefix):
@@ -332,7 +346,7 @@ def _parse_metadata(text, path):
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise LoadError('%s has format %.20s, this version of bmx reads 1 to %d' % (path, version, FORMAT_VERSION))
     differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)
-                                if version >= 4 or field.name != 'symbol_sha256'}
+                                if version >= 4 or field.name not in ('symbol_sha256', 'exact')}
     if differing:
         raise LoadError('%s is damaged: see %.200s' % (where, ', '.join(sorted(differing))))
     if content['bit_order'] != BIT_ORDER:
@@ -341,6 +355,8 @@ def _parse_metadata(text, path):
     for name in ('params_sha256', 'symbol_sha256')[:1 + (version >= 4)]:
         if not isinstance(content[name], str) or len(content[name]) != 64 or not content[name].isalnum():
             raise LoadError('%s is damaged: its %s is none' % (path, name))
+    if type(content.setdefault('exact', True)) is not bool:
+        raise LoadError('%s is damaged: its exact is neither true nor false' % path)
     if version < 4 and isinstance(content['classes'], list):  # were written as they were given
         content['classes'] = [str(name) if type(name) is int else name for name in content['classes']]
     check_description(content, path)

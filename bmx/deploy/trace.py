@@ -1,0 +1,27 @@
+"""From a Gluon network to its graph and parameters."""
+import mxnet as mx
+
+from ..graph import Graph
+from .errors import ExportError
+from .verify import context_of
+
+
+def trace(net, data_shape):
+    """The graph of a network, and its parameters by name."""
+    if not isinstance(net, mx.gluon.Block):
+        raise ExportError('a network to export is a HybridBlock, got a %s' % type(net).__name__)
+    try:
+        graph = Graph.from_block(net, data_shape)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    read = {node.name for node in graph.nodes}
+    parameters = {name: parameter for name, parameter in net.collect_params().items() if name in read}
+    try:
+        if any(parameter.shape is None or 0 in parameter.shape for parameter in parameters.values()):
+            with mx.autograd.pause():
+                net(mx.nd.zeros(tuple(data_shape), ctx=context_of(net)))
+        values = {name: parameter.data(parameter.list_ctx()[0]).as_in_context(mx.cpu())
+                  for name, parameter in parameters.items()}
+    except RuntimeError as error:
+        raise ExportError('the network has no parameters yet: %s' % str(error).splitlines()[0]) from None
+    return graph, values
