@@ -127,6 +127,10 @@ NETS = {
     'average pooling': (lambda: sequential(
         conv(), nn.BatchNorm(), nn.PReLU(), nn.AvgPool2D(2, 2, ceil_mode=True, count_include_pad=False), conv(),
         nn.AvgPool2D(2, 1)), [], [4]),
+    'average of windows without any pixel': (lambda: sequential(
+        conv(), nn.AvgPool2D(2, (3, 8), ceil_mode=True, count_include_pad=False), conv()), [], [3]),
+    'maximum of windows without any pixel': (lambda: sequential(
+        conv(), nn.MaxPool2D(2, 5, ceil_mode=True)), [], [2]),
     'average of other counts stays': (lambda: sequential(conv(), nn.AvgPool2D(3, 1), conv()), ['Pooling'], [1, 1]),
     'average that counts padding stays': (lambda: sequential(conv(), nn.AvgPool2D(2, 2, ceil_mode=True), conv()),
                                           ['Pooling'], [1, 1]),

@@ -27,6 +27,10 @@ def test_kernels():
     run_make('plain', os.environ.get('CXX', 'g++').split()[0])
 
 
+def test_random_programs_with_sanitizers():
+    run_make('fuzz-few', os.environ.get('CXX', 'g++').split()[0])
+
+
 def test_neon():
     run_make('neon', 'aarch64-linux-gnu-g++', 'qemu-aarch64')
 

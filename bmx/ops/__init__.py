@@ -13,6 +13,7 @@ import mxnet as mx
 
 from . import reference
 from .packing import pack_weights, unpack_weights
+from .scalars import refuse_scalars
 
 __all__ = ['PHASES', 'Profile', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma', 'measure_product',
            'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights', 'use_kernel']
@@ -63,6 +64,7 @@ def _load():
 
 
 _LIBRARY = _load()
+refuse_scalars()
 
 
 def isa():

@@ -196,6 +196,6 @@ def _pool(kind, x, kernel, stride=(1, 1), pad=(0, 0), full=False):
         return [values[:, :, i:i + stride[0] * (size[0] - 1) + 1:stride[0],
                        j:j + stride[1] * (size[1] - 1) + 1:stride[1]] for i, j in np.ndindex(*kernel)]
 
-    if kind == 'max':
-        return np.max(taps(x, -np.inf), axis=0)
-    return sum(taps(x, 0), np.float32(0)) / sum(taps(np.ones_like(x), 0))
+    if kind == 'max':  # NaN does not count; the lowest float32 where nothing does
+        return np.fmax.reduce(taps(x, np.nan), axis=0, initial=np.finfo(np.float32).min)
+    return sum(taps(x, 0), np.float32(0)) / np.maximum(sum(taps(np.ones_like(x), 0)), 1)

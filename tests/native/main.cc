@@ -1,8 +1,11 @@
 // Tests of the kernels without MXNet: every one of the table that this machine can run, against plain loops.
-// An argument, a number, thins out the sizes: of so many one is tested.
+//   test [THINNING]            thins out the sizes: of so many one is tested
+//   test fuzz SECONDS          random programs for so long
+//   test cases FIRST COUNT     so many of these
 #include <signal.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -11,16 +14,29 @@
 #ifdef __x86_64__
 #include "amx_emulator.h"
 #endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 namespace {
 
-char current[200];
+constexpr int64_t kQuickCases = 1800;  // random programs of a test, before it is thinned out
+
+char current[2000];
+long long current_case = -1;
+
+void tell_current(const char* what) {
+  if (write(STDERR_FILENO, current, std::strlen(current)) + write(STDERR_FILENO, what, std::strlen(what)) < 0) _exit(2);
+}
 
 void on_crash(int) {
-  const char* const text = ": it reads or writes memory that is not its own\n";
-  if (write(STDERR_FILENO, current, std::strlen(current)) + write(STDERR_FILENO, text, std::strlen(text)) < 0) _exit(2);
+  tell_current(": it reads or writes memory that is not its own\n");
   _exit(1);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+void on_death() { tell_current(": stopped\n"); }
+#endif
 
 // Can this CPU run the kernel if its AMX instructions are emulated?
 bool can_emulate(const bmx::Kernel& kernel) {
@@ -35,14 +51,23 @@ bool can_emulate(const bmx::Kernel& kernel) {
 
 }  // namespace
 
-void announce(const Contestant& contestant, const std::string& what) {
-  std::snprintf(current, sizeof current, "%s: %s", contestant.kernel->name, what.c_str());
+void announce(const std::string& kernel, const std::string& what) {
+  if (current_case < 0) std::snprintf(current, sizeof current, "%s: %s", kernel.c_str(), what.c_str());
+  else std::snprintf(current, sizeof current, "case %lld: %s: %s", current_case, kernel.c_str(), what.c_str());
 }
 
+const char* announced() { return current; }
+
+void begin_case(int64_t seed) { current_case = seed; }
+
 int main(int argc, char** argv) {
-  const int64_t thinning = argc > 1 ? std::atoll(argv[1]) : 1;
+  const std::string command = argc > 2 ? argv[1] : "";
+  const int64_t thinning = argc == 2 ? std::atoll(argv[1]) : 1;
   signal(SIGSEGV, on_crash);
   signal(SIGBUS, on_crash);
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_set_death_callback(on_death);
+#endif
   bool failed = false;
   std::vector<Contestant> contestants;
   for (const bmx::Kernel& kernel : bmx::kernels()) {
@@ -58,6 +83,8 @@ int main(int argc, char** argv) {
   install_amx_emulator();
   failed = !amx_emulator_works();
 #endif
+  if (command == "fuzz") return !fuzz(contestants, 0, INT64_MAX, std::atof(argv[2]));
+  if (command == "cases") return !fuzz(contestants, std::atoll(argv[2]), argc > 3 ? std::atoll(argv[3]) : 1, INFINITY);
   test_products(&contestants, thinning);
   test_binarizations(&contestants, thinning);
   test_small_groups(&contestants, thinning);
@@ -71,5 +98,5 @@ int main(int argc, char** argv) {
                 works ? "ok" : contestant.failure.c_str());
     failed = failed || !works;
   }
-  return failed;
+  return failed | !fuzz(contestants, 0, kQuickCases / thinning, INFINITY);
 }

@@ -102,7 +102,7 @@ void test(const Case<Value>& problem, void (*bmx::Kernel::*binarize)(const bmx::
           std::vector<Contestant>* contestants) {
   for (Contestant& contestant : *contestants) {
     if (!contestant.failure.empty()) continue;
-    announce(contestant, problem.name());
+    announce(contestant.kernel->name, problem.name());
     const Side side = random_word() % 2 ? Side::kFront : Side::kBack;
     const std::string wrong = problem.run(contestant.kernel->*binarize, side);
     if (!wrong.empty()) contestant.failure = problem.name() + ": " + wrong;

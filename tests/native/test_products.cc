@@ -167,14 +167,14 @@ std::vector<Shape> shapes(bool few, int64_t thinning) {
 
 void test_products(std::vector<Contestant>* contestants, int64_t thinning) {
   for (Contestant& contestant : *contestants) {
-    announce(contestant, "bound");
+    announce(contestant.kernel->name, "bound");
     const int64_t products = contestant.kernel->bound(3);
     if (products <= 0 || contestant.kernel->bound(6) != 2 * products) contestant.failure = "bound miscounts";
   }
   const auto test = [](const Shape& shape, Contestant* contestant, const Problem& problem) {
     if (!contestant->failure.empty()) return;
     const std::string name = name_of(shape);
-    announce(*contestant, name);
+    announce(contestant->kernel->name, name);
     const std::string wrong = run(*contestant->kernel, problem, random_word() % 2 ? Side::kFront : Side::kBack);
     if (!wrong.empty()) contestant->failure = name + ": " + wrong;
     ++contestant->products;

@@ -74,7 +74,7 @@ void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning) {
   const auto test = [&](const std::string& name, const auto& run) {
     for (Contestant& contestant : *contestants) {
       if (!contestant.failure.empty()) continue;
-      announce(contestant, name);
+      announce(contestant.kernel->name, name);
       const std::string wrong = run(*contestant.kernel);
       if (!wrong.empty()) contestant.failure = name + ": " + wrong;
       ++contestant.small_groups;

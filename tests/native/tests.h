@@ -16,7 +16,10 @@ struct Contestant {
 };
 
 // What is being tested, for the message of a crash.
-void announce(const Contestant& contestant, const std::string& what);
+void announce(const std::string& kernel, const std::string& what);
+const char* announced();
+// The number of a random case, which belongs to what is announced from now on.
+void begin_case(int64_t seed);
 
 // Of its many sizes one of `thinning` is tested.
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
@@ -24,5 +27,7 @@ void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
 void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
+// Tries `count` random programs, from number `first` on, as long as there is time. Prints figures; did all go well?
+bool fuzz(const std::vector<Contestant>& contestants, int64_t first, int64_t count, double seconds);
 
 #endif  // BMX_TESTS_TESTS_H_

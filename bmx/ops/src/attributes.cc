@@ -1,5 +1,8 @@
 #include "attributes.h"
 
+#include <locale.h>
+#include <stdlib.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -44,8 +47,9 @@ int64_t get_int(const Attributes& attributes, const std::string& name, int64_t m
 double get_double(const Attributes& attributes, const std::string& name, double missing) {
   const std::string* text = find(attributes, name);
   if (!text) return missing;
+  static const locale_t c_locale = newlocale(LC_ALL_MASK, "C", nullptr);  // a point, whatever the program has set
   char* end = nullptr;
-  const double value = std::strtod(text->c_str(), &end);
+  const double value = strtod_l(text->c_str(), &end, c_locale);
   if (end == text->c_str() || *end) unreadable(name, *text, "a number");
   return value;
 }

@@ -2,6 +2,7 @@
 #ifndef BMX_ERROR_H_
 #define BMX_ERROR_H_
 
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -17,6 +18,7 @@ struct Error : std::runtime_error {
 template <typename... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
   std::ostringstream sentence;
+  sentence.imbue(std::locale::classic());  // numbers without separators of thousands
   const int in_order[] = {(sentence << parts, 0)...};
   static_cast<void>(in_order);
   throw Error(sentence.str());

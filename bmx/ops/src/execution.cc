@@ -7,6 +7,7 @@
 
 #include "convolution.h"
 #include "denormals.h"
+#include "error.h"
 #include "grouped.h"
 #include "map.h"
 #include "profile.h"
@@ -14,6 +15,7 @@
 namespace bmx {
 namespace {
 
+constexpr int64_t kMaxBytes = int64_t{1} << 48;
 constexpr double kSerialWork = 20000;  // below this many words and values starting threads costs more than it saves
 
 Convolution convolution(const Instruction& instruction) {
@@ -35,6 +37,34 @@ double work(const Instruction& instruction) {
   return instruction.pool == Pool::kNone ? values : values * instruction.window.taps();
 }
 
+// Throws where an array has not the `wanted` size.
+void check_size(char kind, size_t index, const Arrays::Array& array, int64_t wanted) {
+  if (array.size != wanted) fail(kind, index, " must have ", wanted, " values, got ", array.size);
+}
+
+// Throws where the arrays are not those of the program.
+void check_arrays(const Program& program, const Arrays& arrays) {
+  if (arrays.data.size() != program.data.size() || arrays.parameters.size() != program.parameters.size() ||
+      static_cast<int64_t>(arrays.outputs.size()) != program.num_outputs || arrays.images < 0) {
+    fail("arrays of another program");
+  }
+  for (size_t i = 0; i < arrays.data.size(); ++i) {
+    check_size('x', i, arrays.data[i], arrays.images * program.data[i].values());
+  }
+  for (size_t i = 0; i < arrays.parameters.size(); ++i) {
+    const Parameter& parameter = program.parameters[i];
+    int64_t wanted = 1;
+    for (int64_t size : parameter.shape) wanted *= size;
+    const bool single = parameter.may_be_single && parameter.shape.size() == 1 && arrays.parameters[i].size == 1;
+    if (!single) check_size('p', i, arrays.parameters[i], wanted);
+  }
+  for (const Instruction& instruction : program.instructions) {
+    if (instruction.out_kind != 'y') continue;
+    check_size('y', instruction.out_index, arrays.outputs[instruction.out_index],
+               arrays.images * instruction.out.values());
+  }
+}
+
 // One instruction, ready to run.
 struct Task {
   std::unique_ptr<ConvolutionTask> convolution;
@@ -52,6 +82,7 @@ struct Task {
 
 Execution::Execution(const Program& program, const Arrays& arrays)
     : program_(program), arrays_(arrays), kernel_(current_kernel()) {
+  check_arrays(program, arrays);
   double total = 0;
   for (const Instruction& instruction : program.instructions) total += work(instruction);
   threads_ = total * arrays.images > kSerialWork ? omp_get_max_threads() : 1;
@@ -83,6 +114,7 @@ Execution::Execution(const Program& program, const Arrays& arrays)
 
 int64_t Execution::reserve(int64_t bytes) {
   const int64_t begin = workspace_bytes_;
+  if (bytes > kMaxBytes - begin) fail("needs more than ", kMaxBytes, " bytes for one image; use a smaller image");
   workspace_bytes_ += round_up(bytes, kAlignment);
   return begin;
 }

@@ -48,10 +48,10 @@ bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
   if (conv.binarizations > 1 || conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
-  const int64_t vectors = runs(conv) * run_tiles(conv) * (kPositions / kVector);
-  const int64_t grouped = conv.filters * LookupPlan(conv).lookups * vectors;
-  const int64_t blocks = ceil_div(conv.group_filters(), kVector);
-  return 3 * grouped <= 2 * conv.groups * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
+  const double vectors = static_cast<double>(runs(conv)) * run_tiles(conv) * (kPositions / kVector);
+  const double grouped = vectors * conv.filters * LookupPlan(conv).lookups;
+  const double blocks = static_cast<double>(conv.groups) * ceil_div(conv.group_filters(), kVector);
+  return 3 * grouped <= 2 * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
 }
 
 ConvolutionMemory grouped_memory(const Convolution& conv) {

@@ -1,9 +1,9 @@
 // Shapes of a program.
 #include <climits>
 #include <map>
-#include <sstream>
 
 #include "error.h"
+#include "packing.h"
 #include "program.h"
 
 namespace bmx {
@@ -16,9 +16,15 @@ using bmx::text;  // of vectors, beside these
 std::string text(const Size& size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 std::string text(const Operand& operand) {
-  std::ostringstream joined;
-  joined << operand.kind << operand.index << "[" << operand.begin << ":" << operand.end << "]";
-  return joined.str();
+  return operand.kind + std::to_string(operand.index) + "[" + std::to_string(operand.begin) + ":" +
+         std::to_string(operand.end) + "]";
+}
+
+// Throws where an array of so many values could not be. Nothing here is empty.
+void check_values(const std::string& what, int64_t channels, const Size& size) {
+  if (size.height > kMaxValues / size.width || channels > kMaxValues / size.pixels()) {
+    fail(what, " of ", channels, " channels and ", text(size), " pixels is too large");
+  }
 }
 
 class Inference {
@@ -26,6 +32,12 @@ class Inference {
   Inference(const std::vector<Feature>& data, Program* program) : data_(data), program_(program) {}
 
   void run() {
+    for (size_t i = 0; i < data_.size(); ++i) {
+      const Feature& data = data_[i];
+      if (data.channels < 1 || data.size.height < 1 || data.size.width < 1) fail("x", i, " is empty");
+      check_values("x" + std::to_string(i), data.channels, data.size);
+    }
+    program_->data = data_;
     for (size_t i = 0; i < program_->instructions.size(); ++i) {
       try {
         infer(&program_->instructions[i]);
@@ -52,9 +64,7 @@ class Inference {
     check_steps(in, &instruction->before);
     check_steps(out, &instruction->steps);
     if (out.layout == Layout::kShorts) check_range(*instruction, &out);
-    if (out.channels > INT_MAX / out.size.pixels()) {
-      fail("a result of ", out.channels, " channels and ", text(out.size), " pixels is too large");
-    }
+    check_values("a result", out.channels, out.size);
     instruction->out = out;
     if (instruction->out_kind == 'y') return;
     check_overwritten(*instruction);
@@ -95,7 +105,7 @@ class Inference {
     if (reach.height > padded.height || reach.width > padded.width) {
       fail("kernel spans ", text(reach), " but the padded data only ", text(padded));
     }
-    if (padded.height > INT_MAX / padded.width) fail("padded data of ", text(padded), " pixels is too large");
+    if (padded.height > kMaxValues / padded.width) fail("padded data of ", text(padded), " pixels is too large");
     return window.out(instruction.image);
   }
 
@@ -113,6 +123,14 @@ class Inference {
     }
     out->channels = instruction->filters;
     out->size = slide(*instruction);
+    const Size padded = window.padded(instruction->image);
+    if (instruction->groups * words_for(channels) > kMaxValues / padded.pixels()) {  // as it is packed
+      fail("padded data of ", instruction->channels, " channels and ", text(padded), " pixels is too large");
+    }
+    if (instruction->filters > kMaxValues / (window.taps() * ((channels + 7) / 8))) {
+      fail("weights of ", instruction->filters, " filters, ", channels, " channels and kernel ", text(window.kernel),
+           " are too large");
+    }
     out->largest = channels * window.taps();
     need(instruction->weight,
          {instruction->filters, window.kernel.height, window.kernel.width, (channels + 7) / 8});

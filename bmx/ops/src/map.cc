@@ -17,11 +17,12 @@ int64_t span(const Map& map, int64_t pixels) {
   return std::min(map.image.width, (pixels - 1) * map.window.stride.width + map.window.kernel.width);
 }
 
-// Makes sums averages: pixel p of the tile is one of `rows` rows and the columns of the image that its window covers.
+// Makes sums averages: pixel p of the tile is one of `rows` rows and the columns of the image that its window covers. A
+// window without any pixel has the average 0, as in MXNet.
 void divide_by_counts(int64_t rows, int64_t left, const Window& window, int64_t width, const Tile& tile) {
   for (int64_t p = 0; p < tile.pixels; ++p, left += window.stride.width) {
     const int64_t columns = std::min(width, left + window.kernel.width) - std::max<int64_t>(0, left);
-    const float count = static_cast<float>(rows * columns);
+    const float count = rows > 0 && columns > 0 ? static_cast<float>(rows * columns) : 1.0f;
     for (int64_t c = 0; c < kLanes; ++c) tile.values[p * tile.stride + c] /= count;
   }
 }
@@ -94,7 +95,7 @@ void MapTask::transform(const Block& block, int64_t image, int64_t pixel, int64_
 void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
   alignas(64) float values[kPixels * kLanes];
   const bool average = map_.pool == Pool::kAverage;
-  std::fill(values, values + pixels * kLanes, average ? 0 : -std::numeric_limits<float>::infinity());
+  std::fill(values, values + pixels * kLanes, average ? 0 : std::numeric_limits<float>::lowest());
   const Tile tile = {values, kLanes, image, block.out_channel, pixel, block.channels, pixels};
   const Window& window = map_.window;
   const int64_t top = pixel / map_.out().width * window.stride.height - window.pad.height;

@@ -14,7 +14,7 @@ namespace bmx {
 struct Map {
   Size image;
   Pool pool;
-  Window window;  // of the pooling; what is not in the image does not count
+  Window window;   // of the pooling; what is not in the image does not count
   int64_t groups;  // of the shuffle: channel i of group j becomes channel i * groups + j; planar results only
 
   Size out() const { return pool == Pool::kNone ? image : window.out(image); }

@@ -6,23 +6,13 @@
 #include <algorithm>
 
 #include "attributes.h"
-#include "report.h"
+#include "operator.h"
 #include "signs.h"
-#include "tensors.h"
 
 namespace bmx {
 namespace {
 
-using mxnet::ext::MXReturnValue;
-using mxnet::ext::MXTensor;
-
-const char kName[] = "binarize";
 constexpr int64_t kChunk = 1 << 12;  // elements in a row where rows do not matter
-
-SignParameters parse(const Attributes& attributes) {
-  check_names(attributes, {"estimator", "clip_threshold", "pad", "pad_value"});
-  return parse_sign(attributes);
-}
 
 // For each plane, in parallel: calls begin(plane), then row(offset in the data, offset in the output, length) for each
 // row.
@@ -39,7 +29,7 @@ void for_each_row(const Geometry& g, const Begin& begin, const Row& row) {
 }
 
 template <typename T>
-void run_forward(const SignParameters& p, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+void run_forward(const SignParameters& p, Tensors* in, Tensors* out) {
   const T* x = (*in)[0].data<T>();
   T* result = (*out)[0].data<T>();
   const Geometry g(p, (*in)[0], kChunk);
@@ -54,7 +44,7 @@ void run_forward(const SignParameters& p, std::vector<MXTensor>* in, std::vector
 
 // Inputs: gradient of the output, data, output.
 template <typename T>
-void run_backward(const SignParameters& p, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+void run_backward(const SignParameters& p, Tensors* in, Tensors* out) {
   const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>();
   T* result = (*out)[0].data<T>();
   const Geometry g(p, (*in)[1], kChunk);
@@ -63,61 +53,49 @@ void run_backward(const SignParameters& p, std::vector<MXTensor>* in, std::vecto
   });
 }
 
-MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
-  return guarded(kName, [&] {
-    parse(attributes);
-    *inputs = *outputs = 1;
-  });
-}
+struct Binarize {
+  static constexpr const char* kName = "binarize";
 
-MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
-  return guarded(kName, [&] {
+  static SignParameters parse(const Attributes& attributes) {
+    check_names(attributes, {"estimator", "clip_threshold", "pad", "pad_value"});
+    return parse_sign(attributes);
+  }
+
+  static void count(const SignParameters&, int* inputs, int* outputs) { *inputs = *outputs = 1; }
+
+  static std::string input_name(const SignParameters&, size_t) { return "data"; }
+
+  static void infer_types(const SignParameters&, std::vector<int>* in, std::vector<int>* out) {
     check_float((*in)[0]);
     (*out)[0] = (*in)[0];
-  });
-}
+  }
 
-MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
-  return guarded(kName, [&] {
-    const SignParameters p = parse(attributes);
+  static void infer_shapes(const SignParameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
     Shape& data = (*in)[0];
     if (!data.empty() && data.size() < p.pad.size()) fail("pad of ", p.pad.size(), " axes for data of ", data.size());
     (*out)[0] = data.empty() ? data : padded_shape(p, &data);
-  });
-}
+  }
 
-MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                      const mxnet::ext::OpResource&) {
-  return guarded(kName, [&] {
-    const SignParameters p = parse(attributes);
+  static void forward(const SignParameters& p, Tensors* in, Tensors* out, const OpResource&) {
     switch ((*in)[0].dtype) {
       case mxnet::ext::kFloat16: return run_forward<Half>(p, in, out);
       case mxnet::ext::kFloat64: return run_forward<double>(p, in, out);
       default: return run_forward<float>(p, in, out);
     }
-  });
-}
+  }
 
-MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                       const mxnet::ext::OpResource&) {
-  return guarded(kName, [&] {
-    const SignParameters p = parse(attributes);
+  static void backward(const SignParameters& p, Tensors* in, Tensors* out) {
     switch ((*in)[1].dtype) {
       case mxnet::ext::kFloat16: return run_backward<Half>(p, in, out);
       case mxnet::ext::kFloat64: return run_backward<double>(p, in, out);
       default: return run_backward<float>(p, in, out);
     }
-  });
-}
+  }
+};
 
 // MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. For an array
 // with grad_req='add' the network has to put `identity` before it, which can add.
-REGISTER_OP(binarize)
-    .setForward(forward, "cpu")
-    .setBackward(backward, "cpu")
-    .setParseAttrs(parse_attributes)
-    .setInferType(infer_types)
-    .setInferShape(infer_shapes);
+BMX_REGISTER(binarize, Binarize);
 
 }  // namespace
 }  // namespace bmx

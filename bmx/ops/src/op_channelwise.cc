@@ -7,27 +7,14 @@
 #include <string>
 
 #include "attributes.h"
-#include "report.h"
+#include "operator.h"
 #include "target.h"
-#include "tensors.h"
 
 namespace bmx {
 namespace {
 
-using mxnet::ext::MXReturnValue;
-using mxnet::ext::MXTensor;
-
-const char kName[] = "channelwise";
 constexpr int64_t kSerial = 1 << 15;  // elements below which starting threads costs more than it saves
 constexpr int64_t kRun = 1 << 10;     // elements summed up in their own type, the rest in float64
-
-// Is it 'prelu'?
-bool parse(const Attributes& attributes) {
-  check_names(attributes, {"kind"});
-  const std::string kind = get_string(attributes, "kind", "");
-  if (kind != "scale" && kind != "prelu") fail("kind must be 'scale' or 'prelu', got '", kind, "'");
-  return kind == "prelu";
-}
 
 BMX_CLONES void multiply(const float* x, float value, float* out, int64_t length) {
   for (int64_t i = 0; i < length; ++i) out[i] = x[i] * value;
@@ -72,13 +59,13 @@ BMX_CLONES double sum_products(const double* x, const double* gradient, bool bel
   return sum;
 }
 
-// Data (N, C, ...) as planes of one channel each.
+// Data (N, C, ...) as planes of one channel each, none where there are no values.
 struct Planes {
   int64_t count, channels, length;
   bool single;  // one value for all channels
 
   Planes(const MXTensor& data, const MXTensor& values) : channels(data.shape[1]), single(values.size() == 1) {
-    count = data.shape[0] * channels;
+    count = data.size() ? data.shape[0] * channels : 0;
     length = count ? data.size() / count : 0;
   }
   int64_t value_of(int64_t plane) const { return single ? 0 : plane % channels; }
@@ -87,7 +74,7 @@ struct Planes {
 
 // Inputs: data, values.
 template <typename T>
-void run_forward(bool prelu, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+void run_forward(bool prelu, Tensors* in, Tensors* out) {
   const T *x = (*in)[0].data<T>(), *values = (*in)[1].data<T>();
   T* result = (*out)[0].data<T>();
   const Planes planes((*in)[0], (*in)[1]);
@@ -103,7 +90,7 @@ void run_forward(bool prelu, std::vector<MXTensor>* in, std::vector<MXTensor>* o
 
 // Inputs: gradient of the output, data, values, output. Outputs: gradients of data and values.
 template <typename T>
-void run_backward(bool prelu, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+void run_backward(bool prelu, Tensors* in, Tensors* out) {
   const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>(), *values = (*in)[2].data<T>();
   T *result = (*out)[0].data<T>(), *value_result = (*out)[1].data<T>();
   const Planes planes((*in)[1], (*in)[2]);
@@ -124,16 +111,25 @@ void run_backward(bool prelu, std::vector<MXTensor>* in, std::vector<MXTensor>* 
   std::copy(totals.begin(), totals.end(), value_result);
 }
 
-MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
-  return guarded(kName, [&] {
-    parse(attributes);
+struct Channelwise {
+  static constexpr const char* kName = "channelwise";
+
+  // Is it 'prelu'?
+  static bool parse(const Attributes& attributes) {
+    check_names(attributes, {"kind"});
+    const std::string kind = get_string(attributes, "kind", "");
+    if (kind != "scale" && kind != "prelu") fail("kind must be 'scale' or 'prelu', got '", kind, "'");
+    return kind == "prelu";
+  }
+
+  static void count(bool, int* inputs, int* outputs) {
     *inputs = 2;
     *outputs = 1;
-  });
-}
+  }
 
-MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
-  return guarded(kName, [&] {
+  static std::string input_name(bool, size_t index) { return index ? "values" : "data"; }
+
+  static void infer_types(bool, std::vector<int>* in, std::vector<int>* out) {
     const int type = (*in)[0] == -1 ? (*in)[1] : (*in)[0];
     if (type != -1 && type != mxnet::ext::kFloat32 && type != mxnet::ext::kFloat64) {
       fail("data must be float32 or float64");
@@ -143,49 +139,32 @@ MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<i
       if (each != type) fail("data and values must have one dtype");
     }
     (*out)[0] = type;
-  });
-}
+  }
 
-MXReturnValue infer_shapes(const Attributes&, std::vector<Shape>* in, std::vector<Shape>* out) {
-  return guarded(kName, [&] {
-    for (Shape& shape : *in) {
-      for (unsigned int& dimension : shape) {
-        if (dimension == kUnknownIn) dimension = kUnknownOut;
-      }
-    }
+  static void infer_shapes(bool, std::vector<Shape>* in, std::vector<Shape>* out) {
     const Shape &data = (*in)[0], &values = (*in)[1];
-    (*out)[0] = data;
-    if (data.empty() || values.empty()) return;
-    if (data.size() < 2) fail("data must have at least 2 dimensions, got shape ", text(data));
-    const bool known = data[1] != kUnknownOut && values[0] != kUnknownOut;
-    if (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1])) {
+    const bool known = data.size() > 1 && data[1] != kUnknownIn && !values.empty() && values[0] != kUnknownIn;
+    for (size_t i = 0; i < in->size(); ++i) check_data(input_name(false, i), &(*in)[i], (*in)[i].size());
+    if (!data.empty() && data.size() < 2) fail("data must have at least 2 dimensions, got shape ", text(data));
+    if (!data.empty() && !values.empty() &&
+        (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1]))) {
       fail("values must have shape (1) or (", data[1], "), got ", text(values));
     }
-  });
-}
+    (*out)[0] = data;
+  }
 
-MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                      const mxnet::ext::OpResource&) {
-  return guarded(kName, [&] {
+  static void forward(bool prelu, Tensors* in, Tensors* out, const OpResource&) {
     const auto run = (*in)[0].dtype == mxnet::ext::kFloat64 ? run_forward<double> : run_forward<float>;
-    run(parse(attributes), in, out);
-  });
-}
+    run(prelu, in, out);
+  }
 
-MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                       const mxnet::ext::OpResource&) {
-  return guarded(kName, [&] {
+  static void backward(bool prelu, Tensors* in, Tensors* out) {
     const auto run = (*in)[1].dtype == mxnet::ext::kFloat64 ? run_backward<double> : run_backward<float>;
-    run(parse(attributes), in, out);
-  });
-}
+    run(prelu, in, out);
+  }
+};
 
-REGISTER_OP(channelwise)
-    .setForward(forward, "cpu")
-    .setBackward(backward, "cpu")
-    .setParseAttrs(parse_attributes)
-    .setInferType(infer_types)
-    .setInferShape(infer_shapes);
+BMX_REGISTER(channelwise, Channelwise);
 
 }  // namespace
 }  // namespace bmx

@@ -11,22 +11,18 @@
 #include <mxnet/lib_api.h>
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <vector>
 
 #include "attributes.h"
 #include "denormals.h"
-#include "report.h"
+#include "operator.h"
 #include "signs.h"
-#include "tensors.h"
 
 namespace bmx {
 namespace {
 
-using mxnet::ext::MXReturnValue;
-using mxnet::ext::MXTensor;
-
-const char kName[] = "residual_binarize";
 constexpr int64_t kBlock = 8;      // channels that are added up in turns: one alone waits for each addition
 constexpr int64_t kSegment = 256;  // adjacent pixels of a block that stay in the L1 cache
 
@@ -34,11 +30,6 @@ struct Parameters {
   SignParameters sign;
   int64_t terms;
 };
-
-Parameters parse(const Attributes& attributes) {
-  check_names(attributes, {"binarizations", "estimator", "clip_threshold", "pad", "pad_value"});
-  return {parse_sign(attributes), get_binarizations(attributes)};
-}
 
 // The data, (samples, channels, ...), as rows of pixels.
 struct Samples {
@@ -100,7 +91,7 @@ void binarize_block(const Samples& s, const T* x, const T* scales, int64_t terms
 }
 
 template <typename T>
-void run_forward(const Parameters& p, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+void run_forward(const Parameters& p, Tensors* in, Tensors* out) {
   const T* x = (*in)[0].data<T>();
   T *signs = (*out)[0].data<T>(), *scales = (*out)[1].data<T>();
   const Samples s(p.sign, (*in)[0]);
@@ -130,7 +121,7 @@ void run_forward(const Parameters& p, std::vector<MXTensor>* in, std::vector<MXT
 
 // Inputs: gradients of the signs and of the scales, data, signs, scales.
 template <typename T>
-void run_backward(const Parameters& p, std::vector<MXTensor>* in, std::vector<MXTensor>* out) {
+void run_backward(const Parameters& p, Tensors* in, Tensors* out) {
   const T *gradient = (*in)[0].data<T>(), *x = (*in)[2].data<T>(), *scales = (*in)[4].data<T>();
   T* result = (*out)[0].data<T>();
   const Samples s(p.sign, (*in)[2]);
@@ -152,24 +143,27 @@ void run_backward(const Parameters& p, std::vector<MXTensor>* in, std::vector<MX
   }
 }
 
-MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
-  return guarded(kName, [&] {
-    parse(attributes);
+struct ResidualBinarize {
+  static constexpr const char* kName = "residual_binarize";
+
+  static Parameters parse(const Attributes& attributes) {
+    check_names(attributes, {"binarizations", "estimator", "clip_threshold", "pad", "pad_value"});
+    return {parse_sign(attributes), get_binarizations(attributes)};
+  }
+
+  static void count(const Parameters&, int* inputs, int* outputs) {
     *inputs = 1;
     *outputs = 2;
-  });
-}
+  }
 
-MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
-  return guarded(kName, [&] {
+  static std::string input_name(const Parameters&, size_t) { return "data"; }
+
+  static void infer_types(const Parameters&, std::vector<int>* in, std::vector<int>* out) {
     check_float((*in)[0]);
     (*out)[0] = (*out)[1] = (*in)[0];
-  });
-}
+  }
 
-MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
-  return guarded(kName, [&] {
-    const Parameters p = parse(attributes);
+  static void infer_shapes(const Parameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
     Shape& data = (*in)[0];
     if (data.empty()) {
       (*out)[0] = (*out)[1] = data;
@@ -179,43 +173,33 @@ MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in,
     if (data.size() < p.sign.pad.size() + 2) {
       fail("pad of ", p.sign.pad.size(), " axes for data of ", data.size(), ", of which two are batch and channels");
     }
+    check_data("data", &data, 1);  // a sample without values has no mean
+    const int64_t images = p.terms * data[0];
+    if (images > INT_MAX) fail(p.terms, " binarizations of ", data[0], " samples are too many");
     Shape& signs = (*out)[0] = padded_shape(p.sign, &data);
-    signs[0] = static_cast<unsigned int>(p.terms * data[0]);
+    signs[0] = static_cast<unsigned int>(images);
     (*out)[1] = {static_cast<unsigned int>(p.terms), data[0]};
-  });
-}
+  }
 
-MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                      const mxnet::ext::OpResource&) {
-  return guarded(kName, [&] {
-    const Parameters p = parse(attributes);
+  static void forward(const Parameters& p, Tensors* in, Tensors* out, const OpResource&) {
     switch ((*in)[0].dtype) {
       case mxnet::ext::kFloat16: return run_forward<Half>(p, in, out);
       case mxnet::ext::kFloat64: return run_forward<double>(p, in, out);
       default: return run_forward<float>(p, in, out);
     }
-  });
-}
+  }
 
-MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                       const mxnet::ext::OpResource&) {
-  return guarded(kName, [&] {
-    const Parameters p = parse(attributes);
+  static void backward(const Parameters& p, Tensors* in, Tensors* out) {
     switch ((*in)[2].dtype) {
       case mxnet::ext::kFloat16: return run_backward<Half>(p, in, out);
       case mxnet::ext::kFloat64: return run_backward<double>(p, in, out);
       default: return run_backward<float>(p, in, out);
     }
-  });
-}
+  }
+};
 
 // It writes its gradient, as binarize does: see there.
-REGISTER_OP(residual_binarize)
-    .setForward(forward, "cpu")
-    .setBackward(backward, "cpu")
-    .setParseAttrs(parse_attributes)
-    .setInferType(infer_types)
-    .setInferShape(infer_shapes);
+BMX_REGISTER(residual_binarize, ResidualBinarize);
 
 }  // namespace
 }  // namespace bmx

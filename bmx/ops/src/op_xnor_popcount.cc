@@ -6,17 +6,13 @@
 
 #include "attributes.h"
 #include "execution.h"
+#include "operator.h"
 #include "program.h"
-#include "report.h"
 #include "tensors.h"
 
 namespace bmx {
 namespace {
 
-using mxnet::ext::MXReturnValue;
-using mxnet::ext::MXTensor;
-
-const char kName[] = "xnor_popcount";
 const char* const kInputs[] = {"data", "weight", "threshold"};
 
 struct Parameters {
@@ -36,50 +32,18 @@ void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t l
   }
 }
 
-Parameters parse(const Attributes& attributes) {
-  check_names(attributes,
-              {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
-               "binarizations"});
-  Parameters p;
-  p.kernel = get_tuple(attributes, "kernel");
-  p.stride = get_tuple(attributes, "stride");
-  p.pad = get_tuple(attributes, "pad");
-  p.dilate = get_tuple(attributes, "dilate");
-  if (p.kernel.size() > 2) fail("kernel must have 1 or 2 numbers, or none for a dense layer, got ", text(p.kernel));
-  check_tuple("kernel", p.kernel, 1, p.kernel.size());
-  check_tuple("stride", p.stride, 1, p.kernel.size());
-  check_tuple("dilate", p.dilate, 1, p.kernel.size());
-  check_tuple("pad", p.pad, 0, p.kernel.size());
-  if (!attributes.count("num_filter")) fail("num_filter is required");
-  p.filters = get_int(attributes, "num_filter", 0);
-  p.groups = get_int(attributes, "num_group", 1);
-  check_range("num_filter", p.filters, 1);
-  if (p.groups < 1 || p.filters % p.groups) {
-    fail("num_group must divide num_filter, got num_group ", p.groups, " and num_filter ", p.filters);
-  }
-  if (p.kernel.empty() && p.groups != 1) fail("a dense layer (no kernel) has num_group 1, got ", p.groups);
-  const int64_t pad_value = get_int(attributes, "pad_value", -1);
-  if (pad_value < -1 || pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", pad_value);
-  p.pad_value = static_cast<int>(pad_value);
-  p.threshold = get_bool(attributes, "threshold", false);
-  p.binarizations = get_binarizations(attributes);
-  if (p.binarizations > 1 && p.threshold) fail("a threshold is of one binarization, got ", p.binarizations);
-  return p;
-}
-
 // A dense layer's batch is one image whose pixels are the rows, unless each row has scales of its own.
 bool is_one_image(const Parameters& p) { return p.kernel.empty() && p.binarizations == 1; }
 
-// The program of `p` over data of `shape`, whose dimensions are all known and match `p`: one convolution.
+// The program of `p` over data of `shape`, which matches `p`: one convolution.
 Program make_program(const Parameters& p, const std::vector<int64_t>& shape) {
   const auto size = [](const std::vector<int64_t>& values, int64_t missing) {
     return Size{values.size() == 2 ? values[0] : missing, values.empty() ? missing : values.back()};
   };
   const bool dense = p.kernel.empty(), one_image = is_one_image(p);
+  const Layout layout = dense ? Layout::kFloats : Layout::kPlanar;
   Instruction instruction;
   instruction.kind = Instruction::kConvolution;
-  instruction.image = {shape.size() == 4 ? shape[2] : 1, one_image ? shape[0] : dense ? 1 : shape.back()};
-  instruction.channels = shape[1];
   instruction.window = {size(p.kernel, 1), size(p.stride, 1), size(p.pad, 0), size(p.dilate, 1)};
   instruction.filters = p.filters;
   instruction.groups = p.groups;
@@ -87,13 +51,15 @@ Program make_program(const Parameters& p, const std::vector<int64_t>& shape) {
   instruction.binarizations = p.binarizations;
   instruction.weight = 0;
   instruction.threshold = p.threshold ? 1 : -1;
-  const Layout layout = dense ? Layout::kFloats : Layout::kPlanar;
-  instruction.in = {{'x', 0, 0, shape[1], {layout, shape[1], instruction.image, 0}}};
+  instruction.in = {{'x', 0, 0, shape[1], {}}};
   instruction.out_kind = 'y';
   instruction.out_layout = layout;
   instruction.out_index = 0;
-  instruction.out = {layout, p.filters, instruction.window.out(instruction.image), 0};
-  return {1, 1, {instruction}, {}};
+  Program program = {1, 1, {instruction}, {{true, false, {}}}, {}};
+  if (p.threshold) program.parameters.push_back({false, false, {}});
+  const Size image = {shape.size() == 4 ? shape[2] : 1, one_image ? shape[0] : dense ? 1 : shape.back()};
+  infer({{layout, shape[1], image, 0}}, &program);
+  return program;
 }
 
 void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
@@ -143,51 +109,75 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
   }
 }
 
-void infer_type(std::vector<int>* in, std::vector<int>* out) {
-  const int wanted[] = {mxnet::ext::kFloat32, mxnet::ext::kUint8, mxnet::ext::kFloat32};
-  for (size_t i = 0; i < in->size(); ++i) {
-    if ((*in)[i] == -1) (*in)[i] = wanted[i];
-    if ((*in)[i] != wanted[i]) {
-      fail(kInputs[i], " must be ", wanted[i] == mxnet::ext::kUint8 ? "uint8 (packed bits)" : "float32");
+struct XnorPopcount {
+  static constexpr const char* kName = "xnor_popcount";
+
+  static Parameters parse(const Attributes& attributes) {
+    check_names(attributes,
+                {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
+                 "binarizations"});
+    Parameters p;
+    p.kernel = get_tuple(attributes, "kernel");
+    p.stride = get_tuple(attributes, "stride");
+    p.pad = get_tuple(attributes, "pad");
+    p.dilate = get_tuple(attributes, "dilate");
+    if (p.kernel.size() > 2) fail("kernel must have 1 or 2 numbers, or none for a dense layer, got ", text(p.kernel));
+    check_tuple("kernel", p.kernel, 1, p.kernel.size());
+    check_tuple("stride", p.stride, 1, p.kernel.size());
+    check_tuple("dilate", p.dilate, 1, p.kernel.size());
+    check_tuple("pad", p.pad, 0, p.kernel.size());
+    if (!attributes.count("num_filter")) fail("num_filter is required");
+    p.filters = get_int(attributes, "num_filter", 0);
+    p.groups = get_int(attributes, "num_group", 1);
+    check_range("num_filter", p.filters, 1);
+    if (p.groups < 1 || p.filters % p.groups) {
+      fail("num_group must divide num_filter, got num_group ", p.groups, " and num_filter ", p.filters);
     }
+    if (p.kernel.empty() && p.groups != 1) fail("a dense layer (no kernel) has num_group 1, got ", p.groups);
+    const int64_t pad_value = get_int(attributes, "pad_value", -1);
+    if (pad_value < -1 || pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", pad_value);
+    p.pad_value = static_cast<int>(pad_value);
+    p.threshold = get_bool(attributes, "threshold", false);
+    p.binarizations = get_binarizations(attributes);
+    if (p.binarizations > 1 && p.threshold) fail("a threshold is of one binarization, got ", p.binarizations);
+    return p;
   }
-  (*out)[0] = mxnet::ext::kFloat32;
-}
 
-MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
-  return guarded(kName, [&] {
-    *inputs = parse(attributes).threshold ? 3 : 2;
+  static void count(const Parameters& p, int* inputs, int* outputs) {
+    *inputs = p.threshold ? 3 : 2;
     *outputs = 1;
-  });
-}
+  }
 
-MXReturnValue infer_types(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
-  return guarded(kName, [&] { infer_type(in, out); });
-}
+  static std::string input_name(const Parameters&, size_t index) { return kInputs[index]; }
 
-MXReturnValue infer_shapes(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
-  return guarded(kName, [&] { infer_shape(parse(attributes), in, &(*out)[0]); });
-}
+  static void infer_types(const Parameters&, std::vector<int>* in, std::vector<int>* out) {
+    const int wanted[] = {mxnet::ext::kFloat32, mxnet::ext::kUint8, mxnet::ext::kFloat32};
+    for (size_t i = 0; i < in->size(); ++i) {
+      if ((*in)[i] == -1) (*in)[i] = wanted[i];
+      if ((*in)[i] != wanted[i]) {
+        fail(kInputs[i], " must be ", wanted[i] == mxnet::ext::kUint8 ? "uint8 (packed bits)" : "float32");
+      }
+    }
+    (*out)[0] = mxnet::ext::kFloat32;
+  }
 
-MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
-                      const mxnet::ext::OpResource& resource) {
-  return guarded(kName, [&] {
-    const Parameters p = parse(attributes);
+  static void infer_shapes(const Parameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
+    infer_shape(p, in, &(*out)[0]);
+  }
+
+  static void forward(const Parameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     Arrays arrays;
     arrays.images = is_one_image(p) ? 1 : (*in)[0].shape[0];
     arrays.data = {array(&(*in)[0])};
     for (size_t i = 1; i < in->size(); ++i) arrays.parameters.push_back(array(&(*in)[i]));
     arrays.outputs = {array(&(*out)[0])};
     execute(make_program(p, (*in)[0].shape), arrays, resource);
-  });
-}
+  }
 
-REGISTER_OP(xnor_popcount)
-    .setForward(forward, "cpu")
-    .setBackward(no_gradient<kName>, "cpu")
-    .setParseAttrs(parse_attributes)
-    .setInferType(infer_types)
-    .setInferShape(infer_shapes);
+  static void backward(const Parameters&, Tensors*, Tensors*) { no_gradient(); }
+};
+
+BMX_REGISTER(xnor_popcount, XnorPopcount);
 
 }  // namespace
 }  // namespace bmx

@@ -81,7 +81,7 @@ class Fields {
 
 class Parser {
  public:
-  Parser(int64_t num_data, int64_t num_outputs) : program_{num_data, num_outputs, {}, {}} {}
+  Parser(int64_t num_data, int64_t num_outputs) : program_{num_data, num_outputs, {}, {}, {}} {}
 
   Program run(const std::string& text) {
     for (const std::string& part : split(text, ';')) {

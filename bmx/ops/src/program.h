@@ -9,7 +9,8 @@
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
 // DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
-// pool    max or avg, the latter of what is in the image; full=1: the last window may reach beyond the image
+// pool    max or avg of what is in the image; full=1: the last window may reach beyond the image. Of a window without
+//         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
 // With several binarizations (residual.h) a conv takes no threshold, and its result is not of type int16.
@@ -30,6 +31,9 @@ namespace bmx {
 // Sums of more than 2^24 ones are not exact in float32.
 constexpr int64_t kMaxBits = int64_t{1} << 24;
 
+// Values of an array, as many as MXNet allows: what is computed from sizes below it does not overflow.
+constexpr int64_t kMaxValues = INT32_MAX;
+
 // A feature map at one point of a program.
 struct Feature {
   Layout layout;
@@ -37,7 +41,8 @@ struct Feature {
   Size size;
   int64_t largest;  // magnitude of an int16 value, at most
 
-  int64_t bytes() const { return channels * size.pixels() * value_bytes(layout); }
+  int64_t values() const { return channels * size.pixels(); }
+  int64_t bytes() const { return values() * value_bytes(layout); }
 };
 
 // Channels [begin, end) of a data input ('x') or slot ('s').
@@ -69,8 +74,8 @@ struct Instruction {
   int64_t groups = 1;                       // of a convolution, or of a map's shuffle
   int pad_value = -1;
   int64_t binarizations = 1;
-  Feature out;          // set by infer()
-  Size image;           // of `in`, set by infer()
+  Feature out = {};      // set by infer()
+  Size image = {};       // of `in`, set by infer()
   int64_t channels = 0;  // of `in`, set by infer()
 };
 
@@ -85,6 +90,7 @@ struct Program {
   int64_t num_data, num_outputs;
   std::vector<Instruction> instructions;
   std::vector<Parameter> parameters;
+  std::vector<Feature> data;  // set by infer()
 };
 
 // Throws Error for text that is not a program.

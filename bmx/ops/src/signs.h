@@ -12,7 +12,6 @@
 
 #include "attributes.h"
 #include "half.h"
-#include "report.h"
 #include "tensors.h"
 
 namespace bmx {
@@ -53,9 +52,8 @@ inline void check_float(int type) {
 
 // Makes unknown dimensions of the data unknown ones of an output; returns the shape with the border.
 inline Shape padded_shape(const SignParameters& p, Shape* data) {
-  for (unsigned int& dimension : *data) {
-    if (dimension == kUnknownIn) dimension = kUnknownOut;
-  }
+  const bool padded = std::any_of(p.pad.begin(), p.pad.end(), [](int64_t each) { return each > 0; });
+  check_data("data", data, padded ? data->size() - p.pad.size() : data->size());
   Shape shape = *data;
   int64_t pixels = 1;
   for (size_t i = 1; i <= p.pad.size(); ++i) {

@@ -12,7 +12,6 @@
 #include "attributes.h"
 #include "error.h"
 #include "execution.h"
-#include "report.h"
 #include "residual.h"
 
 namespace bmx {
@@ -23,10 +22,11 @@ using Shape = std::vector<unsigned int>;
 constexpr unsigned int kUnknownIn = UINT_MAX;
 constexpr unsigned int kUnknownOut = 0;
 
-// Makes unknown dimensions of an input unknown ones of an output.
-inline void check_data(const std::string& input, Shape* data) {
-  for (unsigned int& size : *data) {
-    if (size == 0) fail(input, " has a dimension of size 0, shape ", text(*data));
+// Makes unknown dimensions of an input unknown ones of an output. Those from `first` on may not be empty.
+inline void check_data(const std::string& input, Shape* data, size_t first = 0) {
+  for (size_t i = 0; i < data->size(); ++i) {
+    unsigned int& size = (*data)[i];
+    if (size == 0 && i >= first) fail(input, " has a dimension of size 0, shape ", text(*data));
     if (size == kUnknownIn) size = kUnknownOut;
   }
 }
@@ -72,12 +72,8 @@ inline void execute(const Program& program, const Arrays& arrays, const mxnet::e
   execution.run(resource.alloc_cpu(static_cast<int>(bytes)));
 }
 
-// The backward function of operator `Name`. CachedOp refuses an operator without one even for inference.
-template <const char* Name>
-mxnet::ext::MXReturnValue no_gradient(const Attributes&, std::vector<mxnet::ext::MXTensor>*,
-                                      std::vector<mxnet::ext::MXTensor>*, const mxnet::ext::OpResource&) {
-  return guarded(Name, [] { fail("has no gradient, it is for deployment only; train the float network"); });
-}
+// Of an operator without a gradient. CachedOp refuses one without a backward function even for inference.
+[[noreturn]] inline void no_gradient() { fail("has no gradient, it is for deployment only; train the float network"); }
 
 }  // namespace bmx
 

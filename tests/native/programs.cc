@@ -1,0 +1,368 @@
+#include "programs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "execution.h"
+#include "kernels.h"
+
+namespace {
+
+const bmx::Kernel* chosen;
+
+}  // namespace
+
+// In the place of the library's choice, which refuses a kernel that has to be emulated.
+const bmx::Kernel& bmx::current_kernel() { return *chosen; }
+
+void choose_kernel(const bmx::Kernel& kernel) { chosen = &kernel; }
+
+std::vector<float> random_floats(int64_t count, int64_t range) {
+  std::vector<float> values(count);
+  for (float& value : values) {
+    value = static_cast<float>(random_below(2 * range + 1) - range) / 2;
+    if (value == 0 && random_word() % 2) value = -0.0f;
+  }
+  return values;
+}
+
+std::string text_of(Size size) { return std::to_string(size.height) + "," + std::to_string(size.width); }
+
+Bytes bytes_of(const std::vector<float>& values) {
+  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(values.data());
+  return Bytes(bytes, bytes + values.size() * sizeof(float));
+}
+
+std::vector<float> floats_of(const Bytes& bytes) {
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+Convolution::Convolution(int64_t channel_count, int64_t filter_count, int64_t group_count, const bmx::Window& over)
+    : channels(channel_count), filters(filter_count), groups(group_count), window(over) {
+  pad_value = static_cast<int>(random_below(3)) - 1;
+  bits.resize(filters * window.taps() * (channels / groups));
+  for (uint8_t& bit : bits) bit = random_word() % 2;
+  if (random_word() % 3 == 0) return;
+  threshold = random_floats(channels, 9);
+  for (float& value : threshold) {
+    if (random_word() % 8 == 0) value = std::copysign(INFINITY, value);
+  }
+  for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
+}
+
+Convolution::Convolution(const bmx::Instruction& instruction, const Bytes& packed,
+                         const std::vector<float>& thresholds)
+    : channels(instruction.channels),
+      filters(instruction.filters),
+      groups(instruction.groups),
+      window(instruction.window),
+      pad_value(instruction.pad_value),
+      binarizations(instruction.binarizations),
+      bits(filters * window.taps() * (channels / groups)),
+      threshold(thresholds) {
+  const int64_t group = channels / groups, bytes = (group + 7) / 8;
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = packed[i / group * bytes + i % group / 8] >> i % group % 8 & 1;
+}
+
+void Convolution::draw_binarizations() {
+  if (threshold.empty()) binarizations = 1 + random_below(3);
+}
+
+std::string Convolution::options() const {
+  return (binarizations > 1 ? " binarizations=" + std::to_string(binarizations) : "") +
+         " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
+         " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
+         " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value);
+}
+
+Bytes Convolution::packed() const {
+  const int64_t group = channels / groups, bytes = (group + 7) / 8;
+  Bytes packed(filters * window.taps() * bytes);
+  for (size_t i = 0; i < bits.size(); ++i) packed[i / group * bytes + i % group / 8] |= bits[i] << i % group % 8;
+  return packed;
+}
+
+int8_t Convolution::sign(float value, int64_t c) const {
+  if (threshold.empty()) return value >= 0 ? 1 : -1;
+  const bool reversed = threshold[channels + c] < 0;
+  // the comparison that a NaN fails is the one before the direction reverses it
+  return (reversed ? value <= threshold[c] || std::isnan(value) : value >= threshold[c]) ? 1 : -1;
+}
+
+Features Convolution::apply(const Features& in) const {
+  if (binarizations == 1) return multiply(in);
+  Features residual = in, sum(filters, window.out(in.size));
+  for (int64_t term = 0; term < binarizations; ++term) {
+    const int64_t pixels = in.size.pixels();
+    double total = 0;
+    for (int64_t c = 0; c < channels; ++c) {
+      double channel = 0;
+      for (int64_t p = 0; p < pixels; ++p) channel += std::fabs(static_cast<double>(residual.values[c * pixels + p]));
+      total += channel;
+    }
+    const float alpha = static_cast<float>(total / static_cast<double>(channels * pixels));
+    const Features product = multiply(residual);
+    for (size_t i = 0; i < sum.values.size(); ++i) {
+      const float scaled = alpha * product.values[i];
+      sum.values[i] = term ? sum.values[i] + scaled : scaled;
+    }
+    for (float& value : residual.values) value = value >= 0 ? value - alpha : value + alpha;
+  }
+  return sum;
+}
+
+Features Convolution::multiply(const Features& in) const {
+  const Size padded = window.padded(in.size);
+  std::vector<int8_t> signs(padded.pixels() * channels);  // (rows, columns, channels)
+  for (int64_t y = 0; y < padded.height; ++y) {
+    for (int64_t x = 0; x < padded.width; ++x) {
+      const int64_t in_y = y - window.pad.height, in_x = x - window.pad.width;
+      for (int64_t c = 0; c < channels; ++c) {
+        signs[(y * padded.width + x) * channels + c] =
+            in.holds(in_y, in_x) ? sign(in.at(c, in_y, in_x), c) : static_cast<int8_t>(pad_value);
+      }
+    }
+  }
+  Features out(filters, window.out(in.size));
+  const int64_t group_channels = channels / groups, group_filters = filters / groups;
+  for (int64_t o = 0; o < filters; ++o) {
+    for (int64_t y = 0; y < out.size.height; ++y) {
+      for (int64_t x = 0; x < out.size.width; ++x) {
+        int dot = 0;
+        for (int64_t tap = 0; tap < window.taps(); ++tap) {
+          const int64_t in_y = y * window.stride.height + tap / window.kernel.width * window.dilate.height;
+          const int64_t in_x = x * window.stride.width + tap % window.kernel.width * window.dilate.width;
+          const int8_t* left = &signs[(in_y * padded.width + in_x) * channels + o / group_filters * group_channels];
+          const uint8_t* right = &bits[(o * window.taps() + tap) * group_channels];
+          for (int64_t c = 0; c < group_channels; ++c) dot += left[c] * (2 * right[c] - 1);
+        }
+        out.at(o, y, x) = static_cast<float>(dot);
+      }
+    }
+  }
+  return out;
+}
+
+Features slice(const Features& in, int64_t begin, int64_t end) {
+  Features out(end - begin, in.size);
+  out.values.assign(in.values.begin() + begin * in.size.pixels(), in.values.begin() + end * in.size.pixels());
+  return out;
+}
+
+Features concatenate(const Features& a, const Features& b) {
+  Features out(a.channels + b.channels, a.size);
+  std::copy(a.values.begin(), a.values.end(), out.values.begin());
+  std::copy(b.values.begin(), b.values.end(), out.values.begin() + a.values.size());
+  return out;
+}
+
+Features add(const Features& a, const Features& b) {
+  Features out = a;
+  for (size_t i = 0; i < out.values.size(); ++i) out.values[i] += b.values[i];
+  return out;
+}
+
+Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window) {
+  Features out(in.channels, window.out(in.size));
+  for (int64_t c = 0; c < out.channels; ++c) {
+    for (int64_t y = 0; y < out.size.height; ++y) {
+      for (int64_t x = 0; x < out.size.width; ++x) {
+        float sum = 0, most = std::numeric_limits<float>::lowest(), count = 0;
+        for (int64_t tap = 0; tap < window.taps(); ++tap) {
+          const int64_t in_y = y * window.stride.height - window.pad.height + tap / window.kernel.width;
+          const int64_t in_x = x * window.stride.width - window.pad.width + tap % window.kernel.width;
+          if (!in.holds(in_y, in_x)) continue;
+          const float value = in.at(c, in_y, in_x);
+          if (value > most) most = value;
+          sum += value;
+          ++count;
+        }
+        out.at(c, y, x) = kind == bmx::Pool::kMax ? most : count > 0 ? sum / count : 0;
+      }
+    }
+  }
+  return out;
+}
+
+std::string Problem::parameter(const Bytes& bytes) {
+  parameters.push_back(bytes);
+  return "p" + std::to_string(parameters.size() - 1);
+}
+
+void Problem::convolve(const Convolution& conv, const std::string& in, const std::string& out,
+                       const std::string& steps) {
+  text += "conv in=" + in + " out=" + out + conv.options() + " weight=" + parameter(conv.packed());
+  if (!conv.threshold.empty()) text += " threshold=" + parameter(conv.threshold);
+  text += steps + ";";
+}
+
+std::vector<bmx::Feature> Problem::features() const {
+  std::vector<bmx::Feature> features;
+  for (const Features& data : images[0]) features.push_back({bmx::Layout::kPlanar, data.channels, data.size, 0});
+  return features;
+}
+
+std::string Problem::run(Side side) const {
+  bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
+  bmx::infer(features(), &program);
+  bmx::Arrays arrays;
+  arrays.images = static_cast<int64_t>(images.size());
+  std::vector<std::unique_ptr<Guarded<float>>> data, results;
+  for (size_t x = 0; x < images[0].size(); ++x) {
+    std::vector<float> all;
+    for (const auto& image : images) all.insert(all.end(), image[x].values.begin(), image[x].values.end());
+    data.emplace_back(new Guarded<float>(all, side));
+    arrays.data.push_back({data.back()->data(), static_cast<int64_t>(all.size())});
+  }
+  std::vector<std::unique_ptr<Guarded<uint8_t>>> guarded;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    guarded.emplace_back(new Guarded<uint8_t>(parameters[i], side));
+    const int64_t size = static_cast<int64_t>(parameters[i].size()) / (program.parameters[i].bits ? 1 : 4);
+    arrays.parameters.push_back({guarded.back()->data(), size});
+  }
+  for (const Features& out : expected[0]) {
+    const int64_t size = arrays.images * static_cast<int64_t>(out.values.size());
+    results.emplace_back(new Guarded<float>(size, side));
+    arrays.outputs.push_back({results.back()->data(), size});
+  }
+  const bmx::Execution execution(program, arrays);
+  Guarded<char> workspace(execution.workspace_bytes(), side);
+  execution.run(workspace.data());
+  bool intact = workspace.intact_around();
+  for (size_t y = 0; y < results.size(); ++y) {
+    const int64_t size = static_cast<int64_t>(expected[0][y].values.size());
+    for (int64_t i = 0; i < arrays.outputs[y].size; ++i) {
+      const float value = expected[i / size][y].values[i % size], found = (*results[y])[i];
+      if (found == value || (std::isnan(found) && std::isnan(value))) continue;
+      return "value " + std::to_string(i) + " of y" + std::to_string(y) + ": expected " + std::to_string(value) +
+             ", got " + std::to_string(found);
+    }
+    intact = intact && results[y]->intact_around();
+  }
+  return intact ? "" : "it writes outside of its memory";
+}
+
+namespace {
+
+void draw_images(int64_t channels, Size size, Problem* problem) {
+  for (int64_t i = 1 + random_below(2); i > 0; --i) {
+    Features image(channels, size);
+    image.values = random_floats(channels * size.pixels(), 9);
+    problem->images.push_back({image});
+  }
+}
+
+}  // namespace
+
+Problem single_convolution() {
+  const Size size = any_of<Size>({{1, 1}, {1, 16}, {5, 6}, {4, 17}, {9, 13}, {14, 14}});
+  bmx::Window window;
+  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {1, 3}, {5, 2}});
+  window.stride = any_of<Size>({{1, 1}, {2, 1}, {2, 2}});
+  window.dilate = any_of<Size>({{1, 1}, {1, 2}});
+  window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 2}});
+  while (window.reach().height > window.padded(size).height) window.pad.height++;
+  while (window.reach().width > window.padded(size).width) window.pad.width++;
+  const int64_t groups = any_of<int64_t>({1, 1, 2, 5, 33});
+  const int64_t channels = groups * any_of<int64_t>({1, 3, 31, 32, 33, 64, 65, 130});
+  Problem problem;
+  if (groups > 2 && channels > 200) return single_convolution();
+  Convolution conv(channels, groups * any_of<int64_t>({1, 3, 17, 64, 70}), groups, window);
+  conv.draw_binarizations();
+  draw_images(channels, size, &problem);
+  problem.convolve(conv, "x0[0:" + std::to_string(channels) + "]", "y0");
+  for (const auto& image : problem.images) problem.expected.push_back({conv.apply(image[0])});
+  return problem;
+}
+
+Problem small_groups() {
+  const int64_t group = any_of<int64_t>({1, 1, 2, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 32, 33});
+  const int64_t filters = random_word() % 2 ? 1 + random_below(group) : any_of<int64_t>({1, 2, 3, 5, 16, 65});
+  const int64_t groups = any_of<int64_t>({1, 2, 3, 7, 16, 31, 32, 33, 64, 65});
+  if (groups * (group + filters) > 600) return small_groups();
+  const Size size = any_of<Size>({{1, 1}, {1, 70}, {7, 7}, {5, 6}, {4, 17}, {9, 13}, {12, 30}});
+  bmx::Window window;
+  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}});
+  window.stride = any_of<Size>({{1, 1}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {3, 3}});
+  window.dilate = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {1, 40}});
+  window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 1}, {1, 2}});
+  while (window.reach().height > window.padded(size).height) window.pad.height++;
+  while (window.reach().width > window.padded(size).width) window.pad.width++;
+  const Convolution conv(groups * group, groups * filters, groups, window);
+  const std::string type = any_of<std::string>({"", ":int16", ":float32", ":planar"});
+  Problem problem;
+  draw_images(conv.channels, size, &problem);
+  std::vector<float> factor(conv.filters, 1.0f);
+  std::string steps;
+  if (type != ":int16" && random_word() % 2) {
+    factor = random_floats(conv.filters, 5);
+    steps = " steps=mul:" + problem.parameter(factor);
+  }
+  problem.convolve(conv, "x0[0:" + std::to_string(conv.channels) + "]", type.empty() ? "y0" : "s0" + type, steps);
+  if (!type.empty()) problem.text += "map in=s0[0:" + std::to_string(conv.filters) + "] out=y0 steps=relu";
+  for (const auto& image : problem.images) {
+    problem.expected.push_back({by_channel(conv.apply(image[0]), [&](float value, int64_t c) {
+      const float product = value * factor[c];
+      return type.empty() || product > 0 ? product : 0.0f;
+    })});
+  }
+  return problem;
+}
+
+Problem chain() {
+  const int64_t channels = any_of<int64_t>({8, 33, 64, 70}), filters = any_of<int64_t>({3, 16, 40, 64, 65});
+  const Size size = any_of<Size>({{2, 2}, {6, 7}, {13, 11}, {20, 21}});
+  bmx::Window same, point, half;
+  same.kernel = {3, 3};
+  same.pad = {1, 1};
+  half.kernel = any_of<Size>({{2, 2}, {3, 3}});
+  half.stride = {2, 2};
+  half.pad = {half.kernel.height - 2, half.kernel.width - 2};
+  Convolution first(channels, filters, 1, same), second(filters + channels - 2, filters, 1, point);
+  Convolution third(filters, filters, 1, same), last(2 * filters - 1, filters, 1, same);
+  const std::vector<float> factor = random_floats(2 * filters - 1, 5), slope = random_floats(1, 5);
+  const std::vector<float> shift = random_floats(filters, 5), norm = random_floats(3 * filters, 5);
+  const std::string type = any_of<std::string>({"int16", "float32", "planar"});
+  last.draw_binarizations();
+  if (type != "int16") {
+    first.draw_binarizations();
+    second.draw_binarizations();
+    third.draw_binarizations();
+  }
+  const std::string pooled = any_of<std::string>({"float32", "planar"});
+  const std::string all = "[0:" + std::to_string(filters) + "]", wide = "[0:" + std::to_string(2 * filters - 1) + "]";
+  Problem problem;
+  draw_images(channels, size, &problem);
+  problem.convolve(first, "x0[0:" + std::to_string(channels) + "]", "s0:" + type);
+  const std::string rest = ",x0[2:" + std::to_string(channels) + "]";
+  problem.convolve(second, "s0" + all + rest, "s1:" + type, " steps=plus:s0" + all);
+  problem.convolve(third, "s1" + all, "s1:" + type, " steps=plus:s1" + all);
+  problem.text += "map in=s1[1:" + std::to_string(filters) + "],s0" + all + " out=s2:" + pooled + " before=mul:" +
+                  problem.parameter(factor) + "|prelu:" + problem.parameter(slope) + " pool=max kernel=" +
+                  text_of(half.kernel) + " stride=2,2 pad=" + text_of(half.pad) + ";";
+  problem.convolve(last, "s2" + wide, "s3:float32", " steps=add:" + problem.parameter(shift) + "|norm:" +
+                                                        problem.parameter(norm) + "|plus:s2" + all);
+  problem.text += "map in=s3" + all + " out=y0 steps=relu";
+  for (const auto& images : problem.images) {
+    const Features &image = images[0], s0 = first.apply(image);
+    Features s1 = add(second.apply(concatenate(s0, slice(image, 2, channels))), s0);
+    s1 = add(third.apply(s1), s1);
+    const Features scaled = by_channel(concatenate(slice(s1, 1, filters), s0), [&](float value, int64_t c) {
+      const float product = value * factor[c];
+      return product > 0 ? product : product * slope[0];
+    });
+    const Features s2 = pool(scaled, bmx::Pool::kMax, half);
+    const Features normalized = by_channel(last.apply(s2), [&](float value, int64_t c) {
+      const float shifted = value + shift[c];
+      return (shifted - norm[c]) * norm[filters + c] + norm[2 * filters + c];
+    });
+    problem.expected.push_back({by_channel(add(normalized, slice(s2, 0, filters)),
+                                           [](float value, int64_t) { return value > 0 ? value : 0.0f; })});
+  }
+  return problem;
+}

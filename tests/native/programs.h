@@ -1,0 +1,117 @@
+// Programs, what goes into them and what comes out, by plain loops.
+#ifndef BMX_TESTS_PROGRAMS_H_
+#define BMX_TESTS_PROGRAMS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "guarded.h"
+#include "kernels.h"
+#include "program.h"
+#include "random.h"
+
+using bmx::Size;
+
+// Channels, then rows.
+struct Features {
+  int64_t channels;
+  Size size;
+  std::vector<float> values;
+
+  Features(int64_t channel_count, Size of) : channels(channel_count), size(of), values(channel_count * of.pixels()) {}
+
+  float& at(int64_t c, int64_t y, int64_t x) { return values[(c * size.height + y) * size.width + x]; }
+  float at(int64_t c, int64_t y, int64_t x) const { return values[(c * size.height + y) * size.width + x]; }
+  bool holds(int64_t y, int64_t x) const { return y >= 0 && y < size.height && x >= 0 && x < size.width; }
+};
+
+Features slice(const Features& in, int64_t begin, int64_t end);
+Features concatenate(const Features& a, const Features& b);
+Features add(const Features& a, const Features& b);
+Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window);
+
+// Value by value, with the parameter's of its channel.
+template <typename Function>
+Features by_channel(const Features& in, const Function& function) {
+  Features out = in;
+  for (size_t i = 0; i < out.values.size(); ++i) {
+    out.values[i] = function(in.values[i], static_cast<int64_t>(i) / in.size.pixels());
+  }
+  return out;
+}
+
+// A binary convolution.
+struct Convolution {
+  int64_t channels, filters, groups;
+  bmx::Window window;
+  int pad_value;
+  int64_t binarizations = 1;
+  std::vector<uint8_t> bits;     // one a weight
+  std::vector<float> threshold;  // or none
+
+  // With random weights and, sometimes, thresholds.
+  Convolution(int64_t channel_count, int64_t filter_count, int64_t group_count, const bmx::Window& over);
+  // That of a program, given its packed weights.
+  Convolution(const bmx::Instruction& instruction, const std::vector<uint8_t>& packed,
+              const std::vector<float>& thresholds);
+
+  // Sometimes gives it several binarizations, which go without thresholds and without int16.
+  void draw_binarizations();
+
+  std::string options() const;
+  std::vector<uint8_t> packed() const;
+  Features apply(const Features& in) const;
+
+ private:
+  int8_t sign(float value, int64_t c) const;
+  Features multiply(const Features& in) const;
+};
+
+// The bytes of a parameter.
+typedef std::vector<uint8_t> Bytes;
+Bytes bytes_of(const std::vector<float>& values);
+std::vector<float> floats_of(const Bytes& bytes);
+
+// A program, its inputs and what comes out.
+struct Problem {
+  std::string text;
+  std::vector<std::vector<Features>> images;  // data inputs of each image
+  std::vector<Bytes> parameters;
+  std::vector<std::vector<Features>> expected;  // outputs of each image
+
+  std::string parameter(const Bytes& bytes);
+  std::string parameter(const std::vector<float>& values) { return parameter(bytes_of(values)); }
+  void convolve(const Convolution& conv, const std::string& in, const std::string& out, const std::string& steps = "");
+
+  int64_t num_data() const { return static_cast<int64_t>(images[0].size()); }
+  std::vector<bmx::Feature> features() const;  // of the data
+
+  // Runs the program with the kernel in use. What is wrong with the result; empty if nothing.
+  std::string run(Side side) const;
+};
+
+// What an inferred program computes of an image. It is never optimised.
+std::vector<Features> interpret(const bmx::Program& program, const std::vector<Features>& data,
+                                const std::vector<Bytes>& parameters);
+
+// The kernel in use, which may be one that has to be emulated.
+void choose_kernel(const bmx::Kernel& kernel);
+
+// Halves of integers, both zeros among them.
+std::vector<float> random_floats(int64_t count, int64_t range);
+std::string text_of(Size size);
+
+template <typename Value>
+Value any_of(const std::vector<Value>& values) {
+  return values[random_below(static_cast<int64_t>(values.size()))];
+}
+
+// One convolution, from floats to floats.
+Problem single_convolution();
+// A convolution of groups of a few channels; or into a slot of any type, which a map brings to floats.
+Problem small_groups();
+// Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
+Problem chain();
+
+#endif  // BMX_TESTS_PROGRAMS_H_
