@@ -1,11 +1,340 @@
 #include "float_convolution.h"
 
-namespace bmx {
+#include <omp.h>
 
-std::vector<int64_t> FloatConvolution::weight_shape() const {
+#include <algorithm>
+#include <cstring>
+
+#include "profile.h"
+#include "target.h"
+
+namespace bmx {
+namespace {
+
+constexpr int64_t kLeastOutputs = 48, kMostOutputs = 480;  // of a rectangle, in a plane
+constexpr int64_t kStripBytes = 128 << 10;                 // with more than the least: stays in L2
+constexpr int64_t kFewPixels = 64;   // below this vectors of filters are fuller than vectors of pixels
+constexpr int64_t kBlocksAtOnce = 6;  // of vectors of filters
+constexpr int64_t kFloat = sizeof(float);
+
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+int64_t within(int64_t value, int64_t most) { return std::max<int64_t>(0, std::min(value, most)); }
+
+// Pixels of a kernel of one pixel are adjacent, whatever the image.
+FloatConvolution simplified(FloatConvolution conv) {
+  const Window& window = conv.window;
+  if (window.taps() == 1 && window.stride.pixels() == 1 && window.pad == Size{0, 0}) {
+    conv.image = {1, conv.image.pixels()};
+  }
+  return conv;
+}
+
+std::vector<int64_t> phases(int64_t taps, int64_t stride, int64_t dilate) {
+  std::vector<int64_t> found;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    const int64_t phase = tap * dilate % stride;
+    if (std::find(found.begin(), found.end(), phase) == found.end()) found.push_back(phase);
+  }
+  return found;
+}
+
+int64_t find_phase(const std::vector<int64_t>& phases, int64_t phase) {
+  return std::find(phases.begin(), phases.end(), phase) - phases.begin();
+}
+
+// Every `stride`th value.
+BMX_CLONES void copy_some(const float* __restrict from, int64_t stride, int64_t count, float* __restrict to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
+}
+
+BMX_CLONES void copy_second(const float* __restrict from, int64_t count, float* __restrict to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
+}
+
+void copy(const float* from, int64_t stride, int64_t count, float* to) {
+  if (stride == 1) std::memcpy(to, from, count * kFloat);
+  else if (stride == 2) copy_second(from, count, to);
+  else copy_some(from, stride, count, to);
+}
+
+// Columns of padding that every plane with rows of `columns` has at both ends.
+int64_t common_padding(const FloatConvolution& conv, const std::vector<int64_t>& phases, int64_t columns) {
+  const int64_t pad = conv.window.pad.width, stride = conv.window.stride.width;
+  int64_t common = columns;
+  for (int64_t phase : phases) {
+    const int64_t left = pad > phase ? divide_up(pad - phase, stride) : 0;
+    const int64_t right = columns - divide_up(pad + conv.image.width - phase, stride);
+    common = std::min({common, left, std::max<int64_t>(0, right)});
+  }
+  return common;
+}
+
+bool has_few_pixels(const FloatConvolution& conv) {
+  return conv.lanes() == kFloatLanes && conv.out().pixels() < kFewPixels;
+}
+
+// Values that a row of up to kLanes channels takes while it is read.
+int64_t row_values(const FloatConvolution& conv, const Strip& strip) {
+  return kLanes * std::min(conv.image.width, (strip.columns + strip.reach.width) * conv.window.stride.width);
+}
+
+int64_t sums(const FloatConvolution& conv, const Strip& strip) {
+  const int64_t outputs = round_up(strip.outputs(strip.rows, strip.columns), kFloatLanes);
+  return outputs * (has_few_pixels(conv) ? kBlocksAtOnce * kFloatLanes : conv.lanes());
+}
+
+}  // namespace
+
+int64_t FloatConvolution::lanes() const {
   int64_t lanes = 1;
-  while (lanes < group_filters() && lanes < 16) lanes *= 2;
-  return {groups, (group_filters() + lanes - 1) / lanes, depth(), lanes};
+  while (lanes < group_filters() && lanes < kFloatLanes) lanes *= 2;
+  return lanes;
+}
+
+int64_t FloatConvolution::thread_bytes() const {
+  const FloatConvolution conv = simplified(*this);
+  const Strip strip(conv);
+  return round_up(strip.values * kFloat, 64) + round_up(sums(conv, strip) * kFloat, 64) +
+         round_up(row_values(conv, strip) * kFloat, 64);
+}
+
+Strip::Strip(const FloatConvolution& conv) {
+  const Window& window = conv.window;
+  const Size out = conv.out();
+  row_phases = phases(window.kernel.height, window.stride.height, window.dilate.height);
+  column_phases = phases(window.kernel.width, window.stride.width, window.dilate.width);
+  reach = {(window.reach().height - 1) / window.stride.height, (window.reach().width - 1) / window.stride.width};
+  rows = 1;
+  const auto fits = [&] { return outputs(rows, columns) <= kMostOutputs && values * kFloat <= kStripBytes; };
+  for (int64_t parts = 1;; ++parts) {
+    columns = std::min(out.width, round_up(divide_up(out.width, parts), kFloatLanes));
+    set_planes(conv);
+    if (columns <= kLeastOutputs || fits()) break;
+  }
+  while (rows < out.height) {
+    const bool few = outputs(rows, columns) < kLeastOutputs;
+    ++rows;
+    set_planes(conv);
+    if (few || fits()) continue;
+    --rows;
+    break;
+  }
+  rows = divide_up(out.height, divide_up(out.height, rows));
+  set_planes(conv);
+}
+
+void Strip::set_planes(const FloatConvolution& conv) {
+  const int64_t width = columns + reach.width;
+  const int64_t shared =
+      columns == conv.out().width ? std::min(common_padding(conv, column_phases, width), reach.width) : 0;
+  pitch = width - shared;
+  plane = (rows + reach.height) * pitch + shared;
+  channel = static_cast<int64_t>(row_phases.size() * column_phases.size()) * plane;
+  values = conv.group_channels() * channel + kFloatLanes;  // the last vector may reach beyond
+}
+
+std::vector<int64_t> Strip::offsets(const FloatConvolution& conv) const {
+  const Window& window = conv.window;
+  std::vector<int64_t> offsets;
+  offsets.reserve(conv.depth());
+  for (int64_t c = 0; c < conv.group_channels(); ++c) {
+    for (int64_t tap = 0; tap < window.taps(); ++tap) {
+      const int64_t y = tap / window.kernel.width * window.dilate.height;
+      const int64_t x = tap % window.kernel.width * window.dilate.width;
+      const int64_t row_phase = find_phase(row_phases, y % window.stride.height);
+      const int64_t column_phase = find_phase(column_phases, x % window.stride.width);
+      offsets.push_back(c * channel + (row_phase * column_phases.size() + column_phase) * plane +
+                        y / window.stride.height * pitch + x / window.stride.width);
+    }
+  }
+  return offsets;
+}
+
+struct FloatConvolutionTask::Unit {
+  int64_t image, group, block, blocks;     // of filters, within the group
+  int64_t row, rows, column, columns;      // of the output
+};
+
+FloatConvolutionTask::FloatConvolutionTask(const FloatConvolution& conv, const std::vector<Slice>& in,
+                                           const std::vector<Step>& before, const float* weight,
+                                           const std::vector<Step>& steps, const Slice& out, const Kernel& kernel,
+                                           char* threads)
+    : conv_(simplified(conv)),
+      strip_(conv_),
+      few_pixels_(has_few_pixels(conv_)),
+      in_(in),
+      before_(before),
+      steps_(steps),
+      weight_(weight),
+      out_(out),
+      kernel_(kernel),
+      threads_(threads),
+      thread_bytes_(conv.thread_bytes()),
+      inputs_(strip_.offsets(conv_)) {
+  weights_.reserve(conv.depth());
+  for (int64_t k = 0; k < conv.depth(); ++k) weights_.push_back(k * conv.lanes());
+}
+
+void FloatConvolutionTask::run(int64_t image) const {
+  const Size out = conv_.out();
+  const int64_t threads = omp_get_num_threads(), all_blocks = conv_.blocks();
+  // at least as many units as threads, and about a multiple of them
+  int64_t rows = divide_up(out.height, strip_.rows), columns = divide_up(out.width, strip_.columns);
+  const int64_t wanted = round_up(rows * columns * conv_.groups, threads);
+  rows = std::min(out.height, divide_up(wanted, columns * conv_.groups));
+  const int64_t unit_rows = divide_up(out.height, rows);
+  rows = divide_up(out.height, unit_rows);
+  if (out.height == 1 && conv_.window.kernel.height == 1) {
+    columns = std::max(columns, std::min(divide_up(out.width, kFloatLanes), wanted / conv_.groups));
+  }
+  const int64_t unit_columns = std::min(strip_.columns, round_up(divide_up(out.width, columns), kFloatLanes));
+  columns = divide_up(out.width, unit_columns);
+  const int64_t rectangles = rows * columns * conv_.groups;
+  const int64_t unit_blocks = divide_up(all_blocks, rectangles < threads ? divide_up(threads, rectangles) : 1);
+  const int64_t parts = divide_up(all_blocks, unit_blocks);
+#pragma omp for schedule(dynamic)
+  for (int64_t task = 0; task < rectangles * parts; ++task) {
+    const int64_t rectangle = task / parts;
+    Unit unit;
+    unit.image = image;
+    unit.block = task % parts * unit_blocks;
+    unit.blocks = std::min(unit_blocks, all_blocks - unit.block);
+    unit.group = rectangle % conv_.groups;
+    unit.column = rectangle / conv_.groups % columns * unit_columns;
+    unit.columns = std::min(unit_columns, out.width - unit.column);
+    unit.row = rectangle / conv_.groups / columns * unit_rows;
+    unit.rows = std::min(unit_rows, out.height - unit.row);
+    compute(unit);
+  }
+}
+
+void FloatConvolutionTask::compute(const Unit& unit) const {
+  float* strip = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * thread_bytes_);
+  float* sums_begin = strip + round_up(strip_.values, kFloatLanes);
+  {
+    const Stopwatch stopwatch(Phase::kPack);
+    read(unit, strip, sums_begin + round_up(sums(conv_, strip_), kFloatLanes));
+  }
+  few_pixels_ ? multiply_filters(unit, strip, sums_begin) : multiply_pixels(unit, strip, sums_begin);
+}
+
+// Fills the strip with the channels of the group.
+void FloatConvolutionTask::read(const Unit& unit, float* strip, float* buffer) const {
+  const int64_t begin = unit.group * conv_.group_channels(), end = begin + conv_.group_channels();
+  int64_t channel = 0;  // of the input
+  for (const Slice& source : in_) {
+    const int64_t first = std::max(begin, channel), last = std::min(end, channel + source.channels);
+    const bool as_it_is = source.layout == Layout::kPlanar && before_.empty();
+    for (int64_t c = first, count; c < last; c += count) {
+      count = as_it_is ? last - c : std::min(kLanes, last - c);
+      Slice part = source;
+      part.data = source.at(0, c - channel, 0);
+      part.channels = count;
+      read_source(unit, part, c, strip + (c - begin) * strip_.channel, buffer);
+    }
+    channel += source.channels;
+  }
+}
+
+// `channel`: the source's first, of the input. `buffer`: memory for rows that are not read as they are.
+void FloatConvolutionTask::read_source(const Unit& unit, const Slice& source, int64_t channel, float* strip,
+                                       float* buffer) const {
+  const Size image = conv_.image, stride = conv_.window.stride, pad = conv_.window.pad;
+  const int64_t width = unit.columns + strip_.reach.width, left = unit.column * stride.width - pad.width;
+  const int64_t begin = within(left, image.width), end = within(left + width * stride.width, image.width);
+  const int64_t column_phases = static_cast<int64_t>(strip_.column_phases.size());
+  const bool as_it_is = source.layout == Layout::kPlanar && before_.empty();
+  for (int64_t row_phase : strip_.row_phases) {
+    for (int64_t row = 0; row < unit.rows + strip_.reach.height; ++row) {
+      const int64_t y = (unit.row + row) * stride.height + row_phase - pad.height;
+      const bool inside = y >= 0 && y < image.height && begin < end;
+      const Planes line = {buffer, end - begin, 0, unit.image, 0, y * image.width + begin, 0, source.channels, 1,
+                           end - begin};
+      if (inside && !as_it_is) {
+        load(source, line);
+        Planes input = line;
+        input.channel = channel;
+        apply(before_, input);
+      }
+      for (int64_t c = 0; c < source.channels; ++c) {
+        const float* from = buffer + c * line.stride;
+        if (inside && as_it_is) from = reinterpret_cast<const float*>(source.at(unit.image, c, line.pixel));
+        float* to = strip + c * strip_.channel + row * strip_.pitch;
+        for (int64_t phase = 0; phase < column_phases; ++phase) {
+          const int64_t x = left + strip_.column_phases[phase];  // of the first value
+          const int64_t first = inside ? within(divide_up(-std::min<int64_t>(x, 0), stride.width), width) : width;
+          const int64_t last = std::max(first, within(divide_up(image.width - x, stride.width), width));
+          float* values = to + phase * strip_.plane;
+          std::fill(values, values + first, 0.0f);
+          if (first < last) copy(from + x + first * stride.width - begin, stride.width, last - first, values + first);
+          std::fill(values + last, values + width, 0.0f);
+        }
+      }
+    }
+    strip += column_phases * strip_.plane;
+  }
+}
+
+void FloatConvolutionTask::multiply_pixels(const Unit& unit, const float* strip, float* sums) const {
+  const int64_t lanes = conv_.lanes(), outputs = strip_.outputs(unit.rows, unit.columns), width = conv_.out().width;
+  FloatProduct product;
+  product.row_offsets = weights_.data();
+  product.columns = strip;
+  product.column_offsets = inputs_.data();
+  product.block_stride = kFloatLanes;
+  product.column_count = round_up(outputs, kFloatLanes);
+  product.depth = conv_.depth();
+  product.out = sums;
+  product.out_stride = product.column_count;
+  Planes planes = {sums, product.out_stride, strip_.pitch, unit.image, 0, unit.row * width + unit.column, width, 0,
+                   unit.rows, unit.columns};
+  for (int64_t block = unit.block; block < unit.block + unit.blocks; ++block) {
+    product.rows = weight_ + (unit.group * conv_.blocks() + block) * conv_.depth() * lanes;
+    product.row_count = std::min(lanes, conv_.group_filters() - block * lanes);
+    {
+      const Stopwatch stopwatch(Phase::kMultiply);
+      kernel_.multiply_floats(product);
+    }
+    const Stopwatch stopwatch(Phase::kFinish);
+    planes.channel = unit.group * conv_.group_filters() + block * lanes;
+    planes.channels = product.row_count;
+    apply(steps_, planes);
+    store(planes, out_);
+  }
+}
+
+void FloatConvolutionTask::multiply_filters(const Unit& unit, const float* strip, float* sums) const {
+  const int64_t width = conv_.out().width, block_values = conv_.depth() * kFloatLanes;
+  FloatProduct product;
+  product.rows = strip;
+  product.row_offsets = inputs_.data();
+  product.row_count = strip_.outputs(unit.rows, unit.columns);
+  product.column_offsets = weights_.data();
+  product.block_stride = block_values;
+  product.depth = conv_.depth();
+  product.out = sums;
+  product.out_stride = kBlocksAtOnce * kFloatLanes;
+  for (int64_t first = unit.block, count; first < unit.block + unit.blocks; first += count) {
+    count = std::min(kBlocksAtOnce, unit.block + unit.blocks - first);
+    product.columns = weight_ + (unit.group * conv_.blocks() + first) * block_values;
+    product.column_count = count * kFloatLanes;
+    {
+      const Stopwatch stopwatch(Phase::kMultiply);
+      kernel_.multiply_floats(product);
+    }
+    const Stopwatch stopwatch(Phase::kFinish);
+    for (int64_t block = first; block < first + count; ++block) {
+      const int64_t filter = block * kFloatLanes, filters = std::min(kFloatLanes, conv_.group_filters() - filter);
+      for (int64_t row = 0; row < unit.rows; ++row) {
+        const Tile tile = {sums + row * strip_.pitch * product.out_stride + (block - first) * kFloatLanes,
+                           product.out_stride, unit.image, unit.group * conv_.group_filters() + filter,
+                           (unit.row + row) * width + unit.column, filters, unit.columns};
+        apply(steps_, tile);
+        store(tile, out_);
+      }
+    }
+  }
 }
 
 }  // namespace bmx

@@ -11,6 +11,7 @@
 
 #include "feature.h"
 #include "kernels.h"
+#include "planes.h"
 #include "tile.h"
 
 namespace bmx {
@@ -25,11 +26,34 @@ struct FloatConvolution {
   Size out() const { return window.out(image); }
   // Multiply-adds of an output.
   int64_t depth() const { return group_channels() * window.taps(); }
-  // (groups, blocks, depth, lanes): filter o of a group is lane o % lanes of block o / lanes; lanes are the least power
-  // of two that holds the filters of a group, at most 16. Lanes beyond the last filter are 0.
-  std::vector<int64_t> weight_shape() const;
+  // Of the weights (groups, blocks, depth, lanes): filter o of a group is lane o % lanes() of block o / lanes(). Lanes
+  // beyond the last filter are 0.
+  int64_t lanes() const;
+  int64_t blocks() const { return (group_filters() + lanes() - 1) / lanes(); }
+  std::vector<int64_t> weight_shape() const { return {groups, blocks(), depth(), lanes()}; }
   // Memory that a thread works in.
   int64_t thread_bytes() const;
+};
+
+// What a thread computes at once reads a strip of the padded input: a rectangle of outputs, for each channel of a group
+// as many planes as the strides make. Plane (i, j) has every stride-th row and column, from row_phases[i] and
+// column_phases[j] on, so that adjacent outputs read adjacent values; an output that is `pitch` further on is the one
+// below. Where rows end with padding, that of the next row begins there.
+struct Strip {
+  int64_t rows, columns;  // of the largest rectangle
+  std::vector<int64_t> row_phases, column_phases;
+  Size reach;  // rows and columns that a plane has more than the rectangle
+  int64_t pitch, plane, channel;  // values from a row, plane, channel to the next
+  int64_t values;
+
+  explicit Strip(const FloatConvolution& conv);
+  // Adjacent outputs of a rectangle, those between its rows included.
+  int64_t outputs(int64_t of_rows, int64_t of_columns) const { return (of_rows - 1) * pitch + of_columns; }
+  // Where the values of every tap begin, in the order of the sum.
+  std::vector<int64_t> offsets(const FloatConvolution& conv) const;
+
+ private:
+  void set_planes(const FloatConvolution& conv);
 };
 
 class FloatConvolutionTask {
@@ -42,6 +66,27 @@ class FloatConvolutionTask {
 
   // Computes an image; all threads of a team call it.
   void run(int64_t image) const;
+
+ private:
+  struct Unit;  // a rectangle of outputs and some blocks of a group's filters, which a thread computes at once
+
+  void compute(const Unit& unit) const;
+  void read(const Unit& unit, float* strip, float* buffer) const;
+  void read_source(const Unit& unit, const Slice& source, int64_t channel, float* strip, float* buffer) const;
+  void multiply_pixels(const Unit& unit, const float* strip, float* sums) const;
+  void multiply_filters(const Unit& unit, const float* strip, float* sums) const;
+
+  FloatConvolution conv_;
+  Strip strip_;
+  bool few_pixels_;
+  std::vector<Slice> in_;
+  std::vector<Step> before_, steps_;
+  const float* weight_;
+  Slice out_;
+  const Kernel& kernel_;
+  char* threads_;
+  int64_t thread_bytes_;
+  std::vector<int64_t> inputs_, weights_;  // offsets of the values of each k
 };
 
 }  // namespace bmx
