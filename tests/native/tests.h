@@ -11,8 +11,9 @@
 struct Contestant {
   const bmx::Kernel* kernel;
   bool emulated;
-  int64_t products = 0, binarizations = 0, small_groups = 0, programs = 0;  // tested so far
-  std::string failure = "";                               // empty: none so far
+  // tested so far
+  int64_t products = 0, binarizations = 0, small_groups = 0, float_convolutions = 0, programs = 0;
+  std::string failure = "";  // empty: none so far
 };
 
 // What is being tested, for the message of a crash.
@@ -22,6 +23,7 @@ void announce(const Contestant& contestant, const std::string& what);
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
 void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
 void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning);
+void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 
