@@ -37,25 +37,27 @@ struct FloatTile {
     typedef typename Floats::Vector Vector;
     const float *rows = product.rows + row, *columns[Vectors];
     for (int v = 0; v < Vectors; ++v) {
-      const int64_t at = column + v * Floats::kLanes;
+      const uint64_t at = column + v * Floats::kLanes;
       columns[v] = product.columns + at / kFloatLanes * product.block_stride + at % kFloatLanes;
     }
+    const int64_t *row_offset = product.row_offsets, *column_offset = product.column_offsets;
+    const int64_t *const end = row_offset + product.depth, out_stride = product.out_stride;
+    float* out = product.out + row * out_stride + column;
     Vector sums[Rows][Vectors];
     for (int r = 0; r < Rows; ++r) {
       for (int v = 0; v < Vectors; ++v) sums[r][v] = Floats::zero();
     }
-    for (int64_t k = 0; k < product.depth; ++k) {
-      const float* factors = rows + product.row_offsets[k];
-      const int64_t offset = product.column_offsets[k];
+    do {  // at least once: so the sums are in registers from the beginning
+      const float* factors = rows + *row_offset++;
+      const int64_t offset = *column_offset++;
       Vector values[Vectors];
       for (int v = 0; v < Vectors; ++v) values[v] = Floats::load(columns[v] + offset);
       for (int r = 0; r < Rows; ++r) {
         const Vector factor = Floats::all(factors[r]);
         for (int v = 0; v < Vectors; ++v) sums[r][v] = Floats::multiply_add(factor, values[v], sums[r][v]);
       }
-    }
-    for (int r = 0; r < Rows; ++r) {
-      float* out = product.out + (row + r) * product.out_stride + column;
+    } while (row_offset != end);
+    for (int r = 0; r < Rows; ++r, out += out_stride) {
       for (int v = 0; v < Vectors; ++v) Floats::store(sums[r][v], out + v * Floats::kLanes);
     }
   }
