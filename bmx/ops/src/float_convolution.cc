@@ -156,6 +156,11 @@ struct FloatConvolutionTask::Unit {
   int64_t row, rows, column, columns;      // of the output
 };
 
+// The values [first, last) of a row of one phase are in the image, at x and every `stride` pixels; the others are padding.
+struct FloatConvolutionTask::Span {
+  int64_t x, first, last;
+};
+
 FloatConvolutionTask::FloatConvolutionTask(const FloatConvolution& conv, const std::vector<Slice>& in,
                                            const std::vector<Step>& before, const float* weight,
                                            const std::vector<Step>& steps, const Slice& out, const Kernel& kernel,
@@ -222,6 +227,7 @@ void FloatConvolutionTask::compute(const Unit& unit) const {
 // Fills the strip with the channels of the group.
 void FloatConvolutionTask::read(const Unit& unit, float* strip, float* buffer) const {
   const int64_t begin = unit.group * conv_.group_channels(), end = begin + conv_.group_channels();
+  const std::vector<Span> column_spans = spans(unit);
   int64_t channel = 0;  // of the input
   for (const Slice& source : in_) {
     const int64_t first = std::max(begin, channel), last = std::min(end, channel + source.channels);
@@ -231,48 +237,60 @@ void FloatConvolutionTask::read(const Unit& unit, float* strip, float* buffer) c
       Slice part = source;
       part.data = source.at(0, c - channel, 0);
       part.channels = count;
-      read_source(unit, part, c, strip + (c - begin) * strip_.channel, buffer);
+      read_source(unit, column_spans, part, c, strip + (c - begin) * strip_.channel, buffer);
     }
     channel += source.channels;
   }
 }
 
+// Of every column phase.
+std::vector<FloatConvolutionTask::Span> FloatConvolutionTask::spans(const Unit& unit) const {
+  const int64_t stride = conv_.window.stride.width, width = unit.columns + strip_.reach.width;
+  std::vector<Span> spans;
+  for (int64_t phase : strip_.column_phases) {
+    const int64_t x = unit.column * stride + phase - conv_.window.pad.width;
+    const int64_t first = x < 0 ? std::min(width, divide_up(-x, stride)) : 0;
+    const int64_t last = x < conv_.image.width ? std::min(width, divide_up(conv_.image.width - x, stride)) : 0;
+    spans.push_back({x + first * stride, first, std::max(first, last)});
+  }
+  return spans;
+}
+
 // `channel`: the source's first, of the input. `buffer`: memory for rows that are not read as they are.
-void FloatConvolutionTask::read_source(const Unit& unit, const Slice& source, int64_t channel, float* strip,
-                                       float* buffer) const {
+void FloatConvolutionTask::read_source(const Unit& unit, const std::vector<Span>& spans, const Slice& source,
+                                       int64_t channel, float* strip, float* buffer) const {
   const Size image = conv_.image, stride = conv_.window.stride, pad = conv_.window.pad;
   const int64_t width = unit.columns + strip_.reach.width, left = unit.column * stride.width - pad.width;
   const int64_t begin = within(left, image.width), end = within(left + width * stride.width, image.width);
-  const int64_t column_phases = static_cast<int64_t>(strip_.column_phases.size());
   const bool as_it_is = source.layout == Layout::kPlanar && before_.empty();
   for (int64_t row_phase : strip_.row_phases) {
     for (int64_t row = 0; row < unit.rows + strip_.reach.height; ++row) {
       const int64_t y = (unit.row + row) * stride.height + row_phase - pad.height;
       const bool inside = y >= 0 && y < image.height && begin < end;
-      const Planes line = {buffer, end - begin, 0, unit.image, 0, y * image.width + begin, 0, source.channels, 1,
-                           end - begin};
-      if (inside && !as_it_is) {
+      Planes line = {buffer, end - begin, 0, unit.image, 0, y * image.width + begin, 0, source.channels, 1,
+                     end - begin};
+      if (inside && as_it_is) {
+        line.values = reinterpret_cast<float*>(source.at(unit.image, 0, line.pixel));
+        line.stride = source.stride;
+      } else if (inside) {
         load(source, line);
-        Planes input = line;
-        input.channel = channel;
-        apply(before_, input);
+        line.channel = channel;
+        apply(before_, line);
       }
-      for (int64_t c = 0; c < source.channels; ++c) {
-        const float* from = buffer + c * line.stride;
-        if (inside && as_it_is) from = reinterpret_cast<const float*>(source.at(unit.image, c, line.pixel));
-        float* to = strip + c * strip_.channel + row * strip_.pitch;
-        for (int64_t phase = 0; phase < column_phases; ++phase) {
-          const int64_t x = left + strip_.column_phases[phase];  // of the first value
-          const int64_t first = inside ? within(divide_up(-std::min<int64_t>(x, 0), stride.width), width) : width;
-          const int64_t last = std::max(first, within(divide_up(image.width - x, stride.width), width));
-          float* values = to + phase * strip_.plane;
-          std::fill(values, values + first, 0.0f);
-          if (first < last) copy(from + x + first * stride.width - begin, stride.width, last - first, values + first);
-          std::fill(values + last, values + width, 0.0f);
+      float* plane = strip + row * strip_.pitch;
+      for (const Span& span : spans) {
+        const int64_t first = inside ? span.first : width, last = inside ? span.last : width;
+        const float* from = line.values + span.x - begin;
+        float* to = plane;
+        for (int64_t c = 0; c < source.channels; ++c, from += line.stride, to += strip_.channel) {
+          std::fill(to, to + first, 0.0f);
+          if (first < last) copy(from, stride.width, last - first, to + first);
+          std::fill(to + last, to + width, 0.0f);
         }
+        plane += strip_.plane;
       }
     }
-    strip += column_phases * strip_.plane;
+    strip += static_cast<int64_t>(spans.size()) * strip_.plane;
   }
 }
 

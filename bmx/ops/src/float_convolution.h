@@ -69,10 +69,13 @@ class FloatConvolutionTask {
 
  private:
   struct Unit;  // a rectangle of outputs and some blocks of a group's filters, which a thread computes at once
+  struct Span;
 
   void compute(const Unit& unit) const;
   void read(const Unit& unit, float* strip, float* buffer) const;
-  void read_source(const Unit& unit, const Slice& source, int64_t channel, float* strip, float* buffer) const;
+  std::vector<Span> spans(const Unit& unit) const;
+  void read_source(const Unit& unit, const std::vector<Span>& spans, const Slice& source, int64_t channel, float* strip,
+                   float* buffer) const;
   void multiply_pixels(const Unit& unit, const float* strip, float* sums) const;
   void multiply_filters(const Unit& unit, const float* strip, float* sums) const;
 
