@@ -11,8 +11,9 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kLeastOutputs = 48, kMostOutputs = 480;  // of a rectangle, in a plane
-constexpr int64_t kStripBytes = 128 << 10;                 // with more than the least: stays in L2
+constexpr int64_t kLeastOutputs = 48, kMostOutputs = 480;  // of a rectangle in one plane; of many rows, of a piece
+constexpr int64_t kLeastPiece = 96;
+constexpr int64_t kStripBytes = 192 << 10;  // with more than the least: stays in L2
 constexpr int64_t kFewPixels = 64;   // below this vectors of filters are fuller than vectors of pixels
 constexpr int64_t kBlocksAtOnce = 6;  // of vectors of filters
 constexpr int64_t kFloat = sizeof(float);
@@ -80,7 +81,7 @@ int64_t row_values(const FloatConvolution& conv, const Strip& strip) {
 }
 
 int64_t sums(const FloatConvolution& conv, const Strip& strip) {
-  const int64_t outputs = round_up(strip.outputs(strip.rows, strip.columns), kFloatLanes);
+  const int64_t outputs = round_up(strip.outputs(strip.piece_rows, strip.columns), kFloatLanes);
   return outputs * (has_few_pixels(conv) ? kBlocksAtOnce * kFloatLanes : conv.lanes());
 }
 
@@ -106,7 +107,7 @@ Strip::Strip(const FloatConvolution& conv) {
   column_phases = phases(window.kernel.width, window.stride.width, window.dilate.width);
   reach = {(window.reach().height - 1) / window.stride.height, (window.reach().width - 1) / window.stride.width};
   rows = 1;
-  const auto fits = [&] { return outputs(rows, columns) <= kMostOutputs && values * kFloat <= kStripBytes; };
+  const auto fits = [&] { return columns <= kMostOutputs && values * kFloat <= kStripBytes; };
   for (int64_t parts = 1;; ++parts) {
     columns = std::min(out.width, round_up(divide_up(out.width, parts), kFloatLanes));
     set_planes(conv);
@@ -122,6 +123,19 @@ Strip::Strip(const FloatConvolution& conv) {
   }
   rows = divide_up(out.height, divide_up(out.height, rows));
   set_planes(conv);
+  piece_rows = has_few_pixels(conv) ? rows : best_piece();
+}
+
+// Of pieces that are finished before their results, and those of the steps, leave the cache, the one that fills its
+// vectors best.
+int64_t Strip::best_piece() const {
+  const auto vectors = [&](int64_t of_rows) { return divide_up(outputs(of_rows, columns), kFloatLanes); };
+  int64_t best = 1;
+  for (int64_t of_rows = 2; of_rows <= rows && outputs(of_rows, columns) <= kMostOutputs; ++of_rows) {
+    const bool few = outputs(best, columns) < kLeastPiece;
+    if (few || vectors(of_rows) * best < vectors(best) * of_rows) best = of_rows;
+  }
+  return best;
 }
 
 void Strip::set_planes(const FloatConvolution& conv) {
@@ -295,30 +309,32 @@ void FloatConvolutionTask::read_source(const Unit& unit, const std::vector<Span>
 }
 
 void FloatConvolutionTask::multiply_pixels(const Unit& unit, const float* strip, float* sums) const {
-  const int64_t lanes = conv_.lanes(), outputs = strip_.outputs(unit.rows, unit.columns), width = conv_.out().width;
+  const int64_t lanes = conv_.lanes(), width = conv_.out().width;
   FloatProduct product;
   product.row_offsets = weights_.data();
-  product.columns = strip;
   product.column_offsets = inputs_.data();
   product.block_stride = kFloatLanes;
-  product.column_count = round_up(outputs, kFloatLanes);
   product.depth = conv_.depth();
   product.out = sums;
-  product.out_stride = product.column_count;
-  Planes planes = {sums, product.out_stride, strip_.pitch, unit.image, 0, unit.row * width + unit.column, width, 0,
-                   unit.rows, unit.columns};
-  for (int64_t block = unit.block; block < unit.block + unit.blocks; ++block) {
-    product.rows = weight_ + (unit.group * conv_.blocks() + block) * conv_.depth() * lanes;
-    product.row_count = std::min(lanes, conv_.group_filters() - block * lanes);
-    {
-      const Stopwatch stopwatch(Phase::kMultiply);
-      kernel_.multiply_floats(product);
+  for (int64_t row = 0, rows; row < unit.rows; row += rows) {
+    rows = std::min(strip_.piece_rows, unit.rows - row);
+    product.columns = strip + row * strip_.pitch;
+    product.column_count = round_up(strip_.outputs(rows, unit.columns), kFloatLanes);
+    product.out_stride = product.column_count;
+    for (int64_t block = unit.block; block < unit.block + unit.blocks; ++block) {
+      product.rows = weight_ + (unit.group * conv_.blocks() + block) * conv_.depth() * lanes;
+      product.row_count = std::min(lanes, conv_.group_filters() - block * lanes);
+      {
+        const Stopwatch stopwatch(Phase::kMultiply);
+        kernel_.multiply_floats(product);
+      }
+      const Stopwatch stopwatch(Phase::kFinish);
+      const Planes planes = {sums, product.out_stride, strip_.pitch, unit.image,
+                             unit.group * conv_.group_filters() + block * lanes,
+                             (unit.row + row) * width + unit.column, width, product.row_count, rows, unit.columns};
+      apply(steps_, planes);
+      store(planes, out_);
     }
-    const Stopwatch stopwatch(Phase::kFinish);
-    planes.channel = unit.group * conv_.group_filters() + block * lanes;
-    planes.channels = product.row_count;
-    apply(steps_, planes);
-    store(planes, out_);
   }
 }
 

@@ -41,6 +41,7 @@ struct FloatConvolution {
 // below. Where rows end with padding, that of the next row begins there.
 struct Strip {
   int64_t rows, columns;  // of the largest rectangle
+  int64_t piece_rows;     // so many of them are multiplied, and finished, at once
   std::vector<int64_t> row_phases, column_phases;
   Size reach;  // rows and columns that a plane has more than the rectangle
   int64_t pitch, plane, channel;  // values from a row, plane, channel to the next
@@ -53,6 +54,7 @@ struct Strip {
   std::vector<int64_t> offsets(const FloatConvolution& conv) const;
 
  private:
+  int64_t best_piece() const;
   void set_planes(const FloatConvolution& conv);
 };
 
