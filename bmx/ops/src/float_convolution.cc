@@ -14,8 +14,8 @@ namespace {
 constexpr int64_t kLeastOutputs = 48, kMostOutputs = 480;  // of a rectangle in one plane; of many rows, of a piece
 constexpr int64_t kLeastPiece = 96;
 constexpr int64_t kStripBytes = 192 << 10;  // with more than the least: stays in L2
-constexpr int64_t kFewPixels = 64;   // below this vectors of filters are fuller than vectors of pixels
-constexpr int64_t kBlocksAtOnce = 6;  // of vectors of filters
+constexpr int64_t kFewPixels = 64;          // below this vectors of filters are fuller than vectors of pixels
+constexpr int64_t kBlocksAtOnce = 6;        // of vectors of filters
 constexpr int64_t kFloat = sizeof(float);
 
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
@@ -31,17 +31,11 @@ FloatConvolution simplified(FloatConvolution conv) {
   return conv;
 }
 
+// Where the taps of a kernel begin within a stride. They repeat: tap i has that of i % their number.
 std::vector<int64_t> phases(int64_t taps, int64_t stride, int64_t dilate) {
-  std::vector<int64_t> found;
-  for (int64_t tap = 0; tap < taps; ++tap) {
-    const int64_t phase = tap * dilate % stride;
-    if (std::find(found.begin(), found.end(), phase) == found.end()) found.push_back(phase);
-  }
+  std::vector<int64_t> found = {0};
+  for (int64_t tap = 1; tap < taps && tap * dilate % stride; ++tap) found.push_back(tap * dilate % stride);
   return found;
-}
-
-int64_t find_phase(const std::vector<int64_t>& phases, int64_t phase) {
-  return std::find(phases.begin(), phases.end(), phase) - phases.begin();
 }
 
 // Every `stride`th value.
@@ -107,8 +101,8 @@ Strip::Strip(const FloatConvolution& conv) {
   column_phases = phases(window.kernel.width, window.stride.width, window.dilate.width);
   reach = {(window.reach().height - 1) / window.stride.height, (window.reach().width - 1) / window.stride.width};
   rows = 1;
-  const auto fits = [&] { return columns <= kMostOutputs && values * kFloat <= kStripBytes; };
-  for (int64_t parts = 1;; ++parts) {
+  const auto fits = [&] { return values * kFloat <= kStripBytes; };
+  for (int64_t parts = divide_up(out.width, kMostOutputs);; ++parts) {
     columns = std::min(out.width, round_up(divide_up(out.width, parts), kFloatLanes));
     set_planes(conv);
     if (columns <= kLeastOutputs || fits()) break;
@@ -150,16 +144,16 @@ void Strip::set_planes(const FloatConvolution& conv) {
 
 std::vector<int64_t> Strip::offsets(const FloatConvolution& conv) const {
   const Window& window = conv.window;
+  const int64_t row_count = static_cast<int64_t>(row_phases.size());
+  const int64_t column_count = static_cast<int64_t>(column_phases.size());
   std::vector<int64_t> offsets;
   offsets.reserve(conv.depth());
   for (int64_t c = 0; c < conv.group_channels(); ++c) {
     for (int64_t tap = 0; tap < window.taps(); ++tap) {
-      const int64_t y = tap / window.kernel.width * window.dilate.height;
-      const int64_t x = tap % window.kernel.width * window.dilate.width;
-      const int64_t row_phase = find_phase(row_phases, y % window.stride.height);
-      const int64_t column_phase = find_phase(column_phases, x % window.stride.width);
-      offsets.push_back(c * channel + (row_phase * column_phases.size() + column_phase) * plane +
-                        y / window.stride.height * pitch + x / window.stride.width);
+      const int64_t i = tap / window.kernel.width, j = tap % window.kernel.width;
+      offsets.push_back(c * channel + (i % row_count * column_count + j % column_count) * plane +
+                        i * window.dilate.height / window.stride.height * pitch +
+                        j * window.dilate.width / window.stride.width);
     }
   }
   return offsets;
