@@ -29,7 +29,7 @@ PROGRAMS = {
 # Text -> what is said of it.
 REFUSED = {
     '': 'no instructions',
-    'dense in=x0[0:8] out=y0': "instruction 0: unknown kind 'dense'",
+    'dense in=x0[0:8] out=y0': "instruction 0: unknown operation 'dense'",
     'map out=y0': 'in is required',
     'map in=x0[0:8] out=y0 in=x0[0:8]': 'two values of in',
     'map in=x0[0:8] out=y0 relu': "'relu' is not key=value",

@@ -371,7 +371,7 @@ def parse(text, num_data=None, num_outputs=None):
         place = 'instruction %d' % len(instructions)
         kinds = {name: kind for kind, name in _KINDS.items()}
         if words[0] not in kinds:
-            raise ProgramError("%s: unknown kind '%s'; valid kinds: %s" % (place, words[0], ', '.join(kinds)))
+            raise ProgramError("%s: unknown operation '%s'; valid operations: %s" % (place, words[0], ', '.join(kinds)))
         try:
             instructions.append(_read(kinds[words[0]], words[1:]))
         except ProgramError as error:

@@ -55,14 +55,13 @@ Convolution::Convolution(int64_t channel_count, int64_t filter_count, int64_t gr
   for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
 }
 
-Convolution::Convolution(const bmx::Instruction& instruction, const Bytes& packed,
-                         const std::vector<float>& thresholds)
-    : channels(instruction.channels),
-      filters(instruction.filters),
-      groups(instruction.groups),
-      window(instruction.window),
-      pad_value(instruction.pad_value),
-      binarizations(instruction.binarizations),
+Convolution::Convolution(const bmx::Convolution& conv, const Bytes& packed, const std::vector<float>& thresholds)
+    : channels(conv.channels),
+      filters(conv.filters),
+      groups(conv.groups),
+      window(conv.window),
+      pad_value(conv.pad_value),
+      binarizations(conv.binarizations),
       bits(filters * window.taps() * (channels / groups)),
       threshold(thresholds) {
   const int64_t group = channels / groups, bytes = (group + 7) / 8;
@@ -208,8 +207,8 @@ std::vector<bmx::Feature> Problem::features() const {
 }
 
 std::string Problem::run(Side side) const {
-  bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
-  bmx::infer(features(), &program);
+  const bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
+  const bmx::Plan plan = bmx::infer(program, features());
   bmx::Arrays arrays;
   arrays.images = static_cast<int64_t>(images.size());
   std::vector<std::unique_ptr<Guarded<float>>> data, results;
@@ -230,7 +229,7 @@ std::string Problem::run(Side side) const {
     results.emplace_back(new Guarded<float>(size, side));
     arrays.outputs.push_back({results.back()->data(), size});
   }
-  const bmx::Execution execution(program, arrays);
+  const bmx::Execution execution(plan, arrays);
   Guarded<char> workspace(execution.workspace_bytes(), side);
   execution.run(workspace.data());
   bool intact = workspace.intact_around();

@@ -34,12 +34,12 @@ int64_t Map::thread_bytes() const {
   return span(*this, std::min(kPixels, out().width)) * kLanes * static_cast<int64_t>(sizeof(float));
 }
 
-MapTask::MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before,
-                 const std::vector<Step>& steps, const Slice& out, char* threads)
-    : map_(map), before_(before), steps_(steps), threads_(threads) {
+MapTask::MapTask(const Map& map, const Binding& binding)
+    : map_(map), before_(binding.before), steps_(binding.steps), threads_(binding.threads) {
+  const Slice& out = binding.out;
   const int64_t group = out.channels / map.groups;  // channels of a group
   int64_t first = 0;
-  for (const Slice& source : in) {
+  for (const Slice& source : binding.in) {
     for (int64_t c = 0, count; c < source.channels; c += count) {
       const int64_t channel = first + c;
       count = std::min({kLanes, source.channels - c, group - channel % group});

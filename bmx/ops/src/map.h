@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "feature.h"
+#include "task.h"
 #include "tile.h"
 
 namespace bmx {
@@ -22,14 +23,12 @@ struct Map {
   int64_t thread_bytes() const;
 };
 
-class MapTask {
+class MapTask : public Task {
  public:
-  // Without pooling there is nothing in `before`. `threads`: the threads' memory, 64-byte aligned.
-  MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before, const std::vector<Step>& steps,
-          const Slice& out, char* threads);
+  // Without pooling there is nothing in `before`.
+  MapTask(const Map& map, const Binding& binding);
 
-  // Computes an image; all threads of a team call it.
-  void run(int64_t image) const;
+  void run(int64_t image) const override;
 
  private:
   // Up to kLanes channels of one source.

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "attributes.h"
+#include "cache.h"
 #include "execution.h"
 #include "operator.h"
-#include "plans.h"
 #include "tensors.h"
 
 namespace bmx {
@@ -25,7 +25,7 @@ int64_t get_count(const Attributes& attributes, const std::string& name) {
 
 struct Parameters {
   std::string text;
-  std::shared_ptr<const Program> program;  // of `text`, without shapes
+  std::shared_ptr<const Program> program;  // of `text`
 };
 
 Feature data_feature(int64_t channels, int64_t height, int64_t width) {
@@ -84,21 +84,20 @@ struct BinarySubgraph {
       data.push_back(data_feature(shape[1], shape[2], shape[3]));
     }
     if (!known) return;  // MXNet asks again
-    const auto program = planned(p.text, p.program->num_outputs, data);
-    for (int64_t i = 0; i < program->num_data; ++i) (*in)[i][0] = images;
-    for (size_t i = 0; i < program->parameters.size(); ++i) {
-      const Parameter& parameter = program->parameters[i];
-      Shape& shape = (*in)[program->num_data + i];
-      const bool single = parameter.may_be_single && parameter.shape.size() == 1 && shape == Shape{1};
-      if (single) continue;
+    const auto plan = planned(p.text, p.program->num_outputs, data);
+    for (int64_t i = 0; i < p.program->num_data; ++i) (*in)[i][0] = images;
+    for (size_t i = 0; i < plan->parameters.size(); ++i) {
+      const PlannedParameter& parameter = plan->parameters[i];
+      Shape& shape = (*in)[p.program->num_data + i];
+      if (parameter.kind.may_be_single && shape == Shape{1}) continue;
       match("p" + std::to_string(i), Shape(parameter.shape.begin(), parameter.shape.end()), &shape);
     }
-    for (const Instruction& instruction : program->instructions) {
-      if (instruction.out_kind != 'y') continue;
+    for (const PlannedInstruction& instruction : plan->instructions) {
+      if (instruction.to.kind != 'y') continue;
       const Feature& feature = instruction.out;
-      (*out)[instruction.out_index] = {images, static_cast<unsigned int>(feature.channels),
-                                       static_cast<unsigned int>(feature.size.height),
-                                       static_cast<unsigned int>(feature.size.width)};
+      (*out)[instruction.to.index] = {images, static_cast<unsigned int>(feature.channels),
+                                      static_cast<unsigned int>(feature.size.height),
+                                      static_cast<unsigned int>(feature.size.width)};
     }
   }
 
