@@ -79,7 +79,8 @@ std::vector<float> draw_values(const bmx::PlannedParameter& parameter) {
   for (int64_t each : parameter.shape) size *= each;
   const bool thresholds = parameter.shape.size() == 2 && parameter.shape[0] == 2;
   if (parameter.kind.may_be_single && sometimes(3)) size = 1;
-  std::vector<float> values = random_floats(size, 9);
+  const bool weights = parameter.shape.size() == 4;  // of an fconv
+  std::vector<float> values = weights ? random_fractions(size) : random_floats(size, 9);
   if (!thresholds) return values;
   for (int64_t i = 0; i < size; ++i) {
     if (i >= size / 2) values[i] = random_word() % 2 ? 1.0f : -1.0f;

@@ -1,8 +1,10 @@
 // What programs compute, instruction by instruction and value by value.
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 
+#include "float_convolution.h"
 #include "map.h"
 #include "operations.h"
 #include "programs.h"
@@ -70,14 +72,45 @@ Cost conv_cost(const void* problem) {
 
 Features map(const void* problem, const Features& in, const std::vector<Bytes>&, const Steps& steps) {
   const bmx::Map& map = *static_cast<const bmx::Map*>(problem);
-  return shuffle(steps(map.pool == bmx::Pool::kNone ? in : pool(in, map.pool, map.window)), map.groups);
+  const bool pooled = map.pool != bmx::Pool::kNone;
+  return shuffle(steps(pooled ? pool(in, map.pool, map.window, map.count_pad) : in), map.groups);
+}
+
+// For each output fused multiply-adds over channels, rows and columns, in this order.
+Features fconv(const void* problem, const Features& in, const std::vector<Bytes>& own, const Steps& steps) {
+  const bmx::FloatConvolution& conv = *static_cast<const bmx::FloatConvolution*>(problem);
+  const bmx::Window& window = conv.window;
+  const std::vector<float> weights = floats_of(own[0]);
+  const int64_t lanes = conv.lanes(), depth = conv.depth(), group = conv.group_filters();
+  Features out(conv.filters, conv.out());
+  for (int64_t o = 0; o < conv.filters; ++o) {
+    const int64_t block = o / group * conv.blocks() + o % group / lanes;
+    const float* weight = weights.data() + block * depth * lanes + o % group % lanes;
+    for (int64_t pixel = 0; pixel < out.size.pixels(); ++pixel) {
+      float sum = 0;
+      for (int64_t k = 0; k < depth; ++k) {
+        const int64_t channel = o / group * conv.group_channels() + k / window.taps(), tap = k % window.taps();
+        const int64_t y = pixel / out.size.width * window.stride.height - window.pad.height +
+                          tap / window.kernel.width * window.dilate.height;
+        const int64_t x = pixel % out.size.width * window.stride.width - window.pad.width +
+                          tap % window.kernel.width * window.dilate.width;
+        sum = std::fma(in.holds(y, x) ? in.at(channel, y, x) : 0.0f, weight[k * lanes], sum);
+      }
+      out.values[o * out.size.pixels() + pixel] = sum;
+    }
+  }
+  return steps(out);
+}
+
+Cost fconv_cost(const void* problem) {
+  return {static_cast<double>(static_cast<const bmx::FloatConvolution*>(problem)->depth()), 0};
 }
 
 Cost map_cost(const void* problem) {
   return {static_cast<double>(static_cast<const bmx::Map*>(problem)->window.taps()), 0};
 }
 
-const std::map<std::string, Meaning> kMeanings = {{"conv", {conv, conv_cost}}, {"map", {map, map_cost}}};
+const std::map<std::string, Meaning> kMeanings = {{"conv", {conv, conv_cost}}, {"fconv", {fconv, fconv_cost}}, {"map", {map, map_cost}}};
 
 }  // namespace
 

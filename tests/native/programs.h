@@ -30,7 +30,7 @@ struct Features {
 Features slice(const Features& in, int64_t begin, int64_t end);
 Features concatenate(const Features& a, const Features& b);
 Features add(const Features& a, const Features& b);
-Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window);
+Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window, bool count_pad = false);
 
 // Value by value, with the parameter's of its channel.
 template <typename Function>
@@ -106,6 +106,8 @@ void choose_kernel(const bmx::Kernel& kernel);
 
 // Halves of integers, both zeros among them.
 std::vector<float> random_floats(int64_t count, int64_t range);
+// With all bits of a fraction, below 1.
+std::vector<float> random_fractions(int64_t count);
 std::string text_of(Size size);
 
 template <typename Value>
@@ -119,5 +121,8 @@ Problem single_convolution();
 Problem small_groups();
 // Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
 Problem chain();
+
+// Float convolutions of data, integers and floats, pooled; into a flat output. Every sum rounds.
+Problem float_chain();
 
 #endif  // BMX_TESTS_PROGRAMS_H_

@@ -12,6 +12,7 @@
 #include "feature.h"
 #include "kernels.h"
 #include "planes.h"
+#include "task.h"
 #include "tile.h"
 
 namespace bmx {
@@ -58,7 +59,7 @@ struct Strip {
   void set_planes(const FloatConvolution& conv);
 };
 
-class FloatConvolutionTask {
+class FloatConvolutionTask : public Task {
  public:
   // `before` are steps on the input, `steps` on the result. `weight` is as weight_shape() tells. `threads`: the
   // threads' memory, 64-byte aligned. `out` holds floats; nothing of `in` may lie in it, but what `steps` add may.
@@ -66,8 +67,7 @@ class FloatConvolutionTask {
                        const float* weight, const std::vector<Step>& steps, const Slice& out, const Kernel& kernel,
                        char* threads);
 
-  // Computes an image; all threads of a team call it.
-  void run(int64_t image) const;
+  void run(int64_t image) const override;
 
  private:
   struct Unit;  // a rectangle of outputs and some blocks of a group's filters, which a thread computes at once

@@ -15,8 +15,9 @@ namespace bmx {
 struct Map {
   Size image;
   Pool pool;
-  Window window;   // of the pooling; what is not in the image does not count
+  Window window;   // of the pooling, of what is in the image
   int64_t groups;  // of the shuffle: channel i of group j becomes channel i * groups + j; planar results only
+  bool count_pad;  // padding counts in the divisor of an average
 
   Size out() const { return pool == Pool::kNone ? image : window.out(image); }
   // Memory that a thread works in.

@@ -1,5 +1,5 @@
 // mx.nd.binary_subgraph, mx.sym.binary_subgraph: a program (program.h) as one operator. Inputs are data x0, x1, ...,
-// float32 (N, C, H, W), then the parameters p0, p1, ...; outputs are float32 (N, C, H, W).
+// float32 (N, C, H, W), then the parameters p0, p1, ...; outputs are float32 (N, C, H, W), flat ones (N, C * H * W).
 #include <mxnet/lib_api.h>
 
 #include <memory>
@@ -95,9 +95,11 @@ struct BinarySubgraph {
     for (const PlannedInstruction& instruction : plan->instructions) {
       if (instruction.to.kind != 'y') continue;
       const Feature& feature = instruction.out;
-      (*out)[instruction.to.index] = {images, static_cast<unsigned int>(feature.channels),
-                                      static_cast<unsigned int>(feature.size.height),
-                                      static_cast<unsigned int>(feature.size.width)};
+      std::vector<int64_t> sizes = {feature.channels, feature.size.height, feature.size.width};
+      if (instruction.to.flat) sizes = {feature.values()};
+      Shape& shape = (*out)[instruction.to.index];
+      shape = {images};
+      shape.insert(shape.end(), sizes.begin(), sizes.end());
     }
   }
 

@@ -35,20 +35,12 @@ struct Conv {
   static void parse(Reader* reader, Instruction* instruction) {
     Words words;
     int64_t weight = 0, threshold = -1;
-    for (const char* key : {"weight", "kernel", "filters"}) reader->require(key);
+    reader->require("weight");
     reader->parameter("weight", &weight);
     reader->parameter("threshold", &threshold);
-    reader->size("kernel", 1, &words.window.kernel);
-    reader->size("stride", 1, &words.window.stride);
-    reader->size("pad", 0, &words.window.pad);
-    reader->size("dilate", 1, &words.window.dilate);
-    reader->integer("filters", 1, &words.filters);
-    reader->integer("groups", 1, &words.groups);
+    words.parse(reader);
     reader->integer("pad_value", -1, 1, &words.pad_value);
     reader->integer("binarizations", 1, kMaxBinarizations, &words.binarizations);
-    if (words.filters % words.groups) {
-      fail("groups must divide filters, got groups ", words.groups, " and filters ", words.filters);
-    }
     if (words.binarizations > 1 && threshold >= 0) {
       fail("a threshold is of one binarization, got ", words.binarizations);
     }
@@ -57,12 +49,9 @@ struct Conv {
 
   static Problem infer(const Words& words, Inference* inference) {
     const Window& window = words.window;
-    if (inference->channels % words.groups) {
-      fail("groups ", words.groups, " do not divide the ", inference->channels, " channels");
-    }
     Feature& out = inference->out;
     const bool shorts = out.layout == Layout::kShorts;
-    const int64_t channels = inference->channels / words.groups, most = shorts ? kMaxShort : kMaxBits;
+    const int64_t channels = words.group_channels(*inference), most = shorts ? kMaxShort : kMaxBits;
     if (window.kernel.height > most / window.kernel.width || channels > most / window.taps()) {
       fail("sums of more than ", most, " products are not exact in ", shorts ? "int16" : "float32", ", got ", channels,
            " channels and kernel ", text(window.kernel));

@@ -4,15 +4,13 @@
 
 #include <cstdint>
 
-#include "feature.h"
+#include "filters.h"
 #include "program.h"
 
 namespace bmx {
 
-struct ConvWords {
-  Window window;
-  int64_t filters = 1, groups = 1, binarizations = 1;
-  int64_t pad_value = -1;
+struct ConvWords : Filters {
+  int64_t pad_value = -1, binarizations = 1;
 };
 
 // Makes an instruction this convolution. `weight`, and `threshold` or -1, are parameters.

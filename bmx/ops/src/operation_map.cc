@@ -9,8 +9,10 @@ namespace {
 struct MapOperation {
   struct Words {
     Pool pool = Pool::kNone;
+    bool global = false;  // the window is the image
     Window window;
     int64_t groups = 1;  // of the shuffle
+    bool count_pad = false;
   };
   using Problem = Map;
 
@@ -22,7 +24,8 @@ struct MapOperation {
     const bool pooled = reader->pool("pool", &words.pool);
     // without pooling there is nothing between them
     reader->steps("before", pooled ? &instruction->before : &instruction->steps);
-    if (pooled) parse_window(reader, &words.window);
+    if (pooled) reader->flag("global", &words.global);
+    if (pooled && !words.global) parse_window(reader, &words);
     instruction->words = std::make_shared<Words>(words);
   }
 
@@ -31,8 +34,10 @@ struct MapOperation {
       fail("shuffle ", words.groups, " does not divide the ", inference->channels, " channels");
     }
     if (words.groups > 1) check_not_in_place(inference->instruction);
-    if (words.pool != Pool::kNone) inference->out.size = inference->slide(words.window, 1);
-    return {inference->image, words.pool, words.window, words.groups};
+    Map map = {inference->image, words.pool, words.window, words.groups, words.count_pad};
+    if (words.global) map.window.kernel = map.image;
+    if (words.pool != Pool::kNone) inference->out.size = inference->slide(map.window, 1);
+    return map;
   }
 
   static Memory memory(const Problem& map, const Kernel&) { return {0, 0, map.thread_bytes()}; }
@@ -46,13 +51,11 @@ struct MapOperation {
   }
 
  private:
-  static void parse_window(Reader* reader, Window* window) {
-    reader->require("kernel");
-    reader->size("kernel", 1, &window->kernel);
-    reader->size("stride", 1, &window->stride);
-    reader->size("pad", 0, &window->pad);
-    reader->flag("full", &window->full);
-    const Size kernel = window->kernel, pad = window->pad;
+  static void parse_window(Reader* reader, Words* words) {
+    reader->window(&words->window);
+    reader->flag("full", &words->window.full);
+    if (words->pool == Pool::kAverage) reader->flag("count_pad", &words->count_pad);
+    const Size kernel = words->window.kernel, pad = words->window.pad;
     if (pad.height >= kernel.height || pad.width >= kernel.width) {
       fail("pad ", pad.height, ",", pad.width, " must be smaller than kernel ", kernel.height, ",", kernel.width);
     }

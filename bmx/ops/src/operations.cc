@@ -6,10 +6,11 @@ namespace bmx {
 
 // each in its file, operation_NAME.cc
 extern const Operation kConv;
+extern const Operation kFconv;
 extern const Operation kMap;
 
 const std::vector<Operation>& operations() {
-  static const std::vector<Operation> table = {kConv, kMap};
+  static const std::vector<Operation> table = {kConv, kFconv, kMap};
   return table;
 }
 

@@ -5,16 +5,26 @@
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
 //        [groups=1] [pad_value=-1] [binarizations=1] [steps=STEPS]
-//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0]] [steps=STEPS]
-//        [shuffle=4]
+//   fconv in=SLICES out=DEST weight=pI kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64 [groups=1]
+//        [before=STEPS] [steps=STEPS]
+//   map in=SLICES out=DEST [before=STEPS] [pool=avg global=1] [steps=STEPS] [shuffle=4]
+//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0] [count_pad=0]]
+//        [steps=STEPS] [shuffle=4]
+//
+// conv    a binary convolution, whose weights are packed bits. With several binarizations (residual.h) it takes no
+//         threshold, and its result is not of type int16
+// fconv   a float convolution (float_convolution.h tells the order of its sums, and of its weights)
+// map     steps on values, and pooling between `before` and `steps`
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
-// DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
+// DEST    y0, ... or y0:flat, ... (outputs of shape (N, C, H, W) or (N, C * H * W)), or s0:int16, s0:float32 (slots, a
+//         pixel's channels adjacent), s0:planar (a channel's pixels)
 // pool    max or avg of what is in the image; full=1: the last window may reach beyond the image. Of a window without
-//         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet
+//         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet. An
+//         average is the sum, row by row, beginning with +0, divided by the number of pixels; count_pad=1: those of the
+//         padding count, too. global=1: the window is the image
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
-// With several binarizations (residual.h) a conv takes no threshold, and its result is not of type int16.
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
 // An instruction may write to a slot that its `steps` add, a conv also to one that it reads.
 //
@@ -50,6 +60,7 @@ struct Destination {
   char kind = 'y';
   int64_t index = 0;
   Layout layout = Layout::kPlanar;
+  bool flat = false;  // an output of shape (N, C * H * W)
 
   // Does the operand read what is written here?
   bool holds(const Operand& operand) const { return operand.kind == kind && operand.index == index; }

@@ -46,19 +46,21 @@ Operand to_operand(const std::string& text) {
   return operand;
 }
 
-// "y0", or "s3:int16"
+// "y0", "y0:flat", or "s3:int16"
 Destination to_destination(const std::string& text) {
   static const std::map<std::string, Layout> layouts = {
       {"int16", Layout::kShorts}, {"float32", Layout::kFloats}, {"planar", Layout::kPlanar}};
   const size_t colon = text.find(':');
   Destination destination;
   destination.kind = text.empty() ? ' ' : text[0];
-  if (destination.kind == 'y' && colon == std::string::npos) {
-    destination.index = to_int(text.substr(1), 0, kMaxIndex, "number of an output");
+  destination.flat = colon != std::string::npos && text.substr(colon) == ":flat";
+  if (destination.kind == 'y' && (destination.flat || colon == std::string::npos)) {
+    destination.index = to_int(text.substr(1, destination.flat ? colon - 1 : colon), 0, kMaxIndex,
+                               "number of an output");
     return destination;
   }
   if (destination.kind != 's' || colon == std::string::npos) {
-    fail("'", text, "' is neither an output (y0) nor a slot with its type (s0:int16)");
+    fail("'", text, "' is neither an output (y0, y0:flat) nor a slot with its type (s0:int16)");
   }
   destination.index = to_int(text.substr(1, colon - 1), 0, kMaxIndex, "number of a slot");
   const auto layout = layouts.find(text.substr(colon + 1));
@@ -139,6 +141,13 @@ bool Reader::size(const char* key, int64_t least, Size* value) {
   if (parts.size() != 2) fail(key, " must be two integers, got '", *text, "'");
   *value = {to_int(parts[0], least, INT_MAX, key), to_int(parts[1], least, INT_MAX, key)};
   return true;
+}
+
+void Reader::window(Window* window) {
+  require("kernel");
+  size("kernel", 1, &window->kernel);
+  size("stride", 1, &window->stride);
+  size("pad", 0, &window->pad);
 }
 
 bool Reader::pool(const char* key, Pool* pool) {

@@ -30,6 +30,8 @@ class Reader {
   bool integer(const char* key, int64_t least, int64_t* value) { return integer(key, least, INT_MAX, value); }
   bool flag(const char* key, bool* value);
   bool size(const char* key, int64_t least, Size* value);
+  // Kernel, which is required, stride and pad.
+  void window(Window* window);
   bool pool(const char* key, Pool* pool);
   bool parameter(const char* key, int64_t* index);
   bool operands(const char* key, std::vector<Operand>* operands);
