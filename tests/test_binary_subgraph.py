@@ -1,4 +1,5 @@
 """The operator binary_subgraph: programs on every kernel of the table against the reference, exactly."""
+import fractions
 import itertools
 import os
 import subprocess
@@ -29,6 +30,10 @@ class Parameters:
         t = np.round(self.random.randn(channels) * spread * 2) / 2
         t[self.random.rand(channels) < 0.1] = self.random.choice([np.inf, -np.inf, 1e9, -1e9, -0.0])
         return self.add(np.stack([t, self.random.choice([-1, 1], channels)]).astype('float32'))
+
+    def float_weight(self, filters, channels, kernel, groups=1):
+        """Of all bits, so that every sum rounds."""
+        return self.add(ops.pack_float_weights(self.random.randn(filters, channels // groups, *kernel), groups))
 
     def vector(self, *shape):
         return self.add(self.random.randn(*shape).astype('float32'))
@@ -200,6 +205,88 @@ def test_pooling(isa, kind, full, size, kernel, stride, pad):
         pooled, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_references_fma_rounds_once():
+    """Products next to the middle between two numbers, which a sum in float64 alone takes for the middle."""
+    x, w = np.float32(8) * (1 + np.array([2, -2, 2], 'float32') ** -18), np.float32(8)
+    w = w * (1 - np.array([2, -2, -2], 'float32') ** -18)
+    total = np.array([2 ** 30 + 128, -2 ** 30 - 128, 2 ** 30], 'float32')
+    exact = [fractions.Fraction(float(a)) * fractions.Fraction(float(b)) + fractions.Fraction(float(c))
+             for a, b, c in zip(x, w, total)]
+    found = ops.reference._fma(x, w, total)
+    assert not np.array_equal((x.astype('float64') * w + total).astype('float32'), found)
+    for value, wanted in zip(found, exact):
+        nearest = min((np.nextafter(value, np.float32(-np.inf)), value, np.nextafter(value, np.float32(np.inf))),
+                      key=lambda each: abs(fractions.Fraction(float(each)) - wanted))
+        assert value == nearest
+
+
+FLOAT_SHAPES = [  # channels, filters, groups, kernel, stride, pad, dilate, size
+    (3, 20, 1, (3, 3), (2, 2), (1, 1), (1, 1), (9, 10)), (24, 6, 2, (3, 3), (1, 1), (1, 1), (1, 1), (7, 13)),
+    (12, 12, 12, (3, 3), (1, 1), (1, 1), (1, 1), (6, 7)), (19, 33, 1, (1, 1), (1, 1), (0, 0), (1, 1), (8, 9)),
+    (8, 10, 1, (5, 6), (1, 1), (0, 0), (1, 1), (5, 6)), (6, 9, 3, (2, 3), (3, 1), (2, 0), (1, 2), (8, 9)),
+    (4, 17, 1, (3, 1), (1, 1), (3, 0), (2, 1), (4, 70))]
+
+
+@pytest.mark.parametrize('slot', ['int16', 'float32', 'planar', None])
+@pytest.mark.parametrize('shape', FLOAT_SHAPES, ids=str)
+def test_float_convolutions(isa, shape, slot):
+    channels, filters, groups, kernel, stride, pad, dilate, size = shape
+    p, data = Parameters(filters), np.random.RandomState(channels).randn(2, channels + 2, *size).astype('float32')
+    window = 'kernel=%d,%d stride=%d,%d pad=%d,%d dilate=%d,%d ' % (kernel + stride + pad + dilate)
+    words = '{} filters={} groups={} weight={}'.format(window, filters, groups,
+                                                       p.float_weight(filters, channels, kernel, groups))
+    if slot is None:
+        check('fconv in=x0[2:{}],x0[0:2] out=y0 {} before=norm:{}|relu steps=prelu:{}'.format(
+            channels, words, p.vector(3, channels), p.vector(1)), [data], p.values)
+        return
+    check('conv in=x0[0:{0}] out=s0:{1} weight={2} kernel=1,1 filters={0};'
+          'fconv in=s0[1:{0}],x0[0:1] out=s1:{3} {4} before=mul:{5} steps=norm:{6};'
+          'fconv in=s1[0:{7}] out=y0:flat weight={8} kernel=1,1 filters=5'.format(
+              channels, slot, p.weight(channels, channels, (1, 1)), 'float32' if slot == 'int16' else slot, words,
+              p.vector(channels), p.vector(3, filters), filters, p.float_weight(5, filters, (1, 1))), [data], p.values)
+
+
+def test_float_convolutions_sum_in_place(isa):
+    p = Parameters()
+    check('map in=x0[0:12] out=s0:planar steps=relu; map in=x0[0:12] out=s1:float32 steps=mul:{};'
+          'fconv in=x0[0:12] out=s0:planar weight={} kernel=3,3 pad=1,1 filters=12 before=plus:s1[0:12] '
+          'steps=mul:{}|plus:s0[0:12]|relu; map in=s0[0:12] out=y0'.format(
+              p.vector(12), p.float_weight(12, 12, (3, 3)), p.vector(12)), [make_data((3, 12, 8, 9))], p.values)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (7, 7), (5, 90)])
+@pytest.mark.parametrize('kind', ['max', 'avg'])
+def test_global_pooling(isa, kind, size):
+    p, data = Parameters(), make_data((2, 21) + size)
+    out, = check('map in=x0[0:21] out=y0:flat pool={} global=1'.format(kind), [data], [])
+    expected = mx.nd.Pooling(mx.nd.array(data), global_pool=True, kernel=(1, 1), pool_type=kind).asnumpy()
+    assert out.shape == (2, 21) and np.allclose(out, expected[:, :, 0, 0], rtol=1e-5, atol=1e-5)
+    check('map in=x0[3:21],x0[0:3] out=y0 before=norm:{} pool={} global=1 steps=relu shuffle=3'.format(
+        p.vector(3, 21), kind), [data], p.values)
+
+
+@pytest.mark.parametrize('size', [(7, 9), (1, 40), (12, 12)])
+@pytest.mark.parametrize('kernel, stride, pad, full', [((3, 3), (2, 2), (1, 1), 0), ((3, 2), (1, 3), (2, 1), 1),
+                                                       ((1, 5), (1, 1), (0, 4), 0), ((2, 3), (5, 4), (1, 2), 1)])
+def test_padding_counts_in_averages(isa, size, kernel, stride, pad, full):
+    if any(size[i] + 2 * pad[i] < kernel[i] for i in range(2)):
+        pytest.skip('nothing to pool')
+    data = make_data((2, 21) + size)
+    out, = check('map in=x0[0:21] out=y0 pool=avg kernel=%d,%d stride=%d,%d pad=%d,%d full=%d count_pad=1'
+                 % (kernel + stride + pad + (full,)), [data], [])
+    if all(stride[i] <= kernel[i] for i in range(2)):  # else MXNet divides by 0 where a window begins behind the padding
+        expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type='avg',
+                                 pooling_convention='full' if full else 'valid', count_include_pad=True).asnumpy()
+        assert out.shape == expected.shape and np.allclose(out, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shuffle_into_a_slot(isa):
+    p = Parameters()
+    check('map in=x0[0:24] out=s0:planar steps=norm:{} shuffle=4; conv in=s0[2:24] out=y0 weight={} threshold={} '
+          'kernel=3,3 filters=5 steps=plus:x1[0:5]'.format(p.vector(3, 24), p.weight(5, 22), p.threshold(22)),
+          [make_data((2, 24, 6, 7)), make_data((2, 5, 4, 5))], p.values)
+
+
 @pytest.mark.parametrize('pool', ['', 'pool=max kernel=2,2 stride=2,2'])
 @pytest.mark.parametrize('channels, groups', [(24, 1), (24, 3), (24, 24), (80, 4), (96, 2), (130, 5)])
 def test_shuffle(channels, groups, pool):
@@ -348,15 +435,16 @@ def test_symbol_block(flags):
 
 
 CONV = 'conv in=x0[0:16] out=y0 weight=p0 kernel=3,3 filters=8'
+FCONV = 'fconv in=x0[0:16] out=y0 weight=p0 kernel=3,3 filters=8'
 # Programs over (2, 16, 5, 6) and (2, 4, 5, 6), and what their errors must say.
 PROGRAM_ERRORS = [
     ('', 'program has no instructions'),
     (' ; ;', 'program has no instructions'),
-    ('pool in=x0[0:16] out=y0', "instruction 0: unknown kind 'pool'; valid kinds: conv, map"),
+    ('pool in=x0[0:16] out=y0', "instruction 0: unknown operation 'pool'; valid operations: conv, fconv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
                            'kernel, stride, pad, dilate, filters, groups, pad_value, binarizations, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
-                                         'before, pool, steps'),
+                                         'pool, before, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),
     ('map in=x0[0:16] out=y0 shuffle=0', 'shuffle must be between 1 and 2147483647, got 0'),
     ('map in=x0[0:16] out=s0:float32 shuffle=4', 'only a planar result can be shuffled'),
@@ -372,16 +460,16 @@ PROGRAM_ERRORS = [
     ('map in=x0:[16] out=y0', 'is not a slice like s0[0:64]'),
     ('map in=y0[0:16] out=y0', "'y0[0:16]' is neither a data input (x0) nor a slot (s0)"),
     ('map in=x[0:16] out=y0', "number of a data input must be an integer, got ''"),
-    ('map in=x2[0:16] out=y0', 'number of a data input must be between 0 and 1, got 2'),
-    ('map in=x99999999999999999999[0:16] out=y0', 'number of a data input must be between 0 and 1'),
+    ('map in=x2[0:16] out=y0', 'instruction 0 (map): there are 2 data inputs, no x2'),
+    ('map in=x99999999999999999999[0:16] out=y0', 'number of a data input must be between 0 and 65535'),
     ('map in=x0[16:16] out=y0', "'x0[16:16]' has no channels"),
     ('map in=x0[-1:16] out=y0', 'first channel must be between 0 and 2147483647, got -1'),
     ('map in=x0[0:17] out=y0', 'instruction 0 (map): x0[0:17] is out of range, there are 16 channels'),
-    ('map in=x0[0:16] out=z0', "'z0' is neither an output (y0) nor a slot with its type (s0:int16)"),
+    ('map in=x0[0:16] out=z0', "'z0' is neither an output (y0, y0:flat) nor a slot with its type (s0:int16)"),
     ('map in=x0[0:16] out=s0', "'s0' is neither an output"),
     ('map in=x0[0:16] out=', "'' is neither an output"),
     ('map in=x0[0:16] out=y0:int16', "'y0:int16' is neither an output"),
-    ('map in=x0[0:16] out=y1', 'number of an output must be between 0 and 0, got 1'),
+    ('map in=x0[0:16] out=y1', 'instruction 0 (map): there are 1 outputs, no y1'),
     ('map in=x0[0:16] out=s0:int8', "unknown type 'int8' of a slot; valid types: int16, float32, planar"),
     ('map in=x0[0:16] out=s70000:planar', 'number of a slot must be between 0 and 65535, got 70000'),
     ('map in=x0[0:16] out=s0:planar', 'no instruction writes output y0'),
@@ -412,7 +500,7 @@ PROGRAM_ERRORS = [
     (CONV.replace('=3,3', '=a,3'), "kernel must be an integer, got 'a'"),
     (CONV.replace('=3,3', '=2000000000,2000000000'), 'sums of more than 16777216 products are not exact in float32'),
     (CONV.replace('=3,3', '=9,3'), 'kernel spans 9x3 but the padded data only 5x6'),
-    (CONV + ' pad=2147483647,1', 'padded data of 4294967299x8 pixels is too large'),
+    (CONV + ' pad=2147483647,1', 'padded data of 16 channels and 4294967299x8 pixels is too large'),
     (CONV + ' stride=0,1', 'stride must be between 1 and 2147483647, got 0'),
     (CONV + ' dilate=0,1', 'dilate must be between 1 and 2147483647, got 0'),
     (CONV + ' pad_value=2', 'pad_value must be between -1 and 1, got 2'),
@@ -424,6 +512,25 @@ PROGRAM_ERRORS = [
     ('conv in=x1[0:4] out=y0 weight=p0 kernel=1,1 filters=2147483647',
      'a result of 2147483647 channels and 5x6 pixels is too large'),
     (CONV.replace('weight=p0', ''), 'weight is required'),
+    (FCONV.replace('weight=p0', ''), 'weight is required'),
+    (FCONV + ' pad_value=0', "instruction 0 (fconv): unknown key 'pad_value'; valid keys: in, out, weight, kernel, "
+                             'stride, pad, dilate, filters, groups, before, steps'),
+    (FCONV + ' groups=3', 'groups must divide filters, got groups 3 and filters 8'),
+    (FCONV.replace('x0[0:16]', 'x0[0:15]') + ' groups=2', 'groups 2 do not divide the 15 channels'),
+    (FCONV.replace('=3,3', '=9,3'), 'kernel spans 9x3 but the padded data only 5x6'),
+    (FCONV.replace('=3,3', '=2000000000,2000000000') + ' pad=1000000000,1000000000',
+     'padded data of 16 channels and 2000000005x2000000006 pixels is too large'),
+    (FCONV + ' pad=6000,6000', 'padded data of 16 channels and 12005x12006 pixels is too large'),
+    (FCONV.replace('filters=8', 'filters=2147483647'),
+     'weights of 2147483647 filters, 16 channels and kernel 3x3 are too large'),
+    (FCONV.replace('out=y0', 'out=s0:int16') + ';map in=x0[0:16] out=y0', 'only a conv writes int16'),
+    (FCONV + ';map in=x0[0:8] out=s0:planar steps=mul:p0',
+     'p0 must have shape (8), an earlier use needs (1, 1, 144, 8)'),
+    ('map in=x0[0:16] out=s0:planar;fconv in=s0[0:16] out=s0:planar weight=p0 kernel=1,1 filters=16;'
+     'map in=x0[0:16] out=y0', 'instruction 1 (fconv): writes s0 while it reads it'),
+    ('map in=x0[0:16] out=y0 pool=avg global=1 kernel=2,2', "unknown key 'kernel'; valid keys: in, out, shuffle, pool, "
+                                                           'before, global, steps'),
+    ('map in=x0[0:16] out=y0 pool=max kernel=2,2 count_pad=1', "unknown key 'count_pad'"),
     (CONV + ' threshold=p0', 'p0 is both a weight and something else'),
     (CONV + ' steps=mul:p1;map in=x0[0:16] out=s0:planar steps=mul:p1',
      'instruction 1 (map): p1 must have shape (16), an earlier use needs (8)'),

@@ -1,4 +1,4 @@
-"""Packed weights: layout, round trip, errors."""
+"""Packed weights, binary and float: layout, round trip, errors."""
 import numpy as np
 import pytest
 
@@ -55,3 +55,57 @@ def test_pack_errors(weight, message):
 def test_unpack_errors(packed, channels, message):
     with pytest.raises(ValueError, match=message):
         ops.unpack_weights(packed, channels)
+
+
+# Filters of a group, and the lanes they get.
+LANES = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 8: 8, 9: 16, 15: 16, 16: 16, 17: 16, 33: 16}
+
+
+@pytest.mark.parametrize('shape', [(4,), (1, 1, 1), (3, 2, 5)])
+@pytest.mark.parametrize('groups', [1, 3])
+@pytest.mark.parametrize('filters', LANES)
+def test_float_layout_and_round_trip(filters, groups, shape):
+    weight = np.random.RandomState(filters).randn(groups * filters, *shape).astype(np.float32)
+    packed = ops.pack_float_weights(weight, groups)
+    lanes, depth = LANES[filters], weight[0].size
+    blocks = (filters + lanes - 1) // lanes
+    assert packed.dtype == np.float32 and packed.flags.c_contiguous
+    assert packed.shape == (groups, blocks, depth, lanes)
+    expected = np.zeros(packed.shape, np.float32)
+    for o, values in enumerate(weight):
+        expected[o // filters, o % filters // lanes, :, o % filters % lanes] = values.ravel()
+    assert np.array_equal(packed, expected)
+    unpacked = ops.unpack_float_weights(packed, groups * filters, shape)
+    assert unpacked.dtype == np.float32 and unpacked.shape == weight.shape
+    assert np.array_equal(unpacked, weight)
+
+
+def test_float_values_become_float32():
+    weight = np.array([[1 / 3], [-0.0]])
+    packed = ops.pack_float_weights(weight)
+    assert packed.tobytes() == np.array([1 / 3, -0.0], np.float32).tobytes()
+
+
+@pytest.mark.parametrize('weight, groups, message', [
+    (np.zeros((2, 3, 4)), 1, r'2 or 4 dimensions and values, got shape \(2, 3, 4\)'),
+    (np.zeros((0, 3)), 1, r'got shape \(0, 3\)'),
+    (np.zeros((4, 3)), 3, 'groups 3 do not divide the 4 filters'),
+    (np.zeros((4, 3)), 0, 'groups 0'),
+])
+def test_float_pack_errors(weight, groups, message):
+    with pytest.raises(ValueError, match=message):
+        ops.pack_float_weights(weight, groups)
+
+
+@pytest.mark.parametrize('packed, filters, shape, message', [
+    (np.zeros((1, 1, 3, 4)), 4, (3,), 'got float64'),
+    (np.zeros((1, 3, 4), np.float32), 4, (3,), r'4 dimensions.* got float32 of shape \(1, 3, 4\)'),
+    (np.zeros((3, 1, 3, 4), np.float32), 4, (3,), '4 filters'),
+    (np.zeros((1, 1, 3, 4), np.float32), 0, (3,), '0 filters'),
+    (np.zeros((1, 1, 3, 4), np.float32), 4, (2, 2, 1), r'shape \(2, 2, 1\) in 1 groups are packed to shape '
+                                                       r'\(1, 1, 4, 4\), got \(1, 1, 3, 4\)'),
+    (np.zeros((1, 1, 3, 4), np.float32), 5, (3,), r'packed to shape \(1, 1, 3, 8\)'),
+])
+def test_float_unpack_errors(packed, filters, shape, message):
+    with pytest.raises(ValueError, match=message):
+        ops.unpack_float_weights(packed, filters, shape)

@@ -1,11 +1,14 @@
 """The language of programs in Python: typed instructions, their text, their shapes; the operator's parser as judge."""
+import dataclasses
+
 import mxnet as mx
 import numpy as np
 import pytest
 
 from bmx.ops import program
-from bmx.ops.program import Conv, Destination, Map, Program, ProgramError, Slice, Step, parse
+from bmx.ops.program import Conv, Destination, FloatConv, Map, Program, ProgramError, Slice, Step, parse
 
+FCONV = 'fconv in=x0[0:8] out=y0 before=relu kernel=3,3 pad=1,1 filters=4 groups=2 weight=p0 steps=mul:p1'
 CONV = 'conv in=x0[0:8] out=y0 kernel=3,3 pad=1,1 filters=4 weight=p0'
 
 # Text -> what is printed of it, where that is another: what is left out is what it would be anyway.
@@ -23,13 +26,20 @@ PROGRAMS = {
         'conv in=x0[0:8] out=s0:int16 kernel=1,1 filters=8 weight=p0 threshold=p1; '
         'conv in=s0[0:4],x0[2:6] out=s0:int16 kernel=1,1 filters=8 groups=2 pad_value=0 weight=p2 steps=plus:s0[0:8]; '
         'map in=s0[0:8] out=y0',
+    FCONV: None,
+    'fconv groups=2 weight=p0 filters=4 kernel=3,3 pad=1,1 out=y0:flat in=x0[0:8]':
+        'fconv in=x0[0:8] out=y0:flat kernel=3,3 pad=1,1 filters=4 groups=2 weight=p0',
+    'map in=x0[0:8] out=y00:flat before=relu pool=avg global=1 shuffle=2':
+        'map in=x0[0:8] out=y0:flat before=relu pool=avg global=1 shuffle=2',
+    'map in=x0[0:8] out=y0 pool=max global=0 kernel=2,2': 'map in=x0[0:8] out=y0 pool=max kernel=2,2',
+    'map in=x0[0:8] out=y0 pool=avg kernel=3,2 pad=1,1 count_pad=1': None,
     'conv in=x1[0:8],x0[0:1] out=y1 kernel=1,2 filters=1 binarizations=3 weight=p0; map in=x1[7:8] out=y0': None,
 }
 
 # Text -> what is said of it.
 REFUSED = {
     '': 'no instructions',
-    'dense in=x0[0:8] out=y0': "instruction 0: unknown kind 'dense'",
+    'dense in=x0[0:8] out=y0': "instruction 0: unknown operation 'dense'",
     'map out=y0': 'in is required',
     'map in=x0[0:8] out=y0 in=x0[0:8]': 'two values of in',
     'map in=x0[0:8] out=y0 relu': "'relu' is not key=value",
@@ -44,7 +54,21 @@ REFUSED = {
     'map in=y0[0:8] out=y0': 'not a slice',
     'map in=x1[0:8] out=y0': '',
     'map in=s65536[0:8] out=y0': 'must be between 0 and 65535',
-    'map in=x0[0:8] out=s0': 'neither an output (y0) nor a slot',
+    'map in=x0[0:8] out=s0': 'neither an output (y0, y0:flat) nor a slot',
+    'map in=x0[0:8] out=s0:flat': "unknown type 'flat'",
+    'map in=x0[0:8] out=y0:': 'neither an output',
+    'map in=x0[0:8] out=y0:planar': 'neither an output',
+    'map in=x0[0:8] out=y0 global=1': "unknown key 'global' of a map without pool",
+    'map in=x0[0:8] out=y0 pool=avg global=1 kernel=2,2': "unknown key 'kernel' of a map with global=1",
+    'map in=x0[0:8] out=y0 pool=avg global=1 count_pad=1': "unknown key 'count_pad' of a map with global=1",
+    'map in=x0[0:8] out=y0 pool=avg global=0': 'kernel is required',
+    'map in=x0[0:8] out=y0 pool=avg global=2': 'global must be between 0 and 1',
+    'map in=x0[0:8] out=y0 pool=max kernel=2,2 count_pad=0': "unknown key 'count_pad' of a map with pool=max",
+    FCONV + ' threshold=p2': "unknown key 'threshold'",
+    FCONV + ' pad_value=1': "unknown key 'pad_value'",
+    FCONV.replace('groups=2', 'groups=3'): 'groups must divide filters',
+    FCONV.replace(' weight=p0', ''): 'weight is required',
+    FCONV + '; ' + CONV.replace('y0', 's0:planar'): 'p0 is both a weight and something else',
     'map in=x0[0:8] out=s0:int8': "unknown type 'int8'",
     'map in=x0[0:8] out=s0:planar': 'no instruction writes output y0',
     'map in=x0[0:8] out=y0; map in=x0[0:8] out=y0': 'y0 was written by instruction 0 already',
@@ -96,7 +120,7 @@ def test_what_is_no_program_is_refused_by_both_parsers(text):
     assert not operator_takes(text, 1, 1)
 
 
-PIECES = (['conv', 'map', ';', ' '] + ['%s=' % word.name for word in program.WORDS] + list(program.STEPS)
+PIECES = (['conv', 'fconv', 'map', 'y0:flat', ';', ' '] + ['%s=' % word.name for word in program.WORDS] + list(program.STEPS)
           + ['x0[0:8]', 's0[0:8]', 's1[2:4]', 'y0', 'y1', 's0:int16', 's0:planar', 's1:float32', 'p0', 'p1', 'p2', '0',
              '1', '-1', '2', '3,3', '1,1', '0,0', '2147483648', ',', '|', ':', '=', '[', ']', '-', '+', '07', 'max',
              'avg'])
@@ -145,19 +169,28 @@ def random_program(random):
 
     instructions = [Map((Slice('x0', 0, 8),), Destination('y0'), tuple(Step('mul', number) for number in (1, 2, 3))),
                     Conv((Slice('x1', 0, 8),), Destination('s0', 'int16'), weight=0, kernel=(1, 1), filters=1)]
+    if random.randint(2):
+        instructions[0] = dataclasses.replace(instructions[0], out=Destination('y0', flat=True))
     for _ in range(random.randint(0, 5)):
         common = dict(sources=tuple(slice_() for _ in range(random.randint(1, 4))), steps=steps(),
                       out=Destination('s%d' % random.randint(3), ['int16', 'float32', 'planar'][random.randint(3)]))
-        if random.randint(2):
-            groups, threshold = random.randint(1, 4), [None, 2][random.randint(2)]
-            instructions.append(Conv(weight=0, kernel=pair(1), stride=pair(1), pad=pair(0), dilate=pair(1), groups=groups,
-                                     filters=groups * random.randint(1, 9), pad_value=random.randint(-1, 2),
-                                     threshold=threshold, binarizations=1 if threshold else random.randint(1, 9),
-                                     **common))
+        filters = dict(kernel=pair(1), stride=pair(1), pad=pair(0), dilate=pair(1), groups=random.randint(1, 4))
+        filters['filters'] = filters['groups'] * random.randint(1, 9)
+        kind = (Conv, FloatConv, Map)[random.randint(3)]
+        if kind is Conv:
+            threshold = [None, 2][random.randint(2)]
+            instructions.append(Conv(weight=0, pad_value=random.randint(-1, 2), threshold=threshold,
+                                     binarizations=1 if threshold else random.randint(1, 9), **filters, **common))
+        elif kind is FloatConv:
+            instructions.append(FloatConv(weight=1, before=steps(), **filters, **common))
         else:
             shuffle = random.randint(1, 4) if common['out'].type == 'planar' else 1
-            pool = dict(pool=['max', 'avg'][random.randint(2)], kernel=pair(3, 6), stride=pair(1), pad=pair(0, 3),
-                        full=random.randint(2), before=steps()) if random.randint(2) else {}
+            pool = dict(pool=['max', 'avg'][random.randint(2)], before=steps()) if random.randint(2) else {}
+            if pool and random.randint(2):
+                pool.update(global_=1)
+            elif pool:
+                pool.update(kernel=pair(3, 6), stride=pair(1), pad=pair(0, 3), full=random.randint(2),
+                            count_pad=random.randint(2) if pool['pool'] == 'avg' else 0)
             instructions.append(Map(shuffle=shuffle, **common, **pool))
     return Program(tuple(instructions))
 
@@ -172,6 +205,8 @@ def test_what_is_printed_is_read_again():
 
 @pytest.mark.parametrize('text, file_format', [
     (CONV, 2), (CONV + ' binarizations=1', 2), (CONV + ' binarizations=2', 3),
+    ('map in=x0[0:8] out=y0:flat', 4), ('map in=x0[0:8] out=y0 pool=max global=1', 4),
+    ('map in=x0[0:8] out=y0 pool=avg kernel=2,2 count_pad=1', 4), (FCONV, 4),
     ('map in=x0[0:8] out=y0 pool=max kernel=2,2', 2), ('map in=x0[0:8] out=y0 pool=max kernel=2,2 full=1', 3),
     ('map in=x0[0:8] out=y0 pool=avg kernel=2,2', 3)])
 def test_file_format_is_that_of_the_youngest_word(text, file_format):
@@ -181,8 +216,11 @@ def test_file_format_is_that_of_the_youngest_word(text, file_format):
 @pytest.mark.parametrize('size', [(7, 9), (10, 10)])
 def test_shapes_are_the_operators(size):
     text = ('conv in=x0[0:8] out=s0:float32 kernel=3,2 stride=2,1 pad=1,2 dilate=2,1 filters=6 weight=p0; '
-            'map in=s0[0:6],s0[1:3] out=s1:planar pool=max kernel=2,2 stride=3,2 full=1; map in=s1[0:8] out=y0 shuffle=2')
+            'map in=s0[0:6],s0[1:3] out=s1:planar pool=max kernel=2,2 stride=3,2 full=1;'
+            'map in=s1[0:8] out=y0 shuffle=2; fconv in=s1[0:8] out=y1:flat kernel=2,1 pad=1,0 filters=3 weight=p1;'
+            'map in=s1[0:8] out=y2 pool=avg global=1')
     found = program.infer_shapes(parse(text), [(8,) + size])
-    symbol = mx.sym.binary_subgraph(mx.sym.var('x'), mx.sym.var('w'), program=text)
-    assert symbol.infer_shape(x=(1, 8) + size)[1] == [(1,) + found[-1]]
-    assert found[0][0] == 6 and found[1][0] == 8
+    symbol = mx.sym.binary_subgraph(*map(mx.sym.var, 'xwv'), program=text, num_outputs=3)
+    shapes = symbol.infer_shape(x=(1, 8) + size, v=(1, 1, 16, 4))[1]
+    assert shapes == [(1,) + found[2], (1, int(np.prod(found[3]))), (1,) + found[4]]
+    assert found[0][0] == 6 and found[1][0] == 8 and found[4] == (8, 1, 1)

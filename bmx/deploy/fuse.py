@@ -48,7 +48,8 @@ def fuse(graph, params, shapes, exact=False):
 def _replace(graph, name, built, shapes):
     """Put one node in the place of a region."""
     program = place(choose_types(built.program), [shapes[node.name, index][1:] for node, index in built.data])
-    attrs = {'program': str(program), 'num_data': str(len(built.data)), 'num_outputs': str(len(built.outputs))}
+    attrs = {'program': str(program), 'num_data': str(len(built.data)), 'num_outputs': str(len(built.outputs)),
+             'channels': str(tuple(shapes[node.name, index][1] for node, index in built.data))}
     fused = Node('binary_subgraph', name, attrs, built.data + [(node, 0) for node in built.parameters])
     for index, node in enumerate(built.outputs):
         graph.replace(node, fused, index)

@@ -12,11 +12,11 @@ import mxnet as mx
 
 from . import reference
 from .calls import behind_identity, keep_careful
-from .packing import pack_float_weights, pack_weights, unpack_weights
+from .packing import pack_float_weights, pack_weights, unpack_float_weights, unpack_weights
 
-__all__ = ['PHASES', 'Profile', 'behind_identity', 'isa', 'kernels', 'library_path', 'measure_bound', 'measure_fma',
-           'measure_product', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_weights',
-           'use_kernel']
+__all__ = ['PHASES', 'Profile', 'behind_identity', 'isa', 'kernels', 'library_path', 'measure_bound',
+           'measure_float_product', 'measure_fma', 'measure_product', 'pack_float_weights', 'pack_weights', 'profile',
+           'reference', 'supported_kernels', 'unpack_float_weights', 'unpack_weights', 'use_kernel']
 
 
 def library_path():
@@ -42,7 +42,9 @@ def _load():
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
     library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
     library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 6 * [ctypes.c_int64]
-    for function in (library.bmx_measure_bound, library.bmx_measure_fma, library.bmx_measure_product):
+    library.bmx_measure_float_product.argtypes = [ctypes.c_char_p] + 8 * [ctypes.c_int64]
+    for function in (library.bmx_measure_bound, library.bmx_measure_fma, library.bmx_measure_product,
+                     library.bmx_measure_float_product):
         function.restype = ctypes.c_double
     library.bmx_profile.argtypes = [ctypes.c_int]
     library.bmx_profile.restype = None
@@ -168,6 +170,33 @@ def measure_product(kernel, height, width, channels, filters, window):
         The name is unknown or this CPU does not support the kernel.
     """
     return _measured(_LIBRARY.bmx_measure_product(kernel.encode(), height, width, channels, filters, *window))
+
+
+def measure_float_product(kernel, height, width, channels, filters, groups, window, stride):
+    """Time a kernel's float convolution of one image, from planar data to planar results, on one thread.
+
+    Parameters
+    ----------
+    kernel : str
+    height, width, channels : int
+        Of the image.
+    filters, groups : int
+    window : tuple of int
+        Height and width of the convolution's kernel, which is padded by half of it.
+    stride : int
+
+    Returns
+    -------
+    float
+        Seconds, the shortest of several repetitions.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this CPU does not support the kernel.
+    """
+    return _measured(_LIBRARY.bmx_measure_float_product(kernel.encode(), height, width, channels, filters, groups,
+                                                        *window, stride))
 
 
 def _measured(value):

@@ -1,4 +1,8 @@
-"""Packed weights: one bit a weight, 1 for +1 and 0 for -1, least significant bit first along the input channel."""
+"""Packed weights.
+
+Binary: one bit a weight, 1 for +1 and 0 for -1, least significant bit first along the input channel. Float: filters
+next to each other, as many as a vector holds.
+"""
 
 import numpy as np
 
@@ -61,11 +65,79 @@ def unpack_weights(packed, channels):
     return np.ascontiguousarray(np.moveaxis(bits, -1, 1)).astype(np.float32) * 2 - 1
 
 
+# Filters whose weights are adjacent, at most.
+FLOAT_LANES = 16
+
+
 def pack_float_weights(weight, groups=1):
-    weight = np.asarray(weight, np.float32)
-    filters = weight.shape[0] // groups
-    lanes = next(lanes for lanes in (1, 2, 4, 8, 16) if lanes >= min(filters, 16))
+    """Order float weights of Gluon's layout as the kernels read them.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray
+        Any real dtype, shape (O, C/groups, kh, kw) or (O, C).
+    groups : int
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (groups, B, K, L): filter o of a group is lane o % L of block o // L. L is the least of 1, 2, 4,
+        8, 16 that is at least O/groups, else 16; B = ceil(O/groups / L); K runs over channels, rows, columns. Lanes
+        beyond the last filter are 0.
+
+    Raises
+    ------
+    ValueError
+        The weight has another number of dimensions, is empty, or `groups` do not divide its filters.
+    """
+    weight = np.asarray(weight, dtype=np.float32)
+    if weight.ndim not in (2, 4) or not weight.size:
+        raise ValueError('float weight must have 2 or 4 dimensions and values, got shape {}'.format(weight.shape))
+    if groups < 1 or len(weight) % groups:
+        raise ValueError('groups {} do not divide the {} filters of the weight'.format(groups, len(weight)))
+    filters = len(weight) // groups
+    lanes = _lanes(filters)
     blocks = -(-filters // lanes)
-    packed = np.zeros((groups, blocks * lanes, int(np.prod(weight.shape[1:]))), np.float32)
-    packed[:, :filters] = weight.reshape(groups, filters, -1)
-    return np.ascontiguousarray(packed.reshape(groups, blocks, lanes, -1).swapaxes(2, 3))
+    padded = np.zeros((groups, blocks * lanes, weight[0].size), np.float32)
+    padded[:, :filters] = weight.reshape(groups, filters, -1)
+    return np.ascontiguousarray(padded.reshape(groups, blocks, lanes, -1).swapaxes(2, 3))
+
+
+def unpack_float_weights(packed, filters, shape):
+    """Inverse of :func:`pack_float_weights`.
+
+    Parameters
+    ----------
+    packed : numpy.ndarray
+        float32, as :func:`pack_float_weights` returns it.
+    filters : int
+        O, of all groups.
+    shape : tuple of int
+        Of one filter: (C/groups, kh, kw) or (C,).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (O,) + shape.
+
+    Raises
+    ------
+    ValueError
+        `packed` is not what :func:`pack_float_weights` returns for weights of that shape.
+    """
+    packed, shape = np.asarray(packed), tuple(shape)
+    groups = len(packed) if packed.ndim else 0
+    if packed.dtype != np.float32 or packed.ndim != 4 or not groups or filters < 1 or filters % groups:
+        raise ValueError('packed float weights of {} filters are float32 with 4 dimensions, the first of which divides '
+                         'them; got {} of shape {}'.format(filters, packed.dtype, packed.shape))
+    lanes = _lanes(filters // groups)
+    expected = (groups, -(-filters // groups // lanes), int(np.prod(shape)), lanes)
+    if packed.shape != expected:
+        raise ValueError('{} filters of shape {} in {} groups are packed to shape {}, got {}'
+                         .format(filters, shape, groups, expected, packed.shape))
+    flat = packed.swapaxes(2, 3).reshape(groups, -1, packed.shape[2])[:, :filters // groups]
+    return flat.reshape((filters,) + shape).copy()
+
+
+def _lanes(filters):
+    return min(1 << (filters - 1).bit_length(), FLOAT_LANES)

@@ -50,7 +50,7 @@ class Step:
 class Destination:
     """What an instruction writes: an output (y0, ...), or a slot (s0, ...) with its type, a key of `TYPES`.
 
-    A flat output has the shape (N, C * H * W) in place of (N, C, H, W).
+    A `flat` output has the shape (N, C * H * W) instead of (N, C, H, W).
     """
     tensor: str
     type: Optional[str] = None
@@ -66,15 +66,21 @@ class Destination:
         return 'planar' if self.is_output else self.type
 
     def __str__(self):
-        return self.tensor + (':flat' if self.flat else '' if self.type is None else ':' + self.type)
+        kind = 'flat' if self.flat else self.type
+        return self.tensor if kind is None else '%s:%s' % (self.tensor, kind)
 
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """What every instruction has: `sources` are concatenated, `steps` come last."""
+    """What every instruction has: `sources` are concatenated, `steps` come last.
+
+    Some have `before`, steps on the sources, or `own_parameters`, numbers of parameters beside those of steps.
+    """
     sources: Tuple[Slice, ...]
     out: Destination
     steps: Tuple[Step, ...] = ()
+    before = ()
+    own_parameters = ()
 
     @property
     def channels(self):
@@ -84,7 +90,7 @@ class Instruction:
     @property
     def inputs(self):
         """Slices that are read before the steps, in order."""
-        return list(self.sources)
+        return list(self.sources) + _summands(self.before)
 
     @property
     def reads(self):
@@ -94,10 +100,11 @@ class Instruction:
     @property
     def parameters(self):
         """Numbers of the parameters that are read, in order, with repetition."""
-        return [step.operand for step in self.steps if STEPS[step.word].operand == 'parameter']
+        return list(self.own_parameters) + [step.operand for step in self.before + self.steps
+                                            if STEPS[step.word].operand == 'parameter']
 
     def __str__(self):
-        text = [_KINDS[type(self)]]
+        text = [OPERATIONS[type(self)].name]
         for word in _words(type(self)):
             value = getattr(self, word.field)
             if value != word.default:
@@ -106,13 +113,12 @@ class Instruction:
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv(Instruction):
-    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean.
+class Convolution(Instruction):
+    """What convolutions have: a window, filters in groups and a parameter with their weights.
 
-    As a dense layer it is `whole`: images of another size than the kernel's are refused.
+    A dense layer is one that is `whole`: images of another size than the kernel's are refused.
     """
     weight: int = None
-    threshold: Optional[int] = None
     kernel: Tuple[int, int] = None
     stride: Tuple[int, int] = (1, 1)
     pad: Tuple[int, int] = (0, 0)
@@ -120,65 +126,60 @@ class Conv(Instruction):
     filters: int = None
     groups: int = 1
     whole: int = 0
+
+    @property
+    def own_parameters(self):
+        return (self.weight,)
+
+    @property
+    def depth(self):
+        """Weights of a filter."""
+        return math.prod(self.kernel) * (self.channels // self.groups)
+
+    @property
+    def multiply_accumulates(self):
+        """For one pixel of the output."""
+        return self.filters * self.depth
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv(Convolution):
+    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean."""
+    threshold: Optional[int] = None
     pad_value: int = -1
     binarizations: int = 1
 
     @property
-    def parameters(self):
-        return [self.weight] + [number for number in (self.threshold,) if number is not None] + super().parameters
+    def own_parameters(self):
+        return (self.weight,) if self.threshold is None else (self.weight, self.threshold)
 
     @property
     def multiply_accumulates(self):
-        """For one pixel of the output."""
-        return self.binarizations * self.filters * self.largest
+        return self.binarizations * super().multiply_accumulates
 
     @property
     def largest(self):
-        """The largest magnitude of one product of signs: the taps of a filter."""
-        return math.prod(self.kernel) * (self.channels // self.groups)
+        """The largest magnitude of one product of signs."""
+        return self.depth
 
 
 @dataclasses.dataclass(frozen=True)
-class FloatConv(Instruction):
-    """A float convolution of the sources after the steps `before`.
+class FloatConv(Convolution):
+    """A float convolution, of what `before` makes of the sources; padding is +0.
 
-    As a dense layer it is `whole`: images of another size than the kernel's are refused.
-
-    For each output one chain of fused multiply-adds in float32: channels, then rows, then columns of the kernel. Padded
-    taps are 0. The weight is packed by `bmx.ops.pack_float_weights`.
+    The weights are as :func:`bmx.ops.pack_float_weights` makes them. An output is one chain of fused multiply-adds in
+    float32: from +0 on, for each channel of the group, row and column of the window.
     """
     before: Tuple[Step, ...] = ()
-    weight: int = None
-    kernel: Tuple[int, int] = None
-    stride: Tuple[int, int] = (1, 1)
-    pad: Tuple[int, int] = (0, 0)
-    dilate: Tuple[int, int] = (1, 1)
-    filters: int = None
-    groups: int = 1
-    whole: int = 0
-
-    @property
-    def inputs(self):
-        return list(self.sources) + _summands(self.before)
-
-    @property
-    def parameters(self):
-        steps = [step.operand for step in self.before + self.steps if STEPS[step.word].operand == 'parameter']
-        return [self.weight] + steps
-
-    @property
-    def multiply_accumulates(self):
-        """For one pixel of the output."""
-        return self.filters * math.prod(self.kernel) * (self.channels // self.groups)
 
 
 @dataclasses.dataclass(frozen=True)
 class Map(Instruction):
-    """Steps on values, and pooling between `before` and `steps`.
+    """Steps on values, and pooling between `before` and `steps`, of what lies inside the image.
 
-    Pooling is of what lies inside the image; a window wholly outside has the average 0. With `full` a last window that
-    reaches beyond the image counts, too; with `count_pad` padded pixels count in the divisor of an average; with
-    `global_` the window is the image. `shuffle`: the groups of a channel shuffle.
+    With `full` a last window that reaches beyond the image counts, too; with `global_` the window is the image. An
+    average is the sum, row by row, divided by the number of pixels, with `count_pad` of those of the padding, too.
+    `shuffle`: the groups of a channel shuffle.
     """
     before: Tuple[Step, ...] = ()
     pool: Optional[str] = None
@@ -186,20 +187,9 @@ class Map(Instruction):
     stride: Tuple[int, int] = (1, 1)
     pad: Tuple[int, int] = (0, 0)
     full: int = 0
-    count_pad: int = 0
-    global_: int = 0
     shuffle: int = 1
-
-    @property
-    def inputs(self):
-        return list(self.sources) + _summands(self.before)
-
-    @property
-    def parameters(self):
-        return [step.operand for step in self.before + self.steps if STEPS[step.word].operand == 'parameter']
-
-
-_KINDS = {Conv: 'conv', FloatConv: 'fconv', Map: 'map'}
+    global_: int = 0
+    count_pad: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,15 +250,15 @@ class Word:
     value : _Value
     default : object
         Where it is left out; `REQUIRED` where it must not be.
-    since : int or dict
-        The format of model files that brought the word, or each of its values.
+    since : int or callable
+        The format of model files that brought the word, or of a value the one that brought it.
     """
     name: str
     field: str
     kinds: tuple
     value: _Value
     default: object
-    since: Union[int, dict] = 2
+    since: Union[int, Callable] = 2
 
 
 REQUIRED = object()
@@ -326,14 +316,15 @@ def _read_slice(text, name='slice'):
 
 def _read_destination(text, name='out'):
     tensor, colon, kind = text.partition(':')
-    if tensor.startswith('y') and kind == 'flat':
-        return dataclasses.replace(_read_destination(tensor), flat=True)
-    if not (tensor.startswith('y') and not colon or tensor.startswith('s') and colon):
-        raise ProgramError("'%s' is neither an output (y0) nor a slot with its type (s0:int16)" % text)
-    number = _integer(0, _MAX_INDEX)(tensor[1:], 'number of %s' % ('a slot' if colon else 'an output'))
-    if colon and kind not in TYPES:
+    is_output = tensor.startswith('y') and text != tensor + ':' and kind in ('', 'flat')
+    if not (is_output or tensor.startswith('s') and colon):
+        raise ProgramError("'%s' is neither an output (y0, y0:flat) nor a slot with its type (s0:int16)" % text)
+    number = _integer(0, _MAX_INDEX)(tensor[1:], 'number of %s' % ('an output' if is_output else 'a slot'))
+    if is_output:
+        return Destination('y%d' % number, flat=kind == 'flat')
+    if kind not in TYPES:
         raise ProgramError("unknown type '%s' of a slot; valid types: %s" % (kind, ', '.join(TYPES)))
-    return Destination('%s%d' % (tensor[0], number), kind if colon else None)
+    return Destination('s%d' % number, kind)
 
 
 def _read_step(text):
@@ -354,32 +345,89 @@ def _list(separator, read):
 _PARAMETER = _Value(_read_parameter, 'p{}'.format)
 _STEPS = _list('|', _read_step)
 
+_CONVOLUTIONS = (Conv, FloatConv)
 _ALL = (Conv, FloatConv, Map)
-_CONVS = (Conv, FloatConv)
 
 WORDS = (
     Word('in', 'sources', _ALL, _list(',', _read_slice), REQUIRED),
-    Word('out', 'out', _ALL, _Value(_read_destination), REQUIRED),
+    Word('out', 'out', _ALL, _Value(_read_destination), REQUIRED, lambda out: 4 if out.flat else 2),
     Word('before', 'before', (FloatConv, Map), _STEPS, ()),
-    Word('pool', 'pool', (Map,), _choice('max', 'avg'), None, {'max': 2, 'avg': 3}),
-    Word('kernel', 'kernel', _CONVS, _size(1), REQUIRED),
+    Word('pool', 'pool', (Map,), _choice('max', 'avg'), None, {'max': 2, 'avg': 3}.get),
+    Word('global', 'global_', (Map,), _count(0, 1), 0, 4),
+    Word('kernel', 'kernel', _CONVOLUTIONS, _size(1), REQUIRED),
     Word('kernel', 'kernel', (Map,), _size(1), None),
     Word('stride', 'stride', _ALL, _size(1), (1, 1)),
     Word('pad', 'pad', _ALL, _size(0), (0, 0)),
-    Word('dilate', 'dilate', _CONVS, _size(1), (1, 1)),
+    Word('dilate', 'dilate', _CONVOLUTIONS, _size(1), (1, 1)),
     Word('full', 'full', (Map,), _count(0, 1), 0, 3),
     Word('count_pad', 'count_pad', (Map,), _count(0, 1), 0, 4),
-    Word('global', 'global_', (Map,), _count(0, 1), 0, 4),
-    Word('filters', 'filters', _CONVS, _count(1), REQUIRED),
-    Word('groups', 'groups', _CONVS, _count(1), 1),
-    Word('whole', 'whole', _CONVS, _count(0, 1), 0, 4),
+    Word('filters', 'filters', _CONVOLUTIONS, _count(1), REQUIRED),
+    Word('groups', 'groups', _CONVOLUTIONS, _count(1), 1),
+    Word('whole', 'whole', _CONVOLUTIONS, _count(0, 1), 0, 4),
     Word('pad_value', 'pad_value', (Conv,), _count(-1, 1), -1),
     Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_BINARIZATIONS), 1, 3),
-    Word('weight', 'weight', _CONVS, _PARAMETER, REQUIRED),
+    Word('weight', 'weight', _CONVOLUTIONS, _PARAMETER, REQUIRED),
     Word('threshold', 'threshold', (Conv,), _PARAMETER, None),
     Word('steps', 'steps', _ALL, _STEPS, ()),
     Word('shuffle', 'shuffle', (Map,), _count(1), 1),
 )
+
+
+def _check_filters(instruction, given):
+    if instruction.filters % instruction.groups:
+        raise ProgramError('groups must divide filters, got groups %d and filters %d'
+                           % (instruction.groups, instruction.filters))
+
+
+def _check_conv(conv, given):
+    _check_filters(conv, given)
+    if conv.binarizations > 1 and conv.threshold is not None:
+        raise ProgramError('a threshold is of one binarization, got %d' % conv.binarizations)
+
+
+def _check_map(instruction, given):
+    if 'shuffle' in given and instruction.out.layout != 'planar':
+        raise ProgramError('only a planar result can be shuffled')
+    window = {'kernel', 'stride', 'pad', 'full', 'count_pad'}
+    if instruction.pool is None:
+        alone, kind = window | {'global'}, 'without pool'
+    elif instruction.global_:
+        alone, kind = window, 'with global=1'
+    else:
+        alone, kind = {'count_pad'} if instruction.pool == 'max' else set(), 'with pool=max'
+    if alone & given:
+        raise ProgramError("unknown key '%s' of a map %s" % (min(alone & given), kind))
+    if instruction.pool is None or instruction.global_:
+        return
+    if instruction.kernel is None:
+        raise ProgramError('kernel is required')
+    if any(pad >= size for pad, size in zip(instruction.pad, instruction.kernel)):
+        raise ProgramError('pad %d,%d must be smaller than kernel %d,%d' % (instruction.pad + instruction.kernel))
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """A row of the language.
+
+    Attributes
+    ----------
+    name : str
+        In the text.
+    check : callable
+        Takes an instruction and the words of its text; raises `ProgramError` where these do not go together.
+    since : int
+        The format of model files that brought the operation.
+    """
+    name: str
+    check: Callable
+    since: int = 2
+
+
+OPERATIONS = {
+    Conv: Operation('conv', _check_conv),
+    FloatConv: Operation('fconv', _check_filters, 4),
+    Map: Operation('map', _check_map),
+}
 
 
 def _words(kind):
@@ -388,13 +436,12 @@ def _words(kind):
 
 def _since(instruction):
     """The oldest file format that knows all words of an instruction."""
-    found = [STEPS[step.word].since for step in instruction.steps + getattr(instruction, 'before', ())]
-    if isinstance(instruction, FloatConv) or instruction.out.flat:
-        found.append(4)
+    found = [OPERATIONS[type(instruction)].since]
+    found += [STEPS[step.word].since for step in instruction.steps + instruction.before]
     for word in _words(type(instruction)):
         value = getattr(instruction, word.field)
         if value != word.default:
-            found.append(word.since[value] if isinstance(word.since, dict) else word.since)
+            found.append(word.since(value) if callable(word.since) else word.since)
     return max(found)
 
 
@@ -425,9 +472,9 @@ def parse(text, num_data=None, num_outputs=None):
         if not words:
             continue
         place = 'instruction %d' % len(instructions)
-        kinds = {name: kind for kind, name in _KINDS.items()}
+        kinds = {operation.name: kind for kind, operation in OPERATIONS.items()}
         if words[0] not in kinds:
-            raise ProgramError("%s: unknown kind '%s'; valid kinds: %s" % (place, words[0], ', '.join(kinds)))
+            raise ProgramError("%s: unknown operation '%s'; valid operations: %s" % (place, words[0], ', '.join(kinds)))
         try:
             instructions.append(_read(kinds[words[0]], words[1:]))
         except ProgramError as error:
@@ -446,7 +493,7 @@ def _read(kind, words):
         if key in given:
             raise ProgramError('two values of %s' % key)
         given[key] = value
-    fields = {}
+    fields, names = {}, set(given)
     for word in _words(kind):
         if word.name in given:
             fields[word.field] = word.value.read(given.pop(word.name), word.name)
@@ -456,33 +503,10 @@ def _read(kind, words):
         raise ProgramError("unknown key '%s'; valid keys: %s"
                            % (min(given), ', '.join(word.name for word in _words(kind))))
     instruction = kind(**fields)
-    if kind is Conv:
-        _check_conv(instruction)
-        return instruction
-    _check_map(instruction, fields)
-    if instruction.pool is None:  # nothing between them
+    OPERATIONS[kind].check(instruction, names)
+    if kind is Map and instruction.pool is None:  # nothing between them
         return dataclasses.replace(instruction, before=(), steps=instruction.before + instruction.steps)
     return instruction
-
-
-def _check_conv(conv):
-    if conv.filters % conv.groups:
-        raise ProgramError('groups must divide filters, got groups %d and filters %d' % (conv.groups, conv.filters))
-    if conv.binarizations > 1 and conv.threshold is not None:
-        raise ProgramError('a threshold is of one binarization, got %d' % conv.binarizations)
-
-
-def _check_map(instruction, given):
-    if 'shuffle' in given and instruction.out.layout != 'planar':
-        raise ProgramError('only a planar result can be shuffled')
-    if instruction.pool is None:
-        alone = sorted({'kernel', 'stride', 'pad', 'full'} & set(given))
-        if alone:
-            raise ProgramError("unknown key '%s' of a map without pool" % alone[0])
-    elif instruction.kernel is None:
-        raise ProgramError('kernel is required')
-    elif any(pad >= size for pad, size in zip(instruction.pad, instruction.kernel)):
-        raise ProgramError('pad %d,%d must be smaller than kernel %d,%d' % (instruction.pad + instruction.kernel))
 
 
 def _check_whole(program, num_data, num_outputs):
@@ -491,7 +515,7 @@ def _check_whole(program, num_data, num_outputs):
     bits, others = set(), set()
     written = {}
     for index, instruction in enumerate(program.instructions):
-        place = 'instruction %d (%s)' % (index, _KINDS[type(instruction)])
+        place = 'instruction %d (%s)' % (index, OPERATIONS[type(instruction)].name)
         for piece in instruction.reads:
             if piece.tensor[0] == 'x' and num_data is not None and int(piece.tensor[1:]) >= num_data:
                 raise ProgramError('%s: there are %d data inputs, no %s' % (place, num_data, piece.tensor))
@@ -530,15 +554,15 @@ def infer_shapes(program, data):
     Returns
     -------
     list of tuple of int
-        (C, H, W) of what each instruction writes.
+        (C, H, W) of what each instruction writes, flat or not.
     """
     known = {'x%d' % index: tuple(shape) for index, shape in enumerate(data)}
     found = []
     for instruction in program.instructions:
         channels, size = instruction.channels, known[instruction.sources[0].tensor][1:]
-        if isinstance(instruction, (Conv, FloatConv)):
+        if isinstance(instruction, Convolution):
             channels = instruction.filters
-        if getattr(instruction, 'global_', 0):
+        if isinstance(instruction, Map) and instruction.global_:
             size = (1, 1)
         elif instruction.kernel is not None:
             size = _slide(instruction, size)

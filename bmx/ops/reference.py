@@ -1,10 +1,9 @@
 """What the operators of deployed networks mean, in NumPy. It is read and compared with, never optimised."""
 
-import re
-
 import numpy as np
 
-from .packing import unpack_weights
+from .packing import unpack_float_weights, unpack_weights
+from .program import Conv, FloatConv, Map, parse
 
 
 def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), dilate=(), num_filter=None,
@@ -112,8 +111,56 @@ def residual_binarize(data, binarizations, pad=(), pad_value=-1):
     return np.concatenate(signs), np.stack(scales)
 
 
+def float_convolution(data, weight, num_filter, kernel, stride=(1, 1), pad=(0, 0), dilate=(1, 1), num_group=1):
+    """Convolution in float32 as a program's `fconv` has it: one chain of fused multiply-adds for each output.
+
+    It begins with +0 and takes, for each channel of the group, row and column of the window, ``fma(x, w, sum)``.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        float32, shape (N, C, H, W).
+    weight : numpy.ndarray
+        float32, as :func:`bmx.ops.pack_float_weights` makes it.
+    num_filter, kernel, stride, pad, dilate, num_group
+        As in MXNet's Convolution; padding is +0.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (N, O, H', W').
+    """
+    channels = data.shape[1] // num_group
+    weight = unpack_float_weights(weight, num_filter, (channels,) + tuple(kernel))
+    data = np.pad(data, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant')
+    size = [(data.shape[i + 2] - dilate[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(2)]
+    out = np.zeros([len(data), num_filter] + size, np.float32)
+    for group in range(num_group):
+        outputs = slice(group * num_filter // num_group, (group + 1) * num_filter // num_group)
+        for c, i, j in np.ndindex(channels, *kernel):
+            window = tuple(slice(tap * dilate[k], tap * dilate[k] + stride[k] * (size[k] - 1) + 1, stride[k])
+                           for k, tap in enumerate((i, j)))
+            x = data[(slice(None), slice(group * channels + c, group * channels + c + 1)) + window]
+            out[:, outputs] = _fma(x, weight[outputs, c, i, j][:, None, None], out[:, outputs])
+    return out
+
+
+def _fma(x, w, total):
+    """x * w + total of float32 arrays, rounded once."""
+    with np.errstate(all='ignore'):
+        product, total = x.astype(np.float64) * w, total.astype(np.float64)  # the product is exact
+        rounded = product + total
+        back = rounded - product
+        rest = (product - (rounded - back)) + (total - back)  # what the sum lost, exactly
+        # Rounded to odd, the sum rounds to float32 as the exact one would: an even one moves towards what it lost.
+        bits = rounded.view(np.int64)
+        move = np.isfinite(rounded) & np.isfinite(rest) & (rest != 0) & (bits & 1 == 0)
+        bits += np.where(move, np.where((rest > 0) == (rounded > 0), 1, -1), 0)
+        return rounded.astype(np.float32)
+
+
 def binary_subgraph(program, data, parameters, num_outputs=1):
-    """Run a program: a chain of binary convolutions and elementwise maps (``bmx/ops/src/program.h``).
+    """Run a program: a chain of convolutions and elementwise maps (:mod:`bmx.ops.program`).
 
     Parameters
     ----------
@@ -129,73 +176,79 @@ def binary_subgraph(program, data, parameters, num_outputs=1):
     Returns
     -------
     list of numpy.ndarray
-        y0, y1, ...: float32, shape (N, C, H, W).
+        y0, y1, ...: float32, shape (N, C, H, W), flat ones (N, C * H * W).
     """
     tensors = {'x%d' % i: x for i, x in enumerate(data)}
 
-    def channels(text):
-        name, begin, end = re.match(r'(\w+)\[(\d+):(\d+)\]$', text).groups()
-        return tensors[name][:, int(begin):int(end)]
+    def channels(piece):
+        return tensors[piece.tensor][:, piece.begin:piece.end]
 
-    def parameter(text):
-        return parameters[int(text[1:])]
-
-    for instruction in filter(None, program.split(';')):
-        kind, *fields = instruction.split()
-        fields = dict(field.split('=') for field in fields)
-        window = {key: tuple(map(int, fields[key].split(','))) for key in ('kernel', 'stride', 'pad', 'dilate')
-                  if key in fields}
-        x = np.concatenate([channels(text) for text in fields['in'].split(',')], axis=1)
-        if kind == 'conv':
-            threshold = parameter(fields['threshold']) if 'threshold' in fields else None
-            x = xnor_popcount(x, parameter(fields['weight']), threshold, num_filter=int(fields['filters']),
-                              num_group=int(fields.get('groups', 1)), pad_value=int(fields.get('pad_value', -1)),
-                              binarizations=int(fields.get('binarizations', 1)), **window)
-        else:
-            x = _steps(fields.get('before'), x, channels, parameter)
-            if 'pool' in fields:
-                x = _pool(fields['pool'], x, full=fields.get('full') == '1', **window)
-        x = _steps(fields.get('steps'), x, channels, parameter)
-        if 'shuffle' in fields:
+    for instruction in parse(program, len(data), num_outputs).instructions:
+        x = np.concatenate([channels(piece) for piece in instruction.sources], axis=1)
+        x = _steps(instruction.before, x, channels, parameters)
+        x = _MEANINGS[type(instruction)](instruction, x, *[parameters[number] for number in instruction.own_parameters])
+        x = _steps(instruction.steps, x, channels, parameters)
+        if isinstance(instruction, Map):
             n, c, h, w = x.shape
-            x = x.reshape(n, int(fields['shuffle']), -1, h, w).swapaxes(1, 2).reshape(n, c, h, w)
-        tensors[fields['out'].split(':')[0]] = x
+            x = x.reshape(n, instruction.shuffle, -1, h, w).swapaxes(1, 2).reshape(n, c, h, w)
+        tensors[instruction.out.tensor] = x.reshape(len(x), -1) if instruction.out.flat else x
     return [tensors['y%d' % i] for i in range(num_outputs)]
 
 
-def _steps(text, x, channels, parameter):
-    for step in text.split('|') if text else []:
-        kind, _, argument = step.partition(':')
-        if kind == 'plus':
-            x = x + channels(argument)
-        elif kind == 'relu':
-            x = np.maximum(x, np.float32(0))
-        else:
-            values = parameter(argument)[..., None, None]
-            if kind == 'mul':
-                x = x * values
-            elif kind == 'add':
-                x = x + values
-            elif kind == 'norm':
-                x = (x - values[0]) * values[1] + values[2]
-            elif kind == 'prelu':
-                x = np.where(x > 0, x, x * values)
-            else:
-                raise ValueError('unknown step {}'.format(step))
-    return x
+def _filters(conv):
+    return dict(num_filter=conv.filters, kernel=conv.kernel, stride=conv.stride, pad=conv.pad, dilate=conv.dilate,
+                num_group=conv.groups)
 
 
-def _pool(kind, x, kernel, stride=(1, 1), pad=(0, 0), full=False):
-    size = [(x.shape[i + 2] + 2 * pad[i] - kernel[i] + (stride[i] - 1 if full else 0)) // stride[i] + 1
+def _conv(conv, x, weight, threshold=None):
+    return xnor_popcount(x, weight, threshold, pad_value=conv.pad_value, binarizations=conv.binarizations,
+                         **_filters(conv))
+
+
+def _float_conv(conv, x, weight):
+    return float_convolution(x, weight, **_filters(conv))
+
+
+def _pool(pooling, x):
+    if pooling.pool is None:
+        return x
+    kernel = x.shape[2:] if pooling.global_ else pooling.kernel
+    stride, pad = pooling.stride, pooling.pad
+    size = [(x.shape[i + 2] + 2 * pad[i] - kernel[i] + (stride[i] - 1 if pooling.full else 0)) // stride[i] + 1
             for i in range(2)]
-    # as much behind as the last window needs
-    border = [(0, 0), (0, 0)] + [(pad[i], stride[i] * (size[i] - 1) + kernel[i]) for i in range(2)]
 
-    def taps(values, missing):
-        values = np.pad(values, border, mode='constant', constant_values=missing)
+    def taps(values, padding, beyond):
+        values = np.pad(values, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant', constant_values=padding)
+        # as much behind as the last window needs
+        values = np.pad(values, [(0, 0), (0, 0)] + [(0, stride[i] * (size[i] - 1) + kernel[i]) for i in range(2)],
+                        mode='constant', constant_values=beyond)
         return [values[:, :, i:i + stride[0] * (size[0] - 1) + 1:stride[0],
                        j:j + stride[1] * (size[1] - 1) + 1:stride[1]] for i, j in np.ndindex(*kernel)]
 
-    if kind == 'max':  # NaN does not count; the lowest float32 where nothing does
-        return np.fmax.reduce(taps(x, np.nan), axis=0, initial=np.finfo(np.float32).min)
-    return sum(taps(x, 0), np.float32(0)) / np.maximum(sum(taps(np.ones_like(x), 0)), 1)
+    if pooling.pool == 'max':  # NaN does not count; the lowest float32 where nothing does
+        return np.fmax.reduce(taps(x, np.nan, np.nan), axis=0, initial=np.finfo(np.float32).min)
+    counts = sum(taps(np.ones_like(x), pooling.count_pad, 0))
+    return sum(taps(x, 0, 0), np.float32(0)) / np.maximum(counts, 1)  # added in this order: rows, then columns
+
+
+_MEANINGS = {Conv: _conv, FloatConv: _float_conv, Map: _pool}
+
+
+def _steps(steps, x, channels, parameters):
+    for step in steps:
+        if step.word == 'plus':
+            x = x + channels(step.operand)
+        elif step.word == 'relu':
+            x = np.maximum(x, np.float32(0))
+        else:
+            values = parameters[step.operand][..., None, None]
+            if step.word == 'mul':
+                x = x * values
+            elif step.word == 'add':
+                x = x + values
+            elif step.word == 'norm':
+                x = (x - values[0]) * values[1] + values[2]
+            else:
+                assert step.word == 'prelu'
+                x = np.where(x > 0, x, x * values)
+    return x

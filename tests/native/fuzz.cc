@@ -12,6 +12,7 @@
 #include "error.h"
 #include "execution.h"
 #include "generator.h"
+#include "operations.h"
 #include "programs.h"
 #include "tests.h"
 
@@ -23,49 +24,46 @@ constexpr int kMaxSeconds = 120;          // of a case
 constexpr int64_t kMaxProcess = 2 << 20;  // KiB of the process
 
 // Can plain loops compute it in little time and memory?
-bool is_small(const bmx::Program& program, const std::vector<bmx::Feature>& data) {
-  double work = 0, values = 0;
-  for (const bmx::Feature& feature : data) values += static_cast<double>(feature.channels) * feature.size.pixels();
-  for (const bmx::Instruction& instruction : program.instructions) {
-    const double outputs = static_cast<double>(instruction.out.channels) * instruction.out.size.pixels();
-    const double inputs = static_cast<double>(instruction.channels) * instruction.image.pixels();
-    const Size padded = instruction.window.padded(instruction.image);
-    const bool convolution = instruction.kind == bmx::Instruction::kConvolution;
-    const double terms = convolution ? static_cast<double>(instruction.channels / instruction.groups) : 1;
-    const double border = convolution ? static_cast<double>(instruction.channels) * padded.pixels() : 0;
-    values += outputs + inputs + border;
-    work += instruction.binarizations * (outputs * terms * instruction.window.taps() + border) + outputs + inputs;
+bool is_small(const bmx::Plan& plan) {
+  Cost all = {0, 0};
+  for (const bmx::Feature& feature : plan.data) all.values += static_cast<double>(feature.values());
+  for (const bmx::PlannedInstruction& instruction : plan.instructions) {
+    const Cost cost = cost_of(instruction);
+    all.work += cost.work;
+    all.values += cost.values;
   }
-  for (const bmx::Parameter& parameter : program.parameters) {
+  for (const bmx::PlannedParameter& parameter : plan.parameters) {
     double size = 1;
     for (int64_t each : parameter.shape) size *= static_cast<double>(each);
-    values += size;
+    all.values += size;
   }
-  return work < kMaxWork && values * 4 < kMaxMemory;
+  return all.work < kMaxWork && all.values * 4 < kMaxMemory;
 }
 
-// Bytes of memory that a program needs. Throws as running it would.
-int64_t workspace_bytes(const bmx::Program& program, const std::vector<bmx::Feature>& data) {
+// Bytes of memory that a plan needs. Throws as running it would.
+int64_t workspace_bytes(const bmx::Plan& plan) {
   bmx::Arrays arrays;
   arrays.images = 1;
-  for (const bmx::Feature& feature : data) arrays.data.push_back({nullptr, feature.values()});
-  for (const bmx::Parameter& parameter : program.parameters) {
+  for (const bmx::Feature& feature : plan.data) arrays.data.push_back({nullptr, feature.values()});
+  for (const bmx::PlannedParameter& parameter : plan.parameters) {
     int64_t size = 1;
     for (int64_t each : parameter.shape) size *= each;
     arrays.parameters.push_back({nullptr, size});
   }
-  arrays.outputs.resize(program.num_outputs);
-  for (const bmx::Instruction& instruction : program.instructions) {
-    if (instruction.out_kind == 'y') arrays.outputs[instruction.out_index] = {nullptr, instruction.out.values()};
+  arrays.outputs.resize(plan.num_outputs);
+  for (const bmx::PlannedInstruction& instruction : plan.instructions) {
+    if (instruction.to.kind == 'y') arrays.outputs[instruction.to.index] = {nullptr, instruction.out.values()};
   }
-  return bmx::Execution(program, arrays).workspace_bytes();
+  return bmx::Execution(plan, arrays).workspace_bytes();
 }
 
-Bytes draw_weights(const bmx::Program& program, int64_t index) {
-  const bmx::Parameter& parameter = program.parameters[index];
+// Packed weights of a conv.
+Bytes draw_weights(const bmx::Plan& plan, int64_t index) {
+  const bmx::PlannedParameter& parameter = plan.parameters[index];
   int64_t channels = 8 * parameter.shape[3];  // fewest that are used
-  for (const bmx::Instruction& instruction : program.instructions) {
-    if (instruction.weight == index) channels = std::min(channels, instruction.channels / instruction.groups);
+  for (const bmx::PlannedInstruction& instruction : plan.instructions) {
+    if (instruction.operation->name != std::string("conv") || instruction.parameters[0] != index) continue;
+    channels = std::min(channels, static_cast<const bmx::Convolution*>(instruction.problem.get())->group_channels());
   }
   const int64_t bytes = parameter.shape[3];
   Bytes weights(parameter.shape[0] * parameter.shape[1] * parameter.shape[2] * bytes);
@@ -76,12 +74,13 @@ Bytes draw_weights(const bmx::Program& program, int64_t index) {
   return weights;
 }
 
-std::vector<float> draw_values(const bmx::Parameter& parameter) {
+std::vector<float> draw_values(const bmx::PlannedParameter& parameter) {
   int64_t size = 1;
   for (int64_t each : parameter.shape) size *= each;
   const bool thresholds = parameter.shape.size() == 2 && parameter.shape[0] == 2;
-  if (parameter.may_be_single && parameter.shape.size() == 1 && sometimes(3)) size = 1;
-  std::vector<float> values = random_floats(size, 9);
+  if (parameter.kind.may_be_single && sometimes(3)) size = 1;
+  const bool weights = parameter.shape.size() == 4;  // of an fconv
+  std::vector<float> values = weights ? random_fractions(size) : random_floats(size, 9);
   if (!thresholds) return values;
   for (int64_t i = 0; i < size; ++i) {
     if (i >= size / 2) values[i] = random_word() % 2 ? 1.0f : -1.0f;
@@ -90,13 +89,13 @@ std::vector<float> draw_values(const bmx::Parameter& parameter) {
   return values;
 }
 
-// A problem of an inferred program, with what the judge makes of it.
-Problem draw_problem(const Draft& draft, const bmx::Program& program) {
+// A problem of a planned program, with what the judge makes of it.
+Problem draw_problem(const Draft& draft, const bmx::Plan& plan) {
   Problem problem;
   problem.text = draft.text;
-  for (size_t i = 0; i < program.parameters.size(); ++i) {
-    if (program.parameters[i].bits) problem.parameter(draw_weights(program, static_cast<int64_t>(i)));
-    else problem.parameter(draw_values(program.parameters[i]));
+  for (size_t i = 0; i < plan.parameters.size(); ++i) {
+    if (plan.parameters[i].kind.bits) problem.parameter(draw_weights(plan, static_cast<int64_t>(i)));
+    else problem.parameter(draw_values(plan.parameters[i]));
   }
   for (int64_t i = 1 + random_below(2); i > 0; --i) {
     std::vector<Features> data;
@@ -105,7 +104,7 @@ Problem draw_problem(const Draft& draft, const bmx::Program& program) {
       data.back().values = random_floats(feature.channels * feature.size.pixels(), 9);
       if (sometimes(20)) data.back().values[0] = any_of<float>({NAN, INFINITY, -INFINITY, 1e-45f, 3e38f});
     }
-    problem.expected.push_back(interpret(program, data, problem.parameters));
+    problem.expected.push_back(interpret(plan, data, problem.parameters));
     problem.images.push_back(data);
   }
   return problem;
@@ -130,13 +129,13 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
   if (damaged) damage(&draft);
   announce("program", draft.text);
   choose_kernel(*any_of(contestants).kernel);
-  bmx::Program program;
+  bmx::Plan plan;
   try {
-    program = bmx::parse_program(draft.text, static_cast<int64_t>(draft.data.size()), draft.num_outputs);
-    bmx::infer(draft.data, &program);
-    const int64_t bytes = workspace_bytes(program, draft.data);
+    const int64_t num_data = static_cast<int64_t>(draft.data.size());
+    plan = bmx::infer(bmx::parse_program(draft.text, num_data, draft.num_outputs), draft.data);
+    const int64_t bytes = workspace_bytes(plan);
     if (bytes < 0) return "needs " + std::to_string(bytes) + " bytes";
-    if (bytes > kMaxMemory || !is_small(program, draft.data)) {
+    if (bytes > kMaxMemory || !is_small(plan)) {
       ++figures->clean;
       return "";
     }
@@ -145,7 +144,7 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
     ++figures->clean;
     return "";
   }
-  const Problem problem = draw_problem(draft, program);
+  const Problem problem = draw_problem(draft, plan);
   for (const Contestant& contestant : contestants) {
     if (contestant.emulated && !sometimes(8)) continue;
     announce(contestant.kernel->name, draft.text);

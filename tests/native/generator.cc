@@ -106,26 +106,27 @@ class Generator {
     Size size;
     int64_t channels;
     const std::string in = draw_input(&size, &channels);
-    const bool convolution = random_below(5) < 3;
+    const std::string kind = any_of<std::string>({"conv", "conv", "fconv", "map", "map"});
     Tensor out;
     out.type = y >= 0 ? "planar" : any_of<std::string>({"int16", "float32", "planar"});
-    if (!convolution && out.type == "int16") out.type = "float32";
+    if (kind != "conv" && out.type == "int16") out.type = "float32";
     out.name = y >= 0 ? "y" + std::to_string(y) : any_of<std::string>({"s0", "s1", "s2", "s7", "s65535"});
     out.channels = channels;
     out.size = size;
     out.largest = 0;
-    std::string text = convolution ? convolve(size, channels, &out) : pool(size, channels, &out);
+    std::string text = kind == "map" ? pool(size, channels, &out) : convolve(kind, size, channels, &out);
     if (text.empty()) return false;
     // a slot may be replaced by what its own values are added to
     const auto old =
         std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& each) { return each.name == out.name; });
     const bool replaces = old != tensors_.end();
-    if (!convolution && replaces && (text + in).find(out.name + "[") != std::string::npos) return false;
+    if (kind != "conv" && replaces && (text + in).find(out.name + "[") != std::string::npos) return false;
     const bool shuffles = text.find(" shuffle=") != std::string::npos;
     const bool in_place = replaces && old->type == out.type && old->channels == out.channels && !shuffles;
     const std::string steps =
         draw_steps(out.channels, out.size, out.name, in_place, out.type == "int16", &out.largest);
-    text_ += (convolution ? "conv in=" : "map in=") + in + " out=" + out.name + (y >= 0 ? "" : ":" + out.type) + text +
+    const std::string type = y < 0 ? ":" + out.type : sometimes(5) ? ":flat" : "";
+    text_ += kind + " in=" + in + " out=" + out.name + type + text +
              (steps.empty() ? "" : " steps=" + steps) + (sometimes(2) ? ";" : " ; ");
     if (y >= 0) return true;
     if (replaces) tensors_.erase(old);
@@ -141,7 +142,7 @@ class Generator {
     return true;
   }
 
-  std::string convolve(Size size, int64_t channels, Tensor* out) {
+  std::string convolve(const std::string& kind, Size size, int64_t channels, Tensor* out) {
     bmx::Window window;
     window.kernel = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}, {7, 7}});
     window.stride = any_of<Size>({{1, 1}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {3, 3}, {INT_MAX, INT_MAX}});
@@ -168,6 +169,10 @@ class Generator {
     option(window.pad == Size{0, 0}, "pad=" + text_of(window.pad));
     option(window.dilate == Size{1, 1}, "dilate=" + text_of(window.dilate));
     option(groups == 1, "groups=" + std::to_string(groups));
+    if (kind == "fconv") {
+      draw_before(size, channels, *out, &words);
+      return in_any_order(words);
+    }
     option(binarizations == 1, "binarizations=" + std::to_string(binarizations));
     const int64_t pad_value = random_below(3) - 1;
     option(pad_value == -1, "pad_value=" + std::to_string(pad_value));
@@ -182,12 +187,12 @@ class Generator {
       if (channels % groups) return "";
       words.push_back("shuffle=" + std::to_string(groups));
     }
-    if (sometimes(3)) {
-      int64_t largest = 0;
-      const std::string before = draw_steps(channels, size, out->name, false, false, &largest);
-      if (!before.empty()) words.push_back("before=" + before);
-    }
-    if (sometimes(2)) {
+    draw_before(size, channels, *out, &words);
+    if (sometimes(8)) {
+      out->size = {1, 1};
+      words.push_back("pool=" + any_of<std::string>({"max", "avg"}));
+      words.push_back("global=1");
+    } else if (sometimes(2)) {
       bmx::Window window;
       window.kernel = any_of<Size>({{1, 1}, {2, 2}, {3, 3}, {2, 1}, {1, 5}, {7, 7}});
       window.stride = any_of<Size>({{1, 1}, {2, 2}, {1, 3}, {5, 5}, {9, 2}, {INT_MAX, 1}});
@@ -195,13 +200,22 @@ class Generator {
       window.full = sometimes(2);
       if (window.pad.height >= window.kernel.height || window.pad.width >= window.kernel.width) return "";
       if (!slide(window, size, &out->size)) return "";
-      words.push_back("pool=" + any_of<std::string>({"max", "avg"}));
+      const bool average = sometimes(2);
+      words.push_back(average ? "pool=avg" : "pool=max");
+      if (average && sometimes(2)) words.push_back("count_pad=1");
       words.push_back("kernel=" + text_of(window.kernel));
       words.push_back("stride=" + text_of(window.stride));
       words.push_back("pad=" + text_of(window.pad));
       if (window.full || sometimes(2)) words.push_back("full=" + std::to_string(window.full));
     }
     return words.empty() ? " " : in_any_order(words);
+  }
+
+  void draw_before(Size size, int64_t channels, const Tensor& out, std::vector<std::string>* words) {
+    if (!sometimes(3)) return;
+    int64_t largest = 0;
+    const std::string before = draw_steps(channels, size, out.name, false, false, &largest);
+    if (!before.empty()) words->push_back("before=" + before);
   }
 
   static std::string in_any_order(std::vector<std::string> words) {
@@ -252,10 +266,10 @@ void damage_text(std::string* text) {
   static const char* const digits = "0123456789";
   static const std::string word_letters = "abcdefghijklmnopqrstuvwxyz_0123456789=:,|[]-";
   static const std::vector<std::string> words = {
-      "conv", "map", "in=x0[0:1]", "in=s0[0:1]", "out=y0", "out=s0:int16", "out=s65535:planar", "out=s1:float32",
+      "conv", "fconv", "map", "in=x0[0:1]", "in=s0[0:1]", "out=y0", "out=y0:flat", "out=s0:int16", "out=s65535:planar", "out=s1:float32",
       "weight=p0", "threshold=p0", "kernel=1,1", "kernel=4096,4096", "stride=2147483647,1", "pad=2147483647,0",
       "dilate=2147483647,2147483647", "filters=2147483647", "groups=2147483647", "pad_value=0", "binarizations=8",
-      "steps=relu", "steps=plus:x0[0:1]", "steps=norm:p65535", "before=relu", "pool=max", "pool=avg", "full=1",
+      "steps=relu", "steps=plus:x0[0:1]", "steps=norm:p65535", "before=relu", "pool=max", "pool=avg", "full=1", "global=1", "count_pad=1",
       "shuffle=2", "=", "", "steps=", "before=prelu:p0|prelu:p0", "in=x0[0:2147483647],x0[0:2147483647]"};
   const int64_t size = static_cast<int64_t>(text->size());
   const size_t at = static_cast<size_t>(random_below(size + 1));

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "program.h"
+#include "plan.h"
 
 // A program and the features of its data.
 struct Draft {

@@ -29,6 +29,12 @@ std::vector<float> random_floats(int64_t count, int64_t range) {
   return values;
 }
 
+std::vector<float> random_fractions(int64_t count) {
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(random_below(1 << 24) - (1 << 23)) / (1 << 23);
+  return values;
+}
+
 std::string text_of(Size size) { return std::to_string(size.height) + "," + std::to_string(size.width); }
 
 Bytes bytes_of(const std::vector<float>& values) {
@@ -55,14 +61,13 @@ Convolution::Convolution(int64_t channel_count, int64_t filter_count, int64_t gr
   for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
 }
 
-Convolution::Convolution(const bmx::Instruction& instruction, const Bytes& packed,
-                         const std::vector<float>& thresholds)
-    : channels(instruction.channels),
-      filters(instruction.filters),
-      groups(instruction.groups),
-      window(instruction.window),
-      pad_value(instruction.pad_value),
-      binarizations(instruction.binarizations),
+Convolution::Convolution(const bmx::Convolution& conv, const Bytes& packed, const std::vector<float>& thresholds)
+    : channels(conv.channels),
+      filters(conv.filters),
+      groups(conv.groups),
+      window(conv.window),
+      pad_value(conv.pad_value),
+      binarizations(conv.binarizations),
       bits(filters * window.taps() * (channels / groups)),
       threshold(thresholds) {
   const int64_t group = channels / groups, bytes = (group + 7) / 8;
@@ -167,7 +172,8 @@ Features add(const Features& a, const Features& b) {
   return out;
 }
 
-Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window) {
+Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window, bool count_pad) {
+  const Size pad = window.pad;
   Features out(in.channels, window.out(in.size));
   for (int64_t c = 0; c < out.channels; ++c) {
     for (int64_t y = 0; y < out.size.height; ++y) {
@@ -176,11 +182,12 @@ Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window) {
         for (int64_t tap = 0; tap < window.taps(); ++tap) {
           const int64_t in_y = y * window.stride.height - window.pad.height + tap / window.kernel.width;
           const int64_t in_x = x * window.stride.width - window.pad.width + tap % window.kernel.width;
+          const bool in_padding = in_y < in.size.height + pad.height && in_x < in.size.width + pad.width;
+          if (in.holds(in_y, in_x) || (count_pad && in_padding)) ++count;
           if (!in.holds(in_y, in_x)) continue;
           const float value = in.at(c, in_y, in_x);
           if (value > most) most = value;
           sum += value;
-          ++count;
         }
         out.at(c, y, x) = kind == bmx::Pool::kMax ? most : count > 0 ? sum / count : 0;
       }
@@ -208,8 +215,8 @@ std::vector<bmx::Feature> Problem::features() const {
 }
 
 std::string Problem::run(Side side) const {
-  bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
-  bmx::infer(features(), &program);
+  const bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
+  const bmx::Plan plan = bmx::infer(program, features());
   bmx::Arrays arrays;
   arrays.images = static_cast<int64_t>(images.size());
   std::vector<std::unique_ptr<Guarded<float>>> data, results;
@@ -230,7 +237,7 @@ std::string Problem::run(Side side) const {
     results.emplace_back(new Guarded<float>(size, side));
     arrays.outputs.push_back({results.back()->data(), size});
   }
-  const bmx::Execution execution(program, arrays);
+  const bmx::Execution execution(plan, arrays);
   Guarded<char> workspace(execution.workspace_bytes(), side);
   execution.run(workspace.data());
   bool intact = workspace.intact_around();
@@ -364,5 +371,44 @@ Problem chain() {
     problem.expected.push_back({by_channel(add(normalized, slice(s2, 0, filters)),
                                            [](float value, int64_t) { return value > 0 ? value : 0.0f; })});
   }
+  return problem;
+}
+
+Problem float_chain() {
+  const int64_t groups = any_of<int64_t>({1, 1, 2, 4}), channels = groups * any_of<int64_t>({1, 3, 8, 17});
+  const int64_t filters = groups * any_of<int64_t>({1, 2, 5, 8, 16, 33});
+  const Size size = any_of<Size>({{1, 1}, {6, 7}, {13, 11}, {20, 21}});
+  const auto slice_of = [](const std::string& name, int64_t count) {
+    return name + "[0:" + std::to_string(count) + "]";
+  };
+  bmx::Window window;
+  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {1, 5}});
+  window.pad = {window.kernel.height / 2, window.kernel.width / 2};
+  const Convolution binary(filters, filters, 1, window);
+  Problem problem;
+  for (int64_t i = 1 + random_below(2); i > 0; --i) {
+    Features image(channels, size);
+    image.values = random_fractions(channels * size.pixels());
+    problem.images.push_back({image});
+  }
+  const auto convolve = [&](const std::string& in, const std::string& out, int64_t depth, const std::string& rest) {
+    int64_t lanes = 1;
+    while (lanes < filters / groups && lanes < 16) lanes *= 2;
+    const int64_t blocks = (filters / groups + lanes - 1) / lanes;
+    const std::vector<float> weights = random_fractions(groups * blocks * lanes * depth / groups * window.taps());
+    problem.text += "fconv in=" + in + " out=" + out + " kernel=" + text_of(window.kernel) + " pad=" +
+                    text_of(window.pad) + " filters=" + std::to_string(filters) + " groups=" + std::to_string(groups) +
+                    " weight=" + problem.parameter(weights) + rest + ";";
+  };
+  convolve(slice_of("x0", channels), any_of<std::string>({"s0:float32", "s0:planar"}), channels,
+           " steps=norm:" + problem.parameter(random_fractions(3 * filters)) + "|relu");
+  problem.convolve(binary, slice_of("s0", filters), any_of<std::string>({"s1:int16", "s1:planar"}));
+  convolve(slice_of("s1", filters) + "," + slice_of("s0", filters), "s2:planar", 2 * filters,
+           " before=mul:" + problem.parameter(random_fractions(2 * filters)) +
+               " steps=plus:" + slice_of("s1", filters));
+  problem.text += "map in=" + slice_of("s2", filters) + " out=y0:flat pool=avg " +
+                  any_of<std::string>({"global=1", "kernel=1,1 stride=1,2", "kernel=2,2 pad=1,1 count_pad=1"});
+  const bmx::Plan plan = bmx::infer(bmx::parse_program(problem.text, 1, 1), problem.features());
+  for (const auto& image : problem.images) problem.expected.push_back(interpret(plan, image, problem.parameters));
   return problem;
 }

@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "convolution.h"
 #include "guarded.h"
 #include "kernels.h"
-#include "program.h"
+#include "plan.h"
 #include "random.h"
 
 using bmx::Size;
@@ -29,7 +30,7 @@ struct Features {
 Features slice(const Features& in, int64_t begin, int64_t end);
 Features concatenate(const Features& a, const Features& b);
 Features add(const Features& a, const Features& b);
-Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window);
+Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window, bool count_pad = false);
 
 // Value by value, with the parameter's of its channel.
 template <typename Function>
@@ -52,9 +53,8 @@ struct Convolution {
 
   // With random weights and, sometimes, thresholds.
   Convolution(int64_t channel_count, int64_t filter_count, int64_t group_count, const bmx::Window& over);
-  // That of a program, given its packed weights.
-  Convolution(const bmx::Instruction& instruction, const std::vector<uint8_t>& packed,
-              const std::vector<float>& thresholds);
+  // That of a plan, given its packed weights.
+  Convolution(const bmx::Convolution& conv, const std::vector<uint8_t>& packed, const std::vector<float>& thresholds);
 
   // Sometimes gives it several binarizations, which go without thresholds and without int16.
   void draw_binarizations();
@@ -91,15 +91,23 @@ struct Problem {
   std::string run(Side side) const;
 };
 
-// What an inferred program computes of an image. It is never optimised.
-std::vector<Features> interpret(const bmx::Program& program, const std::vector<Features>& data,
+// What a plan computes of an image. It is never optimised.
+std::vector<Features> interpret(const bmx::Plan& plan, const std::vector<Features>& data,
                                 const std::vector<Bytes>& parameters);
+
+// What interpret() takes for an instruction, at most.
+struct Cost {
+  double work, values;
+};
+Cost cost_of(const bmx::PlannedInstruction& instruction);
 
 // The kernel in use, which may be one that has to be emulated.
 void choose_kernel(const bmx::Kernel& kernel);
 
 // Halves of integers, both zeros among them.
 std::vector<float> random_floats(int64_t count, int64_t range);
+// With all bits of a fraction, below 1.
+std::vector<float> random_fractions(int64_t count);
 std::string text_of(Size size);
 
 template <typename Value>
@@ -113,5 +121,8 @@ Problem single_convolution();
 Problem small_groups();
 // Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
 Problem chain();
+
+// Float convolutions of data, integers and floats, pooled; into a flat output. Every sum rounds.
+Problem float_chain();
 
 #endif  // BMX_TESTS_PROGRAMS_H_

@@ -11,8 +11,9 @@
 struct Contestant {
   const bmx::Kernel* kernel;
   bool emulated;
-  int64_t products = 0, binarizations = 0, small_groups = 0, programs = 0;  // tested so far
-  std::string failure = "";                               // empty: none so far
+  // tested so far
+  int64_t products = 0, binarizations = 0, small_groups = 0, float_convolutions = 0, programs = 0;
+  std::string failure = "";  // empty: none so far
 };
 
 // What is being tested, for the message of a crash.
@@ -25,6 +26,7 @@ void begin_case(int64_t seed);
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
 void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
 void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning);
+void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 // Tries `count` random programs, from number `first` on, as long as there is time. Prints figures; did all go well?

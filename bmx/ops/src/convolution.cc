@@ -25,6 +25,9 @@ int64_t block_bytes(const Convolution& conv, const Kernel& kernel) {
   return round_up(kernel.prepared_bytes(block_filters(conv), conv.depth()), 64);
 }
 
+// Of the words of a block's weights.
+int64_t unpacked_bytes(const Convolution& conv) { return round_up(block_filters(conv) * conv.depth() * 8, 64); }
+
 }  // namespace
 
 std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight) {
@@ -45,28 +48,26 @@ struct ConvolutionTask::Unit {
   int64_t image, group, filter, filters, pixel, pixels;  // filter: the first, within the group
 };
 
-ConvolutionMemory::ConvolutionMemory(const Convolution& conv, const Kernel& kernel)
-    : activation_bytes(packed_bytes(conv) +
-                       (conv.binarizations > 1 ? ResidualPacker::bytes(conv.input()) : 0)),
-      weight_bytes(conv.groups * blocks(conv) * block_bytes(conv, kernel)),
-      thread_bytes(round_up(block_filters(conv) * conv.depth() * 8, 64)) {}
+Memory convolution_memory(const Convolution& conv, const Kernel& kernel) {
+  const int64_t residual = conv.binarizations > 1 ? ResidualPacker::bytes(conv.input()) : 0;
+  return {packed_bytes(conv) + residual, conv.groups * blocks(conv) * block_bytes(conv, kernel), unpacked_bytes(conv)};
+}
 
-ConvolutionTask::ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight,
-                                 const float* threshold, const std::vector<Step>& steps, const Slice& out,
-                                 const Kernel& kernel, char* activations, char* weights, char* threads)
+ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding)
     : conv_(conv),
-      kernel_(kernel),
-      packer_(conv.input(), in, threshold, kernel),
-      weight_(weight),
-      steps_(steps),
-      out_(out),
-      activations_(reinterpret_cast<uint64_t*>(activations)),
-      weights_(weights),
-      threads_(threads),
+      kernel_(binding.kernel),
+      packer_(conv.input(), binding.in, binding.parameter<float>(1), binding.kernel),
+      weight_(binding.parameter<uint8_t>(0)),
+      steps_(binding.steps),
+      out_(binding.out),
+      activations_(reinterpret_cast<uint64_t*>(binding.shared)),
+      weights_(binding.kept),
+      threads_(binding.threads),
       blocks_(blocks(conv)),
-      sums_(padding_sums(conv, weight)) {
+      sums_(padding_sums(conv, weight_)) {
   if (conv.binarizations > 1) {
-    residual_.reset(new ResidualPacker(conv.input(), in, conv.binarizations, kernel, activations + packed_bytes(conv)));
+    residual_.reset(new ResidualPacker(conv.input(), binding.in, conv.binarizations, kernel_,
+                                       binding.shared + packed_bytes(conv)));
   }
   const Window& window = conv.window;
   const int64_t words = words_for(conv.group_channels());
@@ -89,8 +90,7 @@ void ConvolutionTask::prepare_weights() const {
     const uint8_t* from = weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes;
     const uint64_t* words = reinterpret_cast<const uint64_t*>(from);
     if (!as_they_are) {
-      uint64_t* own = reinterpret_cast<uint64_t*>(
-          threads_ + omp_get_thread_num() * ConvolutionMemory(conv_, kernel_).thread_bytes);
+      uint64_t* own = reinterpret_cast<uint64_t*>(threads_ + omp_get_thread_num() * unpacked_bytes(conv_));
       unpack_weights(from, filters, taps, conv_.group_channels(), own);
       words = own;
     }
@@ -98,8 +98,8 @@ void ConvolutionTask::prepare_weights() const {
   }
 }
 
-void ConvolutionTask::run(int64_t image, bool prepare) const {
-  if (prepare) prepare_weights();
+void ConvolutionTask::run(int64_t image) const {
+  if (image == 0) prepare_weights();
   if (residual_) residual_->run(image, activations_);
   else packer_.run(image, activations_);
   // units of equal size, as many for each thread

@@ -11,6 +11,7 @@
 #include "kernels.h"
 #include "packing.h"
 #include "residual.h"
+#include "task.h"
 #include "tile.h"
 
 namespace bmx {
@@ -30,14 +31,7 @@ struct Convolution {
   int64_t depth() const { return window.taps() * words_for(group_channels()); }
 };
 
-// Memory that a convolution works in, 64-byte aligned.
-struct ConvolutionMemory {
-  int64_t activation_bytes, weight_bytes, thread_bytes;
-
-  ConvolutionMemory(const Convolution& conv, const Kernel& kernel);
-  ConvolutionMemory(int64_t activations, int64_t weights, int64_t thread)
-      : activation_bytes(activations), weight_bytes(weights), thread_bytes(thread) {}
-};
+Memory convolution_memory(const Convolution& conv, const Kernel& kernel);
 
 // Sums of the weights, (taps, filters), where padding does not count: what a padded tap, counted as -1, has to be given
 // back. Else empty.
@@ -49,17 +43,13 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
 // Applies the steps to the dots of up to kPixelTile pixels, which have stride kFilterTile, and stores them.
 void finish(Dots dots, const std::vector<Step>& steps, const Slice& out);
 
-class ConvolutionTask {
+class ConvolutionTask : public Task {
  public:
-  // `weight` is (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
-  // `threshold` is null or (2, channels), as Packer takes it, with several binarizations null. The last three are the
-  // memory; weights stay in theirs from one image to the next.
-  ConvolutionTask(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight, const float* threshold,
-                  const std::vector<Step>& steps, const Slice& out, const Kernel& kernel, char* activations,
-                  char* weights, char* threads);
+  // Parameters: weights (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
+  // none or, of one binarization, thresholds (2, channels) as Packer takes them.
+  ConvolutionTask(const Convolution& conv, const Binding& binding);
 
-  // Computes an image; all threads of a team call it, the first time with `prepare`.
-  void run(int64_t image, bool prepare) const;
+  void run(int64_t image) const override;
 
  private:
   struct Unit;  // output pixels and filters that a thread computes at once

@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <memory>
 
-#include "convolution.h"
 #include "denormals.h"
 #include "error.h"
-#include "grouped.h"
-#include "map.h"
+#include "operations.h"
 #include "profile.h"
 
 namespace bmx {
@@ -18,98 +16,59 @@ namespace {
 constexpr int64_t kMaxBytes = int64_t{1} << 48;
 constexpr double kSerialWork = 20000;  // below this many words and values starting threads costs more than it saves
 
-Convolution convolution(const Instruction& instruction) {
-  return {instruction.image,   instruction.window, instruction.channels,
-          instruction.filters, instruction.groups, instruction.pad_value,
-          instruction.binarizations};
-}
-
-Map map(const Instruction& instruction) {
-  return {instruction.image, instruction.pool, instruction.window, instruction.groups};
-}
-
-// Word operations, or values touched, for one image.
-double work(const Instruction& instruction) {
-  double values = static_cast<double>(instruction.out.size.pixels()) * instruction.out.channels;
-  if (instruction.kind == Instruction::kConvolution) {
-    return values * convolution(instruction).depth() * instruction.binarizations;
-  }
-  return instruction.pool == Pool::kNone ? values : values * instruction.window.taps();
-}
-
 // Throws where an array has not the `wanted` size.
-void check_size(char kind, size_t index, const Arrays::Array& array, int64_t wanted) {
+void check_size(char kind, size_t index, const Array& array, int64_t wanted) {
   if (array.size != wanted) fail(kind, index, " must have ", wanted, " values, got ", array.size);
 }
 
-// Throws where the arrays are not those of the program.
-void check_arrays(const Program& program, const Arrays& arrays) {
-  if (arrays.data.size() != program.data.size() || arrays.parameters.size() != program.parameters.size() ||
-      static_cast<int64_t>(arrays.outputs.size()) != program.num_outputs || arrays.images < 0) {
+// Throws where the arrays are not those of the plan.
+void check_arrays(const Plan& plan, const Arrays& arrays) {
+  if (arrays.data.size() != plan.data.size() || arrays.parameters.size() != plan.parameters.size() ||
+      static_cast<int64_t>(arrays.outputs.size()) != plan.num_outputs || arrays.images < 0) {
     fail("arrays of another program");
   }
   for (size_t i = 0; i < arrays.data.size(); ++i) {
-    check_size('x', i, arrays.data[i], arrays.images * program.data[i].values());
+    check_size('x', i, arrays.data[i], arrays.images * plan.data[i].values());
   }
   for (size_t i = 0; i < arrays.parameters.size(); ++i) {
-    const Parameter& parameter = program.parameters[i];
+    const PlannedParameter& parameter = plan.parameters[i];
+    if (parameter.kind.may_be_single && arrays.parameters[i].size == 1) continue;
     int64_t wanted = 1;
     for (int64_t size : parameter.shape) wanted *= size;
-    const bool single = parameter.may_be_single && parameter.shape.size() == 1 && arrays.parameters[i].size == 1;
-    if (!single) check_size('p', i, arrays.parameters[i], wanted);
+    check_size('p', i, arrays.parameters[i], wanted);
   }
-  for (const Instruction& instruction : program.instructions) {
-    if (instruction.out_kind != 'y') continue;
-    check_size('y', instruction.out_index, arrays.outputs[instruction.out_index],
+  for (const PlannedInstruction& instruction : plan.instructions) {
+    if (instruction.to.kind != 'y') continue;
+    check_size('y', instruction.to.index, arrays.outputs[instruction.to.index],
                arrays.images * instruction.out.values());
   }
 }
 
-// One instruction, ready to run.
-struct Task {
-  std::unique_ptr<ConvolutionTask> convolution;
-  std::unique_ptr<GroupedConvolution> grouped;
-  std::unique_ptr<MapTask> map;
-
-  void run(int64_t image) const {
-    if (convolution) convolution->run(image, image == 0);
-    else if (grouped) grouped->run(image, image == 0);
-    else map->run(image);
-  }
-};
-
 }  // namespace
 
-Execution::Execution(const Program& program, const Arrays& arrays)
-    : program_(program), arrays_(arrays), kernel_(current_kernel()) {
-  check_arrays(program, arrays);
-  double total = 0;
-  for (const Instruction& instruction : program.instructions) total += work(instruction);
-  threads_ = total * arrays.images > kSerialWork ? omp_get_max_threads() : 1;
-
+Execution::Execution(const Plan& plan, const Arrays& arrays)
+    : plan_(plan), arrays_(arrays), kernel_(current_kernel()) {
+  check_arrays(plan, arrays);
   std::vector<int64_t> slot_bytes;
-  int64_t activation_bytes = 0, thread_bytes = 0;
-  for (const Instruction& instruction : program.instructions) {
-    int64_t weight_bytes = 0;
-    if (instruction.kind == Instruction::kConvolution) {
-      const Convolution conv = convolution(instruction);
-      const ConvolutionMemory memory =
-          has_small_groups(conv, kernel_) ? grouped_memory(conv) : ConvolutionMemory(conv, kernel_);
-      activation_bytes = std::max(activation_bytes, memory.activation_bytes);
-      thread_bytes = std::max(thread_bytes, memory.thread_bytes);
-      weight_bytes = memory.weight_bytes;
-    } else {
-      thread_bytes = std::max(thread_bytes, map(instruction).thread_bytes());
-    }
-    weights_.push_back(reserve(weight_bytes));
-    if (instruction.out_kind != 's') continue;
-    if (instruction.out_index >= static_cast<int64_t>(slot_bytes.size())) slot_bytes.resize(instruction.out_index + 1);
-    int64_t& bytes = slot_bytes[instruction.out_index];
+  Memory most = {0, 0, 0};
+  double work = 0;
+  for (const PlannedInstruction& instruction : plan.instructions) {
+    const Operation& operation = *instruction.operation;
+    const void* problem = instruction.problem.get();
+    work += operation.work(problem) * static_cast<double>(instruction.out.values());
+    const Memory memory = operation.memory(problem, kernel_);
+    most.shared = std::max(most.shared, memory.shared);
+    most.thread = std::max(most.thread, memory.thread);
+    kept_.push_back(reserve(memory.kept));
+    if (instruction.to.kind != 's') continue;
+    if (instruction.to.index >= static_cast<int64_t>(slot_bytes.size())) slot_bytes.resize(instruction.to.index + 1);
+    int64_t& bytes = slot_bytes[instruction.to.index];
     bytes = std::max(bytes, instruction.out.bytes());
   }
+  threads_ = work * static_cast<double>(arrays.images) > kSerialWork ? omp_get_max_threads() : 1;
   for (int64_t bytes : slot_bytes) slots_.push_back(reserve(bytes));
-  activations_ = reserve(activation_bytes);
-  thread_memory_ = reserve(thread_bytes * threads_);
+  shared_ = reserve(most.shared);
+  thread_memory_ = reserve(most.thread * threads_);
 }
 
 int64_t Execution::reserve(int64_t bytes) {
@@ -119,75 +78,60 @@ int64_t Execution::reserve(int64_t bytes) {
   return begin;
 }
 
-Slice Execution::slice(const Operand& operand, char* workspace) const {
-  const Feature& feature = operand.feature;
-  const bool planar = feature.layout == Layout::kPlanar, data = operand.kind == 'x';
-  Slice whole = {feature.layout, operand.end - operand.begin, planar ? feature.size.pixels() : feature.channels,
-                 data ? feature.bytes() : 0,
-                 data ? static_cast<char*>(arrays_.data[operand.index].values) : workspace + slots_[operand.index]};
-  whole.data = whole.at(0, operand.begin, 0);
-  return whole;
+// All channels of a data input, output or slot.
+Slice Execution::whole(char kind, int64_t index, const Feature& feature, char* workspace) const {
+  const int64_t stride = feature.layout == Layout::kPlanar ? feature.size.pixels() : feature.channels;
+  if (kind == 's') return {feature.layout, feature.channels, stride, 0, workspace + slots_[index]};
+  void* values = (kind == 'x' ? arrays_.data : arrays_.outputs)[index].values;
+  return {feature.layout, feature.channels, stride, feature.bytes(), static_cast<char*>(values)};
 }
 
-Slice Execution::out_slice(const Instruction& instruction, char* workspace) const {
-  const Feature& feature = instruction.out;
-  const bool planar = feature.layout == Layout::kPlanar, output = instruction.out_kind == 'y';
-  return {feature.layout, feature.channels, planar ? feature.size.pixels() : feature.channels,
-          output ? feature.bytes() : 0,
-          output ? static_cast<char*>(arrays_.outputs[instruction.out_index].values)
-                 : workspace + slots_[instruction.out_index]};
+Slice Execution::slice(const Source& source, char* workspace) const {
+  const Operand& operand = source.operand;
+  Slice slice = whole(operand.kind, operand.index, source.feature, workspace);
+  slice.channels = operand.channels();
+  slice.data = slice.at(0, operand.begin, 0);
+  return slice;
 }
 
-std::vector<Slice> Execution::slices(const std::vector<Operand>& operands, char* workspace) const {
-  std::vector<Slice> slices;
-  for (const Operand& operand : operands) slices.push_back(slice(operand, workspace));
-  return slices;
-}
-
-std::vector<Step> Execution::steps(const std::vector<StepText>& steps, int64_t channels, char* workspace) const {
+std::vector<Step> Execution::steps(const std::vector<PlannedStep>& steps, int64_t channels, char* workspace) const {
   std::vector<Step> bound;
-  for (const StepText& text : steps) {
-    Step step = {text.kind, nullptr, channels, false, {}};
-    if (text.kind == Step::kPlus) step.addend = slice(text.addend, workspace);
-    if (text.parameter >= 0) {
-      step.values = static_cast<const float*>(arrays_.parameters[text.parameter].values);
-      step.single = arrays_.parameters[text.parameter].size == 1;
+  for (const PlannedStep& planned : steps) {
+    Step step = {planned.kind, nullptr, channels, false, {}};
+    if (planned.kind == Step::kPlus) step.addend = slice(planned.addend, workspace);
+    if (planned.parameter >= 0) {
+      step.values = static_cast<const float*>(arrays_.parameters[planned.parameter].values);
+      step.single = arrays_.parameters[planned.parameter].size == 1;
     }
     bound.push_back(step);
   }
   return bound;
 }
 
+Binding Execution::bind(size_t index, char* workspace) const {
+  const PlannedInstruction& instruction = plan_.instructions[index];
+  std::vector<Slice> in;
+  for (const Source& source : instruction.in) in.push_back(slice(source, workspace));
+  std::vector<const void*> parameters;
+  for (int64_t parameter : instruction.parameters) parameters.push_back(arrays_.parameters[parameter].values);
+  return {kernel_,
+          in,
+          steps(instruction.before, instruction.channels(), workspace),
+          steps(instruction.steps, instruction.out.channels, workspace),
+          whole(instruction.to.kind, instruction.to.index, instruction.out, workspace),
+          parameters,
+          workspace + shared_,
+          workspace + kept_[index],
+          workspace + thread_memory_};
+}
+
 void Execution::run(void* memory) const {
   char* workspace = static_cast<char*>(memory);
   workspace += round_up(reinterpret_cast<uintptr_t>(workspace), kAlignment) - reinterpret_cast<uintptr_t>(workspace);
-  char *activations = workspace + activations_, *threads = workspace + thread_memory_;
-  std::vector<Task> tasks;
-  for (size_t i = 0; i < program_.instructions.size(); ++i) {
-    const Instruction& instruction = program_.instructions[i];
-    const std::vector<Slice> in = slices(instruction.in, workspace);
-    const std::vector<Step> after = steps(instruction.steps, instruction.out.channels, workspace);
-    const Slice out = out_slice(instruction, workspace);
-    Task task;
-    if (instruction.kind == Instruction::kConvolution) {
-      const float* threshold = nullptr;
-      if (instruction.threshold >= 0) {
-        threshold = static_cast<const float*>(arrays_.parameters[instruction.threshold].values);
-      }
-      const Convolution conv = convolution(instruction);
-      const uint8_t* weight = static_cast<const uint8_t*>(arrays_.parameters[instruction.weight].values);
-      if (has_small_groups(conv, kernel_)) {
-        task.grouped.reset(new GroupedConvolution(conv, in, weight, threshold, after, out, kernel_, activations,
-                                                  workspace + weights_[i]));
-      } else {
-        task.convolution.reset(new ConvolutionTask(conv, in, weight, threshold, after, out, kernel_, activations,
-                                                   workspace + weights_[i], threads));
-      }
-    } else {
-      const std::vector<Step> before = steps(instruction.before, instruction.channels, workspace);
-      task.map.reset(new MapTask(map(instruction), in, before, after, out, threads));
-    }
-    tasks.push_back(std::move(task));
+  std::vector<std::unique_ptr<Task>> tasks;
+  for (size_t i = 0; i < plan_.instructions.size(); ++i) {
+    const PlannedInstruction& instruction = plan_.instructions[i];
+    tasks.push_back(instruction.operation->bind(instruction.problem.get(), bind(i, workspace)));
   }
   const int64_t watched = begin_instructions(static_cast<int64_t>(tasks.size()));
 #pragma omp parallel num_threads(threads_)
@@ -196,7 +140,7 @@ void Execution::run(void* memory) const {
     for (int64_t image = 0; image < arrays_.images; ++image) {
       for (size_t i = 0; i < tasks.size(); ++i) {
         const InstructionStopwatch stopwatch(watched < 0 ? -1 : watched + static_cast<int64_t>(i));
-        tasks[i].run(image);
+        tasks[i]->run(image);
       }
     }
   }

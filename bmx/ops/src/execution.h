@@ -1,4 +1,4 @@
-// Running a program whose shapes are known.
+// Running a plan.
 #ifndef BMX_EXECUTION_H_
 #define BMX_EXECUTION_H_
 
@@ -6,24 +6,26 @@
 #include <vector>
 
 #include "kernels.h"
-#include "program.h"
-#include "tile.h"
+#include "plan.h"
+#include "task.h"
 
 namespace bmx {
 
+struct Array {
+  void* values;
+  int64_t size;
+};
+
 // The arrays of a call.
 struct Arrays {
-  struct Array {
-    void* values;
-    int64_t size;
-  };
   int64_t images;
   std::vector<Array> data, parameters, outputs;
 };
 
 class Execution {
  public:
-  Execution(const Program& program, const Arrays& arrays);
+  // Throws Error where the arrays are not those of the plan.
+  Execution(const Plan& plan, const Arrays& arrays);
 
   // Bytes of memory that run() needs.
   int64_t workspace_bytes() const { return workspace_bytes_ + kAlignment; }
@@ -35,19 +37,19 @@ class Execution {
   static constexpr int64_t kAlignment = 64;
 
   int64_t reserve(int64_t bytes);
-  Slice slice(const Operand& operand, char* workspace) const;
-  Slice out_slice(const Instruction& instruction, char* workspace) const;
-  std::vector<Step> steps(const std::vector<StepText>& steps, int64_t channels, char* workspace) const;
-  std::vector<Slice> slices(const std::vector<Operand>& operands, char* workspace) const;
+  Slice whole(char kind, int64_t index, const Feature& feature, char* workspace) const;
+  Slice slice(const Source& source, char* workspace) const;
+  std::vector<Step> steps(const std::vector<PlannedStep>& steps, int64_t channels, char* workspace) const;
+  Binding bind(size_t instruction, char* workspace) const;
 
-  const Program& program_;
+  const Plan& plan_;
   const Arrays& arrays_;
   const Kernel& kernel_;
   int threads_;
   int64_t workspace_bytes_ = 0;
   // where in the workspace these begin
-  std::vector<int64_t> slots_, weights_;
-  int64_t activations_, thread_memory_;
+  std::vector<int64_t> slots_, kept_;
+  int64_t shared_, thread_memory_;
 };
 
 }  // namespace bmx

@@ -3,6 +3,7 @@
 #define BMX_FEATURE_H_
 
 #include <cstdint>
+#include <string>
 
 namespace bmx {
 
@@ -13,6 +14,9 @@ struct Size {
   Size padded(const Size& pad) const { return {height + 2 * pad.height, width + 2 * pad.width}; }
   bool operator==(const Size& other) const { return height == other.height && width == other.width; }
 };
+
+// "5x6"
+inline std::string text(const Size& size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 // The kernel of a convolution, the window of a pooling.
 struct Window {

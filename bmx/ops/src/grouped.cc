@@ -54,7 +54,7 @@ bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   return 3 * grouped <= 2 * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
 }
 
-ConvolutionMemory grouped_memory(const Convolution& conv) {
+Memory grouped_memory(const Convolution& conv, const Kernel&) {
   const LookupPlan plan(conv);
   // the last look-ups reach beyond the last row
   return {word_bytes(conv) + plan.rows * plan.stride + kPositions,
@@ -68,20 +68,18 @@ struct GroupedConvolution::Unit {
   int64_t all_filters() const { return groups * filters; }
 };
 
-GroupedConvolution::GroupedConvolution(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight,
-                                       const float* threshold, const std::vector<Step>& steps, const Slice& out,
-                                       const Kernel& kernel, char* activations, char* weights)
+GroupedConvolution::GroupedConvolution(const Convolution& conv, const Binding& binding)
     : conv_(conv),
       plan_(conv),
-      kernel_(kernel),
-      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, in, threshold, kernel),
-      weight_(weight),
-      steps_(steps),
-      out_(out),
-      words_(reinterpret_cast<uint64_t*>(activations)),
-      indices_(reinterpret_cast<uint8_t*>(activations + word_bytes(conv))),
-      entries_(reinterpret_cast<uint16_t*>(weights)),
-      sums_(padding_sums(conv, weight)) {
+      kernel_(binding.kernel),
+      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in, binding.parameter<float>(1), binding.kernel),
+      weight_(binding.parameter<uint8_t>(0)),
+      steps_(binding.steps),
+      out_(binding.out),
+      words_(reinterpret_cast<uint64_t*>(binding.shared)),
+      indices_(reinterpret_cast<uint8_t*>(binding.shared + word_bytes(conv))),
+      entries_(reinterpret_cast<uint16_t*>(binding.kept)),
+      sums_(padding_sums(conv, weight_)) {
   const Size kernel_size = conv.window.kernel;
   const int64_t channels = conv.group_channels(), bytes = (channels + 7) / 8;
   for (int64_t y = 0; y < kernel_size.height; ++y) {
@@ -171,8 +169,8 @@ void GroupedConvolution::spread_words() const {
   }
 }
 
-void GroupedConvolution::run(int64_t image, bool prepare) const {
-  if (prepare) prepare_weights();
+void GroupedConvolution::run(int64_t image) const {
+  if (image == 0) prepare_weights();
   packer_.run(image, words_);
   spread_words();
   const int64_t group_filters = conv_.group_filters(), group_blocks = ceil_div(group_filters, kFilterTile);

@@ -14,7 +14,7 @@ namespace bmx {
 // Is GroupedConvolution faster than ConvolutionTask?
 bool has_small_groups(const Convolution& conv, const Kernel& kernel);
 
-ConvolutionMemory grouped_memory(const Convolution& conv);
+Memory grouped_memory(const Convolution& conv, const Kernel& kernel);
 
 // How a convolution's products are cut into look-ups. An index holds channels of one pixel, or where a group has fewer
 // than three of them, of several taps of a kernel row.
@@ -29,15 +29,12 @@ struct LookupPlan {
   explicit LookupPlan(const Convolution& conv);
 };
 
-class GroupedConvolution {
+class GroupedConvolution : public Task {
  public:
   // As ConvolutionTask's.
-  GroupedConvolution(const Convolution& conv, const std::vector<Slice>& in, const uint8_t* weight,
-                     const float* threshold, const std::vector<Step>& steps, const Slice& out, const Kernel& kernel,
-                     char* activations, char* weights);
+  GroupedConvolution(const Convolution& conv, const Binding& binding);
 
-  // Computes an image; all threads of a team call it, the first time with `prepare`.
-  void run(int64_t image, bool prepare) const;
+  void run(int64_t image) const override;
 
  private:
   // Where the weights of a look-up are in a filter's bytes.

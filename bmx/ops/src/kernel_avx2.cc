@@ -21,7 +21,7 @@ constexpr int64_t kByteWords = 3;    // counts of so many words fit a byte
 constexpr int64_t kShortWords = 96;  // and of so many 16 bits; a multiple of kByteWords
 constexpr int kPixels = 3;           // in a tile: its counts stay in registers
 
-bool supported() { return __builtin_cpu_supports("avx2"); }
+bool supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kLanes) * depth * kNibbles; }
 
@@ -40,9 +40,10 @@ alignas(64) constexpr Differing kDiffering;
 
 }  // namespace bmx
 
-BMX_TARGET("avx2")
+BMX_TARGET("avx2,fma")
 
 #include "binarize.h"
+#include "float_product.h"
 #include "small_groups.h"
 
 namespace bmx {
@@ -190,6 +191,19 @@ class Table {
   __m256i entries_;
 };
 
+struct Floats {
+  typedef __m256 Vector;
+  static constexpr int kLanes = 8, kRows = 4, kSums = 12;
+
+  static Vector zero() { return _mm256_setzero_ps(); }
+  static Vector all(float value) { return _mm256_set1_ps(value); }
+  static Vector load(const float* from) { return _mm256_loadu_ps(from); }
+  static void store(const Vector& vector, float* to) { _mm256_storeu_ps(to, vector); }
+  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) {
+    return _mm256_fmadd_ps(a, b, sum);
+  }
+};
+
 int64_t bound(int64_t iterations) {
   constexpr int kCounts = 8;
   __m256i counts[kCounts], table = load(kDiffering.of), indices = table;
@@ -215,7 +229,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, spread<32>, look_up<Table>, 32, bound};
+                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 32, bound};
 
 }  // namespace bmx
 

@@ -43,6 +43,7 @@ void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prep
 BMX_TARGET("avx512f,avx512bw,avx512vpopcntdq")
 
 #include "binarize_avx512.h"
+#include "float_product_avx512.h"
 #include "small_groups_avx512.h"
 
 namespace bmx {
@@ -125,7 +126,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx512 = {"avx512", supported, prepared_bytes, prepare, multiply, binarize_floats,
-                               binarize_shorts, spread<64>, look_up<Table>, 32, bound};
+                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 32, bound};
 
 }  // namespace bmx
 

@@ -9,6 +9,7 @@
 
 #include "binarize.h"
 #include "blocks.h"
+#include "float_product.h"
 #include "small_groups.h"
 
 namespace bmx {
@@ -85,6 +86,17 @@ class Table {
   uint8x16_t entries_;
 };
 
+struct Floats {
+  typedef float32x4_t Vector;
+  static constexpr int kLanes = 4, kRows = 6, kSums = 24;
+
+  static Vector zero() { return vdupq_n_f32(0); }
+  static Vector all(float value) { return vdupq_n_f32(value); }
+  static Vector load(const float* from) { return vld1q_f32(from); }
+  static void store(const Vector& vector, float* to) { vst1q_f32(to, vector); }
+  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) { return vfmaq_f32(sum, a, b); }
+};
+
 bool always() { return true; }
 
 int64_t bound(int64_t iterations) {
@@ -113,7 +125,7 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kNeon = {
     "neon",   always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply, binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, 32, bound};
+    multiply, binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, multiply_floats<Floats>, 32, bound};
 
 }  // namespace bmx
 

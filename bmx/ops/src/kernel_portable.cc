@@ -7,6 +7,7 @@
 
 #include "binarize.h"
 #include "blocks.h"
+#include "float_product.h"
 #include "kernels.h"
 #include "small_groups.h"
 #include "target.h"
@@ -161,6 +162,45 @@ class Table {
   Vector weights_, mask_;
 };
 
+// a * b + sum, rounded once, in double precision: the product is exact; the last bit of the sum becomes 1 where it is
+// not exact ("round to odd", Boldo and Melquiond, 2008), so that the rounding to float32 cannot err.
+inline float multiply_add(float a, float b, float sum) {
+#ifdef __FP_FAST_FMAF
+  return __builtin_fmaf(a, b, sum);
+#else
+  const double product = static_cast<double>(a) * b, addend = sum, near = product + addend;
+  const double part = near - product, error = (product - (near - part)) + (addend - part);
+  int64_t bits;
+  std::memcpy(&bits, &near, sizeof bits);
+  // an error away from zero enlarges the magnitude, which is what the bits count; infinity and NaN have none
+  const int64_t up = (error > 0) & (near > 0), down = (error < 0) & (near < 0);
+  const int64_t away = up | down, towards = ((error > 0) & (near < 0)) | ((error < 0) & (near > 0));
+  bits += (away - towards) & ~(bits & 1 ? -1 : 0);
+  double odd;
+  std::memcpy(&odd, &bits, sizeof odd);
+  return static_cast<float>(odd);
+#endif
+}
+
+struct Floats {
+  typedef float Vector __attribute__((vector_size(16)));
+  static constexpr int kLanes = 4, kRows = 2, kSums = 4;
+
+  static Vector zero() { return Vector{}; }
+  static Vector all(float value) { return Vector{value, value, value, value}; }
+  static Vector load(const float* from) {
+    Vector vector;
+    std::memcpy(&vector, from, sizeof vector);
+    return vector;
+  }
+  static void store(const Vector& vector, float* to) { std::memcpy(to, &vector, sizeof vector); }
+  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) {
+    Vector result;
+    for (int i = 0; i < kLanes; ++i) result[i] = bmx::multiply_add(a[i], b[i], sum[i]);
+    return result;
+  }
+};
+
 bool always() { return true; }
 
 int64_t bound(int64_t iterations) {
@@ -183,6 +223,7 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kPortable = {
     "portable", always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply,   binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, 16, bound};
+    multiply,   binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>,
+    multiply_floats<Floats>, 16, bound};
 
 }  // namespace bmx

@@ -84,6 +84,24 @@ struct Spread {
 constexpr int64_t kSpreadPixels = 512;
 constexpr int64_t kSpreadReach = 64;  // the largest (taps - 1) * step
 
+// Sums of products in float32. For every row r and column j:
+// out[r * out_stride + j] = the sum over all k of rows[row_offsets[k] + r] * columns[column_offsets[k] + at(j)],
+// a chain of fused multiply-adds in the order of k that begins with +0; at(j) = j / 16 * block_stride + j % 16.
+// One of the two are the pixels of an image, the other the filters.
+struct FloatProduct {
+  const float* rows;
+  const int64_t* row_offsets;  // [depth]
+  int64_t row_count;
+  const float* columns;
+  const int64_t* column_offsets;  // [depth]
+  int64_t block_stride;
+  int64_t column_count;  // a multiple of kFloatLanes
+  int64_t depth;
+  float* out;
+  int64_t out_stride;
+};
+constexpr int64_t kFloatLanes = 16;
+
 // All functions are single-threaded; the caller splits the work among threads.
 struct Kernel {
   const char* name;
@@ -97,6 +115,7 @@ struct Kernel {
   void (*binarize_shorts)(const Binarization<int16_t>& binarization);  // channel_stride is 1
   void (*spread)(const Spread& spread);
   void (*look_up)(const Lookups& lookups);
+  void (*multiply_floats)(const FloatProduct& product);
   int64_t lookup_channels;  // up to so many in a group `look_up` is faster than `multiply`
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);

@@ -70,6 +70,15 @@ double bmx_measure_product(const char* name, int64_t height, int64_t width, int6
   });
 }
 
+// Seconds of a kernel for a float convolution of one image, on one thread; negative as above.
+double bmx_measure_float_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                                 int64_t groups, int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+  return value_or(-1.0, [=] {
+    return bmx::measure_float_product(bmx::find_kernel(name), height, width, channels, filters, groups, kernel_height,
+                                      kernel_width, stride, 0.02);
+  });
+}
+
 const char* bmx_last_error() { return last_error.c_str(); }
 
 }  // extern "C"

@@ -17,12 +17,21 @@ int64_t span(const Map& map, int64_t pixels) {
   return std::min(map.image.width, (pixels - 1) * map.window.stride.width + map.window.kernel.width);
 }
 
-// Makes sums averages: pixel p of the tile is one of `rows` rows and the columns of the image that its window covers. A
-// window without any pixel has the average 0, as in MXNet.
-void divide_by_counts(int64_t rows, int64_t left, const Window& window, int64_t width, const Tile& tile) {
+// Rows or columns from `begin` on that count in a window of `kernel` of them, where the image has `size`, and `pad` at
+// both ends.
+int64_t counted(int64_t begin, int64_t kernel, int64_t size, int64_t pad) {
+  return std::max<int64_t>(0, std::min(size + pad, begin + kernel) - std::max(-pad, begin));
+}
+
+// Makes sums averages; the first window begins at row `top` and column `left`. One that has no pixels has the average 0,
+// as in MXNet.
+void divide_by_counts(const Map& map, int64_t top, int64_t left, const Tile& tile) {
+  const Window& window = map.window;
+  const Size pad = map.count_pad ? window.pad : Size{0, 0};
+  const int64_t rows = counted(top, window.kernel.height, map.image.height, pad.height);
   for (int64_t p = 0; p < tile.pixels; ++p, left += window.stride.width) {
-    const int64_t columns = std::min(width, left + window.kernel.width) - std::max<int64_t>(0, left);
-    const float count = rows > 0 && columns > 0 ? static_cast<float>(rows * columns) : 1.0f;
+    const int64_t columns = counted(left, window.kernel.width, map.image.width, pad.width);
+    const float count = static_cast<float>(std::max<int64_t>(1, rows * columns));
     for (int64_t c = 0; c < kLanes; ++c) tile.values[p * tile.stride + c] /= count;
   }
 }
@@ -34,12 +43,12 @@ int64_t Map::thread_bytes() const {
   return span(*this, std::min(kPixels, out().width)) * kLanes * static_cast<int64_t>(sizeof(float));
 }
 
-MapTask::MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before,
-                 const std::vector<Step>& steps, const Slice& out, char* threads)
-    : map_(map), before_(before), steps_(steps), threads_(threads) {
+MapTask::MapTask(const Map& map, const Binding& binding)
+    : map_(map), before_(binding.before), steps_(binding.steps), threads_(binding.threads) {
+  const Slice& out = binding.out;
   const int64_t group = out.channels / map.groups;  // channels of a group
   int64_t first = 0;
-  for (const Slice& source : in) {
+  for (const Slice& source : binding.in) {
     for (int64_t c = 0, count; c < source.channels; c += count) {
       const int64_t channel = first + c;
       count = std::min({kLanes, source.channels - c, group - channel % group});
@@ -111,7 +120,7 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
     apply(before_, input);
     gather(map_.pool, input, begin - left, window.kernel.width, window.stride.width, tile);
   }
-  if (average) divide_by_counts(last - first, left, window, map_.image.width, tile);
+  if (average) divide_by_counts(map_, top, left, tile);
   apply(steps_, tile);
   store_block(tile, block);
 }

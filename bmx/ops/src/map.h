@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "feature.h"
+#include "task.h"
 #include "tile.h"
 
 namespace bmx {
@@ -14,22 +15,21 @@ namespace bmx {
 struct Map {
   Size image;
   Pool pool;
-  Window window;   // of the pooling; what is not in the image does not count
+  Window window;   // of the pooling, of what is in the image
   int64_t groups;  // of the shuffle: channel i of group j becomes channel i * groups + j; planar results only
+  bool count_pad;  // padding counts in the divisor of an average
 
   Size out() const { return pool == Pool::kNone ? image : window.out(image); }
   // Memory that a thread works in.
   int64_t thread_bytes() const;
 };
 
-class MapTask {
+class MapTask : public Task {
  public:
-  // Without pooling there is nothing in `before`. `threads`: the threads' memory, 64-byte aligned.
-  MapTask(const Map& map, const std::vector<Slice>& in, const std::vector<Step>& before, const std::vector<Step>& steps,
-          const Slice& out, char* threads);
+  // Without pooling there is nothing in `before`.
+  MapTask(const Map& map, const Binding& binding);
 
-  // Computes an image; all threads of a team call it.
-  void run(int64_t image) const;
+  void run(int64_t image) const override;
 
  private:
   // Up to kLanes channels of one source.

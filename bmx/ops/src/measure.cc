@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "float_convolution.h"
 #include "packing.h"
 
 namespace bmx {
@@ -79,6 +80,22 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
       kernel.multiply(product);
     }
   });
+}
+
+double measure_float_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                             int64_t groups, int64_t kernel_height, int64_t kernel_width, int64_t stride,
+                             double budget) {
+  FloatConvolution conv = {{height, width}, {}, channels, filters, groups};
+  conv.window.kernel = {kernel_height, kernel_width};
+  conv.window.stride = {stride, stride};
+  conv.window.pad = {kernel_height / 2, kernel_width / 2};
+  const int64_t pixels = conv.image.pixels(), out_pixels = conv.out().pixels();
+  Block data(channels * pixels * 4), out(filters * out_pixels * 4), threads(conv.thread_bytes());
+  Block weight(groups * conv.blocks() * conv.depth() * conv.lanes() * 4);
+  const FloatConvolutionTask task(conv, {{Layout::kPlanar, channels, pixels, 0, data.at<char>()}}, {},
+                                  weight.at<float>(), {}, {Layout::kPlanar, filters, out_pixels, 0, out.at<char>()},
+                                  kernel, threads.at<char>());
+  return shortest(budget, [&] { task.run(0); });
 }
 
 }  // namespace bmx

@@ -19,6 +19,12 @@ double measure_fma();
 double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
                        int64_t kernel_height, int64_t kernel_width, double budget);
 
+// Seconds for a float convolution of an image, planar as its result and padded by half of the kernel, on one thread: the
+// shortest as above.
+double measure_float_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                             int64_t groups, int64_t kernel_height, int64_t kernel_width, int64_t stride,
+                             double budget);
+
 }  // namespace bmx
 
 #endif  // BMX_MEASURE_H_

@@ -1,5 +1,5 @@
 // mx.nd.binary_subgraph, mx.sym.binary_subgraph: a program (program.h) as one operator. Inputs are data x0, x1, ...,
-// float32 (N, C, H, W), then the parameters p0, p1, ...; outputs are float32 (N, C, H, W).
+// float32 (N, C, H, W), then the parameters p0, p1, ...; outputs are float32 (N, C, H, W), flat ones (N, C * H * W).
 #include <mxnet/lib_api.h>
 
 #include <memory>
@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "attributes.h"
+#include "cache.h"
 #include "execution.h"
 #include "operator.h"
-#include "plans.h"
 #include "tensors.h"
 
 namespace bmx {
@@ -25,7 +25,8 @@ int64_t get_count(const Attributes& attributes, const std::string& name) {
 
 struct Parameters {
   std::string text;
-  std::shared_ptr<const Program> program;  // of `text`, without shapes
+  std::shared_ptr<const Program> program;  // of `text`
+  std::vector<int64_t> channels;           // of the data inputs; empty: any that the program can read
 };
 
 Feature data_feature(int64_t channels, int64_t height, int64_t width) {
@@ -36,9 +37,14 @@ struct BinarySubgraph {
   static constexpr const char* kName = "binary_subgraph";
 
   static Parameters parse(const Attributes& attributes) {
-    check_names(attributes, {"program", "num_data", "num_outputs"});
-    const std::string text = get_string(attributes, "program", "");
-    return {text, parsed(text, get_count(attributes, "num_data"), get_count(attributes, "num_outputs"))};
+    check_names(attributes, {"program", "num_data", "num_outputs", "channels"});
+    const std::string program = get_string(attributes, "program", "");
+    const int64_t num_data = get_count(attributes, "num_data");
+    const std::vector<int64_t> channels = get_tuple(attributes, "channels");
+    if (!channels.empty() && static_cast<int64_t>(channels.size()) != num_data) {
+      fail("channels ", text(channels), " must have a number for each of ", num_data, " data inputs");
+    }
+    return {program, parsed(program, num_data, get_count(attributes, "num_outputs")), channels};
   }
 
   static void count(const Parameters& p, int* inputs, int* outputs) {
@@ -76,6 +82,9 @@ struct BinarySubgraph {
       }
       if (shape.size() != 4) fail(name, " must have 4 dimensions, got shape ", text(shape));
       check_data(name, &shape);
+      if (!p.channels.empty() && shape[1] != kUnknownOut && shape[1] != p.channels[i]) {
+        fail(name, " must have ", p.channels[i], " channels, got shape ", text(shape));
+      }
       for (int dimension = 1; dimension < 4; ++dimension) known = known && shape[dimension] != kUnknownOut;
       if (images != kUnknownOut && shape[0] != kUnknownOut && shape[0] != images) {
         fail("data inputs have batches of ", images, " and ", shape[0], " images");
@@ -84,21 +93,22 @@ struct BinarySubgraph {
       data.push_back(data_feature(shape[1], shape[2], shape[3]));
     }
     if (!known) return;  // MXNet asks again
-    const auto program = planned(p.text, p.program->num_outputs, data);
-    for (int64_t i = 0; i < program->num_data; ++i) (*in)[i][0] = images;
-    for (size_t i = 0; i < program->parameters.size(); ++i) {
-      const Parameter& parameter = program->parameters[i];
-      Shape& shape = (*in)[program->num_data + i];
-      const bool single = parameter.may_be_single && parameter.shape.size() == 1 && shape == Shape{1};
-      if (single) continue;
+    const auto plan = planned(p.text, p.program->num_outputs, data);
+    for (int64_t i = 0; i < p.program->num_data; ++i) (*in)[i][0] = images;
+    for (size_t i = 0; i < plan->parameters.size(); ++i) {
+      const PlannedParameter& parameter = plan->parameters[i];
+      Shape& shape = (*in)[p.program->num_data + i];
+      if (parameter.kind.may_be_single && shape == Shape{1}) continue;
       match("p" + std::to_string(i), Shape(parameter.shape.begin(), parameter.shape.end()), &shape);
     }
-    for (const Instruction& instruction : program->instructions) {
-      if (instruction.out_kind != 'y') continue;
+    for (const PlannedInstruction& instruction : plan->instructions) {
+      if (instruction.to.kind != 'y') continue;
       const Feature& feature = instruction.out;
-      (*out)[instruction.out_index] = {images, static_cast<unsigned int>(feature.channels),
-                                       static_cast<unsigned int>(feature.size.height),
-                                       static_cast<unsigned int>(feature.size.width)};
+      std::vector<int64_t> sizes = {feature.channels, feature.size.height, feature.size.width};
+      if (instruction.to.flat) sizes = {feature.values()};
+      Shape& shape = (*out)[instruction.to.index];
+      shape = {images};
+      shape.insert(shape.end(), sizes.begin(), sizes.end());
     }
   }
 

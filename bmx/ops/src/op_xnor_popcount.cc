@@ -1,4 +1,5 @@
-// mx.nd.xnor_popcount, mx.sym.xnor_popcount: attributes, shapes and types; a program of one convolution does the work.
+// mx.nd.xnor_popcount, mx.sym.xnor_popcount: a program of one conv. Here are its attributes and types, and what is
+// an image where there is none.
 #include <mxnet/lib_api.h>
 
 #include <string>
@@ -6,8 +7,9 @@
 
 #include "attributes.h"
 #include "execution.h"
+#include "operation_conv.h"
 #include "operator.h"
-#include "program.h"
+#include "plan.h"
 #include "tensors.h"
 
 namespace bmx {
@@ -35,31 +37,24 @@ void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t l
 // A dense layer's batch is one image whose pixels are the rows, unless each row has scales of its own.
 bool is_one_image(const Parameters& p) { return p.kernel.empty() && p.binarizations == 1; }
 
-// The program of `p` over data of `shape`, which matches `p`: one convolution.
-Program make_program(const Parameters& p, const std::vector<int64_t>& shape) {
+// The plan of `p` over data of `shape`, whose dimensions are all known and as many as `p` wants: one convolution.
+Plan plan(const Parameters& p, const std::vector<int64_t>& shape) {
   const auto size = [](const std::vector<int64_t>& values, int64_t missing) {
     return Size{values.size() == 2 ? values[0] : missing, values.empty() ? missing : values.back()};
   };
-  const bool dense = p.kernel.empty(), one_image = is_one_image(p);
-  const Layout layout = dense ? Layout::kFloats : Layout::kPlanar;
+  const bool dense = p.kernel.empty();
+  ConvWords words;
+  words.window = {size(p.kernel, 1), size(p.stride, 1), size(p.pad, 0), size(p.dilate, 1)};
+  words.filters = p.filters;
+  words.groups = p.groups;
+  words.pad_value = p.pad_value;
+  words.binarizations = p.binarizations;
   Instruction instruction;
-  instruction.kind = Instruction::kConvolution;
-  instruction.window = {size(p.kernel, 1), size(p.stride, 1), size(p.pad, 0), size(p.dilate, 1)};
-  instruction.filters = p.filters;
-  instruction.groups = p.groups;
-  instruction.pad_value = p.pad_value;
-  instruction.binarizations = p.binarizations;
-  instruction.weight = 0;
-  instruction.threshold = p.threshold ? 1 : -1;
-  instruction.in = {{'x', 0, 0, shape[1], {}}};
-  instruction.out_kind = 'y';
-  instruction.out_layout = layout;
-  instruction.out_index = 0;
-  Program program = {1, 1, {instruction}, {{true, false, {}}}, {}};
-  if (p.threshold) program.parameters.push_back({false, false, {}});
-  const Size image = {shape.size() == 4 ? shape[2] : 1, one_image ? shape[0] : dense ? 1 : shape.back()};
-  infer({{layout, shape[1], image, 0}}, &program);
-  return program;
+  set_conv(words, 0, p.threshold ? 1 : -1, &instruction);
+  instruction.in = {{'x', 0, 0, shape[1]}};
+  instruction.out.layout = dense ? Layout::kFloats : Layout::kPlanar;
+  const Size image = {shape.size() == 4 ? shape[2] : 1, is_one_image(p) ? shape[0] : dense ? 1 : shape.back()};
+  return infer(Program({instruction}, 1, 1), {{instruction.out.layout, shape[1], image, 0}});
 }
 
 void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
@@ -70,43 +65,22 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
     fail("data must have ", p.kernel.size() + 2, " dimensions for kernel ", text(p.kernel), ", got shape ", text(data));
   }
   check_data("data", &data);
-  const int64_t channels = data[1];
-  if (channels != kUnknownOut) {
-    if (channels % p.groups) fail("num_group ", p.groups, " does not divide the ", channels, " channels of data");
-    int64_t bits = channels / p.groups;
-    Shape weight = {static_cast<unsigned int>(p.filters)};
-    for (size_t i = 0; i <= p.kernel.size(); ++i) {
-      if (bits > kMaxBits) {
-        fail("sums of more than ", kMaxBits, " products are not exact in float32, got ", channels / p.groups,
-             " channels and kernel ", text(p.kernel));
-      }
-      if (i == p.kernel.size()) break;
-      weight.push_back(static_cast<unsigned int>(p.kernel[i]));
-      bits *= p.kernel[i];
-    }
-    weight.push_back(static_cast<unsigned int>((channels / p.groups + 7) / 8));
-    match("weight", weight, &(*in)[1]);
-    if (p.threshold) match("threshold", {2, data[1]}, &(*in)[2]);
+  std::vector<int64_t> shape(data.begin(), data.end());
+  if (shape[0] == kUnknownOut) shape[0] = 1;  // the others do not depend on it
+  for (int64_t size : shape) {
+    if (size == kUnknownOut) return;
   }
+  const Plan planned = plan(p, shape);
+  // of the two dimensions of an image those that the kernel has
+  const Size size = planned.instructions[0].out.size;
+  const std::vector<int64_t>& weight = planned.parameters[0].shape;
+  const std::vector<int64_t> sizes = {size.height, size.width};
+  Shape wanted = {static_cast<unsigned int>(p.filters)};
+  wanted.insert(wanted.end(), weight.end() - 1 - p.kernel.size(), weight.end());
+  match("weight", wanted, &(*in)[1]);
+  if (p.threshold) match("threshold", {2, data[1]}, &(*in)[2]);
   *out = {data[0], static_cast<unsigned int>(p.filters)};
-  int64_t padded_pixels = 1;
-  for (size_t i = 0; i < p.kernel.size(); ++i) {
-    const auto at = [i](const std::vector<int64_t>& values, int64_t missing) {
-      return values.empty() ? missing : values[i];
-    };
-    if (data[i + 2] == kUnknownOut) {
-      out->push_back(kUnknownOut);
-      continue;
-    }
-    const int64_t padded = padded_size(data[i + 2], at(p.pad, 0), p.pad, &padded_pixels);
-    const int64_t reach = at(p.dilate, 1) * (p.kernel[i] - 1) + 1;
-    if (reach > padded) {
-      fail("kernel ", text(p.kernel), " with its dilate spans ", reach, " but the padded data only ", padded,
-           ", data ", text(data));
-    }
-    const int64_t size = (padded - reach) / at(p.stride, 1) + 1;
-    out->push_back(static_cast<unsigned int>(size));
-  }
+  out->insert(out->end(), sizes.end() - p.kernel.size(), sizes.end());
 }
 
 struct XnorPopcount {
@@ -171,7 +145,7 @@ struct XnorPopcount {
     arrays.data = {array(&(*in)[0])};
     for (size_t i = 1; i < in->size(); ++i) arrays.parameters.push_back(array(&(*in)[i]));
     arrays.outputs = {array(&(*out)[0])};
-    execute(make_program(p, (*in)[0].shape), arrays, resource);
+    execute(plan(p, (*in)[0].shape), arrays, resource);
   }
 
   static void backward(const Parameters&, Tensors*, Tensors*) { no_gradient(); }

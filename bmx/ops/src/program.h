@@ -1,25 +1,39 @@
-// Programs: chains of binary convolutions and elementwise maps that run as one operator.
+// Programs: chains of convolutions and elementwise maps that run as one operator.
 //
-// A program is text, instructions between semicolons, each a kind and key=value pairs between spaces:
+// A program is text, instructions between semicolons, each an operation (operations.h) and key=value pairs between
+// spaces:
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
 //        [groups=1] [pad_value=-1] [binarizations=1] [steps=STEPS]
-//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0]] [steps=STEPS]
-//        [shuffle=4]
+//   fconv in=SLICES out=DEST weight=pI kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64 [groups=1]
+//        [before=STEPS] [steps=STEPS]
+//   map in=SLICES out=DEST [before=STEPS] [pool=avg global=1] [steps=STEPS] [shuffle=4]
+//   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0] [count_pad=0]]
+//        [steps=STEPS] [shuffle=4]
+//
+// conv    a binary convolution, whose weights are packed bits. With several binarizations (residual.h) it takes no
+//         threshold, and its result is not of type int16
+// fconv   a float convolution (float_convolution.h tells the order of its sums, and of its weights)
+// map     steps on values, and pooling between `before` and `steps`
 //
 // SLICES  NAME[a:b],...: channels a to b of tensors, concatenated. NAME is x0, ... (data inputs) or s0, ... (slots)
-// DEST    y0, ... (outputs), or s0:int16, s0:float32 (a pixel's channels adjacent), s0:planar (a channel's pixels)
+// DEST    y0, ... or y0:flat, ... (outputs of shape (N, C, H, W) or (N, C * H * W)), or s0:int16, s0:float32 (slots, a
+//         pixel's channels adjacent), s0:planar (a channel's pixels)
 // pool    max or avg of what is in the image; full=1: the last window may reach beyond the image. Of a window without
-//         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet
+//         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet. An
+//         average is the sum, row by row, beginning with +0, divided by the number of pixels; count_pad=1: those of the
+//         padding count, too. global=1: the window is the image
 // STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
 //
-// With several binarizations (residual.h) a conv takes no threshold, and its result is not of type int16.
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
-// An instruction may write to a slot that its `steps` add, a convolution also to one that it reads.
+// An instruction may write to a slot that its `steps` add, a conv also to one that it reads.
+//
+// What is here is what the text says; shapes are in plan.h.
 #ifndef BMX_PROGRAM_H_
 #define BMX_PROGRAM_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,29 +42,28 @@
 
 namespace bmx {
 
-// Sums of more than 2^24 ones are not exact in float32.
-constexpr int64_t kMaxBits = int64_t{1} << 24;
-
-// Values of an array, as many as MXNet allows: what is computed from sizes below it does not overflow.
-constexpr int64_t kMaxValues = INT32_MAX;
-
-// A feature map at one point of a program.
-struct Feature {
-  Layout layout;
-  int64_t channels;
-  Size size;
-  int64_t largest;  // magnitude of an int16 value, at most
-
-  int64_t values() const { return channels * size.pixels(); }
-  int64_t bytes() const { return values() * value_bytes(layout); }
-};
+struct Operation;
 
 // Channels [begin, end) of a data input ('x') or slot ('s').
 struct Operand {
   char kind;
   int64_t index;
   int64_t begin, end;
-  Feature feature;  // set by infer()
+
+  int64_t channels() const { return end - begin; }
+};
+
+std::string text(const Operand& operand);
+
+// An output ('y') or a slot ('s'), and how values lie in it.
+struct Destination {
+  char kind = 'y';
+  int64_t index = 0;
+  Layout layout = Layout::kPlanar;
+  bool flat = false;  // an output of shape (N, C * H * W)
+
+  // Does the operand read what is written here?
+  bool holds(const Operand& operand) const { return operand.kind == kind && operand.index == index; }
 };
 
 struct StepText {
@@ -59,48 +72,38 @@ struct StepText {
   Operand addend;     // of kPlus
 };
 
-struct Instruction {
-  enum Kind { kConvolution, kMap };
-  Kind kind;
-  std::vector<Operand> in;
-  char out_kind;  // output ('y') or slot ('s')
-  int64_t out_index;
-  Layout out_layout;
-  Window window;
-  std::vector<StepText> before, steps;
-  Pool pool = Pool::kNone;                  // of a map
-  int64_t weight = -1, threshold = -1;      // parameters
-  int64_t filters = 0;
-  int64_t groups = 1;                       // of a convolution, or of a map's shuffle
-  int pad_value = -1;
-  int64_t binarizations = 1;
-  Feature out = {};      // set by infer()
-  Size image = {};       // of `in`, set by infer()
-  int64_t channels = 0;  // of `in`, set by infer()
+// A parameter that an operation reads.
+struct ParameterUse {
+  int64_t index;
+  bool bits;  // packed weights, uint8; else float32
 };
 
-// What a parameter must be.
+struct Instruction {
+  std::string place;  // in the program, for messages
+  const Operation* operation = nullptr;
+  std::vector<Operand> in;
+  Destination out;
+  std::vector<StepText> before, steps;
+  std::vector<ParameterUse> parameters;  // beside those of steps
+  std::shared_ptr<const void> words;  // of its operation's own type
+};
+
 struct Parameter {
-  bool bits;  // packed weights, uint8; else float32
-  bool may_be_single;
-  std::vector<int64_t> shape;  // set by infer()
+  bool bits;           // packed weights, uint8; else float32
+  bool may_be_single;  // instead of a value for each channel
 };
 
 struct Program {
   int64_t num_data, num_outputs;
   std::vector<Instruction> instructions;
   std::vector<Parameter> parameters;
-  std::vector<Feature> data;  // set by infer()
+
+  // Throws Error where the instructions are not a program.
+  Program(std::vector<Instruction> all, int64_t data_count, int64_t output_count);
 };
 
 // Throws Error for text that is not a program.
 Program parse_program(const std::string& text, int64_t num_data, int64_t num_outputs);
-
-// Finds the shapes of everything, given those of the data inputs. Throws Error where they do not fit.
-void infer(const std::vector<Feature>& data, Program* program);
-
-// "instruction 3 (conv)"
-std::string describe(const Program& program, size_t index);
 
 }  // namespace bmx
 

@@ -60,11 +60,11 @@ inline int64_t get_binarizations(const Attributes& attributes) {
   return terms;
 }
 
-inline Arrays::Array array(mxnet::ext::MXTensor* tensor) { return {tensor->data_ptr, tensor->size()}; }
+inline Array array(mxnet::ext::MXTensor* tensor) { return {tensor->data_ptr, tensor->size()}; }
 
-// Runs a program in memory that MXNet lends and uses again with the next call.
-inline void execute(const Program& program, const Arrays& arrays, const mxnet::ext::OpResource& resource) {
-  const Execution execution(program, arrays);
+// Runs a plan in memory that MXNet lends and uses again with the next call.
+inline void execute(const Plan& plan, const Arrays& arrays, const mxnet::ext::OpResource& resource) {
+  const Execution execution(plan, arrays);
   const int64_t bytes = execution.workspace_bytes();
   if (bytes > INT_MAX) {
     fail("needs ", bytes, " bytes for one image, MXNet lends at most ", INT_MAX, "; use a smaller image");
