@@ -11,7 +11,6 @@ from ..products import is_binary
 from ..storage import LoadError, sentence
 from . import files
 from .arithmetic import OwnNetwork
-from .channels import fix_channels
 from .errors import ExportError
 from .fuse import fuse
 from .lower import lower
@@ -110,7 +109,6 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     params, rows = lower(graph, params, shapes, exact)
     params = fuse(graph, params, graph.infer_shapes(), exact)
     own = None if exact else OwnNetwork(traced, trained)
-    fix_channels(graph, graph.infer_shapes())
     if inputs is None:
         inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])
     folder = os.path.dirname(os.path.abspath(prefix))

@@ -194,6 +194,6 @@ def _without_unused(program, parameters):
         fields = {name: number[getattr(instruction, name)] for name in ('weight', 'threshold')
                   if getattr(instruction, name, None) is not None}
         fields.update({name: steps(getattr(instruction, name)) for name in ('before', 'steps')
-                       if hasattr(instruction, name)})
+                       if getattr(instruction, name)})
         renumbered.append(dataclasses.replace(instruction, **fields))
     return Program(tuple(renumbered)), [parameters[old] for old in used]

@@ -1,5 +1,4 @@
 """Rewrite a traced network: binary products become `xnor_popcount` nodes with packed weights."""
-import mxnet as mx
 import numpy as np
 
 from .. import ops
@@ -115,21 +114,26 @@ class _Lowering:
             return [norm.inputs[0], (threshold, 0)]
         return [sign.inputs[0]]
 
-    def _xnor(self, name, inputs, packed, attrs):
+    def _xnor(self, product, inputs, packed, attrs):
         data, thresholds = inputs[0], inputs[1:]
         if thresholds:
             attrs = dict(attrs, threshold='True')
-        return Node('xnor_popcount', name, attrs, [data, (packed, 0)] + thresholds)
+        node = Node('xnor_popcount', product.node.name, attrs, [data, (packed, 0)] + thresholds)
+        # packed weights fill whole bytes: they do not tell how many channels there are
+        weight = self.params[product.weight.name]
+        taps = int(np.prod(node.attr('kernel', 1)))
+        node.attrs['channels'] = str(weight.size // len(weight) // taps * node.attr('num_group', 1))
+        return node
 
     def _convolution(self, product):
         packed = self._packed_weight(product.weight)
-        return packed, self._xnor(product.node.name, self._binary_input(product.activation), packed,
+        return packed, self._xnor(product, self._binary_input(product.activation), packed,
                                   _attributes(product))
 
     def _as_convolution(self, product, inputs, attrs, kernel):
         """A dense layer on images as a convolution of their size, and what flattens its result."""
         packed = self._packed_weight(product.weight, kernel)
-        lowered = self._xnor(product.node.name, inputs, packed, dict(attrs, kernel=str(kernel), **{WHOLE: '1'}))
+        lowered = self._xnor(product, inputs, packed, dict(attrs, kernel=str(kernel), **{WHOLE: '1'}))
         return packed, Node('Flatten', product.node.name + '_rows', {}, [(lowered, 0)])
 
     def _terms(self, product):
@@ -138,11 +142,11 @@ class _Lowering:
         binarizations = {'binarizations': str(product.activation.attr('binarizations'))}
         if node.op == 'Convolution':
             packed = self._packed_weight(product.weight)
-            return packed, self._xnor(node.name, [data], packed, dict(_attributes(product), **binarizations))
+            return packed, self._xnor(product, [data], packed, dict(_attributes(product), **binarizations))
         attrs, shape = dict(num_filter=node.attrs['num_hidden'], **binarizations), self.shapes[data[0].name, data[1]]
         if len(shape) == 2:
             packed = self._packed_weight(product.weight)
-            return packed, self._xnor(node.name, [data], packed, attrs)
+            return packed, self._xnor(product, [data], packed, attrs)
         # As a convolution of the size of the image: the order in which a scale is added up knows channels and pixels.
         kernel = tuple(shape[2:])
         if len(kernel) == 2 and not self.exact:
@@ -151,7 +155,7 @@ class _Lowering:
             kernel = (int(np.prod(kernel)),)
             data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
         packed = self._packed_weight(product.weight, kernel)
-        lowered = self._xnor(node.name, [data], packed, dict(attrs, kernel=str(kernel)))
+        lowered = self._xnor(product, [data], packed, dict(attrs, kernel=str(kernel)))
         # an image of another size has other rows, or none: an error
         return packed, checked_reshape(node.name + '_rows', (-2, node.attr('num_hidden')), (lowered, 0))
 
@@ -161,18 +165,18 @@ class _Lowering:
         attrs = {'num_filter': node.attrs['num_hidden']}
         if node.input(0) is sign and len(shape) == 2:
             packed = self._packed_weight(product.weight)
-            return packed, self._xnor(node.name, self._binary_input(sign), packed, attrs)
+            return packed, self._xnor(product, self._binary_input(sign), packed, attrs)
         if node.input(0) is sign and len(shape) == 4 and node.attr('flatten', True) and not self.exact:
             return self._as_convolution(product, self._binary_input(sign), attrs, tuple(shape[2:]))
         # A sign and a reshape change places; the product then works on rows of features.
         data = self._without_sign(node.inputs[0], sign)
         packed = self._packed_weight(product.weight)
         if len(shape) == 2:
-            return packed, self._xnor(node.name, [data], packed, attrs)
+            return packed, self._xnor(product, [data], packed, attrs)
         flatten = node.attr('flatten', True)
         rows = (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1])
         rows = checked_reshape(node.name + '_rows', rows, data)
-        lowered = self._xnor(node.name, [(rows, 0)], packed, attrs)
+        lowered = self._xnor(product, [(rows, 0)], packed, attrs)
         if flatten:
             return packed, lowered
         # the axes before the features are those of the data, however long

@@ -118,7 +118,7 @@ def _rename(instruction, slots):
         return tuple(Step(step.word, slot(step.operand)) if isinstance(step.operand, Slice) else step for step in items)
 
     fields = {'sources': tuple(map(slot, instruction.sources)), 'steps': steps(instruction.steps)}
-    if not isinstance(instruction, Conv):
+    if instruction.before:
         fields['before'] = steps(instruction.before)
     if not instruction.out.is_output:
         fields['out'] = slot(instruction.out)

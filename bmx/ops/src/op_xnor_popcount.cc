@@ -23,6 +23,7 @@ struct Parameters {
   int pad_value;
   bool threshold;
   int64_t binarizations;
+  int64_t channels;  // of the data; 0: as many as the packed weights can be of
 };
 
 void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t least, size_t dimensions) {
@@ -65,6 +66,9 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
     fail("data must have ", p.kernel.size() + 2, " dimensions for kernel ", text(p.kernel), ", got shape ", text(data));
   }
   check_data("data", &data);
+  if (p.channels && data[1] != kUnknownOut && data[1] != p.channels) {
+    fail("data must have ", p.channels, " channels, got shape ", text(data));
+  }
   std::vector<int64_t> shape(data.begin(), data.end());
   if (shape[0] == kUnknownOut) shape[0] = 1;  // the others do not depend on it
   for (int64_t size : shape) {
@@ -89,7 +93,7 @@ struct XnorPopcount {
   static Parameters parse(const Attributes& attributes) {
     check_names(attributes,
                 {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
-                 "binarizations"});
+                 "binarizations", "channels"});
     Parameters p;
     p.kernel = get_tuple(attributes, "kernel");
     p.stride = get_tuple(attributes, "stride");
@@ -113,6 +117,8 @@ struct XnorPopcount {
     p.pad_value = static_cast<int>(pad_value);
     p.threshold = get_bool(attributes, "threshold", false);
     p.binarizations = get_binarizations(attributes);
+    p.channels = get_int(attributes, "channels", 0);
+    check_range("channels", p.channels, 0);
     if (p.binarizations > 1 && p.threshold) fail("a threshold is of one binarization, got ", p.binarizations);
     return p;
   }
