@@ -162,24 +162,21 @@ class Table {
   Vector weights_, mask_;
 };
 
+typedef float Two __attribute__((vector_size(8)));
+typedef double Doubles __attribute__((vector_size(16)));
+typedef int64_t Longs __attribute__((vector_size(16)));
+
 // a * b + sum, rounded once, in double precision: the product is exact; the last bit of the sum becomes 1 where it is
 // not exact ("round to odd", Boldo and Melquiond, 2008), so that the rounding to float32 cannot err.
-inline float multiply_add(float a, float b, float sum) {
-#ifdef __FP_FAST_FMAF
-  return __builtin_fmaf(a, b, sum);
-#else
-  const double product = static_cast<double>(a) * b, addend = sum, near = product + addend;
-  const double part = near - product, error = (product - (near - part)) + (addend - part);
-  int64_t bits;
-  std::memcpy(&bits, &near, sizeof bits);
+inline Two multiply_add(Two a, Two b, Two sum) {
+  const Doubles product = __builtin_convertvector(a, Doubles) * __builtin_convertvector(b, Doubles);
+  const Doubles addend = __builtin_convertvector(sum, Doubles), near = product + addend, part = near - product;
+  const Doubles error = (product - (near - part)) + (addend - part);
   // an error away from zero enlarges the magnitude, which is what the bits count; infinity and NaN have none
-  const int64_t up = (error > 0) & (near > 0), down = (error < 0) & (near < 0);
-  const int64_t away = up | down, towards = ((error > 0) & (near < 0)) | ((error < 0) & (near > 0));
-  bits += (away - towards) & ~(bits & 1 ? -1 : 0);
-  double odd;
-  std::memcpy(&odd, &bits, sizeof odd);
-  return static_cast<float>(odd);
-#endif
+  Longs bits = (Longs)near;
+  const Longs inexact = (error < 0) | (error > 0), towards = (error < 0) ^ (near < 0), even = (bits & 1) - 1;
+  bits += inexact & even & (1 + 2 * towards);
+  return __builtin_convertvector((Doubles)bits, Two);
 }
 
 struct Floats {
@@ -195,9 +192,9 @@ struct Floats {
   }
   static void store(const Vector& vector, float* to) { std::memcpy(to, &vector, sizeof vector); }
   static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) {
-    Vector result;
-    for (int i = 0; i < kLanes; ++i) result[i] = bmx::multiply_add(a[i], b[i], sum[i]);
-    return result;
+    const Two low = bmx::multiply_add(Two{a[0], a[1]}, Two{b[0], b[1]}, Two{sum[0], sum[1]});
+    const Two high = bmx::multiply_add(Two{a[2], a[3]}, Two{b[2], b[3]}, Two{sum[2], sum[3]});
+    return Vector{low[0], low[1], high[0], high[1]};
   }
 };
 
