@@ -241,3 +241,12 @@ def test_every_subject_is_on_the_command_line(capsys):
         with pytest.raises(SystemExit) as stop:
             main(['bench', subject, '--help'])
         assert stop.value.code == 0 and '--rounds' in capsys.readouterr().out
+
+
+def test_measured_float_products():
+    """More work takes longer; an unknown kernel is an error."""
+    for kernel in ops.supported_kernels():
+        few, many = (ops.measure_float_product(kernel, 14, 14, 16, filters, 2, (3, 3), 2) for filters in (4, 256))
+        assert 0 < few < many
+    with pytest.raises(ValueError, match="no kernel 'abacus'"):
+        ops.measure_float_product('abacus', 1, 1, 1, 1, 1, (1, 1), 1)

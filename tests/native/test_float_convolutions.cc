@@ -50,7 +50,8 @@ std::string differ(const std::string& where, float expected, float got) {
 
 std::string multiply(const bmx::Kernel& kernel, int64_t rows, int64_t blocks, int64_t depth) {
   constexpr int64_t kLanes = bmx::kFloatLanes;
-  const int64_t block_stride = kLanes + random_below(20), columns = blocks * kLanes, stride = columns + random_below(20);
+  const int64_t block_stride = kLanes + random_below(20), columns = blocks * kLanes;
+  const int64_t stride = columns + random_below(20);
   std::vector<int64_t> row_offsets(depth), column_offsets(depth);
   for (int64_t& offset : row_offsets) offset = random_below(50);
   for (int64_t& offset : column_offsets) offset = random_below(50);
@@ -75,6 +76,27 @@ std::string multiply(const bmx::Kernel& kernel, int64_t rows, int64_t blocks, in
     }
   }
   return out.intact_around() ? "" : "it writes outside of its output";
+}
+
+// Sums that come so close to the middle between two floats that double precision takes them for it.
+std::string round_once(const bmx::Kernel& kernel) {
+  constexpr int64_t kLanes = bmx::kFloatLanes;
+  const float ulp = std::ldexp(1.0f, -23), factor = (1 + ulp) * ulp / 2, small = std::ldexp(1.0f, -126);
+  const int64_t offsets[] = {0, 1}, column_offsets[] = {0, kLanes};
+  for (const float sum : {1 + ulp, 1 + 3 * ulp, -1 - ulp, -1 - 3 * ulp, small, small * ulp}) {
+    for (const float other : {1 - ulp, ulp - 1, small * (1 - ulp)}) {
+      const float rows[] = {sum, other};
+      float columns[2 * kLanes], out[kLanes];
+      std::fill(columns, columns + kLanes, 1.0f);
+      std::fill(columns + kLanes, columns + 2 * kLanes, factor);
+      kernel.multiply_floats({rows, offsets, 1, columns, column_offsets, kLanes, kLanes, 2, out, kLanes});
+      for (const float value : out) {
+        const float expected = std::fma(other, factor, sum);
+        if (!same(expected, value)) return differ("fma(" + std::to_string(other) + ", ...)", expected, value);
+      }
+    }
+  }
+  return "";
 }
 
 // Channels, then rows.
@@ -224,7 +246,8 @@ class Problem {
     for (int64_t image = 0; image < images_; ++image) task.run(image);
     for (int64_t i = 0; i < images_ * values; ++i) {
       const int64_t image = i / values, c = i % values / pixels, p = i % pixels;
-      const float got = out[planar_ ? i : image * values + p * conv_.filters + c], value = expected_[image].values[i % values];
+      const float got = out[planar_ ? i : image * values + p * conv_.filters + c];
+      const float value = expected_[image].values[i % values];
       if (same(value, got)) continue;
       return differ("filter " + std::to_string(c) + ", pixel " + std::to_string(p), value, got);
     }
@@ -307,6 +330,19 @@ bmx::FloatConvolution any_convolution() {
   return conv;
 }
 
+// Shapes that chance seldom draws: image, kernel, pad, channels, filters.
+struct Shape {
+  Size image, kernel, pad;
+  int64_t channels, filters;
+};
+const Shape kShapes[] = {
+    {{3, 17}, {3, 5}, {0, 2}, 2, 3},      // a single row of outputs, which threads share, of several rows of inputs
+    {{3, 33}, {3, 3}, {0, 1}, 5, 17},
+    {{1, 2000}, {1, 1}, {0, 0}, 120, 9},  // pixels that need several rectangles
+    {{2, 1000}, {1, 7}, {1, 3}, 3, 9},
+    {{40, 12}, {3, 3}, {1, 1}, 130, 2},
+};
+
 }  // namespace
 
 void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning) {
@@ -320,6 +356,21 @@ void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinn
       ++contestant.float_convolutions;
     }
   };
+  test("multiply_floats, sums near the middle of floats",
+       [&](const bmx::Kernel& kernel, int) { return round_once(kernel); });
+  for (const Shape& shape : kShapes) {
+    bmx::Window window;
+    window.kernel = shape.kernel;
+    window.pad = shape.pad;
+    const Problem problem({shape.image, window, shape.channels, shape.filters, 1}, 0, 1);
+    test("float convolution, " + problem.text(), [&](const bmx::Kernel& kernel, int) {
+      for (int threads = 1; threads <= 3; ++threads) {
+        const std::string wrong = problem.run(kernel, threads);
+        if (!wrong.empty()) return wrong;
+      }
+      return std::string();
+    });
+  }
   for (int64_t rows = 1; rows <= 18; ++rows) {
     for (int64_t blocks = 1; blocks <= 18; ++blocks) {
       if (random_below(thinning)) continue;

@@ -164,7 +164,8 @@ struct FloatConvolutionTask::Unit {
   int64_t row, rows, column, columns;      // of the output
 };
 
-// The values [first, last) of a row of one phase are in the image, at x and every `stride` pixels; the others are padding.
+// The values [first, last) of a row of one phase are in the image, at x and every `stride` pixels; the others are
+// padding.
 struct FloatConvolutionTask::Span {
   int64_t x, first, last;
 };
@@ -198,9 +199,7 @@ void FloatConvolutionTask::run(int64_t image) const {
   rows = std::min(out.height, divide_up(wanted, columns * conv_.groups));
   const int64_t unit_rows = divide_up(out.height, rows);
   rows = divide_up(out.height, unit_rows);
-  if (out.height == 1 && conv_.window.kernel.height == 1) {
-    columns = std::max(columns, std::min(divide_up(out.width, kFloatLanes), wanted / conv_.groups));
-  }
+  if (out.height == 1) columns = std::max(columns, std::min(divide_up(out.width, kFloatLanes), wanted / conv_.groups));
   const int64_t unit_columns = std::min(strip_.columns, round_up(divide_up(out.width, columns), kFloatLanes));
   columns = divide_up(out.width, unit_columns);
   const int64_t rectangles = rows * columns * conv_.groups;

@@ -1,6 +1,7 @@
-// Products of float convolutions. A kernel that runs on part of the CPUs only includes this inside its target region, as
-// it does binarize.h, and gives its vectors as a type Floats: Vector; kLanes, floats in one; load, store, all (one float
-// in all lanes), multiply_add (fused); kRows, rows in a tile at most, and kSums, vectors of sums that stay in registers.
+// Products of float convolutions. A kernel that runs on part of the CPUs only includes this inside its target region,
+// as it does binarize.h, and gives its vectors as a type Floats: Vector; kLanes, floats in one; zero, all (one float in
+// all lanes), load, store, multiply_add (fused); kRows, rows in a tile at most; kSums, vectors of sums that fit the
+// registers.
 #ifndef BMX_FLOAT_PRODUCT_H_
 #define BMX_FLOAT_PRODUCT_H_
 

@@ -73,7 +73,7 @@ void for_rows(const Planes& planes, const Function& run) {
   }
 }
 
-// Calls `run` for pieces of up to kLanes channels and kPiece pixels: with a tile without values, and its plane's values.
+// Calls `run` for pieces of up to kLanes channels and kPiece pixels: with a tile without values, and those of the plane.
 template <typename Function>
 void for_tiles(const Planes& planes, const Function& run) {
   for_rows(planes, [&](float* values, int64_t pixel, int64_t pixels) {
