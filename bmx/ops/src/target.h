@@ -15,7 +15,7 @@
 #endif
 
 // Before a function: compiled for several instruction sets, chosen at load.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && (!defined(__clang__) || __clang_major__ >= 14)
 #define BMX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define BMX_CLONES
@@ -30,8 +30,8 @@
 #define BMX_VECTOR "m"
 #endif
 
-// Does the compiler know AMX? Its header tells; the assembler is taken to be as new.
-#if defined(__x86_64__) && defined(__linux__) && __has_include(<amxint8intrin.h>)
+// Does the compiler know AMX? Its header tells, GCC's or Clang's; the assembler is taken to be as new.
+#if defined(__x86_64__) && defined(__linux__) && (__has_include(<amxint8intrin.h>) || __has_include(<amxintrin.h>))
 #define BMX_HAS_AMX
 #endif
 
