@@ -11,9 +11,9 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Graph, Node
-from ..products import PRODUCTS, is_binary
+from ..products import is_binary
 from .build import build
-from .operators import Context
+from .operators import Context, rounds_otherwise
 from .variables import Variables, fold_constants, used_parameters
 
 _UNIT = 2.0 ** -24  # of float32: the largest relative error of a rounding
@@ -40,8 +40,9 @@ def in_own_arithmetic(graph, params):
     fold_constants(graph, params, variables)
     shapes = graph.infer_shapes()
     context, replaced = Context(shapes, exact=False), []
+    context.ask(graph.nodes)
     for node in graph.nodes:
-        if node.name not in binary and _is_own(node) and context.can_be_fused(node):
+        if node.name not in binary and rounds_otherwise(node) and id(node) in context.fused:
             built = build(graph, [node], params, shapes, variables)
             attrs = {'program': str(built.program), 'num_data': str(len(built.data)), 'num_outputs': '1'}
             own = Node('binary_subgraph', node.name + '_own', attrs,
@@ -51,11 +52,6 @@ def in_own_arithmetic(graph, params):
             values = [params[producer.name] for producer, _ in node.inputs[1:]]
             replaced.append(Replaced(node, own, values))
     return used_parameters(graph, params), replaced
-
-
-def _is_own(node):
-    """Whether programs may round otherwise than MXNet."""
-    return node.op in PRODUCTS or node.op == 'BatchNorm' or (node.op == 'Pooling' and node.attr('pool_type') == 'avg')
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ from ..graph import Node
 from . import shuffles
 from .build import build
 from .fold import fold_steps, postpone_steps
-from .operators import is_identity
+from .operators import is_identity, rounds_otherwise
 from .regions import find_regions
 from .slots import choose_types, place
 from .variables import Variables, used_parameters
@@ -36,7 +36,8 @@ def fuse(graph, params, shapes, exact=False):
     variables = Variables(params)
     shuffles.contract(graph, shapes)
     for region in find_regions(graph, shapes, exact):
-        if any(node.op == 'xnor_popcount' for node in region) or sum(node.op != 'clip' for node in region) > 1:
+        if sum(node.op != 'clip' for node in region) > 1 or any(
+                node.op == 'xnor_popcount' or (rounds_otherwise(node) and not exact) for node in region):
             built = postpone_steps(build(graph, region, params, shapes, variables), params)
             built = fold_steps(built, params, variables)
             _replace(graph, region[-1].name + '_fused', built, shapes)

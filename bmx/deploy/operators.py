@@ -64,6 +64,12 @@ class Context:
             node = node.input(0)
         return math.prod(self.shape(node)[2:])
 
+    def ask(self, nodes):
+        """Ask for all nodes of a graph, producers first; `fused` then has those that can be part of a program."""
+        for node in nodes:
+            if not node.is_variable and self.can_be_fused(node):
+                self.fused.add(id(node))
+
     def can_be_fused(self, node):
         """Whether a node can be part of a program; its producers were asked before."""
         row = OPERATORS.get(node.op)
@@ -77,6 +83,12 @@ class Context:
         if len(self.shape(node)) == 2 and row.pixelwise and row.becomes is not _same and self.pixels(data) > 1:
             return False  # a channel of it is a pixel
         return row.matches(node, self)
+
+
+def rounds_otherwise(node):
+    """Whether programs may round otherwise than MXNet what a node computes."""
+    return (node.op in ('Convolution', 'FullyConnected', 'BatchNorm')
+            or node.op == 'Pooling' and node.attr('pool_type', 'max') == 'avg')
 
 
 def is_identity(node):
@@ -96,8 +108,14 @@ def _same(builder, node):
 
 
 def _flattens(node, context):
-    return not context.exact and len(context.shape(node)) == 2 and (
-        node.op == 'Flatten' or (node.attr('shape') in ((0, -1), (-3, -2)) and not node.attr('reverse')))
+    return not context.exact and len(context.shape(node)) == 2
+
+
+def _keeps_pixels(node, context):
+    shape = node.attr('shape')
+    if context.exact or node.attr('reverse'):
+        return False
+    return shape == (0, -1) or set(shape) == {0} and len(shape) == len(context.shape(node.input(0)))
 
 
 # Channels: slices, nothing is computed --------------------------------------------------------------------------------
@@ -289,7 +307,7 @@ OPERATORS = {
     'slice_axis': Operator(_cuts_channels, _slice),
     'clip': Operator(lambda node, context: is_identity(node), _same),
     'Flatten': Operator(_flattens, _same),
-    'Reshape': Operator(_flattens, _same),
+    'Reshape': Operator(_keeps_pixels, _same),
     'elemwise_add': Operator(_always, _sum),
     'BatchNorm': Operator(_follows_plain, _normalisation),
     'Activation': Operator(_is_relu, _relu),
