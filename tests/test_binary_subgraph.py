@@ -442,7 +442,7 @@ PROGRAM_ERRORS = [
     (' ; ;', 'program has no instructions'),
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown operation 'pool'; valid operations: conv, fconv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
-                           'kernel, stride, pad, dilate, filters, groups, pad_value, binarizations, steps'),
+                           'kernel, stride, pad, dilate, filters, groups, whole, pad_value, binarizations, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
                                          'pool, before, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),
@@ -514,7 +514,7 @@ PROGRAM_ERRORS = [
     (CONV.replace('weight=p0', ''), 'weight is required'),
     (FCONV.replace('weight=p0', ''), 'weight is required'),
     (FCONV + ' pad_value=0', "instruction 0 (fconv): unknown key 'pad_value'; valid keys: in, out, weight, kernel, "
-                             'stride, pad, dilate, filters, groups, before, steps'),
+                             'stride, pad, dilate, filters, groups, whole, before, steps'),
     (FCONV + ' groups=3', 'groups must divide filters, got groups 3 and filters 8'),
     (FCONV.replace('x0[0:16]', 'x0[0:15]') + ' groups=2', 'groups 2 do not divide the 15 channels'),
     (FCONV.replace('=3,3', '=9,3'), 'kernel spans 9x3 but the padded data only 5x6'),

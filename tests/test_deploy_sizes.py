@@ -66,8 +66,10 @@ NETS = {
     'dense on images': (lambda: sequential(nn.BatchNorm(), Sign(), Dense(4)),
                         [(1, 4, 3, 6), (5, 4, 3, 6), (1, 4, 6, 3), (1, 4, 18, 1), (2, 4, 3, 3), (1, 4, 6, 6),
                          (1, 4, 3, 5), (1, 2, 6, 6)]),
+    'float dense on images': (lambda: sequential(Conv(4, 3, padding=1), nn.BatchNorm(), nn.Dense(4)),
+                              [(1, 4, 3, 6), (5, 4, 3, 6), (1, 4, 6, 3), (1, 4, 18, 1), (2, 4, 3, 3)]),
     'dense on an image of one channel': (lambda: sequential(Sign(), Dense(4)),
-                                         [(1, 1, 6, 6), (1, 1, 5, 7), (2, 1, 4, 9), (1, 1, 33, 1), (2, 1, 3, 6)]),
+                                         [(1, 1, 6, 6), (3, 1, 6, 6), (1, 1, 5, 7), (2, 1, 4, 9), (1, 1, 33, 1), (2, 1, 3, 6)]),
     'dense after flatten': (lambda: sequential(nn.Conv2D(3, 3), Sign(), nn.Flatten(), Dense(4)),
                             [(1, 2, 5, 5), (5, 2, 5, 5), (1, 2, 5, 6), (1, 2, 7, 7), (1, 2, 3, 11), (1, 2, 11, 3)]),
     'reshape between': (lambda: Reshaped((0, -1), 4), [(1, 4, 3, 3), (5, 4, 3, 3), (1, 2, 3, 6), (1, 4, 3, 4)]),
@@ -113,13 +115,20 @@ def answer(net, x):
         return None
 
 
+# In programs, dense layers on images: of as many features, but another height and width are refused.
+WHOLE = ('dense on images', 'dense on an image of one channel', 'float dense on images')
+
+
+@pytest.mark.parametrize('exact', [False, True])
 @pytest.mark.parametrize('name', NETS)
-def test_sizes(name, tmp_path, capsys):
+def test_sizes(name, exact, tmp_path, capsys):
     build, shapes = NETS[name]
     prefix = str(tmp_path / 'net')
     net = randomize(build(), random(shapes[0]))
-    bmx.export(net, prefix, shapes[0])
+    bmx.export(net, prefix, shapes[0], exact=exact)
     expected = {shape: answer(net, random(shape, 2)) for shape in shapes}
+    if name in WHOLE and not exact:
+        expected.update((shape, None) for shape in shapes if shape[1:] != shapes[0][1:])
     assert sum(value is not None for value in expected.values()) > 1
     deployed = deploy.load(prefix)[0]
     for hybridized in (None, dict(static_alloc=False), dict(static_alloc=True, static_shape=False)):
@@ -132,6 +141,14 @@ def test_sizes(name, tmp_path, capsys):
             else:
                 assert found is not None, shape
                 np.testing.assert_allclose(found, expected[shape], rtol=1e-5, atol=1e-5, err_msg=str(shape))
+
+
+def test_another_image_for_a_dense_layer_is_refused_in_a_sentence(tmp_path):
+    build, shapes = NETS['float dense on images']
+    net = randomize(build(), random(shapes[0]))
+    bmx.export(net, str(tmp_path / 'net'), shapes[0])
+    with pytest.raises(mx.MXNetError, match='a dense layer on images of 3x6 pixels got one of 6x3'):
+        deploy.load(str(tmp_path / 'net'))[0](random((1, 4, 6, 3)))
 
 
 @pytest.mark.parametrize('name', ['rows of sequences', 'pixels', 'global pooling', 'dense of binarizations'])

@@ -13,9 +13,9 @@ import pytest
 from mxnet.gluon import nn
 
 import bmx
-from bmx import deploy
+from bmx import deploy, storage
 from bmx.deploy import files
-from test_deploy import random, sequential, small_net
+from test_deploy import own, random, sequential, small_net
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
 FORMATS = (1, 2, 3)
@@ -80,8 +80,8 @@ def test_every_byte_of_both_files_is_covered(tmp_path):
 
 
 EDITS = {
-    'a step less': (r'|relu', ''),
-    'another step': ('norm:p', 'plus:p'),
+    'a step less': (' steps=relu', ''),
+    'another step': ('steps=relu', 'steps=mul:p3'),
     'space': ('\n', '\n '),
     'digest of zeros': None,
     'digest in capitals': None,
@@ -94,8 +94,8 @@ EDITS = {
 @pytest.mark.parametrize('name', EDITS)
 def test_a_changed_symbol_does_not_load(name, tmp_path):
     prefix = str(tmp_path / 'net')
-    net = sequential(nn.BatchNorm(), bmx.nn.BinaryConv(8, 3), nn.BatchNorm(), nn.Activation('relu'),
-                     bmx.nn.BinaryConv(8, 3))
+    net = sequential(nn.BatchNorm(), bmx.nn.BinaryConv(8, 3), nn.BatchNorm(), bmx.nn.BinaryConv(8, 3),
+                     nn.Activation('relu'))
     net.initialize()
     bmx.export(net, prefix, (1, 3, 8, 8))
     text, own = content(files.symbol_path(prefix)).decode(), deploy.load(prefix)[1].symbol_sha256
@@ -114,6 +114,22 @@ def test_a_changed_symbol_does_not_load(name, tmp_path):
     write(files.symbol_path(prefix), changed.encode())
     with pytest.raises(bmx.LoadError):
         deploy.load(prefix)
+
+
+@pytest.mark.parametrize('exact', [False, True])
+def test_programs_are_of_the_format_of_the_file(exact, tmp_path):
+    prefix = str(tmp_path / 'net')
+    bmx.export(small_net(), prefix, (1, 3, 8, 8), exact=exact)
+
+    def older(found):
+        found['format'] = 3
+        del found['symbol_sha256'], found['exact']
+    edit_metadata(prefix, older)
+    if exact:  # no word of its programs is younger
+        assert deploy.load(prefix)[1].exact
+    else:
+        with pytest.raises(bmx.LoadError, match='it has format 3, and programs of format 4'):
+            deploy.load(prefix)
 
 
 def test_names_of_zeros_do_not_disturb_the_digest(tmp_path):
@@ -342,7 +358,7 @@ def test_replaces_without_hard_links(tmp_path, no_links):
     net = small_net()
     net[2].conv.weight.set_data(-net[2].conv.weight.data())
     bmx.export(net, prefix, (1, 3, 8, 8))
-    assert np.array_equal(deploy.load(prefix)[0](x).asnumpy(), net(x).asnumpy())
+    assert np.array_equal(deploy.load(prefix)[0](x).asnumpy(), own(net, x))
     assert sorted(os.listdir(str(tmp_path))) == ['net-0000.params', 'net-symbol.json']
 
 
@@ -399,7 +415,7 @@ def test_killed_between_any_two_calls_leaves_the_old_model_or_the_new(links, tmp
     net, candidate = small_net(), str(tmp_path / 'new' / 'net')
     net[2].conv.weight.set_data(-net[2].conv.weight.data())
     bmx.export(net, candidate, (1, 3, 8, 8))
-    answers = {'old': deploy.load(prefix)[0](x).asnumpy(), 'new': net(x).asnumpy()}
+    answers = {'old': deploy.load(prefix)[0](x).asnumpy(), 'new': own(net, x)}
     seen, calls, killed = [], 0, True
     while killed:
         source = str(tmp_path / 'new' / 'candidate')
@@ -465,20 +481,15 @@ def test_a_model_in_a_folder_without_write_permission_loads_after_a_killed_expor
     os.rename(files.params_path(other), files.params_path(prefix))
     names = sorted(os.listdir(str(tmp_path)))
     assert np.array_equal(deploy.load(prefix)[0](random((2, 3, 8, 8))).asnumpy(),
-                          small_net()(random((2, 3, 8, 8))).asnumpy())
+                          own(small_net(), random((2, 3, 8, 8))))
     assert sorted(os.listdir(str(tmp_path))) == names
 
 
 def test_what_is_not_read_back_as_it_was_written_replaces_nothing(tmp_path, monkeypatch):
     prefix = exported(tmp_path)
     before = content(files.params_path(prefix)), content(files.symbol_path(prefix))
-    save = mx.nd.save
-
-    def cut(path, arrays):
-        save(path, arrays)
-        os.truncate(path, os.path.getsize(path) - 40)
-    monkeypatch.setattr(mx.nd, 'save', cut)
-    with pytest.raises(OSError, match='the disk may be full.*nothing was replaced') as caught:
+    monkeypatch.setattr(storage, 'digest', lambda path: 'another')
+    with pytest.raises(OSError, match='what was read back is not what was written; nothing was replaced') as caught:
         bmx.export(small_net(), prefix, (1, 3, 8, 8))
     assert 'partial' not in str(caught.value)
     assert (content(files.params_path(prefix)), content(files.symbol_path(prefix))) == before

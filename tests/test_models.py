@@ -1,6 +1,9 @@
 """Every registered model, through everything that a model has to do."""
 import collections
 import json
+import os
+import subprocess
+import sys
 
 import gluoncv
 import mxnet as mx
@@ -10,9 +13,12 @@ from mxnet import autograd, gluon
 
 import bmx
 from bmx.bench import split
+from bmx.deploy.fuse import fuse
+from bmx.deploy.lower import lower
 from bmx.models import MODELS
 from bmx.nn import STEMS
 from test_accounting import assert_costs_the_same
+from test_deploy import own
 
 
 def images(size, count=2, seed=0):
@@ -57,15 +63,79 @@ def test_trains_and_deploys(name, tmp_path):
     assert exported.params_bytes == pytest.approx(packed, rel=0.03)
     assert_costs_the_same(net, x.shape, str(tmp_path / name))
     layers = split._layers(str(tmp_path / name), x.shape, net.prefix)
-    assert sum(layer['ops'] for layer in layers) == counted.bops / 64
-    assert [layer['name'] + '_fwd' for layer in layers if layer['ops']] == [
-        layer['name'] for layer in counted.layers if layer['bops']]
+    assert sum(layer['ops'] for layer in layers) == (counted.ops if before else 0)
+    assert sorted(layer['name'] + '_fwd' for layer in layers if layer['ops']) == sorted(
+        layer['name'] for layer in counted.layers if before and (layer['bops'] or layer['flops']))
     deployed, _ = bmx.deploy.load(str(tmp_path / name))
-    expected, before = net(inputs).asnumpy(), bmx.ops.isa()
-    for isa in bmx.ops.supported_kernels():
-        bmx.ops.use_kernel(isa)
-        assert np.array_equal(deployed(inputs).asnumpy(), expected), isa
-    bmx.ops.use_kernel(before)
+    assert np.array_equal(deployed(inputs).asnumpy(), own(net, inputs) if before else net(inputs).asnumpy())
+
+
+BINARY = sorted(name for name in MODELS if not name.endswith('_float'))
+SIZES = {'alexnet_binary': 96}  # others 40
+# Answers of models in a process of a number of threads: SHA-256 for each image, by model, kernel and batch.
+ANSWERS = '''
+import hashlib, json, sys
+import bmx, mxnet as mx
+from bmx import deploy, ops
+answers = {}
+for name in sys.argv[2:]:
+    net, _ = deploy.load('%s/%s' % (sys.argv[1], name))
+    images = mx.nd.load('%s/%s.images' % (sys.argv[1], name))[0]
+    for kernel in ops.supported_kernels():
+        ops.use_kernel(kernel)
+        for batch in (1, 8):
+            found = [hashlib.sha256(scores.tobytes()).hexdigest() for scores in net(images[:batch]).asnumpy()]
+            answers['%s %s %d' % (name, kernel, batch)] = found
+print(json.dumps(answers))
+'''
+
+
+@pytest.fixture(scope='module')
+def answers(tmp_path_factory):
+    """All models deployed in a folder; what each answers, by number of threads, kernel and batch."""
+    folder, found = tmp_path_factory.mktemp('models'), {}
+    for name in BINARY:
+        net, x = initialized(name, classes=7), images(SIZES.get(name, 40), 8)
+        with autograd.train_mode():
+            net(x)  # running statistics
+        generator = np.random.RandomState(0)
+        for parameter in net.collect_params('.*(gamma|beta)').values():
+            parameter.set_data(mx.nd.array(generator.normal(size=parameter.shape)))
+        bmx.export(net, str(folder / name), x.shape, x[:2])
+        mx.nd.save(str(folder / name) + '.images', x)
+    for threads in (1, 2, 4):
+        printed = subprocess.run([sys.executable, '-W', 'ignore', '-c', ANSWERS, str(folder)] + BINARY, check=True,
+                                 stdout=subprocess.PIPE, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+        found[threads] = json.loads(printed.stdout.decode())
+    return folder, found
+
+
+@pytest.mark.parametrize('name', BINARY)
+def test_one_node_of_one_answer(name, answers):
+    """From data to scores; the same bits with every kernel, number of threads and batch."""
+    folder, found = answers
+    nodes = json.loads((folder / (name + '-symbol.json')).read_text())['nodes']
+    program, = [node for node in nodes if node['op'] != 'null']
+    assert program['op'] == 'binary_subgraph' and program['attrs']['num_data'] == '1'
+    assert [nodes[source]['name'] for source, _, _ in program['inputs']].index('data') == 0
+    kept = mx.nd.load(str(folder / name) + '-0000.params')
+    assert {node['name'] for node in nodes if node['op'] == 'null'} - {'data'} == {
+        key.split(':')[1] for key in kept}
+    digests = {(threads, key): value for threads, each in found.items() for key, value in each.items()
+               if key.startswith(name + ' ')}
+    assert len(digests) == 3 * 2 * len(bmx.ops.supported_kernels())
+    whole = next(value for value in digests.values() if len(value) == 8)
+    assert len(set(whole)) == 8
+    assert all(value == whole[:len(value)] for value in digests.values()), digests
+
+
+@pytest.mark.parametrize('stem', STEMS)
+@pytest.mark.parametrize('name', ['meliusnet_c', 'resnete18', 'mobinet_mid', 'nin_binary'])
+def test_every_stem_is_part_of_the_node(name, stem):
+    graph, params = bmx.deploy.trace(initialized(name, classes=7, stem=stem), (1, 3, 64, 64))
+    params, _ = lower(graph, params, graph.infer_shapes())
+    fuse(graph, params, graph.infer_shapes())
+    assert [node.op for node in graph.nodes if not node.is_variable] == ['binary_subgraph']
 
 
 @pytest.mark.parametrize('stem', STEMS)
@@ -185,8 +255,7 @@ def test_every_mobinet_deploys_to_one_program(name, kwargs, tmp_path):
     exported = bmx.export(net, str(tmp_path / name), x.shape, x)
     assert exported.comparison.max_difference == 0
     nodes = json.loads((tmp_path / (name + '-symbol.json')).read_text())['nodes']
-    assert [node['op'] for node in nodes if node['op'] != 'null'] == [
-        'Convolution', 'binary_subgraph', 'Pooling', 'Flatten', 'FullyConnected']
+    assert [node['op'] for node in nodes if node['op'] != 'null'] == ['binary_subgraph']
 
 
 @pytest.mark.parametrize('kwargs', [dict(binarizations=m) for m in (1, 2, 3)] + [
@@ -205,10 +274,12 @@ def test_compact_networks_deploy(name, kwargs, tmp_path):
     floats = [row.name for row in exported.rows if row.reason]
     assert len(floats) == 1 + (not kwargs.get('binary_classifier', True))
     nodes = json.loads((tmp_path / (name + '-symbol.json')).read_text())['nodes']
-    assert name == 'alexnet_binary' or [node['op'] for node in nodes if 'bin' in node['op']] == ['binary_subgraph']
+    assert [node['op'] for node in nodes if node['op'] != 'null'] == ['binary_subgraph']
     # a prediction does not depend on its neighbours in the batch
     alone, among = net(x[1:2]).asnumpy(), net(x)[1:2].asnumpy()
     assert np.array_equal(alone, among) if len(floats) == 1 else np.allclose(alone, among, rtol=1e-5)
+    deployed, _ = bmx.deploy.load(str(tmp_path / name))
+    assert np.array_equal(deployed(x[1:2]).asnumpy(), deployed(x)[1:2].asnumpy())
 
 
 def test_widths_of_compact_networks():

@@ -184,6 +184,9 @@ LEFT = {
     'weights that are computed': (lambda x: sym.Convolution(
         x, sym.broadcast_mul(sym.var('w', shape=(4, 8, 1, 1)), sym.mean(x, axis=(0, 2, 3), keepdims=True)), kernel=(1, 1),
         num_filter=4, no_bias=True), *[['Convolution', 'broadcast_mul', 'mean']] * 2),
+    'weights that are the input': (lambda x: sym.Convolution(
+        conv(x), x, kernel=(6, 6), num_filter=1, no_bias=True), *[['Convolution']] * 2),
+    'a shift that is the input': (lambda x: (lambda y: sym.broadcast_add(norm(y), y))(x), *[['broadcast_add']] * 2),
     'another axis': (lambda x: sym.concat(conv(x), x, dim=2), *[['Concat']] * 2),
     'normalisation over another axis': (lambda x: sym.BatchNorm(conv(x), axis=2, name='norm'), *[['BatchNorm']] * 2),
     'a dense layer over the last axis': (

@@ -85,9 +85,12 @@ class Replaced:
             At most 1 where the instruction is right.
         """
         expected = self._apply(data, self.parameters).asnumpy().reshape(found.shape)
-        difference = np.abs(expected - found.asnumpy())
+        found = found.asnumpy()
+        with np.errstate(invalid='ignore'):
+            difference = np.where(expected == found, 0, np.abs(expected - found))
         allowed = np.maximum(self._bound(data).reshape(found.shape), np.finfo(np.float32).tiny)
-        return float((difference / allowed).max()) if difference.size else 0.0
+        error = difference / allowed
+        return float(np.where(np.isnan(error), np.inf, error).max(initial=0))
 
     def _apply(self, data, parameters):
         inputs = [Node('null', 'input%d' % index) for index in range(1 + len(parameters))]

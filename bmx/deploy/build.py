@@ -109,7 +109,7 @@ class Builder:
         if getattr(self.instructions[tensor], 'shuffle', 1) > 1:  # steps come before it
             return None
         while self._is_read_once(producer):
-            if producer.op not in ('clip', 'slice_axis', 'Concat', 'Flatten', 'Reshape'):
+            if producer.op not in ('clip', 'Dropout', 'slice_axis', 'Concat', 'Flatten', 'Reshape'):
                 return tensor
             if len(producer.inputs) > 1:
                 break

@@ -41,7 +41,8 @@ def postpone_steps(built, params):
 
 
 def _may_be_empty(pooling):
-    return any(stride > size for stride, size in zip(pooling.stride, pooling.kernel))
+    """Whether the last window of a `full` pooling can lie beyond the image; it holds the lowest number then."""
+    return any(stride > size - pad for stride, size, pad in zip(pooling.stride, pooling.kernel, pooling.pad))
 
 
 def _written(instruction):

@@ -7,10 +7,9 @@ from ..graph import Graph, Node
 from ..products import PRODUCTS, find_sum, match_binary_product, why_float
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
-from .operators import WHOLE
+from .operators import WHOLE, Context, is_parameter
 from .threshold import batchnorm_threshold, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
-
 
 
 class Row:
@@ -51,6 +50,8 @@ class _Lowering:
     def __init__(self, graph, params, shapes, exact):
         self.graph, self.params, self.shapes, self.exact = graph, dict(params), shapes, exact
         self.variables, self.readers = Variables(self.params, weight_bits(graph)), graph.consumers()
+        self._context = Context(shapes, exact)
+        self._context.ask(graph.nodes)
 
     def run(self):
         for node in self.graph.nodes:
@@ -100,19 +101,21 @@ class _Lowering:
 
         A BatchNorm that others read too is computed in any case: its sign costs nothing more.
         """
-        norm = sign.input(0)
-        if norm.op == 'BatchNorm' and len(self.readers[id(norm)]) == 1 and norm.attr('axis', 1) == 1 and sign.inputs[0][1] == 0 and all(
-                producer.is_variable for producer, _ in norm.inputs[1:]):
-            values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
-            if self.exact or len(self.shapes[_key(norm, 0)]) not in (2, 4):  # MXNet's, or one that programs do not know
-                attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
-                threshold = batchnorm_threshold(*values, attrs=attrs)
-            else:
-                norm_step = 'norm', norm_values(norm, [value.asnumpy() for value in values])
-                threshold = steps_threshold([norm_step], values[0].shape[0])
-            threshold = self.variables.make(norm.name + '_threshold', threshold, [norm.input(1), norm.input(2)])
-            return [norm.inputs[0], (threshold, 0)]
-        return [sign.inputs[0]]
+        norm, index = sign.inputs[0]
+        if norm.op != 'BatchNorm' or index or norm.attr('axis', 1) != 1 or len(self.readers[id(norm)]) > 1 or not all(
+                is_parameter(producer) for producer, _ in norm.inputs[1:]):
+            return [sign.inputs[0]]
+        values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
+        if not self.exact and id(norm) in self._context.fused:
+            step = 'norm', norm_values(norm, [value.asnumpy() for value in values])
+            threshold = steps_threshold([step], values[0].shape[0])
+        else:  # one that stays MXNet's
+            threshold = batchnorm_threshold(*values, attrs={
+                key: norm.attr(key) for key in norm.attrs if not key.startswith('__')})
+        if threshold is None:
+            return [sign.inputs[0]]
+        threshold = self.variables.make(norm.name + '_threshold', threshold, [norm.input(1), norm.input(2)])
+        return [norm.inputs[0], (threshold, 0)]
 
     def _xnor(self, product, inputs, packed, attrs):
         data, thresholds = inputs[0], inputs[1:]

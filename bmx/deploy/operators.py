@@ -80,7 +80,8 @@ class Context:
             return False
         if len(self.shape(data)) == 2 and self.exact:
             return False
-        if len(self.shape(node)) == 2 and row.pixelwise and row.becomes is not _same and self.pixels(data) > 1:
+        if len(self.shape(node)) == 2 and row.pixelwise and row.becomes is not _same and any(
+                self.pixels(producer) > 1 for producer, _ in node.inputs if not is_parameter(producer)):
             return False  # a channel of it is a pixel
         return row.matches(node, self)
 
@@ -89,6 +90,11 @@ def rounds_otherwise(node):
     """Whether programs may round otherwise than MXNet what a node computes."""
     return (node.op in ('Convolution', 'FullyConnected', 'BatchNorm')
             or node.op == 'Pooling' and node.attr('pool_type', 'max') == 'avg')
+
+
+def is_parameter(node):
+    """Whether a node is a variable other than the network's input."""
+    return node.is_variable and node.name != 'data'
 
 
 def is_identity(node):
@@ -153,7 +159,9 @@ def _window(node):
 
 
 def _is_binary(node, context):
-    return len(node.attr('kernel', ())) == 2 or (not node.attr('kernel') and len(context.shape(node.input(0))) == 2 and context.pixels(node.input(0)) == 1)
+    data = node.input(0)
+    return len(node.attr('kernel', ())) == 2 or (
+        not node.attr('kernel') and len(context.shape(data)) == 2 and context.pixels(data) == 1)
 
 
 def _binary_convolution(builder, node):
@@ -169,7 +177,7 @@ def _binary_convolution(builder, node):
 
 
 def _is_float_product(node, context):
-    if not all(producer.is_variable for producer, _ in node.inputs[1:]):
+    if not all(is_parameter(producer) for producer, _ in node.inputs[1:]):
         return False
     if node.op == 'FullyConnected':
         return len(context.shape(node.input(0))) == 2 or bool(node.attr('flatten', True))
@@ -212,7 +220,7 @@ def _sum(builder, node):
 def _follows_plain(node, context):
     # in another layout than the plain one MXNet rounds otherwise
     return node.attr('axis', 1) == 1 and (not context.exact or id(node.input(0)) in context.plain) and all(
-        producer.is_variable for producer, _ in node.inputs[1:])
+        is_parameter(producer) for producer, _ in node.inputs[1:])
 
 
 def _normalisation(builder, node):
@@ -229,7 +237,7 @@ def _relu(builder, node):
 
 
 def _is_prelu(node, context):
-    return node.attr('act_type') == 'prelu' and node.input(1).is_variable
+    return node.attr('act_type') == 'prelu' and is_parameter(node.input(1))
 
 
 def _prelu(builder, node):
@@ -237,7 +245,7 @@ def _prelu(builder, node):
 
 
 def _is_by_channel(node, context):
-    return node.input(1).is_variable
+    return is_parameter(node.input(1))
 
 
 def _channelwise(builder, node):
@@ -251,7 +259,7 @@ def _channelwise(builder, node):
 def _broadcasts_channels(node, context):
     operand, channels = node.input(1), context.shape(node)[1]
     wanted = [(1, channels, 1, 1)] if len(context.shape(node)) == 4 else [(channels,), (1, channels)]
-    return operand.is_variable and context.shape(operand) in wanted
+    return is_parameter(operand) and context.shape(operand) in wanted
 
 
 def _broadcast(word):
@@ -278,8 +286,12 @@ def _is_pooling(node, context):
     if (kind not in ('max', 'avg') or node.attr('pooling_convention', 'valid') not in ('valid', 'full')
             or node.attr('layout') not in (None, 'None', 'NCHW')):
         return False
+    if not node.attr('global_pool'):
+        kernel = node.attr('kernel')
+        if len(kernel) != 2 or any(pad >= size for pad, size in zip(node.attr('pad') or (0, 0), kernel)):
+            return False
     if not context.exact:
-        return bool(node.attr('global_pool')) or len(node.attr('kernel')) == 2
+        return True
     # divided by 1, 2 or 4: another count might be rounded otherwise
     return not node.attr('global_pool') and (kind == 'max' or node.attr('kernel') == (2, 2) and not any(
         node.attr('pad') or ()) and (not full or node.attr('count_include_pad') is False))
@@ -306,6 +318,7 @@ OPERATORS = {
     'Concat': Operator(_joins_channels, _concatenation),
     'slice_axis': Operator(_cuts_channels, _slice),
     'clip': Operator(lambda node, context: is_identity(node), _same),
+    'Dropout': Operator(lambda node, context: node.attr('mode', 'training') == 'training', _same),
     'Flatten': Operator(_flattens, _same),
     'Reshape': Operator(_keeps_pixels, _same),
     'elemwise_add': Operator(_always, _sum),
