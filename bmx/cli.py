@@ -330,6 +330,7 @@ def _add_bench(commands):
         if name == 'models':
             subject.add_argument('names', nargs='*', metavar='NAME', help='a model of this package or of GluonCV '
                                  '(default: %s)' % ' '.join(bench.models.DEFAULT))
+            subject.add_argument('--exact', action='store_true', help="also networks that keep MXNet's float operators")
         if name in ('split', 'train'):
             subject.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
         if name != 'kernels':

@@ -1,29 +1,30 @@
-"""`bench layers`: a binary convolution, float NCHW in and out, beside MXNet's float convolution."""
+"""`bench layers`: binary and float convolutions, float NCHW in and out, beside MXNet's float convolution."""
 import mxnet as mx
 
 from .. import ops
+from ..ops.program import Destination, FloatConv, Slice
 from ..report import table
-from .shapes import GROUPED_SHAPES, SHAPES
+from .shapes import FLOAT_SHAPES, GROUPED_SHAPES, SHAPES
 from .timing import interleave, phase_fields, row
 
 PHASES = tuple(phase for phase in ops.PHASES if phase != 'mapping')  # what is mapped lies between layers
 
 
 def measure(arguments):
-    """Time `xnor_popcount` and `Convolution` on every shape.
+    """Time `xnor_popcount`, or the float convolution of programs (fconv), and `Convolution` on every shape.
 
     Returns
     -------
     (list of dict, str)
-        Rows with the fields gmacs, ratio (to the float convolution) and, of `xnor_popcount`, the milliseconds of each
-        phase, of one thread's float convolution its share of the bound of multiply-adds; the table.
+        Rows with the fields gmacs, ratio (to MXNet's float convolution) and, of `xnor_popcount`, the milliseconds of
+        each phase, of one thread's float convolutions their share of the bound of multiply-adds; the tables.
     """
-    contestants = {(shape, variant): run for shape in SHAPES + GROUPED_SHAPES
-                   for variant, run in _operators(shape, arguments.batch).items()}
+    contestants = {(shape, variant): run for shapes, binary in ((SHAPES + GROUPED_SHAPES, True), (FLOAT_SHAPES, False))
+                   for shape in shapes for variant, run in _operators(shape, arguments.batch, binary).items()}
     profiled = [key for key in contestants if key[1] == 'xnor_popcount']
     seconds, profiles = interleave(contestants, arguments.rounds, profiled)
     bound = ops.measure_fma()
-    rows, lines = [], []
+    rows, lines, floats = [], [], []
     for (shape, variant), times in seconds.items():
         float_seconds = min(seconds[shape, 'float'])
         entry = row(str(shape), variant, arguments.batch, times, ops.isa(), reference='float',
@@ -35,19 +36,29 @@ def measure(arguments):
                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))
         elif arguments.threads == 1:
             entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
+        if variant == 'fconv':
+            floats.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
+                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs'],
+                           '%.0f' % (1e11 * entry['gmacs'] / bound)])
         rows.append(entry)
     header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES) + ['rest']
+    float_header = ['shape', "MXNet's ms", 'fconv ms', 'median', 'times as fast', 'GMAC/s', "% of a thread's bound"]
     best = max(entry['gmacs'] for entry in rows if entry['variant'] == 'float')
-    return rows, '%s\n\nfloat: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds' % (
-        table(header, lines), best, bound / 1e9)
+    return rows, "%s\n\n%s\n\nMXNet's float: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds" % (
+        table(header, lines), table(float_header, floats), best, bound / 1e9)
 
 
-def _operators(shape, batch):
-    """Functions that run the shape's binary and float operator once."""
+def _operators(shape, batch, binary):
+    """Functions that run the shape's operator and MXNet's float one once."""
     data = mx.nd.random.normal(shape=(batch, shape.channels, shape.size, shape.size))
     weight = mx.nd.random.normal(shape=(shape.filters, shape.channels // shape.groups) + (shape.kernel,) * 2)
-    packed = mx.nd.array(ops.pack_weights(weight.asnumpy()), dtype='uint8')
-    attributes = dict(kernel=(shape.kernel,) * 2, pad=(shape.pad,) * 2, num_filter=shape.filters,
-                      num_group=shape.groups)
-    return {'xnor_popcount': lambda: mx.nd.xnor_popcount(data, packed, **attributes).wait_to_read(),
-            'float': lambda: mx.nd.Convolution(data, weight, no_bias=True, **attributes).wait_to_read()}
+    attributes = dict(kernel=(shape.kernel,) * 2, pad=(shape.pad,) * 2, stride=(shape.stride,) * 2,
+                      num_filter=shape.filters, num_group=shape.groups)
+    runs = {'float': lambda: mx.nd.Convolution(data, weight, no_bias=True, **attributes).wait_to_read()}
+    if binary:
+        packed = mx.nd.array(ops.pack_weights(weight.asnumpy()), dtype='uint8')
+        return dict(xnor_popcount=lambda: mx.nd.xnor_popcount(data, packed, **attributes).wait_to_read(), **runs)
+    ordered = mx.nd.array(ops.pack_float_weights(weight.asnumpy(), shape.groups))
+    conv = FloatConv((Slice('x0', 0, shape.channels),), Destination('y0'), weight=0, kernel=attributes['kernel'],
+                     stride=attributes['stride'], pad=attributes['pad'], filters=shape.filters, groups=shape.groups)
+    return dict(fconv=lambda: mx.nd.binary_subgraph(data, ordered, program=str(conv)).wait_to_read(), **runs)

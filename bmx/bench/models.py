@@ -32,9 +32,9 @@ def measure(arguments):
         prefixes = {}
         for name, net in {name: _build(name) for name in names}.items():
             progress('preparing ' + name)
-            prefixes.update(write(name, net, x, folder))
+            prefixes.update(write(name, net, x, folder, arguments.exact))
         contestants = {key: inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
-        profiled = [key for key in contestants if key[1] == 'deployed']
+        profiled = [key for key in contestants if key[1] in ('deployed', 'exact')]
         seconds, profiles = interleave(contestants, arguments.rounds, profiled)
         rows = []
         for (name, variant), times in seconds.items():
@@ -60,13 +60,13 @@ def _build(name):
                          % (name, ', '.join(sorted(MODELS)))) from None
 
 
-def write(name, net, x, folder):
-    """Write the files of a network; a dict of (name, variant) to their prefix."""
+def write(name, net, x, folder, exact=False):
+    """Write the files of a network, if `exact` also with MXNet's float operators; (name, variant) to their prefix."""
     _randomize(net, x.shape)
     prefixes = {}
-    if name in MODELS:
-        prefixes[name, 'deployed'] = os.path.join(folder, name + '-deployed')
-        export(net, prefixes[name, 'deployed'], x.shape, x)
+    for variant in (('deployed', 'exact') if exact else ('deployed',)) if name in MODELS else ():
+        prefixes[name, variant] = os.path.join(folder, '%s-%s' % (name, variant))
+        export(net, prefixes[name, variant], x.shape, x, exact=variant == 'exact')
     plain = os.path.join(folder, name)
     net.hybridize()
     net(x)
@@ -123,14 +123,15 @@ def _text(rows):
                    [[entry['name'], entry['variant'], entry['min_ms'], entry['median_ms'],
                      '%.3f %s' % (entry['ratio'], entry['reference']), entry['params_bytes'] / 2 ** 20,
                      entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20] for entry in rows])]
-    deployed = [entry for entry in rows if entry['variant'] == 'deployed']
+    deployed = [entry for entry in rows if entry['variant'] in ('deployed', 'exact')]
     others = [entry for entry in rows if entry['name'] not in MODELS]
     if deployed:
         phases = ops.PHASES + ('rest',)
         parts.append(table(('ms of deployed',) + phases,
-                           [[entry['name']] + [entry[phase + '_ms'] for phase in phases] for entry in deployed]))
+                           [['%(name)s %(variant)s' % entry] + [entry[phase + '_ms'] for phase in phases]
+                            for entry in deployed]))
     if deployed and others:
         header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['variant']) for other in others]
-        parts.append(table(header, [[entry['name']] + [entry['min_ms'] / other['min_ms'] for other in others]
+        parts.append(table(header, [['%(name)s %(variant)s' % entry] + [entry['min_ms'] / other['min_ms'] for other in others]
                                     for entry in deployed]))
     return '\n\n'.join(parts)

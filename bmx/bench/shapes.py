@@ -2,20 +2,25 @@
 import collections
 
 
-class Shape(collections.namedtuple('Shape', 'channels filters size kernel groups', defaults=(1,))):
-    """A square convolution with stride 1 whose output has the size of its input."""
+class Shape(collections.namedtuple('Shape', 'channels filters size kernel groups stride', defaults=(1, 1))):
+    """A square convolution, padded by half of its kernel, on a square image of that size."""
 
     @property
     def macs(self):
         """Multiply-accumulates for one image."""
-        return self.size ** 2 * self.filters * self.channels // self.groups * self.kernel ** 2
+        return self.out ** 2 * self.filters * self.channels // self.groups * self.kernel ** 2
+
+    @property
+    def out(self):
+        """Height and width of the result."""
+        return (self.size - 1) // self.stride + 1
 
     @property
     def pad(self):
         return self.kernel // 2
 
     def __str__(self):
-        text = '%dx%d %d->%d %dx%d' % (self.kernel, self.kernel, self.channels, self.filters, self.size, self.size)
+        text = '%dx%d %d->%d %dx%d' % (self.kernel, self.kernel, self.channels, self.filters, self.out, self.out)
         return text if self.groups == 1 else '%s groups of %d' % (text, self.channels // self.groups)
 
 
@@ -29,3 +34,9 @@ SHAPES = [Shape(*row) for row in (
 # Of MoBiNets at 224x224, whose groups have 2^K channels.
 GROUPED_SHAPES = [Shape(channels, channels, size, 3, channels // group)
                   for channels, size in ((32, 112), (128, 56), (512, 14), (1024, 7)) for group in (1, 2, 4, 8, 16)]
+
+# Float convolutions at 224x224: the grouped and the 7x7 stem, transitions of MeliusNet-22 and -C, downsampling in ResNetE.
+FLOAT_SHAPES = [Shape(*row) for row in (
+    (3, 32, 224, 3, 1, 2), (32, 32, 112, 3, 4), (32, 64, 112, 3, 8), (3, 64, 224, 7, 1, 2),
+    (320, 160, 28, 1), (480, 224, 14, 1), (480, 256, 7, 1),
+    (256, 128, 28, 1, 4), (448, 192, 14, 1, 4), (832, 288, 7, 1, 4), (64, 128, 28, 1), (128, 256, 14, 1), (256, 512, 7, 1))]
