@@ -11,8 +11,8 @@ _INT16_MAX = 2 ** 15 - 1
 def choose_types(program):
     """Give each tensor between instructions its type.
 
-    Sums of binary products that fit are kept as int16, what float convolutions read of maps and of each other planar, all
-    else as float32, channels last, which signs and steps are taken of fastest.
+    Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold it,
+    and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken fastest.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def choose_types(program):
                 if kind == 'int16':
                     bounds[out.tensor] = bound
             else:
-                shuffled = getattr(instruction, 'shuffle', 1) > 1
-                kind = 'planar' if shuffled or out.tensor in planar else 'float32'
+                planes = isinstance(instruction, FloatConv) or instruction.shuffle > 1 or out.tensor in planar
+                kind = 'planar' if planes else 'float32'
             instruction = dataclasses.replace(instruction, out=dataclasses.replace(out, type=kind))
         typed.append(instruction)
     return Program(tuple(typed))
