@@ -7,7 +7,7 @@ DEMO ?= runs/demo
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
 
-.PHONY: demo test test-full test-native test-neon fuzz clean
+.PHONY: demo test test-full test-native test-clang test-neon fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,11 @@ test-full: $(BIN)/installed
 # The C++ kernels against plain loops, without MXNet: as they are and with sanitizers.
 test-native:
 	$(MAKE) -C tests/native plain sanitized
+
+# The library and the kernels' tests, compiled by Clang (Debian, Ubuntu: apt-get install clang libomp-dev).
+test-clang:
+	CXX=clang++ $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/clang .
+	$(MAKE) -C tests/native plain CXX=clang++ BUILD=../../build/native-clang THINNING=12
 
 # The same for AArch64 under QEMU (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user).
 test-neon:
