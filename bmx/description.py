@@ -104,10 +104,10 @@ def check_description(content, where):
                           ('classes', _are_names), ('preprocess', _is_part_of_preprocess)):
         if not accepts(content[name]):
             raise _damaged(where, name, content[name])
-    for name in NOT_KEYWORDS:
-        if name in content['settings']:
-            raise LoadError('%s is damaged, or not to be trusted: its settings have %s, which is no keyword of a model'
-                            % (where, name))
+    foreign = [name for name in NOT_KEYWORDS if name in content['settings']]
+    if foreign:
+        raise LoadError('%s is damaged, or not to be trusted: its settings have %s, no keyword of a model'
+                        % (where, ', '.join(foreign)))
     try:
         with config(**content['layer_defaults']):
             pass

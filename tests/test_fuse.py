@@ -212,6 +212,10 @@ FLOATS = {
     'weights read twice': (lambda: (lambda twice: Net(
         lambda F, net, x: net.twice(F.relu(net.twice(net.conv(x)))), conv=conv(), twice=twice))(
             nn.Conv2D(6, 1, in_channels=6)), []),
+    'weights that two programs read': (lambda: (lambda shared: Net(
+        lambda F, net, x: net.shared(net.second(F.abs(net.shared(net.first(x))))), shared=shared,
+        first=sequential(nn.BatchNorm(), nn.BatchNorm()), second=sequential(nn.BatchNorm(), nn.BatchNorm())))(
+            conv(in_channels=6)), ['abs']),
     'two heads': (lambda: Net(
         lambda F, net, x: (lambda y: (net.first(y), net.second(y)))(net.pool(net.conv(x))),
         conv=conv(), pool=nn.GlobalAvgPool2D(), first=nn.Dense(3), second=nn.Dense(2)), []),
@@ -280,8 +284,8 @@ def random_network(seed):
         groups = groups if count % groups == 0 else 1
         half = tuple((edge + 1) // 2 for edge in size)
         kind = pick(['binary', 'point', 'norm', 'slope', 'slopes', 'pool', 'float', 'float point', 'dilated', 'strided',
-                     'halved', 'plain', 'shuffle', 'depthwise', 'scale'],
-                    p=[.16, .06, .14, .03, .03, .08, .1, .1, .05, .05, .05, .03, .06, .03, .03])
+                     'halved', 'plain', 'shuffle', 'depthwise', 'scale', 'unknown'],
+                    p=[.16, .06, .14, .03, .03, .08, .1, .06, .05, .05, .05, .03, .06, .03, .03, .04])
         return {
             'binary': lambda: (conv(made, pad_value=int(pick([-1, 0, 1]))), made, size),
             'point': lambda: (conv(made, 1), made, size),
@@ -299,6 +303,7 @@ def random_network(seed):
             'shuffle': lambda: (bmx.nn.ChannelShuffle(2 - count % 2), count, size),
             'depthwise': lambda: (conv(count, groups=count), count, size),
             'scale': lambda: (bmx.nn.Scale(), count, size),
+            'unknown': lambda: (nn.HybridLambda('abs'), count, size),
         }[kind]()
 
     for index in range(generator.randint(4, 13)):

@@ -26,7 +26,7 @@ class Variables:
         self._params, self._bits, self._made = params, bits or {}, {}
 
     def make(self, name, value, sources):
-        """The variable of a parameter; `value`, a NumPy array, is kept where the name is new.
+        """The variable of a parameter whose value is `value`, a NumPy array; a name of other values gets a number.
 
         `sources` are the variables of the network's own parameters that it stands for, or those of others made here.
 
@@ -35,6 +35,10 @@ class Variables:
         ExportError
             The network itself has a parameter of that name.
         """
+        plain, count = name, 0
+        while name in self._made and not np.array_equal(self._params[name].asnumpy(), value):
+            count += 1
+            name = '%s_%d' % (plain, count)
         if name not in self._made:
             if name in self._params:
                 raise ExportError('the network has a parameter %s, the name of one that is made here; rename it' % name)
