@@ -59,7 +59,7 @@ def test_older_formats_load_and_answer_the_same(version, old):
 
 
 def test_reshapes_of_older_formats_count_values(old):
-    prefix = old(3)
+    prefix = old(2)
     text = content(files.symbol_path(prefix)).decode()
     assert '"shape": "(-1, 72)"' in text
     write(files.symbol_path(prefix), text.replace('"shape": "(-1, 72)"', '"shape": "(-1, 71)"').encode())
