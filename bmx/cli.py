@@ -437,6 +437,10 @@ def main(argv=None):
         message = error
     except MemoryError:
         message = 'there is not enough memory'
+    except KeyboardInterrupt:
+        end_output()
+        print('bmx %s: stopped' % arguments.command, file=sys.stderr)
+        return 130
     else:
         return 0
     end_output()

@@ -5,6 +5,7 @@ Accounting and deployment both work on it. Layers are recognised by their operat
 import ast
 import json
 import traceback
+from numbers import Integral
 
 import mxnet as mx
 
@@ -107,7 +108,11 @@ class Graph:
             The block cannot be traced: it is not hybrid, decides by values, has another number of inputs, ...
         """
         if not isinstance(block, mx.gluon.HybridBlock):
-            raise ValueError('%s is a %s; only a HybridBlock has a graph' % (block.name, type(block).__name__))
+            raise ValueError('%s is not a HybridBlock; only a HybridBlock has a graph' % _described(block))
+        if not (hasattr(data_shape, '__len__') and len(data_shape)
+                and all(isinstance(size, Integral) and size >= 1 for size in data_shape)):
+            raise ValueError('the shape of an input must be whole numbers of at least 1, the batch first, got %r'
+                             % (data_shape,))
         parameters = block.collect_params()
         if 'data' in parameters:
             raise ValueError('a parameter of %s is called data, as its input is' % block.name)

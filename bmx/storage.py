@@ -5,6 +5,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import stat
 import struct
 import tempfile
 
@@ -55,12 +56,21 @@ def write_file(path, blocks):
             os.fsync(out.fileno())
             if digest(temporary) != meant:
                 raise OSError(errno.EIO, 'what was read back is not what was written')
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, _mode(target))
             os.replace(temporary, target)
         flush(os.path.dirname(target))
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     return meant
+
+
+def _mode(path):
+    """Permissions of a file that replaces another, or of a new one."""
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_IMODE(os.stat(path).st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _write(out, blocks):

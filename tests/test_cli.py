@@ -307,3 +307,11 @@ def test_normalise():
     found = preprocess.normalise(image, (0.5, 0, 0.2), (0.5, 1, 2))
     assert found.shape == (3, 2, 3) and found.dtype == np.float32
     assert np.allclose(found[:, 0, 1], [1, 0, 0], atol=1e-6) and np.allclose(found[:, 1, 2], [-1, 0, -0.1])
+
+
+def test_interrupted(capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr('bmx.cli.summary', interrupt)
+    assert main(['summary', 'resnete18', '--stem', 'thumbnail']) == 130
+    assert capsys.readouterr().err == 'bmx summary: stopped\n'

@@ -57,6 +57,12 @@ REFUSED = {
     'one image': (dict(inputs=IMAGES[0]), r'give batches as of shape \(1, 3, 8, 8\), the number of inputs first'),
     'gray images': (dict(inputs=IMAGES[:, :1]), 'cannot be verified, nothing was written'),
     'no inputs': (dict(inputs=[]), 'there are no inputs'),
+    'names by number': (dict(classes={0: 'a'}), 'classes must be a list of names in the order of the outputs, got a dict'),
+    'one name': (dict(classes='abcd'), 'must be a list of names in the order of the outputs, got a str'),
+    'how many names': (dict(classes=4), 'must be a list of names in the order of the outputs, got a int'),
+    'no images': (dict(data_shape=(0, 3, 8, 8)), r'must be whole numbers of at least 1, the batch first, got \(0, 3'),
+    'no shape': (dict(data_shape=None), 'must be whole numbers of at least 1, the batch first, got None'),
+    'any batch': (dict(data_shape=(None, 3, 8, 8)), 'must be whole numbers of at least 1'),
     'three names': (dict(classes=np.arange(3)), '3 names of classes for 4 outputs'),
     'a mean that is none': (dict(preprocess={'mean': [0, np.nan, 0]}), 'preprocess cannot be'),
     'a size of one number': (dict(preprocess={'size': 16}), 'preprocess cannot be'),
@@ -72,6 +78,16 @@ def test_refused(name, tmp_path):
     with pytest.raises(bmx.ExportError, match=message):
         bmx.export(small_net(), tmp_path / 'net', **dict(dict(data_shape=SHAPE), **given))
     assert list(tmp_path.iterdir()) == []
+
+
+class Constant(mx.gluon.HybridBlock):
+    def hybrid_forward(self, F, x):
+        return F.ones((1, 4))
+
+
+def test_a_network_that_does_not_read_its_input(tmp_path):
+    with pytest.raises(bmx.ExportError, match='does not read its input'):
+        bmx.export(Constant(), tmp_path / 'net', SHAPE)
 
 
 WITHOUT_GRAPH = {'not hybrid': nn.Sequential, 'a symbol': lambda: mx.sym.var('data'), 'a number': lambda: 3,

@@ -131,3 +131,25 @@ def test_sizes_do_not_wrap(program, shape, message):
     with pytest.raises(mx.MXNetError) as error:
         mx.sym.binary_subgraph(*inputs, program=program).infer_shape(x0=shape)
     assert message in str(error.value)
+
+
+UNKNOWN = '''
+import mxnet as mx, bmx
+net = bmx.nn.PReLU()
+net.initialize()
+y = net(mx.sym.var('x'))
+for ask in (y.infer_shape_partial, y.infer_shape, lambda: y.simple_bind(mx.cpu(), misspelt=(1, 3, 4, 4))):
+    try:
+        ask()
+    except mx.MXNetError as error:
+        print(error)
+print(y.infer_shape(x=(1, 3, 4, 4))[1])
+'''
+
+
+def test_shapes_of_unknown_data_are_refused():
+    # in a process of its own: MXNet writes beyond its memory where nothing refuses
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', UNKNOWN], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, universal_newlines=True)
+    assert done.returncode == 0 and done.stdout.count("give the shape of x, which") == 3, done.stdout
+    assert done.stdout.splitlines()[-1] == '[(1, 3, 4, 4)]'

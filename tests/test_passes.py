@@ -105,12 +105,12 @@ PROGRAMS = {
         'fconv in=t4[0:8] out=y0:flat kernel=1,1 filters=3 whole=1 weight=p3 steps=add:p4',
         None,
         'map in=x0[0:8] out=t1:planar steps=norm:p0|relu shuffle=2; '
-        'fconv in=t1[0:8] out=t2:float32 kernel=1,1 filters=4 groups=2 weight=p1; '
+        'fconv in=t1[0:8] out=t2:planar kernel=1,1 filters=4 groups=2 weight=p1; '
         'conv in=t2[0:4] out=t3:int16 kernel=3,3 pad=1,1 filters=8 weight=p2; '
         'map in=t3[0:8] out=t4:planar pool=avg global=1; '
         'fconv in=t4[0:8] out=y0:flat kernel=1,1 filters=3 whole=1 weight=p3 steps=add:p4',
         'map in=x0[0:8] out=s0:planar steps=norm:p0|relu shuffle=2; '
-        'fconv in=s0[0:8] out=s1:float32 kernel=1,1 filters=4 groups=2 weight=p1; '
+        'fconv in=s0[0:8] out=s1:planar kernel=1,1 filters=4 groups=2 weight=p1; '
         'conv in=s1[0:4] out=s0:int16 kernel=3,3 pad=1,1 filters=8 weight=p2; '
         'map in=s0[0:8] out=s1:planar pool=avg global=1; '
         'fconv in=s1[0:8] out=y0:flat kernel=1,1 filters=3 whole=1 weight=p3 steps=add:p4'),
@@ -144,10 +144,10 @@ PROGRAMS = {
         'fconv in=t1[0:8] out=y0 kernel=1,1 filters=4 weight=p2 steps=plus:t4[0:4]',
         None,
         'conv in=x0[0:8] out=t1:float32 kernel=3,3 pad=1,1 filters=8 weight=p0 steps=norm:p1|relu; '
-        'fconv in=x0[0:8] out=t4:float32 before=relu kernel=1,1 filters=4 weight=p3; '
+        'fconv in=x0[0:8] out=t4:planar before=relu kernel=1,1 filters=4 weight=p3; '
         'fconv in=t1[0:8] out=y0 kernel=1,1 filters=4 weight=p2 steps=plus:t4[0:4]',
         'conv in=x0[0:8] out=s0:float32 kernel=3,3 pad=1,1 filters=8 weight=p0 steps=norm:p1|relu; '
-        'fconv in=x0[0:8] out=s1:float32 before=relu kernel=1,1 filters=4 weight=p3; '
+        'fconv in=x0[0:8] out=s1:planar before=relu kernel=1,1 filters=4 weight=p3; '
         'fconv in=s0[0:8] out=y0 kernel=1,1 filters=4 weight=p2 steps=plus:s1[0:4]'),
 }
 

@@ -1,4 +1,5 @@
 """Files are written whole or not at all, on a disk that is full at any page too; parameters from Python's paths."""
+import contextlib
 import os
 import resource
 import subprocess
@@ -51,19 +52,19 @@ def rooms(size):
     return sorted({*pages[::-(-len(pages) // 6)], pages[-1], 1, size - 100, size - 1})
 
 
-@pytest.fixture
-def limit():
-    """Sets the size that no file can exceed, as if the disk were full there; None: no limit."""
+@contextlib.contextmanager
+def limit(size):
+    """Inside, no file can exceed a size, as if the disk were full there; nor can the one that pytest writes to."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit_to(size=None):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most if size is None else size, most))
-    yield limit_to
-    limit_to()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 @pytest.mark.parametrize('name', WRITERS)
-def test_full_at_every_page(tmp_path, limit, name):
+def test_full_at_every_page(tmp_path, name):
     path = str(tmp_path / name)
     write_old, write_new = WRITERS[name]
     write_new(path)
@@ -72,15 +73,13 @@ def test_full_at_every_page(tmp_path, limit, name):
     with open(path, 'rb') as content:
         old = content.read()
     for room in rooms(size):
-        limit(room)
-        with pytest.raises(OSError, match="File too large: '%s'" % path):
+        with limit(room), pytest.raises(OSError, match="File too large: '%s'" % path):
             write_new(path)
-        limit()
         with open(path, 'rb') as content:
             assert content.read() == old, room
         assert os.listdir(str(tmp_path)) == [name]
-    limit(size)
-    write_new(path)
+    with limit(size):
+        write_new(path)
     assert os.path.getsize(path) == size
 
 
@@ -236,3 +235,17 @@ def test_paths_of_pathlib(tmp_path):
     assert storage.digest(params.with_suffix('.json')) == storage.digest(str(tmp_path / 'net.json'))
     with pytest.raises(FileNotFoundError, match='parameter file .*net.params does not exist'):
         bmx.load_parameters(net, params)
+
+
+@pytest.mark.parametrize('before, mask, mode', [(None, 0o022, 0o644), (None, 0o077, 0o600), (0o600, 0o022, 0o600)])
+def test_permissions(tmp_path, before, mask, mode):
+    path = tmp_path / 'a.json'
+    if before is not None:
+        path.write_text('')
+        path.chmod(before)
+    usual = os.umask(mask)
+    try:
+        storage.write_file(path, [b'{}'])
+    finally:
+        os.umask(usual)
+    assert path.stat().st_mode & 0o777 == mode

@@ -55,7 +55,7 @@ def _read(content):
         if not isinstance(attrs, dict) or not all(
                 isinstance(text, str) for text in [op, name] + list(attrs.values())) or not op or not name:
             raise ValueError('node %d must have texts for op, name and attrs' % position)
-        node = Node(op, name, attrs, [_entry(each, nodes, outputs) for each in _list(entry, 'inputs')])
+        node = _checked(Node(op, name, attrs, [_entry(each, nodes, outputs) for each in _list(entry, 'inputs')]))
         if node.is_variable:
             if node.inputs or name in variables:
                 raise ValueError('variable %s has inputs, or is not the only one of its name' % name)
@@ -71,6 +71,18 @@ def _read(content):
     if not heads:
         raise ValueError('it has no outputs')
     return Graph(heads)
+
+
+def _checked(node):
+    """A reshape to given sizes as the operator that looks whether the values are as many.
+
+    MXNet's `Reshape` does not, and writes beyond its memory; files before format 4 have it.
+    """
+    shape = node.attr('shape')
+    if (node.op != 'Reshape' or set(node.attrs) != {'shape'} or not isinstance(shape, tuple)
+            or not all(type(size) is int and size >= -1 for size in shape)):
+        return node
+    return Node('_npx_reshape', node.name, {'newshape': str(tuple(size or -2 for size in shape))}, node.inputs)
 
 
 def _list(content, key):

@@ -93,13 +93,17 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     ExportError
         The network cannot be converted faithfully, or the converted one computes something else. Nothing is written.
     """
-    prefix, data_shape = os.fspath(prefix), tuple(map(int, data_shape))
+    prefix = os.fspath(prefix)
     if not os.path.basename(prefix):
         raise ExportError('prefix %r names a folder; it must end with the name of the files' % prefix)
     graph, params = trace(net, data_shape)
+    data_shape = tuple(map(int, data_shape))
     shapes = graph.infer_shapes()
     node, index = graph.outputs[0]
     outputs = shapes[node.name, index][-1]
+    if isinstance(classes, (str, bytes, dict)) or not (classes is None or hasattr(classes, '__iter__')):
+        raise ExportError('classes must be a list of names in the order of the outputs, got a %s'
+                          % type(classes).__name__)
     classes = None if classes is None else list(map(str, classes))
     if classes is not None and len(classes) != outputs:
         raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
@@ -112,10 +116,10 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     if inputs is None:
         inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])
     folder = os.path.dirname(os.path.abspath(prefix))
-    os.makedirs(folder, exist_ok=True)
-    with files.scratch(prefix) as scratch:
-        candidate = os.path.join(scratch, 'model')
+    with contextlib.ExitStack() as stack:
         with _naming(prefix):
+            os.makedirs(folder, exist_ok=True)
+            candidate = os.path.join(stack.enter_context(files.scratch(prefix)), 'model')
             files.write(candidate, graph, params, metadata)
         deployed, _ = files.load(candidate)
         try:

@@ -15,6 +15,8 @@ def trace(net, data_shape):
     except ValueError as error:
         raise ExportError(str(error)) from error
     read = {node.name for node in graph.nodes}
+    if 'data' not in read:
+        raise ExportError('%s does not read its input' % net.name)
     parameters = {name: parameter for name, parameter in net.collect_params().items() if name in read}
     try:
         if any(parameter.shape is None or 0 in parameter.shape for parameter in parameters.values()):

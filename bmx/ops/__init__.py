@@ -11,7 +11,7 @@ from pathlib import Path
 import mxnet as mx
 
 from . import reference
-from .calls import behind_identity, keep_careful
+from .calls import behind_identity, keep_careful, keep_shapes_known
 from .packing import pack_float_weights, pack_weights, unpack_float_weights, unpack_weights
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'isa', 'kernels', 'library_path', 'measure_bound',
@@ -61,6 +61,7 @@ def _load():
 
 # Once for all libraries: MXNet makes the functions of this one anew when it loads another.
 mx.library.load = keep_careful(mx.library.load)
+keep_shapes_known(mx.sym.Symbol)
 _LIBRARY = _load()
 
 

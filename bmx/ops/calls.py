@@ -1,6 +1,7 @@
 """What callers of this package's operators need not think of, although MXNet does not tell a library about it."""
 import functools
 import itertools
+import json
 
 import mxnet as mx
 
@@ -66,3 +67,36 @@ def keep_careful(load):
                 for module in (package, package.op):
                     setattr(module, name, function)
     return loads
+
+
+def _check_shapes(symbol, given):
+    """Refuse to infer shapes where an operator of this package would read one that nothing tells.
+
+    MXNet counts its dimensions as -1 when it reserves memory for the shapes of all inputs, and writes beyond it.
+    """
+    nodes = json.loads(symbol.tojson())['nodes']
+    for node in nodes:
+        if node['op'] in _OPERATORS:
+            found = node
+            while found['inputs']:  # where the data comes from
+                found = nodes[found['inputs'][0][0]]
+            if found['op'] == 'null' and found['name'] not in given and '__shape__' not in found.get('attrs', {}):
+                raise mx.MXNetError('give the shape of %s, which %s reads' % (found['name'], node['name']))
+
+
+def keep_shapes_known(symbol_class):
+    """Let a class of symbols check what it is given before MXNet infers shapes."""
+    infer, bind = symbol_class._infer_shape_impl, symbol_class.simple_bind
+
+    @functools.wraps(infer)
+    def infer_shapes(self, partial, *shapes, **named):
+        given = dict(zip(self.list_arguments(), shapes))
+        _check_shapes(self, {name for name, shape in dict(given, **named).items() if shape})
+        return infer(self, partial, *shapes, **named)
+
+    @functools.wraps(bind)
+    def simple_bind(self, *arguments, **named):
+        _check_shapes(self, named)
+        return bind(self, *arguments, **named)
+
+    symbol_class._infer_shape_impl, symbol_class.simple_bind = infer_shapes, simple_bind
