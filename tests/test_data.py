@@ -508,6 +508,7 @@ def test_names_from_lists(name, tmp_path, monkeypatch, caplog):
 def test_what_a_folder_holds(tmp_path, monkeypatch, caplog):
     """Every format that prediction reads trains; hidden folders are no classes; what is left out is counted."""
     monkeypatch.setattr(logging.getLogger('bmx.train'), 'propagate', True)
+    monkeypatch.setattr(logging.getLogger('bmx.train'), 'handlers', [])
     path = write_folder(tmp_path / 'photos [2020]')
     (tmp_path / 'far').mkdir()
     names = ['image%s' % extension for extension in preprocess.EXTENSIONS] + ['UPPER.PNG', 'UPPER.WebP']

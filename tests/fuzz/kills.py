@@ -143,7 +143,8 @@ def attempt(state, random, folder):
     else:
         assert _pair(os.path.join(folder, 'model')) == _pair(os.path.join(state.ended, 'model'))
     from bmx.storage import TEMPORARY
-    left = [each for each in os.listdir(os.path.join(folder, 'run')) if each.startswith(TEMPORARY)]
+    written = os.path.join(folder, 'run') if name == 'train' else folder  # what was killed in `prepare` is in run
+    left = [each for each in os.listdir(written) if each.startswith(TEMPORARY)]
     assert not left, left
     return CLEAN if how == 'room' and code else RIGHT
 
