@@ -203,7 +203,8 @@ FLOATS = {
         lambda F, net, x: net.out(net.dense(x) + F.flatten(net.conv(x))),
         dense=nn.Dense(432), conv=conv(), out=nn.Dense(3)), ['elemwise_add', 'Reshape']),
     'normalisation of features of pixels before a sign': (lambda: sequential(
-        conv(), nn.Flatten(), nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QDense(4)), ['xnor_popcount', 'broadcast_add']),
+        conv(), nn.Flatten(), nn.BatchNorm(), bmx.nn.QActivation(), bmx.nn.QDense(4)),
+        ['xnor_popcount', 'broadcast_add']),
     'flat results': (lambda: Net(lambda F, net, x: (lambda y: (F.flatten(y), y))(net.conv(x)), conv=conv()), []),
     'dense layers': (lambda: sequential(
         conv(), nn.Dense(8), nn.BatchNorm(), nn.PReLU(), bmx.nn.QActivation(), bmx.nn.QDense(4),
@@ -298,7 +299,8 @@ def random_network(seed):
             'float point': lambda: (nn.Conv2D(made, 1, groups=groups), made, size),
             'dilated': lambda: (nn.Conv2D(made, (3, 1), 1, (2, 0), dilation=(2, 1)), made, size),
             'strided': lambda: (nn.Conv2D(made, 3, 2, 1, groups=groups), made, half),
-            'halved': lambda: (pick([nn.MaxPool2D(2, 2, ceil_mode=True), nn.AvgPool2D(2, 2, ceil_mode=True)]), count, half),
+            'halved': lambda: (pick([nn.MaxPool2D(2, 2, ceil_mode=True), nn.AvgPool2D(2, 2, ceil_mode=True)]), count,
+                               half),
             'plain': lambda: (bmx.nn.PlainLayout(), count, size),
             'shuffle': lambda: (bmx.nn.ChannelShuffle(2 - count % 2), count, size),
             'depthwise': lambda: (conv(count, groups=count), count, size),

@@ -54,12 +54,11 @@ def test_trains_and_deploys(name, tmp_path):
     assert exported.comparison.equal and exported.comparison.images == 8
     counted = bmx.summary(net, x.shape)
     assert sum(row.reason is None for row in exported.rows) == sum(row['bits'] == '1/1' for row in counted.layers)
-    # size_mib, but for bits that fill bytes up; beside it scaling factors, and normalisations that are no thresholds
+    # size_mib, but for bits that fill bytes up; beside it what is no threshold, normalisations and scaling factors
     packed = sum(row['bytes_packed'] for row in counted.layers)
     saved = mx.nd.load(str(tmp_path / name) + '-0000.params')
     packed += sum(4 * value.shape[-1] for key, value in saved.items() if key.endswith('_norm'))
-    packed += sum(4 * layer.weight.shape[0] for layer in bmx.nn.quantized_layers(net)
-                  if layer.quantization.scaling != 'none')
+    packed += sum(4 * value.size for key, value in saved.items() if key.endswith('_constant'))
     assert exported.params_bytes == pytest.approx(packed, rel=0.03)
     assert_costs_the_same(net, x.shape, str(tmp_path / name))
     layers = split._layers(str(tmp_path / name), x.shape, net.prefix)

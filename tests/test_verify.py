@@ -6,6 +6,7 @@ import re
 import mxnet as mx
 import numpy as np
 import pytest
+from mxnet import gluon
 from mxnet.gluon import nn
 
 import bmx
@@ -149,8 +150,9 @@ def test_commands(tmp_path, capsys):
     randomize(net, x)
     params = str(tmp_path / 'net.params')
     net.save_parameters(params)
-    for options, expected, said in (([], own(net, x), 'verified against the float network in the arithmetic of programs'),
-                                    (['--exact'], net(x).asnumpy(), 'verified against the float network: ')):
+    for options, expected, said in (
+            ([], own(net, x), 'verified against the float network in the arithmetic of programs'),
+            (['--exact'], net(x).asnumpy(), 'verified against the float network: ')):
         prefix = str(tmp_path / ('exact' if options else 'net'))
         assert main(['export', '--model', 'resnete18', '--params', params, '--out', prefix, '--input-size', '16',
                      '--stem', 'thumbnail', '--set', 'layers=(1,)', '--set', 'channels=(16,)', '--set', 'classes=3']
@@ -165,3 +167,21 @@ def test_commands(tmp_path, capsys):
         assert main(['verify', prefix, '--params', params + '-other']) == 1
         assert 'the deployed network differs from the float network' in capsys.readouterr().err
         net.load_parameters(params)
+
+
+class Shifted(gluon.HybridBlock):
+    """Adds a parameter to each of two images: takes no other number of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.shift = conv(), self.params.get('shift', shape=(2, 6, 5, 5))
+
+    def hybrid_forward(self, F, x, shift):
+        return self.conv(x) + shift
+
+
+def test_what_does_not_load_again_is_not_written(tmp_path):
+    x = random((2, 6, 5, 5))
+    with pytest.raises(bmx.ExportError, match=r'cannot be verified, nothing was written: .*input of shape \(6, 5, 5\)'):
+        bmx.export(randomize(Shifted(), x), str(tmp_path / 'net'), x.shape, x)
+    assert os.listdir(str(tmp_path)) == []

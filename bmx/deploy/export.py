@@ -121,8 +121,8 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
             os.makedirs(folder, exist_ok=True)
             candidate = os.path.join(stack.enter_context(files.scratch(prefix)), 'model')
             files.write(candidate, graph, params, metadata)
-        deployed, _ = files.load(candidate)
         try:
+            deployed, _ = files.load(candidate)
             verification = verify(net, deployed, _of_shape(inputs, data_shape), own)
         except (ValueError, mx.MXNetError) as error:
             raise ExportError('the converted network cannot be verified, nothing was written: %s'
