@@ -136,7 +136,7 @@ def _mutate(content, random, is_symbol):
     kinds = _OF_BYTES + (_OF_SYMBOLS * 2 if is_symbol else (_arrays,) * 3)
     try:
         return kinds[random.randint(len(kinds))](content, random)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, mx.MXNetError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, StopIteration, mx.MXNetError):
         return _flip(content, random)
 
 
