@@ -24,6 +24,7 @@ from bmx.models import MODELS
 FIELDS = {'name', 'variant', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv', 'bmx'}
 SMALL = [Shape(70, 3, 5, 3), Shape(9, 4, 3, 1)]
 SMALL_GROUPED = [Shape(6, 6, 4, 3, 3)]
+SMALL_FLOAT = [Shape(3, 8, 9, 3, 1, 2), Shape(8, 16, 5, 1, 4)]
 
 
 def tiny(**kwargs):
@@ -39,6 +40,7 @@ def small(monkeypatch):
     monkeypatch.setattr(kernels, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'GROUPED_SHAPES', SMALL_GROUPED)
+    monkeypatch.setattr(layers, 'FLOAT_SHAPES', SMALL_FLOAT)
     monkeypatch.setitem(MODELS, 'tiny', tiny)
     monkeypatch.setitem(MODELS, 'small_mobinet', small_mobinet)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
@@ -82,9 +84,12 @@ def assert_phases_add_up(row):
 def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
     assert [(row['name'], row['variant']) for row in rows] == [
-        (str(shape), variant) for shape in SMALL + SMALL_GROUPED for variant in ('xnor_popcount', 'float')]
+        (str(shape), variant) for shapes, own in ((SMALL + SMALL_GROUPED, 'xnor_popcount'), (SMALL_FLOAT, 'fconv'))
+        for shape in shapes for variant in (own, 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
-    for row in rows[::2]:
+    floats = [row for row in rows if row['variant'] == 'fconv']
+    assert all(row['share'] == pytest.approx(row['gmacs'] / row['bound_gmacs']) and row['ratio'] > 0 for row in floats)
+    for row in rows[:2 * len(SMALL + SMALL_GROUPED):2]:
         assert row['packing_ms'] > 0 and row['gemm_ms'] > 0 and 'mapping_ms' not in row
         assert_phases_add_up(row)
     assert rows[0]['ratio'] == pytest.approx(rows[0]['min_ms'] / rows[1]['min_ms'])
@@ -94,10 +99,11 @@ def test_layers(tmp_path, capsys):
 
 def test_models(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(models, '_peak', lambda prefix, variant, shape: 1 << 20)
-    rows = measure(tmp_path, 'models', 'tiny', 'mobilenet0.25', '--size', '32')
+    rows = measure(tmp_path, 'models', 'tiny', 'mobilenet0.25', '--size', '32', '--exact')
     assert [(row['name'], row['variant']) for row in rows] == [
-        ('tiny', 'deployed'), ('tiny', 'float'), ('mobilenet0.25', 'plain'), ('mobilenet0.25', 'mkldnn')]
-    deployed, plain = rows[:2]
+        ('tiny', 'deployed'), ('tiny', 'exact'), ('tiny', 'float'), ('mobilenet0.25', 'plain'),
+        ('mobilenet0.25', 'mkldnn')]
+    deployed, _, plain = rows[:3]
     assert deployed['ratio'] == pytest.approx(deployed['min_ms'] / plain['min_ms']) and plain['ratio'] == 1
     assert deployed['params_bytes'] < plain['params_bytes'] / 2
     assert all(deployed[phase + '_ms'] >= 0 for phase in ops.PHASES) and deployed['gemm_ms'] > 0

@@ -1,4 +1,6 @@
 """What benchmarks say: where and with what was measured, and a picture."""
+import textwrap
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -35,5 +37,5 @@ def draw(path, rows, command):
     axes.margins(x=0.1, y=0.5 / len(rows))
     axes.grid(axis='x', alpha=0.3)
     axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
-    axes.set_title('%s\n%s' % (command, heading(rows)), fontsize=8)
+    axes.set_title('%s\n%s' % (textwrap.fill(command, 110), heading(rows)), fontsize=8)
     save_picture(path, figure)
