@@ -84,7 +84,8 @@ def assert_phases_add_up(row):
 def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
     assert [(row['name'], row['variant']) for row in rows] == [
-        (str(shape), variant) for shapes, own in ((SMALL + SMALL_GROUPED, 'xnor_popcount'), (SMALL_FLOAT, 'fconv'))
+        (name % str(shape), variant) for shapes, name, own in (
+            (SMALL + SMALL_GROUPED, '%s', 'xnor_popcount'), (SMALL_FLOAT, '%s float', 'fconv'))
         for shape in shapes for variant in (own, 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
     floats = [row for row in rows if row['variant'] == 'fconv']

@@ -19,25 +19,27 @@ def measure(arguments):
         Rows with the fields gmacs, ratio (to MXNet's float convolution) and, of `xnor_popcount`, the milliseconds of
         each phase, of one thread's float convolutions their share of the bound of multiply-adds; the tables.
     """
-    contestants = {(shape, variant): run for shapes, binary in ((SHAPES + GROUPED_SHAPES, True), (FLOAT_SHAPES, False))
-                   for shape in shapes for variant, run in _operators(shape, arguments.batch, binary).items()}
+    shapes = {str(shape): shape for shape in SHAPES + GROUPED_SHAPES}
+    shapes.update((str(shape) + ' float', shape) for shape in FLOAT_SHAPES)
+    contestants = {(name, variant): run for name, shape in shapes.items()
+                   for variant, run in _operators(shape, arguments.batch, name == str(shape)).items()}
     profiled = [key for key in contestants if key[1] == 'xnor_popcount']
     seconds, profiles = interleave(contestants, arguments.rounds, profiled)
     bound = ops.measure_fma()
     rows, lines, floats = [], [], []
-    for (shape, variant), times in seconds.items():
-        float_seconds = min(seconds[shape, 'float'])
-        entry = row(str(shape), variant, arguments.batch, times, ops.isa(), reference='float',
-                    ratio=min(times) / float_seconds, gmacs=arguments.batch * shape.macs / min(times) / 1e9)
+    for (name, variant), times in seconds.items():
+        float_seconds = min(seconds[name, 'float'])
+        entry = row(name, variant, arguments.batch, times, ops.isa(), reference='float',
+                    ratio=min(times) / float_seconds, gmacs=arguments.batch * shapes[name].macs / min(times) / 1e9)
         if variant == 'xnor_popcount':
-            fields = phase_fields(PHASES, profiles[shape, variant], times)
+            fields = phase_fields(PHASES, profiles[name, variant], times)
             entry.update(fields)
-            lines.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
+            lines.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))
         elif arguments.threads == 1:
             entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
         if variant == 'fconv':
-            floats.append([str(shape), 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
+            floats.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                            '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs'],
                            '%.0f' % (1e11 * entry['gmacs'] / bound)])
         rows.append(entry)
