@@ -63,15 +63,20 @@ def limit(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
-@pytest.mark.parametrize('name', WRITERS)
-def test_full_at_every_page(tmp_path, name):
-    path = str(tmp_path / name)
-    write_old, write_new = WRITERS[name]
+def replacement(path):
+    """What writes the new content of a file, its size, and the old content, which is there now."""
+    write_old, write_new = WRITERS[os.path.basename(path)]
     write_new(path)
     size = os.path.getsize(path)
     write_old(path)
     with open(path, 'rb') as content:
-        old = content.read()
+        return write_new, size, content.read()
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_full_at_every_page(tmp_path, name):
+    path = str(tmp_path / name)
+    write_new, size, old = replacement(path)
     for room in rooms(size):
         with limit(room), pytest.raises(OSError, match="File too large: '%s'" % path):
             write_new(path)
@@ -98,12 +103,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize('name', WRITERS)
 def test_full_disk(small_disk, name):
     path = str(small_disk / name)
-    write_old, write_new = WRITERS[name]
-    write_new(path)
-    size = os.path.getsize(path)
-    write_old(path)
-    with open(path, 'rb') as content:
-        old = content.read()
+    write_new, size, old = replacement(path)
     for pages in sorted({room // PAGE for room in rooms(size)}):
         with open(str(small_disk / 'fill'), 'wb') as fill:
             free = os.statvfs(str(small_disk))
