@@ -3,6 +3,4 @@ import sys
 
 from .cli import main
 
-for stream in (sys.stdout, sys.stderr):
-    stream.reconfigure(errors='backslashreplace')  # names of classes that the encoding does not have
 sys.exit(main())

@@ -121,6 +121,14 @@ def check_preprocess(content, where):
         raise _damaged(where, 'preprocessing', content)
 
 
+def preprocessing(metadata):
+    """How an image becomes the input of a deployed model; a LoadError if its `Metadata` do not say it."""
+    if metadata.preprocess is None:
+        raise LoadError('the model does not say how an image becomes its input: export it again with preprocess=')
+    check_preprocess(metadata.preprocess, 'the model')
+    return metadata.preprocess
+
+
 def check_shape(content, where):
     """Refuse, by a LoadError, what cannot be the shape of one input."""
     if not isinstance(content, list) or len(content) > _AXES or not all(

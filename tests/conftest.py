@@ -2,8 +2,10 @@ import os
 import signal
 
 import pytest
+from helpers import STUDY, tiny, write_folder
 
 from bmx import ops
+from bmx.models import MODELS
 
 os.environ.setdefault('MPLBACKEND', 'Agg')  # no test opens a window
 
@@ -32,34 +34,35 @@ def isa(request):
     ops.use_kernel(before)
 
 
-# A recipe file of two trainings of seconds, on the bundled digits.
-TINY = '''
-[DEFAULT]
-model = meliusnet22
-set =
-    blocks=(1,1)
-    reductions=(0.5,)
-num-epochs = 2   # of digits
-
-[comparisons]
-rate = base, high
-
-[base]
-lr = 0.1
-expected = 70
-published = 1:50.5
-    2:60
-
-[high]
-lr = 0.2
-'''
+@pytest.fixture
+def tiny_model(monkeypatch):
+    """The model `tiny`; what trainings log ends with the test."""
+    from bmx.train.progress import logger
+    monkeypatch.setitem(MODELS, 'tiny', tiny)
+    yield
+    for handler in list(logger.handlers):  # they write to what pytest has captured for one test
+        logger.removeHandler(handler)
 
 
 @pytest.fixture
-def recipe(tmp_path):
-    """Writes a recipe file; returns its path."""
-    def write(text=TINY):
-        path = tmp_path / 'recipe.ini'
+def folder(tmp_path):
+    """A data set of 10 training and 6 validation images."""
+    return str(write_folder(tmp_path / 'data', train=5, val=3))
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Of a training: they take half a second each time."""
+    from bmx.train import loop  # which most tests do without
+    monkeypatch.setattr(loop, 'draw_curves', lambda *_: None)
+    monkeypatch.setattr(loop.sign_flips, 'draw', lambda *_: None)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Writes a study; returns its path."""
+    def write(text=STUDY):
+        path = tmp_path / 'study.ini'
         path.write_text(text)
         return str(path)
     return write

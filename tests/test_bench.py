@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 import bmx
-from bmx import bench, ops
+from bmx import ops
 from bmx.bench import kernels, layers, models
 from bmx.bench.shapes import SHAPES, Shape
 from bmx.bench.timing import interleave
 from bmx.cli import main
+from bmx.cli.bench import SUBJECTS
 from bmx.graph import Graph
 from bmx.models import MODELS
 
@@ -259,7 +260,7 @@ def test_options_that_argparse_refuses(arguments):
 
 
 def test_every_subject_is_on_the_command_line(capsys):
-    for subject in bench.SUBJECTS:
+    for subject in SUBJECTS:
         with pytest.raises(SystemExit) as stop:
             main(['bench', subject, '--help'])
         assert stop.value.code == 0 and '--rounds' in capsys.readouterr().out

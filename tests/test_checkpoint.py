@@ -17,11 +17,9 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import train, write_folder
 from mxnet import gluon
-from test_data import write_folder
-from test_train import tiny_model  # noqa: F401
 
-import train_imagenet
 from bmx.storage import LOCK, TEMPORARY, LoadError, digest, lock_to_inherit
 from bmx.train import CheckpointStore, TrainingError, states
 from bmx.train.checkpoint import Checkpoint, check_same_training
@@ -180,15 +178,15 @@ def test_only_the_same_training_is_continued(now, message):
             check_same_training(checkpoint, now)
 
 
-# The script, stopped in every way -------------------------------------------------------------------------------------
+# A training, stopped in every way -------------------------------------------------------------------------------------
 
 # Runs the script with the tiny model, and lets the process be hit at a chosen moment.
 DRIVER = '''
 import os, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}]
-import bmx, train_imagenet
+import bmx
 from bmx.train import loop
-from test_train import tiny
+from helpers import tiny, train
 bmx.models.MODELS['tiny'] = tiny
 event, number = sys.argv[1].split(':')
 
@@ -214,7 +212,7 @@ elif event == 'file':  # between them
 elif event == 'rename':
     from bmx.train import checkpoint
     hit_at(checkpoint.os, 'rename')
-sys.exit(train_imagenet.main(sys.argv[3:]))
+sys.exit(train(sys.argv[3:]))
 '''
 
 
@@ -322,7 +320,7 @@ def test_a_truncated_checkpoint_falls_back(uninterrupted):
 ])
 def test_what_cannot_be_resumed(uninterrupted, tiny_model, capsys, more, message):
     before = names(uninterrupted.save_dir)
-    assert train_imagenet.main(uninterrupted.arguments + list(more)) == 1
+    assert train(uninterrupted.arguments + list(more)) == 1
     assert message in capsys.readouterr().out
     assert names(uninterrupted.save_dir) == before
 
@@ -344,7 +342,7 @@ def test_checkpoints_that_no_training_wrote(uninterrupted, tiny_model, tmp_path,
     state = json.loads(path.read_text())
     damage(state)
     path.write_text(json.dumps(state))
-    assert train_imagenet.main(uninterrupted.arguments + ['--save-dir', str(tmp_path / 'run'), '--resume']) == 1
+    assert train(uninterrupted.arguments + ['--save-dir', str(tmp_path / 'run'), '--resume']) == 1
     out = capsys.readouterr().out
     assert re.search(r'error: .*checkpoint-0003 is damaged \(.*\): start anew|cannot resume .* other arguments', out), out
 
@@ -418,7 +416,7 @@ def test_logs_on_a_full_disk(uninterrupted):
 def test_a_second_training_is_refused(uninterrupted, tiny_model, capsys):
     before = names(uninterrupted.save_dir)
     with CheckpointStore(str(uninterrupted.save_dir), 1).locked():
-        assert train_imagenet.main(uninterrupted.arguments + ['--resume']) == 1
+        assert train(uninterrupted.arguments + ['--resume']) == 1
         assert 'error: another process trains in %s: wait until' % uninterrupted.save_dir in capsys.readouterr().out
         code, out = uninterrupted.run('--resume')
         assert code == 1 and 'another process trains in' in out
@@ -496,7 +494,7 @@ def test_signals_are_heard_and_given_back(ignored):
 def test_a_training_in_a_thread(uninterrupted, tiny_model, tmp_path):
     arguments = list(uninterrupted.arguments) + ['--num-epochs', '1', '--save-dir', str(tmp_path / 'run')]
     codes = []
-    thread = threading.Thread(target=lambda: codes.append(train_imagenet.main(arguments)))
+    thread = threading.Thread(target=lambda: codes.append(train(arguments)))
     thread.start()
     thread.join()
     assert codes == [0] and 'checkpoint-0001' in names(tmp_path / 'run')
@@ -638,6 +636,6 @@ def test_hostile_states_in_a_training(uninterrupted, tiny_model, tmp_path, monke
     (newest / 'checkpoint.json').write_text(json.dumps(about))
     more = ['--save-dir', str(tmp_path / 'run'), '--resume'] if how == '--resume' else [
         '--save-dir', str(tmp_path / 'other'), how, str(newest / 'trainer.states')]
-    assert train_imagenet.main(uninterrupted.arguments + more) == 1
+    assert train(uninterrupted.arguments + more) == 1
     assert re.search('error: cannot load .*trainer.states, .*it holds posix.system', capsys.readouterr().out)
     assert not (tmp_path / 'pwned').exists()

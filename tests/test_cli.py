@@ -1,6 +1,8 @@
 """The command line, as a user calls it."""
+import importlib
 import json
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -13,8 +15,9 @@ from PIL import Image
 
 import bmx
 from bmx import preprocess
-from bmx.cli import images_fit, main
+from bmx.cli import COMMANDS, main
 from bmx.description import write_description
+from bmx.network import images_fit
 
 SMALL = ['--stem', 'thumbnail', '--set', 'classes=3', '--set', 'blocks=(1,1)', '--set', 'reductions=(0.5,)']
 
@@ -156,8 +159,9 @@ def test_names_that_the_encoding_does_not_have(folder, tmp_path):
 
 _NO_ROOM = """
 import resource, sys
-from bmx.cli import images_fit, main
+from bmx.cli import main
 from bmx.description import write_description
+from bmx.network import images_fit
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 sys.exit(main(sys.argv[1:]))
 """
@@ -309,9 +313,57 @@ def test_normalise():
     assert np.allclose(found[:, 0, 1], [1, 0, 0], atol=1e-6) and np.allclose(found[:, 1, 2], [-1, 0, -0.1])
 
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(['--version'])
+    assert stop.value.code == 0 and capsys.readouterr().out == 'bmx %s\n' % bmx.__version__
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_of_every_command(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, '--help'])
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith('usage: bmx %s ' % command)
+
+
+def test_every_module_of_a_command_is_in_the_table():
+    modules = {name for _, name, _ in pkgutil.iter_modules(bmx.cli.__path__)}
+    assert {name for name in modules
+            if hasattr(importlib.import_module('bmx.cli.' + name), 'run')} == set(COMMANDS)
+
+
+_LOADED = """
+import sys
+from bmx.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print([name[8:] for name in sys.modules if name.startswith('bmx.cli.')])
+"""
+
+
+@pytest.mark.parametrize('arguments, loaded', [(['--help'], "['output']"), (['predict', 'nothing', 'nothing'],
+                                                                            "['output', 'predict']")])
+def test_commands_that_are_not_called_are_not_loaded(arguments, loaded):
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _LOADED] + arguments, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, universal_newlines=True)
+    assert run.stdout.splitlines()[-1] == loaded
+
+
+@pytest.mark.parametrize('name', ['train_imagenet.py', 'run_recipes.py'])
+def test_scripts_are_commands_from_any_folder(name, tmp_path):
+    run = subprocess.run([sys.executable, '-W', 'ignore', os.path.join(ROOT, name), '--save-dir', 'x', '--nonsense'],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=str(tmp_path))
+    assert run.returncode == 2 and run.stderr.startswith('usage: %s ' % name)
+    assert run.stderr.splitlines()[-1].startswith('%s: error: ' % name) and not run.stdout
+
+
 def test_interrupted(capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr('bmx.cli.summary', interrupt)
+    monkeypatch.setattr('bmx.cli.summary.summary', interrupt)
     assert main(['summary', 'resnete18', '--stem', 'thumbnail']) == 130
     assert capsys.readouterr().err == 'bmx summary: stopped\n'

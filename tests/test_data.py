@@ -4,47 +4,22 @@ import logging
 import struct
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import write_cifar10, write_folder
 from PIL import Image
 
 from bmx import preprocess
-from bmx.train import TrainingError
+from bmx.train import DataOptions, TrainingError
 from bmx.train import data as train_data
 from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, recordio, samples
 from bmx.train.data.transforms import augment
 
-CLASSES = ('n01440764', 'zebra')
-
-
 def options(**given):
     settings = dict(batch_size=4, num_workers=2, augmentation='paper', seed=7, input_size=16, crop_ratio=0.875)
-    return SimpleNamespace(**dict(settings, **given))
-
-
-def write_folder(path, train=5, val=3, classes=CLASSES, size=(30, 24)):
-    """Small photographs-to-be: a hint of one hue per class, under noise."""
-    rng = np.random.RandomState(0)
-    for part, count in (('train', train), ('val', val)):
-        for label, name in enumerate(classes):
-            (path / part / name).mkdir(parents=True, exist_ok=True)
-            for index in range(count):
-                pixels = rng.randint(0, 200, size=size[::-1] + (3,)) + 55 * np.eye(3, dtype=int)[label % 3]
-                Image.fromarray(pixels.astype(np.uint8)).save(str(path / part / name / ('%d.jpg' % index)))
-    return path
-
-
-def write_cifar10(path, train=20, test=10):
-    path.mkdir(parents=True, exist_ok=True)
-    rng = np.random.RandomState(0)
-    for name, count in (('data_batch_1.bin', train), ('data_batch_2.bin', train), ('test_batch.bin', test)):
-        records = rng.randint(0, 256, size=(count, 3073)).astype(np.uint8)
-        records[:, 0] = np.arange(count) % 10
-        records.tofile(str(path / name))
-    return path
+    return DataOptions(**dict(settings, **given))
 
 
 @pytest.fixture(scope='module')

@@ -4,16 +4,14 @@ import json
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import arguments, train, write_folder
 from mxnet import autograd
 from mxnet.gluon import nn
 from mxnet.test_utils import assert_almost_equal
-from test_data import write_folder
 from test_deploy import own, randomize, sequential
 from test_nn import IDS, LAYERS, initialized, random
-from test_train import arguments, tiny_model  # noqa: F401
 
 import bmx
-import train_imagenet
 from bmx import deploy
 from bmx.cli import main
 from bmx.deploy import files
@@ -325,16 +323,16 @@ def test_files_from_before_activation_bits(tmp_path, capsys):
     assert 'values on 16 of 16 inputs' in capsys.readouterr().out
 
 
-def test_training_takes_and_keeps_them(tiny_model, tmp_path, capsys):  # noqa: F811
+def test_training_takes_and_keeps_them(tiny_model, tmp_path, capsys):
     command = arguments(str(write_folder(tmp_path / 'data', train=3, val=3)), tmp_path)
     given = {'bits': 1, 'activation_bits': 2, 'quantizer': 'approx_sign', 'clip_threshold': 0.0, 'scaling': 'constant'}
     options = [text for key, value in given.items() for text in ('--' + key.replace('_', '-'), str(value))]
-    assert train_imagenet.main(command + options) == 0
+    assert train(command + options) == 0
     assert 'float: its input has 2 bits' in capsys.readouterr().out
     _, metadata = deploy.load(str(tmp_path / 'run' / 'tiny'))
     assert metadata.layer_defaults == dict(vars(bmx.nn.Config()), **given)
-    assert train_imagenet.main(command + options + ['--resume']) == 0
-    assert train_imagenet.main(command + options[2:] + ['--resume', '--activation-bits', '1', '--bits', '2']) == 1
+    assert train(command + options + ['--resume']) == 0
+    assert train(command + options[2:] + ['--resume', '--activation-bits', '1', '--bits', '2']) == 1
     assert 'activation_bits was 2, is now 1; bits was 1, is now 2' in capsys.readouterr().out
 
 

@@ -235,7 +235,10 @@ def state():
             'matplotlib': str(matplotlib.rcParams), 'hooks': [str(sys.excepthook), str(sys.displayhook)],
             'directory': os.getcwd()}
 before = state()
+import importlib
 import bmx, bmx.train, bmx.cli
+for name in bmx.cli.COMMANDS:
+    importlib.import_module('bmx.cli.' + name)
 after = state()
 print(json.dumps({key: [before[key], after[key]] for key in before if before[key] != after[key]}))
 '''

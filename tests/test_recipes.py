@@ -1,21 +1,21 @@
-"""run_recipes.py: with a stand-in for train_imagenet.py, and once with the real one."""
+"""The command `recipes`: with a stand-in for trainings, and once with a real one."""
 import csv
 import json
 import os
 import re
 import shutil
+import sys
 
 import pytest
-from conftest import TINY
+from helpers import STUDY, train, write_folder
 from PIL import Image
-from test_data import write_folder
 
-import run_recipes
-import train_imagenet
+from bmx import cli
+from bmx.threads import physical_cores
 from bmx.train import CheckpointStore, comparison, recipes, runs, sign_flips
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
-from bmx.train.variants import read_recipe_file
+from bmx.train.study import read_study
 
 # Writes a row of metrics.csv an epoch, whose accuracy tells the learning rate, the seed and the epoch.
 STAND_IN = '''
@@ -65,11 +65,11 @@ def quiet():
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Has run_recipes.py call the stand-in; returns a function that tells the calls: directory, resumed, threads."""
+    """Has the command call the stand-in; returns a function that tells the calls: directory, resumed, threads."""
     script = tmp_path / 'script' / 'stand_in.py'
     script.parent.mkdir()
     script.write_text(STAND_IN)
-    monkeypatch.setattr(run_recipes, 'SCRIPT', str(script))
+    monkeypatch.setattr('bmx.cli.recipes.TRAIN', [sys.executable, str(script)])
     monkeypatch.setattr(runs, '_PAUSE', 0.01)
     for owner, name in ((comparison, 'draw'), (comparison.sign_flips, 'draw_comparisons')):
         monkeypatch.setattr(owner, name, lambda *_: None)  # takes half a second each time
@@ -78,6 +78,10 @@ def stand_in(tmp_path, monkeypatch):
         path = script.parent / 'calls'
         return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
     return calls
+
+
+def run_study(arguments):
+    return cli.main(['recipes'] + arguments)
 
 
 def read(path):
@@ -104,9 +108,9 @@ def read(path):
     (('', ''), ['--report'], 'no training of .* with a whole epoch'),
     (('', ''), ['--', '--num-gpus', '9'], '--num-gpus 9'),
 ])
-def test_refused_before_anything_starts(recipe, tmp_path, capsys, stand_in, change, more, message):
+def test_refused_before_anything_starts(study, tmp_path, capsys, stand_in, change, more, message):
     save_dir = tmp_path / 'runs'
-    assert run_recipes.main([recipe(TINY.replace(*change)), '--save-dir', str(save_dir)] + more) == 1
+    assert run_study([study(STUDY.replace(*change)), '--save-dir', str(save_dir)] + more) == 1
     assert re.search(message, capsys.readouterr().out)
     assert not save_dir.exists() and not stand_in()
 
@@ -114,26 +118,26 @@ def test_refused_before_anything_starts(recipe, tmp_path, capsys, stand_in, chan
 @pytest.mark.parametrize('more', [['--seeds', '1', '1'], ['--seeds', '-1'], ['--seeds', 'x'], ['--jobs', '0'],
                                   ['--', '--seed', '3'], ['--', '--save-dir=x'], ['--threads', '0'], ['--rep']],
                          ids=' '.join)
-def test_bad_command_line(recipe, tmp_path, more):
+def test_bad_command_line(study, tmp_path, more):
     with pytest.raises(SystemExit) as stop:
-        run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')] + more)
+        run_study([study(), '--save-dir', str(tmp_path / 'runs')] + more)
     assert stop.value.code == 2
 
 
-def test_missing_recipe_file(tmp_path, capsys):
-    assert run_recipes.main([str(tmp_path / 'no.ini'), '--save-dir', str(tmp_path / 'runs')]) == 1
+def test_missing_study(tmp_path, capsys):
+    assert run_study([str(tmp_path / 'no.ini'), '--save-dir', str(tmp_path / 'runs')]) == 1
     assert 'no.ini' in capsys.readouterr().out
 
 
 # Running --------------------------------------------------------------------------------------------------------------
 
-def test_runs_all_seeds_then_skips(recipe, tmp_path, stand_in, monkeypatch, capsys):
+def test_runs_all_seeds_then_skips(study, tmp_path, stand_in, monkeypatch, capsys):
     monkeypatch.setenv('OMP_NUM_THREADS', '77')
     save_dir = tmp_path / 'runs'
-    command = [recipe(), '--save-dir', str(save_dir), '--threads', '3', '--seeds']
-    assert run_recipes.main(command + ['0']) == 0
-    assert run_recipes.main(command + ['1', '0']) == 0
-    assert run_recipes.main(command + ['0', '1']) == 0
+    command = [study(), '--save-dir', str(save_dir), '--threads', '3', '--seeds']
+    assert run_study(command + ['0']) == 0
+    assert run_study(command + ['1', '0']) == 0
+    assert run_study(command + ['0', '1']) == 0
     assert stand_in() == [(str(save_dir / variant / seed), 'True', '3')
                           for seed in ('seed0', 'seed1') for variant in ('base', 'high')]
     assert '4 of 4 trainings are done' in capsys.readouterr().out
@@ -144,109 +148,109 @@ def test_runs_all_seeds_then_skips(recipe, tmp_path, stand_in, monkeypatch, caps
 
 
 @pytest.mark.parametrize('jobs', ['1', '2'])
-def test_only_and_jobs(recipe, tmp_path, stand_in, jobs):
-    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--jobs', jobs, '--seeds', '4', '5', '--only', 'high']
-    assert run_recipes.main(command) == 0
-    threads = str(max(1, run_recipes.physical_cores() // int(jobs)))
+def test_only_and_jobs(study, tmp_path, stand_in, jobs):
+    command = [study(), '--save-dir', str(tmp_path / 'runs'), '--jobs', jobs, '--seeds', '4', '5', '--only', 'high']
+    assert run_study(command) == 0
+    threads = str(max(1, physical_cores() // int(jobs)))
     assert sorted(stand_in()) == [(str(tmp_path / 'runs' / 'high' / seed), 'True', threads)
                                   for seed in ('seed4', 'seed5')]
 
 
-def test_failure_does_not_stop_the_others(recipe, tmp_path, stand_in, capsys):
+def test_failure_does_not_stop_the_others(study, tmp_path, stand_in, capsys):
     command = ['--save-dir', str(tmp_path / 'runs')]
-    assert run_recipes.main([recipe(TINY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.5'))] + command) == 1
+    assert run_study([study(STUDY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.5'))] + command) == 1
     assert 'failed: base, seed 0: exit code 1: error: it went wrong' in capsys.readouterr().out
     assert [row['variant'] for row in read(str(tmp_path / 'runs' / 'results.csv'))] == ['high']
     # Nothing of it was trained, so the flags may change.
-    assert run_recipes.main([recipe()] + command) == 0
+    assert run_study([study()] + command) == 0
     assert [directory[-10:] for directory, _, _ in stand_in()] == ['base/seed0', 'high/seed0', 'base/seed0']
 
 
-def test_what_cannot_start_does_not_stop_the_others(recipe, tmp_path, stand_in, capsys):
+def test_what_cannot_start_does_not_stop_the_others(study, tmp_path, stand_in, capsys):
     save_dir = tmp_path / 'runs'
     (save_dir / 'base').mkdir(parents=True)
     (save_dir / 'base' / 'seed0').touch()
-    assert run_recipes.main([recipe(), '--save-dir', str(save_dir), '--jobs', '2']) == 1
+    assert run_study([study(), '--save-dir', str(save_dir), '--jobs', '2']) == 1
     assert re.search('failed: base, seed 0: .*File exists', capsys.readouterr().out)
     assert [row['variant'] for row in read(str(save_dir / 'results.csv'))] == ['high']
 
 
-def test_results_that_cannot_be_written_do_not_stop_the_trainings(recipe, tmp_path, stand_in, capsys):
+def test_results_that_cannot_be_written_do_not_stop_the_trainings(study, tmp_path, stand_in, capsys):
     save_dir = tmp_path / 'runs'
     (save_dir / 'results.csv').mkdir(parents=True)
-    command = [recipe(), '--save-dir', str(save_dir)]
-    assert run_recipes.main(command) == 1
+    command = [study(), '--save-dir', str(save_dir)]
+    assert run_study(command) == 1
     assert re.search('failed: results: .*results.csv', capsys.readouterr().out)
     assert len(stand_in()) == 2
-    assert run_recipes.main(command) == 1
+    assert run_study(command) == 1
     (save_dir / 'results.csv').rmdir()
-    assert run_recipes.main(command) == 0
+    assert run_study(command) == 0
     assert len(stand_in()) == 2
 
 
-def test_an_error_stops_what_runs(recipe, tmp_path, stand_in, monkeypatch, capsys):
+def test_an_error_stops_what_runs(study, tmp_path, stand_in, monkeypatch, capsys):
     def spoil(*_):
         if (tmp_path / 'runs' / 'base' / 'seed0' / 'metrics.csv').exists():
             raise OSError('no terminal')
     monkeypatch.setattr(runs._Progress, 'show', spoil)
-    command = [recipe(TINY.replace('[base]', '[base]\nwd = 0.125')), '--save-dir', str(tmp_path / 'runs')]
-    assert run_recipes.main(command) == 1
+    command = [study(STUDY.replace('[base]', '[base]\nwd = 0.125')), '--save-dir', str(tmp_path / 'runs')]
+    assert run_study(command) == 1
     assert 'error: no terminal' in capsys.readouterr().out
     assert (tmp_path / 'runs' / 'base' / 'seed0' / 'output.log').read_text() == 'saved\n'
 
 
-def test_stop_and_go_on(recipe, tmp_path, stand_in, capsys):
-    command = [recipe(TINY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.25')), '--save-dir', str(tmp_path / 'runs')]
-    assert run_recipes.main(command) == 130
+def test_stop_and_go_on(study, tmp_path, stand_in, capsys):
+    command = [study(STUDY.replace('lr = 0.1', 'lr = 0.1\nwd = 0.25')), '--save-dir', str(tmp_path / 'runs')]
+    assert run_study(command) == 130
     assert 'base, seed 0: stopped after epoch 1' in capsys.readouterr().out
     assert not (tmp_path / 'runs' / 'high').exists()
-    assert run_recipes.main(command) == 0
+    assert run_study(command) == 0
     assert 'base, seed 0: goes on after epoch 1' in capsys.readouterr().out
     assert [directory[-10:] for directory, _, _ in stand_in()] == ['base/seed0', 'base/seed0', 'high/seed0']
 
 
-def test_unfinished_export_is_repeated(recipe, tmp_path, stand_in):
-    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only', 'base']
-    assert run_recipes.main(command) == 0
+def test_unfinished_export_is_repeated(study, tmp_path, stand_in):
+    command = [study(), '--save-dir', str(tmp_path / 'runs'), '--only', 'base']
+    assert run_study(command) == 0
     path = tmp_path / 'runs' / 'base' / 'seed0' / 'run.json'
     path.write_text(json.dumps(dict(json.loads(path.read_text()), done=False)))
-    assert run_recipes.main(command) == 0
+    assert run_study(command) == 0
     assert len(stand_in()) == 2
 
 
-def test_changed_flags_are_refused(recipe, tmp_path, stand_in, capsys):
+def test_changed_flags_are_refused(study, tmp_path, stand_in, capsys):
     command = ['--save-dir', str(tmp_path / 'runs')]
-    assert run_recipes.main([recipe()] + command) == 0
+    assert run_study([study()] + command) == 0
     for more in ([], ['--report']):
-        assert run_recipes.main([recipe(TINY.replace('lr = 0.2', 'lr = 0.3'))] + command + more) == 1
+        assert run_study([study(STUDY.replace('lr = 0.2', 'lr = 0.3'))] + command + more) == 1
         assert 'high/seed0 was trained with other settings: lr was 0.2, is now 0.3;' in capsys.readouterr().out
     # The same flags in other words, what does not matter to the result, and new variants.
-    same = TINY.replace('lr = 0.2', 'lr = 2e-1\nno-export\nlog-interval = 7\noptimizer = radam')
+    same = STUDY.replace('lr = 0.2', 'lr = 2e-1\nno-export\nlog-interval = 7\noptimizer = radam')
     same = same.replace('    blocks=(1,1)\n    reductions=(0.5,)\n', '    reductions=(0.5,)\n    blocks=(1,1)\n')
-    assert run_recipes.main([recipe(same)] + command) == 0
-    more = TINY.replace('base, high', 'base, high, more') + '[more]\nlr = 0.3\n'
-    assert run_recipes.main([recipe(more)] + command) == 0
+    assert run_study([study(same)] + command) == 0
+    more = STUDY.replace('base, high', 'base, high, more') + '[more]\nlr = 0.3\n'
+    assert run_study([study(more)] + command) == 0
     assert len(stand_in()) == 3
 
 
-def test_changed_recipe_of_the_family_is_refused(recipe, tmp_path, stand_in, monkeypatch, capsys):
-    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only', 'base', '--seeds']
-    assert run_recipes.main(command + ['0']) == 0
+def test_changed_recipe_of_the_family_is_refused(study, tmp_path, stand_in, monkeypatch, capsys):
+    command = [study(), '--save-dir', str(tmp_path / 'runs'), '--only', 'base', '--seeds']
+    assert run_study(command + ['0']) == 0
     monkeypatch.setitem(recipes.RECIPES, 'meliusnet', dict(recipes.RECIPES['meliusnet'], optimizer='adam'))
     for more in ([], ['--report']):
-        assert run_recipes.main(command + ['0', '1'] + more) == 1
+        assert run_study(command + ['0', '1'] + more) == 1
         assert 'other settings: optimizer was radam, is now adam;' in capsys.readouterr().out
     # Records of earlier versions do not say.
     path = tmp_path / 'runs' / 'base' / 'seed0' / 'run.json'
     record = json.loads(path.read_text())
     del record['recipe']
     path.write_text(json.dumps(record))
-    assert run_recipes.main(command + ['0', '1']) == 0
+    assert run_study(command + ['0', '1']) == 0
 
 
-def test_foreign_directory_is_refused(recipe, tmp_path, stand_in, capsys):
+def test_foreign_directory_is_refused(study, tmp_path, stand_in, capsys):
     (tmp_path / 'runs' / 'base' / 'seed0' / 'checkpoint-0001').mkdir(parents=True)
-    assert run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')]) == 1
+    assert run_study([study(), '--save-dir', str(tmp_path / 'runs')]) == 1
     assert 'base/seed0 has a training that run_recipes.py did not start' in capsys.readouterr().out
     assert not stand_in()
 
@@ -271,39 +275,39 @@ def test_foreign_directory_is_refused(recipe, tmp_path, stand_in, capsys):
     ('run.json', lambda content: content.replace(b'"kind"', b'"sort"')),
     ('run.json', lambda content: content.replace(b'"--lr=0.2"', b'3')),
 ])
-def test_damaged_files(recipe, tmp_path, stand_in, capsys, name, spoil):
-    path, save_dir = recipe(), tmp_path / 'runs'
-    for variant in read_recipe_file(path).variants.values():
+def test_damaged_files(study, tmp_path, stand_in, capsys, name, spoil):
+    path, save_dir = study(), tmp_path / 'runs'
+    for variant in read_study(path).variants.values():
         write_run(save_dir, variant, 0, [0.5, 0.6])
     file = save_dir / 'high' / 'seed0' / name
     file.write_bytes(spoil(file.read_bytes()))
     command = [path, '--save-dir', str(save_dir)]
-    assert run_recipes.main(command) == 1
+    assert run_study(command) == 1
     assert re.search(r'error: .*high/seed0/%s is damaged \(.*\): delete' % name, capsys.readouterr().out)
     assert not (save_dir / 'results.csv').exists()
     for more, code in (['--only', 'base'], 0), (['--report'], 1):
-        assert run_recipes.main(command + more) == code
+        assert run_study(command + more) == code
         assert 'left out of the results: ' in capsys.readouterr().out
         assert [row['variant'] for row in read(str(save_dir / 'results.csv'))] == ['base']
     assert not stand_in()
 
 
-def test_killed(recipe, tmp_path, stand_in, capsys):
-    text = TINY.replace('[base]', '[base]\nwd = 0.75')
-    assert run_recipes.main([recipe(text), '--save-dir', str(tmp_path / 'runs')]) == 1
+def test_killed(study, tmp_path, stand_in, capsys):
+    text = STUDY.replace('[base]', '[base]\nwd = 0.75')
+    assert run_study([study(text), '--save-dir', str(tmp_path / 'runs')]) == 1
     assert 'failed: base, seed 0: killed by signal 9: no output' in capsys.readouterr().out
 
 
-def test_exit_code_0_without_all_epochs_is_a_failure(recipe, tmp_path, stand_in, capsys):
-    command = [recipe(TINY.replace('[base]', '[base]\nwd = 0.0625')), '--save-dir', str(tmp_path / 'runs')]
+def test_exit_code_0_without_all_epochs_is_a_failure(study, tmp_path, stand_in, capsys):
+    command = [study(STUDY.replace('[base]', '[base]\nwd = 0.0625')), '--save-dir', str(tmp_path / 'runs')]
     for _ in range(2):
-        assert run_recipes.main(command) == 1
+        assert run_study(command) == 1
         assert 'failed: base, seed 0: exit code 0, but metrics.csv has 0 of 2 epochs' in capsys.readouterr().out
         assert not json.loads((tmp_path / 'runs' / 'base' / 'seed0' / 'run.json').read_text())['done']
 
 
-def test_copies_do_not_count(recipe, tmp_path):
-    variants = list(read_recipe_file(recipe()).variants.values())
+def test_copies_do_not_count(study, tmp_path):
+    variants = list(read_study(study()).variants.values())
     write_run(tmp_path, variants[0], 0, [0.5, 0.6])
     for copy in ('seed00', 'old-seed0', 'seed0.old', 'seed-1'):
         shutil.copytree(str(tmp_path / 'base' / 'seed0'), str(tmp_path / 'base' / copy))
@@ -311,18 +315,18 @@ def test_copies_do_not_count(recipe, tmp_path):
     assert ([run.directory for run in found], damaged) == ([str(tmp_path / 'base' / 'seed0')], [])
 
 
-def test_other_data_is_refused(recipe, tmp_path, stand_in, capsys):
+def test_other_data_is_refused(study, tmp_path, stand_in, capsys):
     data = str(write_folder(tmp_path / 'data', train=2, val=1))
-    command = [recipe(), '--save-dir', str(tmp_path / 'runs'), '--only']
-    assert run_recipes.main(command + ['base']) == 0
-    assert run_recipes.main(command + ['high', '--data-dir', data]) == 1
+    command = [study(), '--save-dir', str(tmp_path / 'runs'), '--only']
+    assert run_study(command + ['base']) == 0
+    assert run_study(command + ['high', '--data-dir', data]) == 1
     assert 'base/seed0 was trained on other data, digits, 1437 training' in capsys.readouterr().out
     assert len(stand_in()) == 1
 
 
-def test_two_trainings_in_one_directory_are_refused(recipe, tmp_path, stand_in, capsys):
+def test_two_trainings_in_one_directory_are_refused(study, tmp_path, stand_in, capsys):
     with CheckpointStore(tmp_path / 'runs' / 'base' / 'seed0', 0).locked():
-        assert run_recipes.main([recipe(), '--save-dir', str(tmp_path / 'runs')]) == 1
+        assert run_study([study(), '--save-dir', str(tmp_path / 'runs')]) == 1
     assert 'failed: base, seed 0: another process trains in' in capsys.readouterr().out
     assert [directory[-10:] for directory, _, _ in stand_in()] == ['high/seed0']
 
@@ -347,8 +351,8 @@ def write_run(save_dir, variant, seed, accuracies, epochs=2, layers=2):
                          {'stage%d' % layer: 9 for layer in range(layers)}, history)
 
 
-def test_summary(recipe, tmp_path):
-    found = read_recipe_file(recipe())
+def test_summary(study, tmp_path):
+    found = read_study(study())
     for seed, best in enumerate((0.5, 0.6, 0.7)):
         write_run(tmp_path, found.variants['base'], seed, [best, best - 0.1])
     for seed, best in enumerate((0.8, 0.9)):
@@ -379,12 +383,12 @@ def test_summary(recipe, tmp_path):
     {'high': [[0.5, 0.6], [0.5, 0.7]]},                   # without the baseline
     {'base': [[0.5, 0.6]] * 2, 'high': [[0.0, 0.0]] * 2},  # no difference between seeds
 ])
-def test_report_of_whatever_is_there(recipe, tmp_path, capsys, accuracies):
-    path = recipe()
-    for name, variant in read_recipe_file(path).variants.items():
+def test_report_of_whatever_is_there(study, tmp_path, capsys, accuracies):
+    path = study()
+    for name, variant in read_study(path).variants.items():
         for seed, each in enumerate(accuracies.get(name, [])):
             write_run(tmp_path / 'runs', variant, seed, each)
-    assert run_recipes.main([path, '--save-dir', str(tmp_path / 'runs'), '--report']) == 0
+    assert run_study([path, '--save-dir', str(tmp_path / 'runs'), '--report']) == 0
     assert len(read(str(tmp_path / 'runs' / 'results.csv'))) == sum(map(len, accuracies.values()))
     image = Image.open(str(tmp_path / 'runs' / 'results.png'))
     assert image.width > 1000 and len(image.convert('L').getcolors()) > 20
@@ -399,27 +403,27 @@ def without_sign_flips(directory):
     (directory / 'metrics.csv').write_text(''.join(','.join(row[:place] + row[place + 1:]) + '\n' for row in rows))
 
 
-def test_runs_of_earlier_versions_are_reported(recipe, tmp_path, monkeypatch):
+def test_runs_of_earlier_versions_are_reported(study, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, 'draw', lambda *_: None)  # takes a second
-    path, save_dir = recipe(), tmp_path / 'runs'
-    for variant in read_recipe_file(path).variants.values():
+    path, save_dir = study(), tmp_path / 'runs'
+    for variant in read_study(path).variants.values():
         write_run(save_dir, variant, 0, [0.5, 0.6])
     without_sign_flips(save_dir / 'high' / 'seed0')
-    assert run_recipes.main([path, '--save-dir', str(save_dir), '--report']) == 0
+    assert run_study([path, '--save-dir', str(save_dir), '--report']) == 0
     assert [row['sign_flips'] for row in read(str(save_dir / 'results.csv'))] == ['0.375', '']
     assert [row['sign_flips'] for row in read(str(save_dir / 'summary.csv'))] == ['0.375', '']
     assert Image.open(str(save_dir / 'sign-flips.png')).height > 300
     (save_dir / 'sign-flips.png').unlink()
     without_sign_flips(save_dir / 'base' / 'seed0')
-    assert run_recipes.main([path, '--save-dir', str(save_dir), '--report']) == 0
+    assert run_study([path, '--save-dir', str(save_dir), '--report']) == 0
     assert not (save_dir / 'sign-flips.png').exists()
 
 
-def test_what_sign_flips_png_shows(recipe, tmp_path, monkeypatch):
+def test_what_sign_flips_png_shows(study, tmp_path, monkeypatch):
     """For each comparison the complete seeds of every variant that has any; else those that are not complete."""
-    text = TINY.replace('rate = base, high', 'rate = base, high\nfloat = plain\nsize = base, deep\n')
+    text = STUDY.replace('rate = base, high', 'rate = base, high\nfloat = plain\nsize = base, deep\n')
     text += '[plain]\nlr = 0.1\n[deep]\nlr = 0.3\n'
-    found = read_recipe_file(recipe(text))
+    found = read_study(study(text))
     write_run(tmp_path, found.variants['base'], 0, [0.5, 0.6])
     write_run(tmp_path, found.variants['base'], 1, [0.5])
     write_run(tmp_path, found.variants['high'], 3, [0.5])
@@ -439,12 +443,12 @@ def test_what_sign_flips_png_shows(recipe, tmp_path, monkeypatch):
 
 # For real -------------------------------------------------------------------------------------------------------------
 
-def test_real_training(recipe, tmp_path):
-    text = TINY.replace('reductions=(0.5,)\n', 'reductions=(0.5,)\n    growth=8\nbatch-size = 512\nno-export\n')
+def test_real_training(study, tmp_path):
+    text = STUDY.replace('reductions=(0.5,)\n', 'reductions=(0.5,)\n    growth=8\nbatch-size = 512\nno-export\n')
     save_dir = tmp_path / 'runs'
-    command = [recipe(text.replace('num-epochs = 2', 'num-epochs = 1')), '--save-dir', str(save_dir), '--only', 'base',
+    command = [study(text.replace('num-epochs = 2', 'num-epochs = 1')), '--save-dir', str(save_dir), '--only', 'base',
                '--threads', '1']
-    assert run_recipes.main(command) == 0
+    assert run_study(command) == 0
     rows = read(str(save_dir / 'results.csv'))
     assert [(row['variant'], row['seed'], row['epochs'], row['of_epochs']) for row in rows] == [('base', '0', '1', '1')]
     assert not list(save_dir.rglob('*-symbol.json'))
@@ -453,5 +457,5 @@ def test_real_training(recipe, tmp_path):
     metrics = (directory / 'metrics.csv').read_text()
     (directory / 'metrics.csv').unlink()
     flags = json.loads((directory / 'run.json').read_text())['flags']
-    assert train_imagenet.main(flags + ['--save-dir', str(directory), '--resume']) == 0
+    assert train(flags + ['--save-dir', str(directory), '--resume']) == 0
     assert (directory / 'metrics.csv').read_text() == metrics

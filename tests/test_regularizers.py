@@ -2,12 +2,15 @@
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import arguments, parse, prepare, tiny, train
 from mxnet import autograd, gluon
-from test_train import arguments, folder, no_pictures, prepare, tiny, tiny_model  # noqa: F401
 
 import bmx
-import train_imagenet
-from bmx.train import TrainingError, recipes, regularizers
+from bmx.cli.training import plan_of
+from bmx.train import CheckpointStore, Training, TrainingError, recipes, regularizers
+from bmx.train.plan import build_net
+
+pytestmark = pytest.mark.usefixtures('tiny_model')
 
 
 def decays(training):
@@ -30,15 +33,15 @@ FLOAT_WEIGHTS, BINARY_WEIGHTS = ['0.weight', '6.weight'], ['2.conv.weight']
     (['--wd', '0.5', '--binary-wd', '0.125'], 0.5, 0.125, 0.5),
     (['--binary-wd', '0.125', '--bipolar', '0.25', '--no-wd'], 0.0001, 0.125 - 0.5, 0.0),
 ])
-def test_what_decays(folder, tmp_path, more, wd, binary, others):  # noqa: F811
-    training, _ = prepare(arguments(folder, tmp_path, *more))
+def test_what_decays(folder, tmp_path, more, wd, binary, others):
+    training = prepare(arguments(folder, tmp_path, *more))
     for name, found in decays(training).items():
         assert found == (wd if name in FLOAT_WEIGHTS else binary if name in BINARY_WEIGHTS else others), name
 
 
-def test_k_bit_and_float_weights_are_not_binary(folder, tmp_path):  # noqa: F811
+def test_k_bit_and_float_weights_are_not_binary(folder, tmp_path):
     for bits in ('2', '32'):
-        training, _ = prepare(arguments(folder, tmp_path, '--bits', bits, '--wd', '0.5', '--bipolar', '1'))
+        training = prepare(arguments(folder, tmp_path, '--bits', bits, '--wd', '0.5', '--bipolar', '1'))
         assert set(decays(training).values()) == {0.5}
 
 
@@ -80,12 +83,12 @@ def test_one_step_is_that_of_the_differentiated_sum(optimizer, lam, binary_wd):
         np.testing.assert_allclose(layer.weight.data().asnumpy(), expected, atol=1e-6)
 
 
-def test_pushes_weights_apart(folder, tmp_path):  # noqa: F811
+def test_pushes_weights_apart(folder, tmp_path):
     """Of a training with nothing else to decide, weights grow until the clipping stops them."""
     found = {}
     for bipolar in ('0', '100'):
-        training, _ = prepare(arguments(folder, tmp_path, '--optimizer', 'sgd', '--lr', '0.001', '--bipolar', bipolar,
-                                        '--clip-weights', 'yes'))
+        training = prepare(arguments(folder, tmp_path, '--optimizer', 'sgd', '--lr', '0.001', '--bipolar', bipolar,
+                                     '--clip-weights', 'yes'))
         batches = list(training.data.train_batches(0))
         for _ in range(10):
             for batch in batches:
@@ -96,15 +99,14 @@ def test_pushes_weights_apart(folder, tmp_path):  # noqa: F811
 
 @pytest.mark.parametrize('devices', [1, 2])
 @pytest.mark.parametrize('clip', [False, True])
-def test_clipping(folder, tmp_path, monkeypatch, devices, clip):  # noqa: F811
+def test_clipping(folder, tmp_path, monkeypatch, devices, clip):
     contexts = [mx.cpu(index) for index in range(devices)]
-    monkeypatch.setattr(train_imagenet.mx, 'cpu', lambda index=0: mx.Context('cpu', index))
-    options = train_imagenet.parse(arguments(folder, tmp_path, '--optimizer', 'sgd', '--lr', '3', '--clip-weights',
-                                             'yes' if clip else 'no'))
-    source, recipe = train_imagenet.settle(options)
-    data = train_imagenet.open_data(source, options)
-    training = bmx.train.Training(train_imagenet.build_net(options, data, contexts), data, recipe, options, {},
-                                  bmx.train.CheckpointStore(options.save_dir, 0), contexts)
+    monkeypatch.setattr(mx, 'cpu', lambda index=0: mx.Context('cpu', index))
+    plan = plan_of(parse(arguments(folder, tmp_path, '--optimizer', 'sgd', '--lr', '3', '--clip-weights',
+                                   'yes' if clip else 'no')))
+    data = plan.open_data()
+    training = Training(build_net(plan, len(data.classes), contexts), data, recipe=plan.recipe, options=plan.options,
+                        store=CheckpointStore(tmp_path / 'run', 0), contexts=contexts)
     batches = list(data.train_batches(0))
     (binary,) = bmx.nn.binary_parameters(training.net)
     other = training.net[6].weight
@@ -118,23 +120,23 @@ def test_clipping(folder, tmp_path, monkeypatch, devices, clip):  # noqa: F811
         assert max(np.abs(array.asnumpy()).max() for array in other.list_data()) > 1
 
 
-def test_a_resumed_trainer_keeps_its_decays(folder, tmp_path, no_pictures):  # noqa: F811
+def test_a_resumed_trainer_keeps_its_decays(folder, tmp_path, no_pictures):
     more = ['--wd', '0.5', '--binary-wd', '0.125', '--bipolar', '0.25', '--clip-weights', 'yes', '--num-epochs', '1',
             '--no-export']
-    training, _ = prepare(arguments(folder, tmp_path, *more))
+    training = prepare(arguments(folder, tmp_path, *more))
     before = decays(training)
     training.run()
-    resumed, _ = prepare(arguments(folder, tmp_path, *more, '--resume-states',
-                                   str(tmp_path / 'run' / 'checkpoint-0001' / 'trainer.states')))
+    resumed = prepare(arguments(folder, tmp_path, *more, '--resume-states',
+                                str(tmp_path / 'run' / 'checkpoint-0001' / 'trainer.states')))
     assert decays(resumed) == before and len(set(before.values())) == 2
 
 
-def test_states_of_another_optimizer_do_not_bring_its_decay(folder, tmp_path):  # noqa: F811
+def test_states_of_another_optimizer_do_not_bring_its_decay(folder, tmp_path):
     net = tiny(2)
     net.initialize()
     net(mx.nd.zeros((1, 3, 16, 16)))
     gluon.Trainer(net.collect_params(), 'adam', {'wd': 0.0625}).save_states(str(tmp_path / 'foreign.states'))
-    training, _ = prepare(arguments(folder, tmp_path, '--resume-states', str(tmp_path / 'foreign.states')))
+    training = prepare(arguments(folder, tmp_path, '--resume-states', str(tmp_path / 'foreign.states')))
     assert set(decays(training).values()) == {0.0001, 0.0}
 
 
@@ -145,22 +147,22 @@ def test_states_of_another_optimizer_do_not_bring_its_decay(folder, tmp_path):  
     (['--bits', '2', '--binary-wd', '1e-6', '--clip-weights', 'yes'],
      'no binary weights: without effect are --binary-wd, --clip-weights'),
 ])
-def test_what_has_no_effect_is_said(folder, tmp_path, capsys, more, expected):  # noqa: F811
-    assert train_imagenet.main(arguments(folder, tmp_path, '--dry-run', *more)) == 0
+def test_what_has_no_effect_is_said(folder, tmp_path, capsys, more, expected):
+    assert train(arguments(folder, tmp_path, '--dry-run', *more)) == 0
     out = capsys.readouterr().out
     assert expected in out if expected else 'without effect' not in out
 
 
-def test_float16_weights_are_not_clipped(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_float16_weights_are_not_clipped(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(mx.context, 'num_gpus', lambda: 1)
     more = ['--dtype', 'float16', '--num-gpus', '1', '--clip-weights']
     with pytest.raises(TrainingError, match='give --clip-weights no, or --dtype float32'):
-        train_imagenet.settle(train_imagenet.parse(arguments(folder, tmp_path, *more, 'yes')))
-    train_imagenet.settle(train_imagenet.parse(arguments(folder, tmp_path, *more, 'no')))
+        plan_of(parse(arguments(folder, tmp_path, *more, 'yes')))
+    plan_of(parse(arguments(folder, tmp_path, *more, 'no')))
 
 
 @pytest.mark.parametrize('model', ['nin_binary', 'alexnet_binary'])
 @pytest.mark.parametrize('more, clips', [([], True), (['--clip-weights', 'no'], False)])
-def test_clipping_of_a_family_can_be_turned_off(folder, tmp_path, model, more, clips):  # noqa: F811
-    _, recipe = train_imagenet.settle(train_imagenet.parse(arguments(folder, tmp_path, '--model', model, *more)))
-    assert recipe['clip_weights'] is clips and recipe['bipolar'] == 5e-7
+def test_clipping_of_a_family_can_be_turned_off(folder, tmp_path, model, more, clips):
+    recipe = plan_of(parse(arguments(folder, tmp_path, '--model', model, *more))).recipe
+    assert recipe.clip_weights is clips and recipe.bipolar == 5e-7

@@ -3,10 +3,13 @@ import math
 
 import numpy as np
 import pytest
-from test_train import arguments, folder, no_pictures, prepare, read_metrics, tiny_model  # noqa: F401
+from helpers import arguments, prepare, read_metrics
 
 from bmx.train import TrainingError, recipes
 from bmx.train.schedule import learning_rate
+
+pytestmark = pytest.mark.usefixtures('tiny_model')
+
 
 def _cosine(t, total):
     return (1 + math.cos(math.pi * t / (total - 1))) / 2
@@ -36,7 +39,7 @@ def test_learning_rate(given, expected):
 @pytest.mark.parametrize('warmup', [0, 1])
 def test_learning_rate_of_single_steps(warmup):
     recipe = recipes.resolve('other', 'folder', dict(num_epochs=1 + warmup, warmup_epochs=warmup))
-    assert learning_rate(recipe, 1)(warmup, []) == recipe['lr']
+    assert learning_rate(recipe, 1)(warmup, []) == recipe.lr
 
 
 def rows(*losses, first=1):
@@ -73,12 +76,12 @@ def test_plateau_that_would_not_lower_the_rate(decay):
         learning_rate(recipe, 10)
 
 
-def test_the_rate_that_is_logged_is_the_trainers(folder, tmp_path, no_pictures):  # noqa: F811
+def test_the_rate_that_is_logged_is_the_trainers(folder, tmp_path, no_pictures):
     """A rate this high makes the loss jump, so the rate falls."""
     command = arguments(folder, tmp_path, '--lr-mode', 'plateau', '--lr-decay', '0.5', '--lr', '0.5', '--num-epochs',
                         '5', '--no-export')
     used = []
-    training, _ = prepare(command)
+    training = prepare(command)
     step = training._trainer.step
     training._trainer.step = lambda size: used.append(training._trainer.learning_rate) or step(size)
     training.run()

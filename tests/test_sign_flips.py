@@ -4,14 +4,15 @@ import csv
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import arguments, prepare, read_metrics, train
 from mxnet import gluon
 from PIL import Image
-from test_train import arguments, folder, no_pictures, prepare, read_metrics, tiny_model  # noqa: F401
 
 import bmx
-import train_imagenet
 from bmx.train import TrainingError, sign_flips
 from bmx.train.sign_flips import COLUMNS, SignFlips
+
+pytestmark = pytest.mark.usefixtures('tiny_model')
 
 
 def make_net(bits=1, prefix='mine_'):
@@ -93,9 +94,9 @@ def test_names_of_the_zoo():
 # Of a training --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('bits', ['1', '32'])
-def test_of_a_training(folder, tmp_path, no_pictures, monkeypatch, bits):  # noqa: F811
+def test_of_a_training(folder, tmp_path, no_pictures, monkeypatch, bits):
     """Against the parameters before and after each step."""
-    training, _ = prepare(arguments(folder, tmp_path, '--bits', bits, '--lr', '0.05', '--no-export'))
+    training = prepare(arguments(folder, tmp_path, '--bits', bits, '--lr', '0.05', '--no-export'))
     weight = bmx.nn.quantized_layers(training.net)[0].weight
     weights = [weight.data().asnumpy()]
     step = training._train_step
@@ -109,7 +110,7 @@ def test_of_a_training(folder, tmp_path, no_pictures, monkeypatch, bits):  # noq
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_of_a_network_without_quantized_layers(folder, tmp_path, no_pictures, monkeypatch):  # noqa: F811
+def test_of_a_network_without_quantized_layers(folder, tmp_path, no_pictures, monkeypatch):
     def plain(classes, stem='thumbnail'):
         net = gluon.nn.HybridSequential()
         net.add(gluon.nn.Conv2D(4, 3), gluon.nn.GlobalAvgPool2D(), gluon.nn.Dense(classes))
@@ -117,24 +118,24 @@ def test_of_a_network_without_quantized_layers(folder, tmp_path, no_pictures, mo
 
     monkeypatch.setitem(bmx.models.MODELS, 'tiny', plain)
     command = arguments(folder, tmp_path, '--no-export')
-    assert train_imagenet.main(command) == 0
+    assert train(command) == 0
     run = tmp_path / 'run'
     assert not (run / 'sign_flips.csv').exists()
     with open(str(run / 'metrics.csv'), newline='') as lines:
         assert [row['sign_flips'] for row in csv.DictReader(lines)] == ['', '']
     assert 'of the signs change' not in (run / 'train.log').read_text()
     (run / 'metrics.csv').unlink()
-    assert train_imagenet.main(command + ['--resume']) == 0 and (run / 'metrics.csv').exists()
+    assert train(command + ['--resume']) == 0 and (run / 'metrics.csv').exists()
 
 
-def test_a_lost_file_is_restored(folder, tmp_path, no_pictures):  # noqa: F811
+def test_a_lost_file_is_restored(folder, tmp_path, no_pictures):
     command = arguments(folder, tmp_path, '--no-export', '--num-epochs', '1')
-    assert train_imagenet.main(command) == 0
+    assert train(command) == 0
     path = tmp_path / 'run' / 'sign_flips.csv'
     before = [row.split(',')[2:] for row in path.read_text().splitlines()]  # names are counted in a process
     path.unlink()
     assert '% of the signs change in a step' in (tmp_path / 'run' / 'train.log').read_text()
-    assert train_imagenet.main(command + ['--resume']) == 0
+    assert train(command + ['--resume']) == 0
     assert [row.split(',')[2:] for row in path.read_text().splitlines()] == before
 
 

@@ -1,63 +1,21 @@
 """The training script in-process, with a tiny network on tiny data."""
-import csv
+import shlex
+import sys
 
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import autograd, gluon
+from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
+from mxnet import autograd
 from PIL import Image
-from test_data import write_cifar10, write_folder
 
 import bmx
-import train_imagenet
 from bmx import cli
-from bmx.train import CheckpointStore, TrainingError, loop, recipes
+from bmx.cli.training import plan_of
+from bmx.train import Interrupted, Training, TrainingError, recipes
 from bmx.train.loop import Totals
-from bmx.train.progress import COLUMNS, logger
 
-
-def tiny(classes, stem='thumbnail', channels=8):
-    """A binary network of three layers, with dropout so that it draws random numbers."""
-    net = gluon.nn.HybridSequential()
-    net.add(gluon.nn.Conv2D(channels, 3, padding=1, in_channels=3), gluon.nn.BatchNorm(),
-            bmx.nn.BinaryConv(channels, 3, padding=1), gluon.nn.GlobalAvgPool2D(), gluon.nn.Flatten(),
-            gluon.nn.Dropout(0.2), gluon.nn.Dense(classes))
-    return net
-
-
-@pytest.fixture(autouse=True)
-def tiny_model(monkeypatch):
-    monkeypatch.setitem(bmx.models.MODELS, 'tiny', tiny)
-    yield
-    for handler in list(logger.handlers):  # they write to what pytest has captured for one test
-        logger.removeHandler(handler)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return str(write_folder(tmp_path / 'data', train=5, val=3))
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """They take half a second each time."""
-    monkeypatch.setattr(loop, 'draw_curves', lambda *_: None)
-    monkeypatch.setattr(loop.sign_flips, 'draw', lambda *_: None)
-
-
-def arguments(folder, tmp_path, *more):
-    """A command line for `tiny`: 10 images in batches of 4, so that the last one is smaller."""
-    return ['--model', 'tiny', '--data-dir', folder, '--save-dir', str(tmp_path / 'run'), '--input-size', '16',
-            '--batch-size', '4', '--num-epochs', '2', '-j', '1', '--warmup-epochs', '0', '--log-interval',
-            '1'] + list(more)
-
-
-def prepare(command):
-    """The `Training` of a command line."""
-    options = train_imagenet.parse(command)
-    source, recipe = train_imagenet.settle(options)
-    store = CheckpointStore(options.save_dir, options.save_frequency)
-    return train_imagenet.build(options, train_imagenet.open_data(source, options), recipe, store), options
+pytestmark = pytest.mark.usefixtures('tiny_model')
 
 
 # Recipes --------------------------------------------------------------------------------------------------------------
@@ -102,26 +60,42 @@ RECIPES = [
 @pytest.mark.parametrize('model, dataset, given, expected', RECIPES)
 def test_recipe(model, dataset, given, expected):
     recipe = recipes.resolve(model, dataset, given)
-    assert {key: recipe[key] for key in expected} == expected
-    assert set(recipe) == set(recipes.RECIPES[''])
+    assert {key: getattr(recipe, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize('model, dataset', [(model, 'folder') for model in recipes.RECIPES]
+                         + [('other', dataset) for dataset in recipes.DATASETS])
+def test_every_recipe_is_one(model, dataset):
+    recipe = recipes.resolve(model, dataset, {})
+    assert set(vars(recipe)) == set(recipes.KEYS)
+
+
+def test_a_misspelt_key_is_refused(monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, 'mine', dict(warm_up=3))
+    with pytest.raises(TrainingError, match='the recipe of mine has warm_up: the keys of a recipe are optimizer, lr'):
+        recipes.resolve('mine_2', 'folder', {})
+    monkeypatch.setitem(recipes.DATASETS, 'films', dict(size=3))
+    with pytest.raises(TrainingError, match='that of films has size: '):
+        recipes.resolve('other', 'films', {})
+    with pytest.raises(TrainingError, match='what is given has rate: '):
+        recipes.resolve('other', 'folder', dict(rate=0.1))
 
 
 def test_zero_on_the_command_line_is_zero(folder, tmp_path):
-    options = train_imagenet.parse(arguments(folder, tmp_path, '--lr', '0', '--wd', '0', '--clip-threshold', '0',
-                                             '--warmup-epochs', '0', '--set', 'stem=none', '--set', 'channels=0'))
-    train_imagenet.settle(options)
-    assert (options.lr, options.wd, options.clip_threshold, options.warmup_epochs) == (0, 0, 0, 0)
-    assert options.model_kwargs == {'stem': 'none', 'channels': 0}
+    plan = plan_of(parse(arguments(folder, tmp_path, '--lr', '0', '--wd', '0', '--clip-threshold', '0',
+                                   '--warmup-epochs', '0', '--set', 'stem=none', '--set', 'channels=0')))
+    recipe = plan.recipe
+    assert (recipe.lr, recipe.wd, recipe.clip_threshold, recipe.warmup_epochs) == (0, 0, 0, 0)
+    assert plan.options.model_kwargs == {'stem': 'none', 'channels': 0}
 
 
 @pytest.mark.parametrize('model, more, bits', [
     ('meliusnet22', [], 1), ('meliusnet22', ['--set', 'bits=32'], 32), ('meliusnet22', ['--bits', '2'], 2),
     ('MeliusNet_Float', [], 32), ('meliusnet_float', ['--set', 'bits=1'], 1)])
 def test_the_recipe_tells_the_bits_that_are_built(folder, tmp_path, model, more, bits):
-    options = train_imagenet.parse(arguments(folder, tmp_path, '--model', model, *more))
-    _, recipe = train_imagenet.settle(options)
-    net = train_imagenet.build_model(options)
-    assert recipe['bits'] == bits == net.features[1][0].conv.conv.quantization.bits
+    plan = plan_of(parse(arguments(folder, tmp_path, '--model', model, *more)))
+    net = plan.network.build()
+    assert plan.recipe.bits == bits == net.features[1][0].conv.conv.quantization.bits
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------
@@ -129,7 +103,7 @@ def test_the_recipe_tells_the_bits_that_are_built(folder, tmp_path, model, more,
 def test_clip_threshold_reaches_the_network(folder, tmp_path):
     gradients = []
     for threshold in ('0', '1000'):
-        training, _ = prepare(arguments(folder, tmp_path, '--clip-threshold', threshold))
+        training = prepare(arguments(folder, tmp_path, '--clip-threshold', threshold))
         with autograd.record():
             loss = (training.net(mx.nd.random.normal(shape=(2, 3, 16, 16))) ** 2).sum()
         loss.backward()
@@ -141,7 +115,7 @@ def test_clip_threshold_reaches_the_network(folder, tmp_path):
                                   ('--optimizer', 'adam', '--warmup-epochs', '1'),
                                   ('--label-smoothing', '--mixup', '--mixup-off-epoch', '1')], ids=' '.join)
 def test_options_train_and_export(folder, tmp_path, more):
-    assert train_imagenet.main(arguments(folder, tmp_path, *more)) == 0
+    assert train(arguments(folder, tmp_path, *more)) == 0
     rows = read_metrics(tmp_path / 'run')
     assert [row['epoch'] for row in rows] == [1, 2]
     assert all(np.isfinite(list(row.values())).all() for row in rows)
@@ -151,7 +125,7 @@ def test_options_train_and_export(folder, tmp_path, more):
 def test_modes_compute_the_same(folder, tmp_path):
     losses = []
     for mode in ('hybrid', 'imperative'):
-        assert train_imagenet.main(arguments(folder, tmp_path / mode, '--mode', mode, '--no-export')) == 0
+        assert train(arguments(folder, tmp_path / mode, '--mode', mode, '--no-export')) == 0
         losses.append([row['val_loss'] for row in read_metrics(tmp_path / mode / 'run')])
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
@@ -162,8 +136,7 @@ def test_modes_compute_the_same(folder, tmp_path):
     (False, 0.75, [[0.25, 0, 0.75, 0], [0.75, 0, 0.25, 0]]),
 ])
 def test_dense_labels(folder, tmp_path, smoothing, share, expected):
-    training, options = prepare(arguments(folder, tmp_path))
-    options.label_smoothing = smoothing
+    training = prepare(arguments(folder, tmp_path, *(['--label-smoothing'] if smoothing else [])))
     training.data.classes = list('abcd')
     np.testing.assert_allclose(training._dense(mx.nd.array([2, 0]), share).asnumpy(), expected, rtol=1e-6)
 
@@ -184,7 +157,7 @@ def test_totals_equal_mxnet_metrics(classes):
 
 def test_not_finite_loss_stops_before_the_update(folder, tmp_path, capsys):
     command = arguments(folder, tmp_path, '--no-export', '--optimizer', 'sgd')
-    assert train_imagenet.main(command + ['--lr', '1e30']) == 1
+    assert train(command + ['--lr', '1e30']) == 1
     assert 'the update was not made' in capsys.readouterr().out
 
 
@@ -199,7 +172,7 @@ def _nan_classifier(net, _batch):
 @pytest.mark.parametrize('spoil, what', [(_nan_image, 'a gradient is not finite'),
                                          (_nan_classifier, 'the loss is nan')])
 def test_nan_keeps_parameters_and_checkpoint(folder, tmp_path, spoil, what):
-    training, _ = prepare(arguments(folder, tmp_path, '--num-epochs', '1'))
+    training = prepare(arguments(folder, tmp_path, '--num-epochs', '1'))
     training.run()
     before = training.net[0].weight.data().asnumpy()
     batch = next(training.data.train_batches(0))
@@ -212,16 +185,9 @@ def test_nan_keeps_parameters_and_checkpoint(folder, tmp_path, spoil, what):
 
 # The whole script -----------------------------------------------------------------------------------------------------
 
-def read_metrics(directory):
-    with open(str(directory / 'metrics.csv')) as lines:
-        reader = csv.DictReader(lines)
-        assert tuple(reader.fieldnames) == COLUMNS
-        return [{key: float(value) for key, value in row.items()} for row in reader]
-
-
 def test_what_a_training_leaves(folder, tmp_path):
     (tmp_path / 'data' / 'train' / 'zebra' / '0.jpg').write_bytes(b'broken')
-    assert train_imagenet.main(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
+    assert train(arguments(folder, tmp_path, '--save-frequency', '0')) == 0
     run = tmp_path / 'run'
     assert sorted(path.name for path in run.iterdir()) == [
         '.lock', 'checkpoint-0001', 'checkpoint-0002', 'curves.png', 'metrics.csv', 'sign_flips.csv', 'sign_flips.png',
@@ -233,7 +199,7 @@ def test_what_a_training_leaves(folder, tmp_path):
     assert 'epoch 2/2 batch 3/3' in log and 'skipped 1 unreadable images' in log and '0.jpg' in log
     deployed, metadata = bmx.deploy.load(str(run / 'tiny'))
     assert metadata.classes == ['tench', 'zebra'] and metadata.preprocess['size'] == [16, 16]
-    training, _ = prepare(arguments(folder, tmp_path, '--resume'))
+    training = prepare(arguments(folder, tmp_path, '--resume'))
     bmx.load_parameters(training.net, training.best_params)
     batch = next(training.data.val_batches())
     np.testing.assert_allclose(deployed(mx.nd.array(batch.data)).asnumpy(),
@@ -242,7 +208,7 @@ def test_what_a_training_leaves(folder, tmp_path):
 
 def test_export_later_is_the_export_of_the_training(folder, tmp_path):
     more = ['--save-frequency', '0', '--scaling', 'constant', '--set', 'channels=12']
-    assert train_imagenet.main(arguments(folder, tmp_path, *more)) == 0
+    assert train(arguments(folder, tmp_path, *more)) == 0
     run = tmp_path / 'run'
     assert cli.main(['export', '--params', str(run / 'tiny-best.params'), '--out', str(tmp_path / 'later')]) == 0
     (net, first), (again, later) = (bmx.deploy.load(str(prefix)) for prefix in (run / 'tiny', tmp_path / 'later'))
@@ -253,8 +219,25 @@ def test_export_later_is_the_export_of_the_training(folder, tmp_path):
     assert first == later and later.layer_defaults['scaling'] == 'constant' and later.settings['channels'] == 12
 
 
+@pytest.mark.parametrize('program, called', [('train_imagenet.py', ['train_imagenet.py']),
+                                             ('/venv/bin/bmx', ['/venv/bin/bmx', 'train']),
+                                             ('/somewhere/bmx/__main__.py', ['-m', 'bmx', 'train'])])
+@pytest.mark.parametrize('more', [[], ['--resume']])
+def test_the_command_that_goes_on(folder, tmp_path, monkeypatch, capsys, program, called, more):
+    """What is printed after a stop is how the training was called, with --resume."""
+    def stop(_):
+        raise Interrupted('checkpoint-0001')
+    monkeypatch.setattr(sys, 'argv', [program])
+    monkeypatch.setattr(Training, 'run', stop)
+    (tmp_path / 'run').mkdir()
+    command = arguments(folder, tmp_path, '--set', 'channels=(8)', *more)
+    assert (cli.script('train', command) if len(called) == 1 else train(command)) == 130
+    assert capsys.readouterr().out.splitlines()[-1] == shlex.join(
+        [sys.executable] + called + command + ([] if more else ['--resume']))
+
+
 def test_dry_run_writes_nothing(folder, tmp_path, capsys):
-    assert train_imagenet.main(arguments(folder, tmp_path, '--dry-run')) == 0
+    assert train(arguments(folder, tmp_path, '--dry-run')) == 0
     assert not (tmp_path / 'run').exists()
     out = capsys.readouterr().out
     assert 'optimizer=adam' in out and 'nothing was written' in out
@@ -264,7 +247,7 @@ def test_dry_run_writes_nothing(folder, tmp_path, capsys):
 def test_small_images_imply_their_stem(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('HOME', str(tmp_path))
     where = ['--data-dir', str(write_cifar10(tmp_path / 'cifar'))] if dataset == 'cifar10' else []
-    assert train_imagenet.main(['--model', 'meliusnet_c', '--dry-run', '--batch-size', '4'] + where) == 0
+    assert train(['--model', 'meliusnet_c', '--dry-run', '--batch-size', '4'] + where) == 0
     out = capsys.readouterr().out
     assert 'stem=thumbnail' in out
     assert ('training on the bundled handwritten digits' in out) == (dataset == 'digits')
@@ -295,7 +278,7 @@ ERRORS = [
 
 @pytest.mark.parametrize('more, message', ERRORS)
 def test_errors(folder, tmp_path, capsys, more, message):
-    assert train_imagenet.main(arguments(folder, tmp_path, *more)) == 1
+    assert train(arguments(folder, tmp_path, *more)) == 1
     assert 'error: ' + message in capsys.readouterr().out
 
 
@@ -303,7 +286,7 @@ def test_errors(folder, tmp_path, capsys, more, message):
 def test_nothing_readable(folder, tmp_path, capsys, part):
     for path in (tmp_path / 'data' / part).glob('*/*.jpg'):
         path.write_bytes(b'broken')
-    assert train_imagenet.main(arguments(folder, tmp_path)) == 1
+    assert train(arguments(folder, tmp_path)) == 1
     assert {'train': 'none of the 10 training images', 'val': 'none of the 6 validation images'}[part] in \
         capsys.readouterr().out
 
@@ -314,16 +297,16 @@ def test_nothing_readable(folder, tmp_path, capsys, part):
                                   ('--lr-mode', 'cliff')], ids=' '.join)
 def test_bad_command_lines(folder, tmp_path, more):
     with pytest.raises(SystemExit) as stop:
-        train_imagenet.parse(arguments(folder, tmp_path, *more))
+        train(arguments(folder, tmp_path, *more))
     assert stop.value.code == 2
 
 
 def test_gluoncv_style_resume(folder, tmp_path):
-    assert train_imagenet.main(arguments(folder, tmp_path, '--no-export', '--lr', '0.01')) == 0
+    assert train(arguments(folder, tmp_path, '--no-export', '--lr', '0.01')) == 0
     first = tmp_path / 'run' / 'checkpoint-0001'
     more = ['--no-export', '--lr', '0.01', '--resume-epoch', '1', '--resume-params', str(first / 'net.params'),
             '--resume-states', str(first / 'trainer.states')]
-    assert train_imagenet.main(arguments(folder, tmp_path / 'second', *more)) == 0
+    assert train(arguments(folder, tmp_path / 'second', *more)) == 0
     (row,) = read_metrics(tmp_path / 'second' / 'run')
     whole = read_metrics(tmp_path / 'run')[1]
     for key in ('epoch', 'lr', 'train_loss', 'val_loss'):

@@ -7,19 +7,19 @@ from .shapes import SHAPES
 from .timing import progress, row
 
 
-def measure(arguments):
-    """Time every kernel that this CPU supports, or the one of --isa, on every shape.
+def measure(isa, rounds):
+    """Time every kernel that this CPU supports, or `isa` alone, on every shape, in so many rounds.
 
     Returns
     -------
     (list of dict, str)
         Rows with the fields gmacs (GMAC/s in the shortest run), bound_gmacs and share of that bound; the table.
     """
-    names = ops.supported_kernels() if arguments.isa is None else (arguments.isa,)
+    names = ops.supported_kernels() if isa is None else (isa,)
     bounds = {name: [] for name in names}
     seconds = {(shape, name): [] for shape in SHAPES for name in names}
-    for index in range(arguments.rounds):
-        progress('round %d of %d' % (index + 1, arguments.rounds))
+    for index in range(rounds):
+        progress('round %d of %d' % (index + 1, rounds))
         for name in names:
             bounds[name].append(ops.measure_bound(name))
         for shape, name in seconds:

@@ -10,7 +10,7 @@ from .timing import interleave, phase_fields, row
 PHASES = tuple(phase for phase in ops.PHASES if phase != 'mapping')  # what is mapped lies between layers
 
 
-def measure(arguments):
+def measure(batch, rounds):
     """Time `xnor_popcount`, or the float convolution of programs (fconv), and `Convolution` on every shape.
 
     Returns
@@ -22,21 +22,21 @@ def measure(arguments):
     shapes = {str(shape): shape for shape in SHAPES + GROUPED_SHAPES}
     shapes.update((str(shape) + ' float', shape) for shape in FLOAT_SHAPES)
     contestants = {(name, variant): run for name, shape in shapes.items()
-                   for variant, run in _operators(shape, arguments.batch, name == str(shape)).items()}
+                   for variant, run in _operators(shape, batch, name == str(shape)).items()}
     profiled = [key for key in contestants if key[1] == 'xnor_popcount']
-    seconds, profiles = interleave(contestants, arguments.rounds, profiled)
+    seconds, profiles = interleave(contestants, rounds, profiled)
     bound = ops.measure_fma()
     rows, lines, floats = [], [], []
     for (name, variant), times in seconds.items():
         float_seconds = min(seconds[name, 'float'])
-        entry = row(name, variant, arguments.batch, times, ops.isa(), reference='float',
-                    ratio=min(times) / float_seconds, gmacs=arguments.batch * shapes[name].macs / min(times) / 1e9)
+        entry = row(name, variant, batch, times, ops.isa(), reference='float',
+                    ratio=min(times) / float_seconds, gmacs=batch * shapes[name].macs / min(times) / 1e9)
         if variant == 'xnor_popcount':
             fields = phase_fields(PHASES, profiles[name, variant], times)
             entry.update(fields)
             lines.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))
-        elif arguments.threads == 1:
+        elif entry['threads'] == 1:
             entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
         if variant == 'fconv':
             floats.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],

@@ -17,8 +17,8 @@ from .timing import interleave, phase_fields, progress, row
 DEFAULT = ('meliusnet22', 'meliusnet_c', 'meliusnet42', 'meliusnet59', 'mobilenet0.5', 'mobilenet0.75', 'mobilenet1.0')
 
 
-def measure(arguments):
-    """Time each network in its variants.
+def measure(names, exact, batch, size, rounds):
+    """Time each network (of `names`, else of `DEFAULT`) in its variants, if `exact` with MXNet's float operators, too.
 
     Returns
     -------
@@ -26,21 +26,21 @@ def measure(arguments):
         Rows with the fields ratio (to `reference`), params_bytes, peak_bytes and, of deployed networks, the
         milliseconds of each phase; the tables.
     """
-    names = list(dict.fromkeys(arguments.names or DEFAULT))
-    x = mx.nd.random.normal(shape=(arguments.batch, 3, arguments.size, arguments.size))
+    names = list(dict.fromkeys(names or DEFAULT))
+    x = mx.nd.random.normal(shape=(batch, 3, size, size))
     with tempfile.TemporaryDirectory() as folder:
         prefixes = {}
         for name, net in {name: _build(name) for name in names}.items():
             progress('preparing ' + name)
-            prefixes.update(write(name, net, x, folder, arguments.exact))
+            prefixes.update(write(name, net, x, folder, exact))
         contestants = {key: inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
         profiled = [key for key in contestants if key[1] in ('deployed', 'exact')]
-        seconds, profiles = interleave(contestants, arguments.rounds, profiled)
+        seconds, profiles = interleave(contestants, rounds, profiled)
         rows = []
         for (name, variant), times in seconds.items():
             progress('memory of %s %s' % (name, variant))
             reference = 'float' if name in MODELS else 'plain'
-            entry = row(name, variant, arguments.batch, times, ops.isa(), reference=reference,
+            entry = row(name, variant, batch, times, ops.isa(), reference=reference,
                         ratio=min(times) / min(seconds[name, reference]),
                         params_bytes=os.path.getsize(files.params_path(prefixes[name, variant])),
                         peak_bytes=_peak(prefixes[name, variant], variant, x.shape))

@@ -16,7 +16,7 @@ from .models import inference, load, write
 from .timing import RUNS, row
 
 
-def measure(arguments):
+def measure(model, batch, size, rounds):
     """Time each instruction of a deployed network's programs; what remains are MXNet's operators.
 
     Returns
@@ -25,18 +25,18 @@ def measure(arguments):
         Rows, of layers in their order and of the rest, with the fields ops (operations, one of 64 binary ones),
         share_of_time, share_of_ops (both of 1) and outputs (values written); the table.
     """
-    x = mx.nd.random.normal(shape=(arguments.batch, 3, arguments.size, arguments.size))
-    net = get_model(arguments.model)
+    x = mx.nd.random.normal(shape=(batch, 3, size, size))
+    net = get_model(model)
     with tempfile.TemporaryDirectory() as folder:
         prefix = write(net.model_name, net, x, folder)[net.model_name, 'deployed']
         run = inference(load(prefix, 'deployed', x), x)
         layers = _layers(prefix, x.shape, net.prefix)
-        runs = [_run(run) for _ in range(RUNS * arguments.rounds + 1)][1:]  # the first allocates
+        runs = [_run(run) for _ in range(RUNS * rounds + 1)][1:]  # the first allocates
     counted = summary(net, (1,) + x.shape[1:])
     layers.append({'name': "MXNet's operators", 'variant': 'float', 'outputs': None,
                    'ops': counted.ops - sum(layer['ops'] for layer in layers)})
     best = [min(times) for times in zip(*runs)]
-    rows = [row(layer['name'], layer['variant'], arguments.batch, times, ops.isa(),
+    rows = [row(layer['name'], layer['variant'], batch, times, ops.isa(),
                 share_of_time=fastest / sum(best), share_of_ops=layer['ops'] / counted.ops, ops=layer['ops'],
                 outputs=layer['outputs']) for layer, fastest, times in zip(layers, best, zip(*runs))]
     lines = [[entry['name'], entry['variant'], '%.3f' % entry['min_ms'], '%.1f' % (100 * entry['share_of_time']),

@@ -9,7 +9,7 @@ from ..train import recipes, regularizers
 from .timing import interleave, progress, row
 
 
-def measure(arguments):
+def measure(model, batch, size, rounds):
     """Time forward, backward and update, all finished, of both networks in turns.
 
     Returns
@@ -17,23 +17,23 @@ def measure(arguments):
     (list of dict, str)
         Rows with the fields optimizer, size and ratio (to bits=32); the table.
     """
-    recipe = recipes.resolve(arguments.model, 'folder', {'batch_size': arguments.batch})
+    recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
     optimizer, parameters = recipes.optimizer(recipe, 'float32')
     contestants = {}
     for variant, bits in (('binary', 1), ('bits=32', 32)):
-        progress('preparing %s, %s' % (arguments.model, variant))
+        progress('preparing %s, %s' % (model, variant))
         with config(bits=bits):
-            net = get_model(arguments.model)
+            net = get_model(model)
         regularizers.set_decays(net, recipe)
-        contestants[variant] = training_step(net, arguments.batch, arguments.size, optimizer, parameters)
-    seconds, _ = interleave(contestants, arguments.rounds)
-    rows = [row(arguments.model, variant, arguments.batch, times, isa=None, reference='bits=32',
-                ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=arguments.size)
+        contestants[variant] = training_step(net, batch, size, optimizer, parameters)
+    seconds, _ = interleave(contestants, rounds)
+    rows = [row(model, variant, batch, times, isa=None, reference='bits=32',
+                ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=size)
             for variant, times in seconds.items()]
     text = table(['training step', 'min ms', 'median ms', 'of bits=32'],
                  [['%s %s' % (entry['name'], entry['variant']), entry['min_ms'], entry['median_ms'], entry['ratio']]
                   for entry in rows])
-    return rows, '%s\ninput %dx%d, optimizer %s' % (text, arguments.size, arguments.size, optimizer)
+    return rows, '%s\ninput %dx%d, optimizer %s' % (text, size, size, optimizer)
 
 
 def training_step(net, batch, size, optimizer, parameters):

@@ -5,6 +5,7 @@ batches of the next one) with ``net.params``, ``trainer.states`` and ``checkpoin
 temporary name, flushed to the disk, read back and renamed. Random states are not in it: see `randomness`.
 """
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -15,13 +16,12 @@ from collections import namedtuple
 
 from ..storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
+from .recipes import Recipe
 
 FORMAT = 2
 _NAME = re.compile(r'checkpoint-(\d{4,})(?:-(\d{6,}))?$')
 _STATE = 'checkpoint.json'
 _BEGUN = TEMPORARY + 'checkpoint-'  # how the folder begins that becomes a checkpoint
-# Arguments that checkpoints from before them lack, and what those trainings did.
-_YOUNGER = {'binarizations': 1}
 
 _logger = logging.getLogger('bmx.train')
 
@@ -181,6 +181,12 @@ class CheckpointStore:
         return state
 
 
+def _defaults(arguments):
+    """What a checkpoint is taken to have of some arguments where it lacks them, because it is older."""
+    recipe = dataclasses.asdict(Recipe())
+    return json.loads(json.dumps({name: recipe[name] for name in arguments if name in recipe}))
+
+
 def check_same_training(checkpoint, arguments):
     """Refuse to continue a training with other arguments.
 
@@ -196,7 +202,7 @@ def check_same_training(checkpoint, arguments):
         Names every difference.
     """
     wanted = json.loads(json.dumps(arguments))
-    saved = {**{name: _YOUNGER[name] for name in _YOUNGER if name in wanted}, **checkpoint.state['arguments']}
+    saved = {**_defaults(wanted), **checkpoint.state['arguments']}
     differences = ['%s was %s, is now %s' % (name, *(json.dumps(each.get(name)) for each in (saved, wanted)))
                    for name in sorted(set(saved) | set(wanted)) if saved.get(name) != wanted.get(name)]
     if differences:

@@ -1,4 +1,4 @@
-"""Results of a recipe file's trainings: tables over variants and seeds, and a picture of each comparison."""
+"""Results of a study's trainings: tables over variants and seeds, and a picture of each comparison."""
 import math
 import os
 import statistics
@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ..report import save_picture, table, write_csv
 from . import sign_flips
 from .errors import TrainingError
-from .variants import RESULT_FILES
+from .study import RESULT_FILES
 
 # A row for each run; accuracies and `sign_flips` (mean of the epochs) in %.
 RESULTS = ('variant', 'seed', 'epochs', 'of_epochs', 'best_val_top1', 'last_val_top1', 'last_train_top1', 'seconds',
@@ -47,12 +47,12 @@ def _mean(values):
     return None if None in values else statistics.mean(values)
 
 
-def summarize(recipe_file, results):
+def summarize(study, results):
     """The rows of `SUMMARY`.
 
     Parameters
     ----------
-    recipe_file : variants.RecipeFile
+    study : study.Study
     results : list of dict
         Rows of `RESULTS`; those that are not complete do not count.
 
@@ -63,13 +63,13 @@ def summarize(recipe_file, results):
         difference of the two means, the runs of both taken as independent.
     """
     rows = []
-    for title, names in recipe_file.comparisons.items():
+    for title, names in study.comparisons.items():
         baseline = None
         for name in names:
             complete = [row for row in results if row['variant'] == name and row['epochs'] >= row['of_epochs']]
             best = [row['best_val_top1'] for row in complete]
             row = dict.fromkeys(SUMMARY)
-            row.update(comparison=title, variant=name, seeds=len(best), expected=recipe_file.variants[name].expected)
+            row.update(comparison=title, variant=name, seeds=len(best), expected=study.variants[name].expected)
             if best:
                 row.update(mean=statistics.mean(best), min=min(best), max=max(best),
                            last_mean=statistics.mean(each['last_val_top1'] for each in complete),
@@ -87,12 +87,12 @@ def summarize(recipe_file, results):
     return rows
 
 
-def write(recipe_file, runs, directory):
+def write(study, runs, directory):
     """Write results.csv, summary.csv, results.png and, if a run has counted any, sign-flips.png.
 
     Parameters
     ----------
-    recipe_file : variants.RecipeFile
+    study : study.Study
     runs : list of runs.Run
         Those without an epoch are left out.
     directory : str
@@ -109,17 +109,17 @@ def write(recipe_file, runs, directory):
     """
     runs = [run for run in runs if run.record is not None and run.history]
     if not runs:
-        raise TrainingError('%s has no training of %s with a whole epoch yet' % (directory, recipe_file.path))
+        raise TrainingError('%s has no training of %s with a whole epoch yet' % (directory, study.path))
     results = [result(run) for run in runs]
-    summary = summarize(recipe_file, results)
+    summary = summarize(study, results)
     results_path, summary_path, picture_path, flips_path = (os.path.join(directory, name) for name in RESULT_FILES)
     write_csv(results_path, results)
     write_csv(summary_path, summary)
-    draw(picture_path, recipe_file, runs, results, summary)
-    flips = {title: _sign_flips(names, runs) for title, names in recipe_file.comparisons.items()}
+    draw(picture_path, study, runs, results, summary)
+    flips = {title: _sign_flips(names, runs) for title, names in study.comparisons.items()}
     if any(flips.values()):
         sign_flips.draw_comparisons(flips_path, {title: found for title, found in flips.items() if found},
-                                    _title(recipe_file, runs))
+                                    _title(study, runs))
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
     return table(columns, [['' if row[key] is None else '%.2f' % row[key] if isinstance(row[key], float) else row[key]
                             for key in columns] for row in summary])
@@ -149,10 +149,10 @@ _LEGEND = ('Left: a dot is a seed (hollow: not finished, not counted), the line 
 _CURVES = (('val_top1', 100, 'validation top-1 / %'), ('train_loss', 1, 'training loss'))
 
 
-def draw(path, recipe_file, runs, results, summary):
+def draw(path, study, runs, results, summary):
     """Draw a row of panels for each comparison of which something is trained: the best accuracies, then the curves."""
     trained = {run.variant.name for run in runs}
-    shown = {title: names for title, names in recipe_file.comparisons.items() if trained.intersection(names)}
+    shown = {title: names for title, names in study.comparisons.items() if trained.intersection(names)}
     heights = [max(2.8, 1.2 + 0.42 * len(names)) for names in shown.values()]
     figure = Figure(figsize=(20, 1.3 + sum(heights)), dpi=110, constrained_layout=True)
     FigureCanvasAgg(figure)
@@ -161,18 +161,18 @@ def draw(path, recipe_file, runs, results, summary):
         _draw_accuracies(left, [row for row in summary if row['comparison'] == title], results)
         left.set_title(title, loc='left', fontweight='bold')
         for axes, (key, scale, label) in zip(others, _CURVES):
-            _draw_curves(axes, [recipe_file.variants[name] for name in names], runs, key, scale)
+            _draw_curves(axes, [study.variants[name] for name in names], runs, key, scale)
             axes.set_ylabel(label)
-    figure.suptitle(_title(recipe_file, runs), fontsize=12)
+    figure.suptitle(_title(study, runs), fontsize=12)
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
     save_picture(path, figure)
 
 
-def _title(recipe_file, runs):
+def _title(study, runs):
     records = [run.record for run in runs]
     epochs = _numbers(record['epochs'] for record in records)
     return '%s: %s, %s epoch%s, inputs of %s pixels' % (
-        os.path.basename(recipe_file.path), ' / '.join(sorted(set(map(describe_data, records)))),
+        os.path.basename(study.path), ' / '.join(sorted(set(map(describe_data, records)))),
         epochs, '' if epochs == '1' else 's',
         _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records))
 

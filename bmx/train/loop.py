@@ -1,4 +1,5 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
+import dataclasses
 import math
 import os
 import shutil
@@ -70,17 +71,15 @@ class Training:
     net : gluon.Block
         Initialized, with settled shapes and the weight decays of `regularizers.set_decays`.
     data : data.ImageData
-    recipe : dict
-        Result of `recipes.resolve`.
-    options : object
-        With `model`, `seed`, `dtype`, `label_smoothing`, `mixup`, `mixup_alpha`, `mixup_off_epoch`, `log_interval`.
-    arguments : dict
-        What decides the result and has to be the same on resuming.
+    recipe : recipes.Recipe
+    options : options.TrainingOptions
     store : checkpoint.CheckpointStore
     contexts : list of mx.Context
+    log_interval : int
+        Batches between two log lines; 0: none.
     """
 
-    def __init__(self, net, data, recipe, options, arguments, store, contexts):
+    def __init__(self, net, data, *, recipe, options, store, contexts, log_interval=50):
         self.net = net
         self.data = data
         self.history = []
@@ -91,11 +90,13 @@ class Training:
         self._reported = time.time()
         self._recipe = recipe
         self._options = options
-        self._arguments = arguments
+        # What decides the result and has to be the same on resuming.
+        self._arguments = dict(dataclasses.asdict(recipe), data=data.identity, **dataclasses.asdict(options))
         self._store = store
         self._contexts = contexts
+        self._log_interval = log_interval
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
-        self._clipped = binary_parameters(net) if recipe['clip_weights'] else []
+        self._clipped = binary_parameters(net) if recipe.clip_weights else []
         # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped.
         self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype),
                                       update_on_kvstore=False if self._clipped else None)
@@ -137,9 +138,9 @@ class Training:
         if optimizer is not None:
             states.load(self._trainer, optimizer)
             self._trainer.optimizer.wd = 1.0  # the recipe's, whatever the file says
-        if epoch >= self._recipe['num_epochs']:
+        if epoch >= self._recipe.num_epochs:
             raise TrainingError('nothing to train: --resume-epoch %d of %d epochs'
-                                % (epoch, self._recipe['num_epochs']))
+                                % (epoch, self._recipe.num_epochs))
         self._epoch = epoch
 
     def _save(self):
@@ -171,7 +172,7 @@ class Training:
         with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop:
             if self.history:  # of a checkpoint; the files may be lost or older
                 self._show_history()
-            while self._epoch < self._recipe['num_epochs']:
+            while self._epoch < self._recipe.num_epochs:
                 self._train_epoch(stop)
                 validation = self._validate(stop)
                 self._finish_epoch(validation)
@@ -191,7 +192,7 @@ class Training:
             use(next(batch for batch in batches if len(batch.label)))
 
     def _train_epoch(self, stop):
-        with self._bar('epoch %d/%d' % (self._epoch + 1, self._recipe['num_epochs']), self.data.train_size) as bar:
+        with self._bar('epoch %d/%d' % (self._epoch + 1, self._recipe.num_epochs), self.data.train_size) as bar:
             bar.update(self._totals.images + self._totals.skipped)
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
@@ -216,7 +217,7 @@ class Training:
         labels = self._split(batch.label)
         targets = labels
         if self._dense_labels:
-            mixing = options.mixup and epoch < self._recipe['num_epochs'] - options.mixup_off_epoch
+            mixing = options.mixup and epoch < self._recipe.num_epochs - options.mixup_off_epoch
             share = random.beta(options.mixup_alpha, options.mixup_alpha) if mixing else 1.0
             images = [share * x + (1 - share) * x[::-1] for x in images]
             targets = [self._dense(y, share) for y in labels]
@@ -314,7 +315,7 @@ class Training:
             if layers:
                 sign_flips.draw(os.path.join(directory, 'sign_flips.png'), layers, self.history, title)
         except OSError as error:
-            if self._epoch >= self._recipe['num_epochs']:
+            if self._epoch >= self._recipe.num_epochs:
                 raise
             logger.warning('%s; trying again after the next epoch', error)
 
@@ -337,15 +338,15 @@ class Training:
 
     def _report_step(self, bar, images):
         totals, batches = self._totals, self.data.num_train_batches
-        steps_left = (self._recipe['num_epochs'] - self._epoch) * batches - self._batch
+        steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
         bar.set_postfix_str('loss %.4f, top-1 %.4f, training ends in %s'
                             % (totals.mean('loss'), totals.mean('top1'), left), refresh=False)
         bar.update(images)
         # Slow steps are reported even before the interval is over.
-        due = self._options.log_interval and self._batch % self._options.log_interval == 0
+        due = self._log_interval and self._batch % self._log_interval == 0
         if due or time.time() - self._reported > MAX_SILENCE:
             self._reported = time.time()
             logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',
-                         self._epoch + 1, self._recipe['num_epochs'], self._batch, batches, self._trainer.learning_rate,
+                         self._epoch + 1, self._recipe.num_epochs, self._batch, batches, self._trainer.learning_rate,
                          totals.mean('loss'), totals.mean('top1'), totals.images_per_s, left)

@@ -1,10 +1,52 @@
 """What is trained how, as data: the recipe of each model family and what a small data set changes in it.
 
-A value is looked up in this order: the command line, `DATASETS`, `RECIPES`. Nothing is ever replaced because it is 0.
+A value is looked up in this order: the command line, `DATASETS`, `RECIPES`, `Recipe`. Nothing is ever replaced because
+it is 0.
 """
+import dataclasses
+from typing import Optional, Tuple
+
 import mxnet as mx
 
 from .errors import TrainingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, what its layers do and what it sees: every key with its value.
+
+    The defaults are the recipe of models without one of their own. That of a key which checkpoints lack because they
+    are older must be what trainings did before.
+    """
+    optimizer: str = 'adam'
+    lr: float = 0.001
+    momentum: float = 0.9
+    wd: float = 0.0001
+    binary_wd: float = 0.0
+    bipolar: float = 0.0
+    clip_weights: bool = False
+    batch_size: int = 256  # of each device
+    num_epochs: int = 120
+    initializer: str = 'xavier'
+    lr_mode: str = 'cosine'
+    lr_decay: float = 0.1
+    lr_decay_period: int = 0
+    lr_decay_epoch: Tuple[int, ...] = (40, 60)
+    warmup_lr: float = 0.0
+    warmup_epochs: int = 5
+    bits: int = 1
+    activation_bits: Optional[int] = None
+    quantizer: str = 'ste_sign'
+    clip_threshold: float = 1.3
+    scaling: str = 'none'
+    binarizations: int = 1
+    augmentation: str = 'paper'
+    stem: Optional[str] = None
+    input_size: int = 224
+    crop_ratio: float = 0.875
+
+
+KEYS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 # Bethge et al., "MeliusNet", WACV 2021, section 4.1: how its authors train every binary network, their baselines too.
 # The paper gives no weight decay; 0.0001 is GluonCV's, on the float weights only.
@@ -26,14 +68,9 @@ _COMPACT_PAPER = dict(optimizer='adam', lr=0.0001, wd=0.0, bipolar=5e-7, clip_we
                       num_epochs=60, warmup_epochs=0, lr_mode='plateau', lr_decay=0.5, clip_threshold=1.0,
                       augmentation='crop-flip')
 
-# Longest matching prefix of the model's name; '' is every model without a recipe of its own.
+# What differs from `Recipe`, by the longest matching prefix of the model's name.
 RECIPES = {
-    '': dict(
-        optimizer='adam', lr=0.001, momentum=0.9, wd=0.0001, binary_wd=0.0, bipolar=0.0, clip_weights=False,
-        batch_size=256, num_epochs=120, initializer='xavier',
-        lr_mode='cosine', lr_decay=0.1, lr_decay_period=0, lr_decay_epoch=(40, 60), warmup_lr=0.0, warmup_epochs=5,
-        bits=1, activation_bits=None, quantizer='ste_sign', clip_threshold=1.3, scaling='none', binarizations=1,
-        augmentation='paper', stem=None, input_size=224, crop_ratio=0.875),
+    '': {},
     # Expected on ImageNet with the grouped stem (Tables 1 and 2): 63.6 % top-1 for MeliusNet-22, 65.8 % for MeliusNet-29,
     # 60.6 % for ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for BinaryDenseNet-37.
     'meliusnet': _MELIUSNET_PAPER,
@@ -79,19 +116,29 @@ def resolve(model, dataset, given):
     dataset : str
         Kind of data, a key of `DATASETS`.
     given : dict
-        What the user asked for, by the names of `RECIPES`; None stands for "not given".
+        What the user asked for, by the keys of `Recipe`; None stands for "not given".
 
     Returns
     -------
-    dict
-        Every key of ``RECIPES['']`` with its value.
+    Recipe
+
+    Raises
+    ------
+    TrainingError
+        A recipe or `given` has a key that no recipe has.
     """
-    recipe = dict(RECIPES[''])
-    recipe.update(RECIPES[max((prefix for prefix in RECIPES if model.lower().startswith(prefix)), key=len)])
-    recipe.update(DATASETS[dataset])
-    recipe.update({key: value for key, value in given.items() if key in recipe and value is not None})
-    if given.get('warmup_epochs') is None:  # a short training still gets beyond its warm-up
-        recipe['warmup_epochs'] = min(recipe['warmup_epochs'], recipe['num_epochs'] - 1)
+    family = max((prefix for prefix in RECIPES if model.lower().startswith(prefix)), key=len)
+    given = {key: value for key, value in given.items() if value is not None}
+    recipe = Recipe()
+    for where, row in (('the recipe of %s' % family, RECIPES[family]), ('that of %s' % dataset, DATASETS[dataset]),
+                       ('what is given', given)):
+        unknown = set(row).difference(KEYS)
+        if unknown:
+            raise TrainingError('%s has %s: the keys of a recipe are %s' % (where, ', '.join(sorted(unknown)),
+                                                                            ', '.join(KEYS)))
+        recipe = dataclasses.replace(recipe, **row)
+    if 'warmup_epochs' not in given:  # a short training still gets beyond its warm-up
+        recipe = dataclasses.replace(recipe, warmup_epochs=min(recipe.warmup_epochs, recipe.num_epochs - 1))
     return recipe
 
 
@@ -100,11 +147,11 @@ def optimizer(recipe, dtype):
 
     Its weight decay is 1: that of a parameter is what `regularizers.set_decays` gave it.
     """
-    name = recipe['optimizer'].lower()
+    name = recipe.optimizer.lower()
     if name not in mx.optimizer.Optimizer.opt_registry:
         raise TrainingError('unknown --optimizer %r: choose one of %s'
                             % (name, ', '.join(sorted(mx.optimizer.Optimizer.opt_registry))))
-    parameters = {'learning_rate': recipe['lr'], 'wd': 1.0, 'multi_precision': dtype != 'float32'}
+    parameters = {'learning_rate': recipe.lr, 'wd': 1.0, 'multi_precision': dtype != 'float32'}
     if name in _USES_MOMENTUM:
-        parameters['momentum'] = recipe['momentum']
+        parameters['momentum'] = recipe.momentum
     return name, parameters

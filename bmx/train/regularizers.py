@@ -16,15 +16,14 @@ def set_decays(net, recipe, no_wd=False):
     ----------
     net : gluon.Block
         Just built: what its `wd_mult` are is taken as a factor, except for binary weights.
-    recipe : dict
-        With `wd`, `binary_wd` and `bipolar`.
+    recipe : recipes.Recipe
     no_wd : bool
         Whether biases and batch normalisation do without.
     """
     for parameter in net.collect_params().values():
-        parameter.wd_mult *= recipe['wd']
+        parameter.wd_mult *= recipe.wd
     for parameter in binary_parameters(net):
-        parameter.wd_mult = recipe['binary_wd'] - 2 * recipe['bipolar']
+        parameter.wd_mult = recipe.binary_wd - 2 * recipe.bipolar
     if no_wd:
         for parameter in net.collect_params('.*beta|.*gamma|.*bias').values():
             parameter.wd_mult = 0.0

@@ -1,7 +1,8 @@
-"""Trainings of a recipe file as processes: what is done, what goes on, several side by side, an orderly stop."""
+"""Trainings of a study as processes: what is done, what goes on, several side by side, an orderly stop."""
 import collections
 import contextlib
 import csv
+import dataclasses
 import glob
 import json
 import os
@@ -12,13 +13,18 @@ import subprocess
 import sys
 import time
 
+import mxnet as mx
+
+from ..accounting import summary
 from ..report import write_json
 from ..storage import lock_to_inherit
 from . import sign_flips
 from .checkpoint import CheckpointStore
 from .errors import TrainingError
+from .plan import build_net
 from .progress import COLUMNS, duration, logger
-from .recipes import DATASETS
+from .recipes import DATASETS, optimizer
+from .schedule import learning_rate
 from .signals import StopSignals
 
 # Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
@@ -34,7 +40,7 @@ class Run:
 
     Attributes
     ----------
-    variant : variants.Variant
+    variant : study.Variant
     seed : int
     directory : str
     record : dict or None
@@ -88,6 +94,34 @@ class Run:
     def write(self):
         """Write the record; the directory has to exist."""
         write_json(self._path, self.record)
+
+
+def facts(plan, data):
+    """What the record of a run says of its training, after all of it has been tried that can be before it starts.
+
+    Parameters
+    ----------
+    plan : plan.Plan
+    data : data.ImageData
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    TrainingError
+        The schedule, the optimizer or the network cannot be.
+    ValueError, mx.MXNetError
+        Inputs do not go through the network.
+    """
+    recipe, source = plan.recipe, plan.source
+    learning_rate(recipe, -(-data.train_size // plan.batch_size))
+    optimizer(recipe, plan.options.dtype)
+    counted = summary(build_net(plan, len(data.classes), [mx.cpu()]), plan.input_shape)
+    folder = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
+    return dict(epochs=recipe.num_epochs, input_size=recipe.input_size, data_name=folder, data=data.identity,
+                recipe=dataclasses.asdict(recipe), size_mib=counted.size_mib, ops=counted.ops_without_classifier)
 
 
 # What a record holds at least, and what its `data` does.
@@ -172,7 +206,7 @@ def find_runs(variants, save_dir):
 class _Process:
     """A training that runs."""
 
-    def __init__(self, run, script, threads):
+    def __init__(self, run, command, threads):
         self.run = run
         self.started = time.time()
         self.first_epoch = len(run.history)
@@ -183,11 +217,13 @@ class _Process:
             run.write()
             with open(self.log, 'ab') as log:
                 self.popen = subprocess.Popen(
-                    [sys.executable, script] + run.record['flags'] + run.record['common']
+                    command + run.record['flags'] + run.record['common']
                     + ['--seed=%d' % run.seed, '--save-dir=' + run.directory, '--resume'],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=handles,
                     start_new_session=True,  # Ctrl-C comes from us, and once
-                    env=dict(os.environ, OMP_NUM_THREADS=str(threads), **variables))
+                    # the same modules as here, however they were found
+                    env=dict(os.environ, OMP_NUM_THREADS=str(threads), PYTHONPATH=os.pathsep.join(sys.path),
+                             **variables))
 
     def stop(self):
         """Have it save and end; the second time end at once."""
@@ -230,15 +266,15 @@ def _processes():
             process.popen.wait()
 
 
-def train(planned, script, jobs, threads, report):
+def train(planned, command, jobs, threads, report):
     """Train all runs that are not done.
 
     Parameters
     ----------
     planned : list of Run
         Each with a record.
-    script : str
-        Path of train_imagenet.py.
+    command : list of str
+        What starts a training, before its flags.
     jobs, threads : int
         Trainings side by side, and threads of each.
     report : callable
@@ -274,7 +310,7 @@ def train(planned, script, jobs, threads, report):
             while waiting and len(running) < jobs and not stop.count:
                 run = waiting.popleft()
                 try:
-                    running.append(_Process(run, script, threads))
+                    running.append(_Process(run, command, threads))
                 except (OSError, TrainingError) as error:
                     fail(run.name, error)
                 else:

@@ -11,8 +11,7 @@ def learning_rate(recipe, batches_per_epoch):
 
     Parameters
     ----------
-    recipe : dict
-        Result of `recipes.resolve`.
+    recipe : recipes.Recipe
     batches_per_epoch : int
 
     Returns
@@ -21,24 +20,24 @@ def learning_rate(recipe, batches_per_epoch):
         Step of the training, from 0, and the rows of the epochs before it (with `epoch` and `train_loss`; only mode
         plateau looks at them) to learning rate.
     """
-    warmup, epochs, mode, decay = (recipe[key] for key in ('warmup_epochs', 'num_epochs', 'lr_mode', 'lr_decay'))
+    warmup, epochs, mode, decay = recipe.warmup_epochs, recipe.num_epochs, recipe.lr_mode, recipe.lr_decay
     if warmup >= epochs:
         raise TrainingError('%d warm-up epochs leave nothing of %d epochs: lower --warmup-epochs (%d) or raise '
                             '--num-epochs' % (warmup, epochs, warmup))
     if mode == 'plateau' and not 0 < decay < 1:
         raise TrainingError('--lr-mode plateau multiplies the rate by --lr-decay, %g, which would %s: give 0.5, for '
                             'example' % (decay, 'end the training at once' if decay == 0 else 'never lower it'))
-    if recipe['lr_decay_period'] > 0:
-        decays = range(recipe['lr_decay_period'], epochs, recipe['lr_decay_period'])
+    if recipe.lr_decay_period > 0:
+        decays = range(recipe.lr_decay_period, epochs, recipe.lr_decay_period)
     else:
-        decays = recipe['lr_decay_epoch']
+        decays = recipe.lr_decay_epoch
     # GluonCV divides by the number of steps less one.
     steps = [max(2, count * batches_per_epoch) for count in (warmup, epochs - warmup)]
-    stages = [LRScheduler('constant' if mode == 'plateau' else mode, base_lr=recipe['lr'], target_lr=0, niters=steps[1],
+    stages = [LRScheduler('constant' if mode == 'plateau' else mode, base_lr=recipe.lr, target_lr=0, niters=steps[1],
                           power=2, step_iter=[(epoch - warmup) * batches_per_epoch for epoch in decays],
                           step_factor=decay)]
     if warmup:
-        stages.insert(0, LRScheduler('linear', base_lr=recipe['warmup_lr'], target_lr=recipe['lr'], niters=steps[0]))
+        stages.insert(0, LRScheduler('linear', base_lr=recipe.warmup_lr, target_lr=recipe.lr, niters=steps[0]))
     schedule = LRSequential(stages)
     if mode == 'plateau':
         return lambda step, history: schedule(step) * decay ** plateaus(history, warmup)

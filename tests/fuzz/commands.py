@@ -3,7 +3,6 @@ import contextlib
 import io
 import logging
 import os
-import sys
 from collections import namedtuple
 
 import numpy as np
@@ -32,13 +31,9 @@ def bmx(*arguments, lines=1):
 
 
 def train(*arguments):
-    """The first step of a training: `train_imagenet.py ARGUMENTS --dry-run`; errors are lines of its log."""
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    try:
-        from train_imagenet import main
-    finally:
-        del sys.path[0]
-    outcome = _run(main, ('--model', 'resnete18', '--stem', 'thumbnail', '--set', 'layers=(1,1)', '--set',
+    """The first step of a training: `bmx train ARGUMENTS --dry-run`; errors are lines of its log."""
+    from bmx.cli import main
+    outcome = _run(main, ('train', '--model', 'resnete18', '--stem', 'thumbnail', '--set', 'layers=(1,1)', '--set',
                           'channels=(8,8)', '--input-size', '16', '--batch-size', '4', '-j', '2', '--dry-run',
                           '--lr', '0.0001', *arguments), 0)
     for handler in list(logging.getLogger('bmx.train').handlers):

@@ -10,7 +10,7 @@ from PIL import Image
 from . import commands
 from .driver import CLEAN, RIGHT
 
-ABOUT = 'image files, damaged and hostile, through predict, verify --data-dir and train_imagenet.py --dry-run'
+ABOUT = 'image files, damaged and hostile, through predict, verify --data-dir and train --dry-run'
 QUICK = 40
 SECONDS, MEMORY = 60, 4 << 30
 

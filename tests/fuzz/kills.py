@@ -18,7 +18,6 @@ _DRIVER = '''
 import os, resource, signal, sys
 root, how, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
 sys.path.insert(0, root)
-import bmx, train_imagenet
 from bmx import cli
 if how == 'room':
     resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
@@ -33,7 +32,7 @@ def counted(function):
     return call
 for name in ('replace', 'rename', 'fsync', 'unlink', 'remove', 'rmdir', 'mkdir', 'link'):
     setattr(os, name, counted(getattr(os, name)))
-code = {'train': train_imagenet.main, 'bmx': cli.main}[sys.argv[4]](sys.argv[5:])
+code = cli.main(sys.argv[4:])
 if how == 'count':
     print('calls', calls)
 sys.exit(code)
@@ -64,7 +63,7 @@ def _training(folder):
 
 
 def _export(folder):
-    return ['bmx', 'export', '--params', os.path.join(folder, 'run', 'meliusnet22-best.params'), '--out',
+    return ['export', '--params', os.path.join(folder, 'run', 'meliusnet22-best.params'), '--out',
             os.path.join(folder, 'model')]
 
 

@@ -61,8 +61,7 @@ def open_data(source, options):
     Parameters
     ----------
     source : Source
-    options : object
-        With `batch_size`, `num_workers`, `augmentation`, `seed`, `input_size` and `crop_ratio`.
+    options : options.DataOptions
 
     Returns
     -------

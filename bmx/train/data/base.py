@@ -20,8 +20,7 @@ class ImageData:
         Names of the classes; a label is an index into them.
     preprocess : dict
         How an image becomes an input, see `bmx.preprocess`.
-    options : object
-        With `batch_size`, `num_workers`, `augmentation` and `seed`.
+    options : options.DataOptions
     """
 
     def __init__(self, kind, train_size, val_size, classes, preprocess, options):
@@ -30,7 +29,7 @@ class ImageData:
         self.val_size = val_size
         self.classes = classes
         self.preprocess = preprocess
-        self._options = options
+        self.options = options
 
     @property
     def image_shape(self):
@@ -40,7 +39,7 @@ class ImageData:
     @property
     def num_train_batches(self):
         """Batches of an epoch; the last one may be smaller."""
-        return -(-self.train_size // self._options.batch_size)
+        return -(-self.train_size // self.options.batch_size)
 
     @property
     def identity(self):

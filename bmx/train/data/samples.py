@@ -85,19 +85,19 @@ class SampleData(ImageData):
         self._val = _Reader(val, lambda image, epoch, index: prepare(image, preprocess))
 
     def _augment(self, image, epoch, index):
-        return augment(image, self._options.augmentation, stream(self._options.seed, 'sample', epoch, index),
+        return augment(image, self.options.augmentation, stream(self.options.seed, 'sample', epoch, index),
                        self.preprocess)
 
     def _batches(self, reader, order, epoch, start_batch):
-        size = self._options.batch_size
+        size = self.options.batch_size
         keys = [[(epoch, int(index)) for index in order[start:start + size]]
                 for start in range(start_batch * size, len(order), size)]
-        workers = self._options.num_workers
+        workers = self.options.num_workers
         return iter(gluon.data.DataLoader(reader, batch_sampler=keys, batchify_fn=_batchify, num_workers=workers,
                                           prefetch=workers, thread_pool=True, timeout=3600))
 
     def train_batches(self, epoch, start_batch=0):
-        order = stream(self._options.seed, 'order', epoch).permutation(self.train_size)
+        order = stream(self.options.seed, 'order', epoch).permutation(self.train_size)
         return self._batches(self._train, order, epoch, start_batch)
 
     def val_batches(self):

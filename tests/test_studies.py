@@ -1,23 +1,23 @@
-"""Recipe files: what is read from them, and those of the repository."""
+"""Studies: what is read from their files, and those of the repository."""
 import glob
 import os
 import re
 
 import pytest
 
-import run_recipes
-import train_imagenet
+from bmx.cli.recipes import check_flags, check_variants
+from bmx.cli.training import plan_of
 from bmx.papers import compact, meliusnet, mobinet
 from bmx.train import TrainingError, recipes
 from bmx.train.schedule import learning_rate
-from bmx.train.variants import read_recipe_file
+from bmx.train.study import read_study
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(run_recipes.__file__)), 'recipes')
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'recipes')
 FILES = sorted(glob.glob(os.path.join(FOLDER, '*.ini')))
 
 
-def test_read(recipe):
-    found = read_recipe_file(recipe())
+def test_read(study):
+    found = read_study(study())
     assert list(found.variants) == ['base', 'high'] and found.comparisons == {'rate': ['base', 'high']}
     base = found.variants['base']
     assert base.flags == ['--model=meliusnet22', '--set=blocks=(1,1)', '--set=reductions=(0.5,)', '--num-epochs=2',
@@ -26,8 +26,8 @@ def test_read(recipe):
     assert (found.variants['high'].expected, found.variants['high'].published) == (None, [])
 
 
-def test_keys_without_value_and_no_comparisons(recipe):
-    found = read_recipe_file(recipe('[b]\nmodel = x\nno-export\n[a]\nmodel = x\n'))
+def test_keys_without_value_and_no_comparisons(study):
+    found = read_study(study('[b]\nmodel = x\nno-export\n[a]\nmodel = x\n'))
     assert found.variants['b'].flags == ['--model=x', '--no-export']
     assert found.comparisons == {'all variants': ['b', 'a']}
 
@@ -52,22 +52,22 @@ def test_keys_without_value_and_no_comparisons(recipe):
     ('[a]\nmodel = x\n[comparisons]\nc = a, a', 'named twice'),
     ('[a]\nmodel = x\n[b]\nmodel = x\n[comparisons]\nc = a', r'in none of the \[comparisons\]: b'),
 ])
-def test_bad_recipe_file(recipe, text, message):
+def test_bad_study(study, text, message):
     with pytest.raises(TrainingError, match=message):
-        read_recipe_file(recipe(text))
+        read_study(study(text))
 
 
 @pytest.mark.parametrize('path', FILES, ids=os.path.basename)
-def test_recipes_of_the_repository(path):
-    """Every flag is one of train_imagenet.py, every schedule, optimizer and model can be built."""
+def test_studies_of_the_repository(path):
+    """Every flag is one of the command `train`, every schedule, optimizer and model can be built."""
     with open(path) as content:
         header = content.read().partition('[')[0]
     assert all(word in header for word in ('Reproduces', 'Expected', 'Data:', 'Hardware and duration'))
-    for options in run_recipes.check_flags(read_recipe_file(path), []).values():
-        _, recipe = train_imagenet.settle(options)
-        learning_rate(recipe, 10)
-        recipes.optimizer(recipe, options.dtype)
-        train_imagenet.build_model(options, classes=10)
+    for options in check_flags(read_study(path), []).values():
+        plan = plan_of(options)
+        learning_rate(plan.recipe, 10)
+        recipes.optimizer(plan.recipe, options.dtype)
+        plan.network.build(classes=10)
 
 
 def test_expected_is_what_the_paper_prints():
@@ -77,13 +77,13 @@ def test_expected_is_what_the_paper_prints():
     for row in meliusnet.TABLE_2.rows:
         if row.printed.startswith('ours'):
             printed[row.network, row.settings['stem']] = float(row.printed.split()[-1])
-    found = read_recipe_file(os.path.join(FOLDER, 'meliusnet-imagenet.ini'))
-    options = run_recipes.check_flags(found, [])
+    found = read_study(os.path.join(FOLDER, 'meliusnet-imagenet.ini'))
+    options = check_flags(found, [])
     assert {(options[name].model, options[name].stem): variant.expected for name, variant in found.variants.items()
             if variant.expected is not None} == printed
 
 
-# Tables of a paper whose rows the variants of a recipe file train, and which variants these are.
+# Tables of a paper whose rows the variants of a study train, and which variants these are.
 @pytest.mark.parametrize('name, tables, variants', [
     ('mobinet', [mobinet.TABLE_3, mobinet.TABLE_4], r'(pre|mid|post)-k[0-4]'),
     ('mobinet', [mobinet.TABLE_1], 'plain|pre-k0-20'),
@@ -93,8 +93,8 @@ def test_expected_of_single_networks_is_what_the_paper_prints(name, tables, vari
     for table in tables:
         place = [column.head for column in table.columns].index('top-1 %') - 1
         printed.update((row.network, row.settings.get('k'), float(row.printed.split()[place])) for row in table.rows)
-    found = read_recipe_file(os.path.join(FOLDER, name + '-imagenet.ini'))
-    options, told = run_recipes.check_flags(found, []), set()
+    found = read_study(os.path.join(FOLDER, name + '-imagenet.ini'))
+    options, told = check_flags(found, []), set()
     for variant in found.variants.values():
         if variant.expected is not None and re.fullmatch(variants, variant.name):
             told.add((options[variant.name].model, dict(options[variant.name].settings).get('k'), variant.expected))
@@ -102,9 +102,9 @@ def test_expected_of_single_networks_is_what_the_paper_prints(name, tables, vari
 
 
 def test_variants_of_the_photographs_are_of_equal_size():
-    found = read_recipe_file(os.path.join(FOLDER, 'photographs.ini'))
-    parsed = run_recipes.check_flags(found, [])
-    facts = run_recipes.check_variants(found.path, {name: parsed[name] for name in found.comparisons['blocks']})
+    found = read_study(os.path.join(FOLDER, 'photographs.ini'))
+    parsed = check_flags(found, [])
+    facts = check_variants(found.path, {name: parsed[name] for name in found.comparisons['blocks']})
     base = facts['baseline']
     for name in facts:
         assert abs(facts[name]['size_mib'] / base['size_mib'] - 1) < 0.05, name

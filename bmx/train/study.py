@@ -1,7 +1,8 @@
-"""Recipe files: the variants of a comparison, each a set of train_imagenet.py's flags, as data (docs/recipes.md)."""
+"""Studies: trainings to compare, each a set of train_imagenet.py's flags, as data in a file (docs/recipes.md)."""
 import configparser
+import dataclasses
 import re
-from collections import namedtuple
+from typing import Dict, List, Optional, Tuple
 
 from .errors import TrainingError
 
@@ -15,17 +16,46 @@ RESULT_FILES = ('results.csv', 'summary.csv', 'results.png', 'sign-flips.png')
 # Keys that are no flags.
 _NOTES = ('expected', 'published')
 
-Variant = namedtuple('Variant', 'name flags expected published')
-Variant.__doc__ = """One section: its name, arguments for train_imagenet.py (list of str), published top-1 in % or None,
-published validation top-1 of single epochs as a list of (epoch, %)."""
 
-RecipeFile = namedtuple('RecipeFile', 'path variants comparisons')
-RecipeFile.__doc__ = """A recipe file: its path, name to `Variant`, and title to the names of a comparison's variants,
-of which the first is the baseline."""
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One training of a study, a section of its file.
+
+    Attributes
+    ----------
+    name : str
+    flags : list of str
+        Arguments for train_imagenet.py.
+    expected : float or None
+        Published top-1 in %.
+    published : list of (int, float)
+        Published validation top-1 of single epochs, in %.
+    """
+    name: str
+    flags: List[str]
+    expected: Optional[float]
+    published: List[Tuple[int, float]]
 
 
-def read_recipe_file(path):
-    """Read and check a recipe file.
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Variants, and which of them are compared.
+
+    Attributes
+    ----------
+    path : str
+    variants : dict
+        Name to `Variant`.
+    comparisons : dict
+        Title to the names of variants, of which the first is the baseline.
+    """
+    path: str
+    variants: Dict[str, Variant]
+    comparisons: Dict[str, List[str]]
+
+
+def read_study(path):
+    """Read and check a study.
 
     Parameters
     ----------
@@ -33,7 +63,7 @@ def read_recipe_file(path):
 
     Returns
     -------
-    RecipeFile
+    Study
 
     Raises
     ------
@@ -51,7 +81,7 @@ def read_recipe_file(path):
         with open(path, encoding='utf-8') as lines:
             parser.read_file(lines, source=path)
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise TrainingError('%s is no recipe file: %s' % (path, ' '.join(str(error).split()))) from None
+        raise TrainingError('%s is no study: %s' % (path, ' '.join(str(error).split()))) from None
     sections = {name: dict(parser[name]) for name in parser.sections()}
     common = sections.pop('DEFAULT', {})
     comparisons = sections.pop('comparisons', None)
@@ -60,7 +90,7 @@ def read_recipe_file(path):
                             % path)
     variants = {name: _variant('%s, [%s]' % (path, name), name, dict(common, **section))
                 for name, section in sections.items()}
-    return RecipeFile(path, variants, _comparisons(path, variants, comparisons))
+    return Study(path, variants, _comparisons(path, variants, comparisons))
 
 
 def _variant(where, name, section):

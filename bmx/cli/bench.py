@@ -1,0 +1,105 @@
+"""`bmx bench`: speed of kernels, layers, models and training steps."""
+import argparse
+import dataclasses
+import inspect
+import os
+import sys
+from typing import Callable
+
+from .. import ops
+from ..bench import kernels, layers, models, report, split, train
+from ..models import MODELS
+from ..nn import config
+from ..nn.config import BINARIZATIONS
+from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
+from .types import positive
+
+
+def _batch(default):
+    return '--batch', dict(type=positive, default=default, metavar='N', help='images at once (default: %d)' % default)
+
+
+def _isa(default):
+    return '--isa', dict(metavar='NAME', help='the kernel, one of %s (default: %s)' % (', '.join(ops.kernels()),
+                                                                                      default))
+
+
+# Options, as argparse takes them.
+_NAMES = 'names', dict(nargs='*', metavar='NAME', help='a model of this package or of GluonCV (default: %s)'
+                       % ' '.join(models.DEFAULT))
+_MODEL = 'model', dict(metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
+_EXACT = '--exact', dict(action='store_true', help="also networks that keep MXNet's float operators")
+_THREADS = '--threads', dict(type=positive, metavar='N', help='threads that compute (default: 1)')
+_SIZE = '--size', dict(type=positive, default=224, metavar='N', help='height and width of an image (default: 224)')
+_BINARIZATIONS = '--binarizations', dict(type=int, choices=BINARIZATIONS, metavar='M',
+                                         help='scaled signs that stand for an activation (default: 1)')
+_OF_EVERY_SUBJECT = (
+    ('--rounds', dict(type=positive, default=10, metavar='N', help='turns of each contestant (default: 10)')),
+    ('--json', dict(metavar='FILE', help='write the results as a list of rows')),
+    ('--csv', dict(metavar='FILE', help='write the results as a table')),
+    ('--picture', dict(metavar='FILE', help='draw the results')))
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What can be measured: in words, by which function, with which options beside those of every subject."""
+    text: str
+    measure: Callable
+    options: tuple
+
+
+SUBJECTS = {
+    'kernels': Subject(
+        'the binary product alone, by instruction set, and its share of what the instructions allow',
+        kernels.measure, (_isa('all that this CPU supports'),)),
+    'layers': Subject(
+        "a binary convolution, float to float, beside MXNet's float convolution",
+        layers.measure, (_THREADS, _batch(1), _isa('the fastest of this CPU'))),
+    'models': Subject(
+        'deployed networks, their float twins, and networks of GluonCV',
+        models.measure, (_NAMES, _EXACT, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, _isa('the fastest of this CPU'))),
+    'split': Subject(
+        'where the time of a deployed network goes, layer by layer',
+        split.measure, (_MODEL, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, _isa('the fastest of this CPU'))),
+    'train': Subject(
+        'a training step (forward, backward, update) beside the same network with bits=32',
+        train.measure, (_MODEL, _THREADS, _batch(8), _SIZE, _BINARIZATIONS)),
+}
+
+
+def add_options(parser):
+    parser.description = 'Speed, measured: contestants run in turns in one process; minimum and median of their times.'
+    subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT', parser_class=argparse.ArgumentParser)
+    subjects.required = True
+    for name, row in SUBJECTS.items():
+        subject = subjects.add_parser(name, help=row.text, description=row.text[0].upper() + row.text[1:] + '.')
+        for option, how in row.options + _OF_EVERY_SUBJECT:
+            subject.add_argument(option, **how)
+        # of subjects that have no such option; the last two are None where they are not given
+        subject.set_defaults(threads=1, isa=None, binarizations=None)
+
+
+def run(arguments):
+    _have_threads(arguments.threads, arguments.argv)
+    if arguments.isa is not None:
+        ops.use_kernel(arguments.isa)
+    refuse_unwritable(arguments.json, arguments.csv)
+    refuse_picture(arguments.picture)
+    measure = SUBJECTS[arguments.subject].measure
+    with config(binarizations=arguments.binarizations):
+        rows, text = measure(**{name: getattr(arguments, name) for name in inspect.signature(measure).parameters})
+    print(report.heading(rows))
+    print(text)
+    if arguments.json is not None:
+        write_json(arguments.json, rows)
+    if arguments.csv is not None:
+        write_csv(arguments.csv, rows)
+    if arguments.picture is not None:
+        report.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
+
+
+def _have_threads(threads, argv):
+    """Start over if MXNet, which decides once and for all its threads, was loaded with another number of threads."""
+    if os.environ.get('OMP_NUM_THREADS') != str(threads):
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        os.execve(sys.executable, [sys.executable, '-m', 'bmx'] + argv, environment)

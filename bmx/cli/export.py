@@ -1,0 +1,90 @@
+"""`bmx export`: trained parameters become a packed, verified model."""
+import dataclasses
+import json
+
+from .. import deploy, preprocess
+from ..description import description_path, read_description
+from ..network import images_fit
+from ..nn import config
+from ..storage import load_parameters
+from . import types
+from .network import add_network_options, input_size, network_options
+from .output import skipped, tell
+
+
+def add_options(parser):
+    parser.description = (
+        'Convert trained parameters to a packed model, verified against the float network. If X.json lies beside '
+        'X.params, as train_imagenet.py leaves it, it gives what is not given here. Without it, repeat every option '
+        'that the network was trained with: parameters do not tell, and verification cannot know.')
+    parser.add_argument('--model')
+    parser.add_argument('--params', required=True, help='written by save_parameters or train_imagenet.py')
+    parser.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and '
+                        'PREFIX-0000.params')
+    add_network_options(parser)
+    parser.add_argument('--input-size', type=types.side, help="height and width (default: the training's, else 224, "
+                        'thumbnail 32)')
+    parser.add_argument('--crop-ratio', type=types.fraction, help="default: the training's, else 0.875")
+    parser.add_argument('--mean', type=types.finite, nargs=3, help="default: the training's, else ImageNet's")
+    parser.add_argument('--std', type=types.deviation, nargs=3, help="default: the training's, else ImageNet's")
+    parser.add_argument('--class-names', metavar='FILE', help="a name a line (default: the training's)")
+    parser.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
+    parser.add_argument('--exact', action='store_true', help="keep MXNet's float operators: equal to MXNet's float "
+                        'network on this CPU; by default float layers are computed in an order of their own, the same '
+                        'bits on every CPU')
+
+
+def run(arguments):
+    options, described = network_options(arguments), read_description(arguments.params)
+    if described is not None:
+        options = _as_described(options, described, description_path(arguments.params))
+    elif options.model is None:
+        raise ValueError('give --model, and the options that it was trained with: there is no %s that tells them'
+                         % description_path(arguments.params))
+    with config(**described.layer_defaults if described else {}):
+        net = options.build()
+    load_parameters(net, arguments.params)
+    net.hybridize(static_alloc=True, static_shape=True)
+    settings = described.preprocess if described else {
+        'size': [input_size(arguments, options)] * 2, 'crop_ratio': 0.875, 'mean': preprocess.IMAGENET_MEAN,
+        'std': preprocess.IMAGENET_STD}
+    given = {'size': arguments.input_size and [arguments.input_size] * 2, 'crop_ratio': arguments.crop_ratio,
+             'mean': arguments.mean, 'std': arguments.std}
+    settings = dict(settings, **{key: value for key, value in given.items() if value is not None})
+    inputs = None
+    if arguments.verify_on:
+        inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings, skipped=skipped)
+    classes = described.classes if described else None
+    if arguments.class_names:
+        classes = _read_lines(arguments.class_names)
+    shape = (1, 3) + tuple(settings['size'])
+    with images_fit(net, shape):
+        result = deploy.export(net, arguments.out, shape, inputs, classes=classes, preprocess=settings,
+                               exact=arguments.exact)
+    tell(result.report)
+
+
+def _as_described(options, described, path):
+    """The options with what a description says in their place, which they must not contradict."""
+    given = {key: json.loads(json.dumps(value, default=repr)) for key, value in options.settings.items()}
+    given.pop('bits', None)  # the layers have it
+    # `binarizations` is younger than other files
+    trained = {'binarizations': 1, **described.layer_defaults, **described.settings, 'model': described.model}
+    if trained.get('activation_bits') is None:
+        trained['activation_bits'] = trained.get('bits')
+    if options.model is not None:
+        given['model'] = options.model.lower()
+    for key, value in dict(given, **options.layers).items():
+        if trained.get(key) != value:
+            raise ValueError('%s=%s contradicts %s: the network was built with %s' % (
+                key, value, path, '%s=%s' % (key, trained[key]) if key in trained else 'the default'))
+    return dataclasses.replace(options, model=described.model, settings=described.settings)
+
+
+def _read_lines(path):
+    """The lines of a text file: UTF-8, with or without a byte-order mark."""
+    try:
+        with open(path, encoding='utf-8-sig') as stream:
+            return [line.rstrip('\n') for line in stream]
+    except UnicodeDecodeError as error:
+        raise ValueError('%s is not UTF-8 (%s): save it as UTF-8' % (path, error)) from None

@@ -1,0 +1,33 @@
+"""`bmx plot`: a model's structure, drawn block by block."""
+import json
+
+from .. import plot
+from ..network import images_fit
+from ..report import PICTURES, refuse_picture
+from ..structure import structure
+from .network import add_input_size, add_model, add_network_options, input_size, network_options
+from .output import tell
+
+
+def add_options(parser):
+    add_model(parser)
+    add_network_options(parser)
+    add_input_size(parser)
+    parser.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(PICTURES))
+    parser.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
+
+
+def run(arguments):
+    out = arguments.out or (None if arguments.json else arguments.model.lower() + '.png')
+    if out is not None:
+        refuse_picture(out)
+    options = network_options(arguments)
+    net = options.build()
+    shape = (1, 3) + (input_size(arguments, options),) * 2
+    with images_fit(net, shape):
+        blocks, counted = structure(net, shape)
+    if out is not None:
+        settings = {**options.settings, **options.layers}
+        name = ', '.join([net.model_name] + ['%s=%s' % setting for setting in settings.items()])
+        plot.draw(out, name, shape, blocks, counted)
+    tell(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)

@@ -1,0 +1,21 @@
+"""`bmx summary`: what a model costs, layer by layer."""
+from ..accounting import summary
+from ..network import images_fit
+from .network import add_input_size, add_model, add_network_options, input_size, network_options
+from .output import tell
+
+
+def add_options(parser):
+    add_model(parser)
+    add_network_options(parser)
+    add_input_size(parser)
+    parser.add_argument('--json', action='store_true', help='machine-readable output')
+
+
+def run(arguments):
+    options = network_options(arguments)
+    net = options.build()
+    shape = (1, 3) + (input_size(arguments, options),) * 2
+    with images_fit(net, shape):
+        counted = summary(net, shape)
+    tell(counted.to_json() if arguments.json else counted)

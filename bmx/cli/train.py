@@ -1,0 +1,106 @@
+"""Train a binary network on ImageNet, a folder of images, CIFAR-10 or the bundled digits, and export it packed.
+
+The flags are those of GluonCV's script train_imagenet.py. What is not given comes from the recipe of the model's family
+(bmx/train/recipes.py). Example:
+
+    bmx train --model meliusnet22 --data-dir ~/imagenette --input-size 128 --save-dir runs/meliusnet22
+"""
+import argparse
+import os
+import shlex
+import sys
+
+from ..deploy import ExportError
+from ..description import write_description
+from ..report import end_output
+from ..storage import LoadError
+from ..train import CheckpointStore, Interrupted, TrainingError, configure_logging
+from ..train.plan import begin, describe, export_best
+from ..train.progress import logger
+from .training import add_training_options, check, plan_of
+
+
+def add_options(parser):
+    parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
+    parser.allow_abbrev = False
+    add_training_options(parser)
+
+
+def run(arguments):
+    """Train; returns the exit code: 0 trained, 1 error, 130 stopped."""
+    check(arguments)
+    configure_logging()
+    code = _logged(arguments)
+    end_output()  # of what could not be written the log has told
+    return code
+
+
+def _logged(arguments):
+    """Train, and log how it ended; returns the exit code."""
+    try:
+        _train(arguments, CheckpointStore(arguments.save_dir, arguments.save_frequency))
+    except Interrupted as stop:
+        logger.info('%s; continue with:\n%s', stop, _resume_command(arguments.argv))
+        return 130
+    except KeyboardInterrupt:
+        logger.info('stopped without saving')
+        return 130
+    except (TrainingError, ExportError, LoadError, OSError) as error:
+        logger.error('error: %s', error)
+        return 1
+    return 0
+
+
+def _train(arguments, store):
+    """Train, and export the result."""
+    _check_save_dir(arguments, store)
+    plan = plan_of(arguments)
+    data = plan.open_data(arguments.num_workers)
+    if arguments.dry_run:
+        describe(data, plan.recipe)
+        start(arguments, plan, data, store).try_one_step()
+        logger.info('dry run: one step of training and one of validation went through; nothing was written')
+        return
+    with store.locked():
+        _check_save_dir(arguments, store)  # another training may have ended meanwhile
+        configure_logging(arguments.logging_file or os.path.join(arguments.save_dir, 'train.log'))
+        describe(data, plan.recipe)
+        training = start(arguments, plan, data, store)
+        write_description(training.best_params, training.net, data.classes, data.preprocess)
+        training.run()
+        logger.info('best validation top-1: %.4f', training.best)
+        if not arguments.no_export:
+            logger.info('%s', export_best(training, os.path.join(arguments.save_dir, arguments.model)).report)
+
+
+def start(arguments, plan, data, store):
+    """The training, at the epoch where it has to go on."""
+    training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval)
+    if arguments.resume:
+        checkpoint = store.latest()
+        if checkpoint is None:
+            logger.info('no checkpoint in %s yet: starting from the beginning', arguments.save_dir)
+        else:
+            training.restore(checkpoint)
+            logger.info('resuming %s', checkpoint.path)
+    else:
+        training.load(arguments.resume_params, arguments.resume_states, arguments.resume_epoch)
+    return training
+
+
+def _check_save_dir(arguments, store):
+    """Refuse to mix two trainings in one directory."""
+    if os.path.exists(arguments.save_dir) and not os.path.isdir(arguments.save_dir):
+        raise TrainingError('--save-dir %s is a file' % arguments.save_dir)
+    newest = store.newest
+    if arguments.resume and not os.path.isdir(arguments.save_dir):
+        raise TrainingError('nothing to resume: there is no --save-dir %s' % arguments.save_dir)
+    if newest and not (arguments.resume or arguments.dry_run):
+        raise TrainingError('%s already has %s of a training: add --resume to continue it, or choose another --save-dir'
+                            % (arguments.save_dir, os.path.basename(newest)))
+
+
+def _resume_command(argv):
+    """The command line which continues this training."""
+    program = ['-m', 'bmx'] if os.path.basename(sys.argv[0]) == '__main__.py' else [sys.argv[0]]
+    return shlex.join([sys.executable] + program + argv + ([] if '--resume' in argv else ['--resume']))

@@ -1,0 +1,112 @@
+"""The options of a training, and what they settle."""
+import os
+
+from ..train import TrainingError, TrainingOptions, recipes
+from ..train.data import AUGMENTATIONS, DEFAULT_DIR, find_data
+from ..train.plan import settle
+from ..train.schedule import LR_MODES
+from . import types
+from .network import add_network_options, network_options
+
+_RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.idx' if '_idx' in name else '.rec'))
+            for name in ('train', 'train_idx', 'val', 'val_idx')}
+
+
+def add_training_options(parser):
+    """All options of a training. Those whose default is None are settled by the recipe."""
+    group = parser.add_argument_group('data')
+    group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: '
+                       '%s if it is there, else the bundled digits' % DEFAULT_DIR)
+    group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
+    for name, path in _RECORDS.items():
+        group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
+    group.add_argument('--input-size', type=types.positive, help="height and width of the network's input")
+    group.add_argument('--crop-ratio', type=types.fraction, help='share of the resized image that evaluation keeps')
+    group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
+    group.add_argument('-j', '--num-data-workers', dest='num_workers', type=types.natural, default=4,
+                       help='threads that read images (default: 4)')
+
+    group = parser.add_argument_group('model')
+    group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
+    add_network_options(group)
+    group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
+    group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
+    group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
+    group.add_argument('--num-gpus', type=types.natural, default=0, help='0 (default): the CPU')
+
+    group = parser.add_argument_group('training')
+    group.add_argument('--batch-size', type=types.positive, help='images per device and step')
+    group.add_argument('--num-epochs', type=types.positive)
+    group.add_argument('--optimizer', help='any MXNet optimizer, or radam')
+    group.add_argument('--lr', type=types.non_negative)
+    group.add_argument('--momentum', type=types.non_negative)
+    group.add_argument('--wd', type=types.non_negative, help='weight decay of all but binary weights')
+    group.add_argument('--binary-wd', type=types.non_negative, help='weight decay of binary weights')
+    group.add_argument('--bipolar', type=types.non_negative, metavar='LAMBDA', help='draws binary weights to -1 and '
+                       '+1: adds LAMBDA * sum(1 - w^2) to the loss')
+    group.add_argument('--clip-weights', type=types.yes_or_no, metavar='{yes,no}', help='after each step clip binary '
+                       'weights to [-1, 1]')
+    group.add_argument('--no-wd', action='store_true', help='no weight decay on biases and batch normalisation either')
+    group.add_argument('--lr-mode', choices=LR_MODES)
+    group.add_argument('--lr-decay', type=types.non_negative, help='factor of the modes step and plateau, the '
+                       'latter after each epoch whose training loss is not the lowest so far')
+    group.add_argument('--lr-decay-period', type=types.natural,
+                       help='epochs from one step to the next; 0: --lr-decay-epoch')
+    group.add_argument('--lr-decay-epoch', type=types.epochs, help='epochs of the steps, for example 40,60')
+    group.add_argument('--warmup-lr', type=types.non_negative, help='learning rate at the beginning of the warm-up')
+    group.add_argument('--warmup-epochs', type=types.natural)
+    group.add_argument('--mixup', action='store_true')
+    group.add_argument('--mixup-alpha', type=types.fraction, default=0.2)
+    group.add_argument('--mixup-off-epoch', type=types.natural, default=0, help='last epochs without mixup')
+    group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
+    group.add_argument('--seed', type=types.natural, default=0, help='everything random follows from it (default: 0)')
+
+    group = parser.add_argument_group('progress')
+    group.add_argument('--save-dir', default='params', help='checkpoints, metrics.csv, curves.png, the exported model '
+                       '(default: params)')
+    group.add_argument('--save-frequency', type=types.natural, default=10, help='every so many epochs a checkpoint is '
+                       'kept, beside the newest two (default: 10; 0: none)')
+    group.add_argument('--resume', action='store_true', help='continue the newest checkpoint of --save-dir')
+    group.add_argument('--resume-epoch', type=types.natural, default=0, help='start at this epoch, with the next two')
+    group.add_argument('--resume-params', help='parameters to load')
+    group.add_argument('--resume-states', help='optimizer states to load')
+    group.add_argument('--log-interval', type=types.natural, default=50, help='batches between log lines (default: 50)')
+    group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
+    group.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    group.add_argument('--no-export', action='store_true', help='do not export the trained network')
+
+
+def check(arguments):
+    """Refuse options that do not go together."""
+    if arguments.resume and (arguments.resume_params or arguments.resume_states or arguments.resume_epoch):
+        arguments.parser.error('--resume finds everything itself: leave out --resume-epoch, --resume-params, '
+                               '--resume-states')
+
+
+def given_recipe(arguments):
+    """The keys of a recipe that options give, None where they do not; and the keywords of the model.
+
+    Raises
+    ------
+    TrainingError
+        Options contradict each other.
+    """
+    try:
+        network = network_options(arguments)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
+    given = {key: getattr(arguments, key, None) for key in recipes.KEYS}
+    # keywords of the model, too: however they are given, they are part of the recipe
+    return dict(given, stem=network.settings.get('stem'), bits=network.layers.get('bits')), network.settings
+
+
+def plan_of(arguments):
+    """Find the data and settle every option that was not given; returns a `Plan`, raises a `TrainingError`."""
+    records = {name: getattr(arguments, 'rec_' + name) for name in _RECORDS}
+    source = find_data(arguments.data_dir, records if arguments.use_rec or records != _RECORDS else None)
+    given, settings = given_recipe(arguments)
+    return settle(source, TrainingOptions(
+        model=arguments.model, model_kwargs=settings, use_pretrained=arguments.use_pretrained, dtype=arguments.dtype,
+        num_gpus=arguments.num_gpus, mixup=arguments.mixup, mixup_alpha=arguments.mixup_alpha,
+        mixup_off_epoch=arguments.mixup_off_epoch, label_smoothing=arguments.label_smoothing, no_wd=arguments.no_wd,
+        seed=arguments.seed), given)

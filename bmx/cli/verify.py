@@ -1,0 +1,49 @@
+"""`bmx verify`: a deployed model's files, and its results beside those of the float network."""
+import mxnet as mx
+import numpy as np
+
+from .. import deploy, preprocess
+from ..description import preprocessing
+from ..nn import config
+from ..storage import load_parameters
+from .network import add_network_options, network_options
+from .output import skipped, tell
+
+
+def add_options(parser):
+    parser.add_argument('prefix')
+    parser.add_argument('--model', help='default: the one that the file names')
+    parser.add_argument('--params', help='parameters of the float network')
+    add_network_options(parser)
+    parser.add_argument('--data-dir', metavar='FOLDER', help='images to compare on (default: random inputs)')
+
+
+def run(arguments):
+    deployed, metadata = deploy.load(arguments.prefix)
+    deployed.hybridize(static_alloc=True, static_shape=True)
+    tell('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
+                                                       'x'.join(map(str, metadata.input_shape))))
+    if arguments.params is None:
+        given = network_options(arguments)
+        if given.model or given.settings or given.layers or arguments.data_dir:
+            raise ValueError('to compare with the float network, give its --params')
+        print('give --params to compare it with the float network')
+        return
+    with config(**metadata.layer_defaults):
+        net = network_options(arguments, metadata.model, metadata.settings).build()
+    load_parameters(net, arguments.params)
+    net.hybridize(static_alloc=True, static_shape=True)
+    if arguments.data_dir is not None:
+        batches = preprocess.load_inputs(preprocess.find_images(arguments.data_dir), preprocessing(metadata),
+                                         skipped=skipped)
+    else:
+        print('no --data-dir: comparing on random inputs')
+        batches = [mx.nd.array(np.random.RandomState(0).normal(size=[16] + metadata.input_shape))]
+    shape = (1,) + tuple(metadata.input_shape)
+    own = None if metadata.exact else deploy.OwnNetwork(*deploy.trace(net, shape))
+    verification = deploy.verify(net, deployed, batches, own)
+    print(verification)
+    if not verification.holds:
+        comparison = verification.comparison
+        raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: %s'
+                                 % sorted(set(comparison.differing_top1 + comparison.differing_values))[:10])

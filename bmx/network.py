@@ -1,0 +1,79 @@
+"""A network from what a person says of it: its model, keywords, and the configuration of its layers."""
+import contextlib
+import dataclasses
+import io
+
+import mxnet as mx
+
+from .accounting import summary
+from .models import get_model
+from .nn import config, quantized_layers
+
+# What building a network raises, beside ValueError, for settings that it cannot have.
+_UNFIT = (TypeError, AttributeError, ArithmeticError, LookupError, AssertionError, MemoryError, RecursionError)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """How to build a network.
+
+    Attributes
+    ----------
+    model : str
+        A name of `bmx.models.MODELS`.
+    settings : dict
+        Keywords of the model.
+    layers : dict
+        Settings of the scope `bmx.nn.config` that it is built in.
+    """
+    model: str
+    settings: dict = dataclasses.field(default_factory=dict)
+    layers: dict = dataclasses.field(default_factory=dict)
+
+    def build(self, **more):
+        """The network, not initialized, given `more` arguments of `get_model`.
+
+        Raises
+        ------
+        ValueError
+            No such model, or not with these settings. `bits` and `scaling` of the layers are refused where no layer
+            follows them, because the model says itself what its layers do.
+        """
+        try:
+            with config(**self.layers):
+                net = get_model(self.model, **self.settings, **more)
+        except _UNFIT as error:
+            given = ', '.join('%s=%.100r' % setting for setting in {**self.layers, **self.settings}.items())
+            raise ValueError('model %s does not take these settings (%s): %s' % (
+                self.model, given, str(error) or type(error).__name__)) from None
+        for name in ('bits', 'scaling'):
+            given = self.layers.get(name)
+            found = {getattr(layer.quantization, name) for layer in quantized_layers(net)}
+            if found and given is not None and given not in found:
+                raise ValueError('%s itself says that its layers have %s=%s, --%s %s has no effect: give --%s %s, or '
+                                 '--set %s=%s to change them' % (
+                                     net.model_name, name, ' and '.join(map(str, sorted(found))), name, given, name,
+                                     max(found), name, given))
+        return net
+
+
+@contextlib.contextmanager
+def images_fit(net, shape):
+    """Inside, an MXNetError becomes a ValueError that says so where images of a shape are too small for a network."""
+    with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
+        try:
+            yield
+        except mx.MXNetError as error:
+            if _has_shapes(net, shape) or not _has_shapes(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2):
+                raise error from None
+            raise ValueError('images of %dx%d pixels are too small for %s: give a larger --input-size'
+                             % (*shape[2:], net.model_name)) from None
+
+
+def _has_shapes(net, shape):
+    """Whether an input of a shape goes through a network."""
+    try:
+        summary(net, shape)
+    except mx.MXNetError:
+        return False
+    return True

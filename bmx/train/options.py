@@ -1,0 +1,69 @@
+"""What a person settles beside the recipe."""
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """What decides a training's result beside its data and its recipe.
+
+    Attributes
+    ----------
+    model : str
+        A name of `bmx.models.MODELS`.
+    model_kwargs : dict
+        Its keywords.
+    use_pretrained : bool
+        Whether it starts from the parameters in ~/.mxnet/models.
+    dtype : {'float32', 'float16'}
+    num_gpus : int
+        0: the CPU.
+    mixup : bool
+    mixup_alpha : float
+        Both parameters of the beta distribution that shares are drawn from.
+    mixup_off_epoch : int
+        How many epochs at the end do without.
+    label_smoothing : bool
+        By 0.1.
+    no_wd : bool
+        No weight decay on biases and batch normalisation either.
+    seed : int
+        Everything random follows from it.
+    """
+    model: str
+    model_kwargs: dict = dataclasses.field(default_factory=dict)
+    use_pretrained: bool = False
+    dtype: str = 'float32'
+    num_gpus: int = 0
+    mixup: bool = False
+    mixup_alpha: float = 0.2
+    mixup_off_epoch: int = 0
+    label_smoothing: bool = False
+    no_wd: bool = False
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """How a data set is read.
+
+    Attributes
+    ----------
+    batch_size : int
+        Images of a step, on all devices.
+    input_size : int
+        Height and width of the network's input.
+    crop_ratio : float
+        Share of the resized image that evaluation keeps.
+    augmentation : str
+        A key of `data.AUGMENTATIONS`.
+    seed : int
+        Decides order and augmentation.
+    num_workers : int
+        Threads that read images.
+    """
+    batch_size: int
+    input_size: int
+    crop_ratio: float
+    augmentation: str
+    seed: int = 0
+    num_workers: int = 4

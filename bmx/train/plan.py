@@ -1,0 +1,175 @@
+"""A training before it begins: what is settled, and what is built from that."""
+import dataclasses
+import itertools
+import math
+
+import mxnet as mx
+
+from ..deploy import export
+from ..network import NetworkOptions, images_fit
+from ..nn import Config, binary_parameters
+from ..storage import load_parameters, sentence
+from . import recipes, regularizers
+from .data import DEFAULT_DIR, Source, open_data
+from .errors import TrainingError
+from .loop import Training
+from .options import DataOptions, TrainingOptions
+from .progress import logger
+from .randomness import integer
+
+# Validation images on which the exported network is compared with the float network.
+VERIFIED_IMAGES = 1000
+
+_LAYERS = tuple(field.name for field in dataclasses.fields(Config) if field.name in recipes.KEYS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that decides a training's result.
+
+    Attributes
+    ----------
+    source : data.Source
+    recipe : recipes.Recipe
+    options : TrainingOptions
+    """
+    source: Source
+    recipe: recipes.Recipe
+    options: TrainingOptions
+
+    @property
+    def network(self):
+        """The `NetworkOptions` of what is trained."""
+        return NetworkOptions(self.options.model, self.options.model_kwargs,
+                              {name: getattr(self.recipe, name) for name in _LAYERS})
+
+    @property
+    def input_shape(self):
+        """Shape of one image as the network sees it, with a batch axis: ``(1, 3, H, W)``."""
+        return (1, 3) + (self.recipe.input_size,) * 2
+
+    @property
+    def contexts(self):
+        """The devices, as MXNet names them."""
+        return [mx.gpu(index) for index in range(self.options.num_gpus)] or [mx.cpu()]
+
+    @property
+    def batch_size(self):
+        """Images of a step, on all devices."""
+        return self.recipe.batch_size * max(1, self.options.num_gpus)
+
+    def open_data(self, num_workers=4):
+        """The `ImageData`, read by so many threads."""
+        recipe = self.recipe
+        return open_data(self.source, DataOptions(
+            batch_size=self.batch_size, input_size=recipe.input_size,
+            crop_ratio=recipe.crop_ratio, augmentation=recipe.augmentation, seed=self.options.seed,
+            num_workers=num_workers))
+
+
+def settle(source, options, given):
+    """Settle what is not given by the recipe of the model's family and of the kind of data.
+
+    Parameters
+    ----------
+    source : data.Source
+    options : TrainingOptions
+    given : dict
+        Keys of a recipe that are given; None stands for "not given".
+
+    Returns
+    -------
+    Plan
+        Its model gets the recipe's stem as a keyword.
+
+    Raises
+    ------
+    TrainingError
+        The options contradict each other or the machine.
+    """
+    if options.num_gpus > mx.context.num_gpus():
+        raise TrainingError('--num-gpus %d: this MXNet sees %d GPUs; it takes MXNet\'s GPU wheel to use them'
+                            % (options.num_gpus, mx.context.num_gpus()))
+    if 'classes' in options.model_kwargs:
+        raise TrainingError('the data decides the number of classes: leave out --set classes')
+    if options.dtype == 'float16' and options.num_gpus == 0:
+        raise TrainingError('MXNet computes float16 on GPUs only: give --num-gpus, or --dtype float32')
+    recipe = recipes.resolve(options.model, source.kind, given)
+    if recipe.clip_weights and options.dtype == 'float16':
+        raise TrainingError('with --dtype float16 the optimizer keeps the weights in float32, where they cannot be '
+                            'clipped: give --clip-weights no, or --dtype float32')
+    if recipe.stem is not None:
+        options = dataclasses.replace(options, model_kwargs=dict(options.model_kwargs, stem=recipe.stem))
+    return Plan(source, recipe, options)
+
+
+def describe(data, recipe):
+    """Log what is trained on, and how."""
+    if data.kind == 'digits':
+        logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits',
+                    DEFAULT_DIR)
+    logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
+                data.val_size, len(data.classes))
+    logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(dataclasses.asdict(recipe).items())))
+
+
+def build_net(plan, classes, contexts, hybridize=True):
+    """The network: initialized, shapes settled, every parameter with its weight decay.
+
+    Parameters
+    ----------
+    plan : Plan
+    classes : int
+        How many the data has.
+    contexts : list of mx.Context
+    hybridize : bool
+        False computes one operator after the other.
+
+    Returns
+    -------
+    gluon.HybridBlock
+
+    Raises
+    ------
+    TrainingError
+        There is no such network, or not with inputs of this size.
+    """
+    options, recipe = plan.options, plan.recipe
+    mx.random.seed(integer(options.seed, 'init'))
+    try:
+        net = plan.network.build(classes=classes, ctx=contexts, pretrained=options.use_pretrained)
+        if not options.use_pretrained:
+            net.initialize(mx.init.create(recipe.initializer), ctx=contexts)
+        net.cast(options.dtype)
+        with images_fit(net, plan.input_shape):
+            for context in contexts:
+                net(mx.nd.zeros(plan.input_shape, ctx=context, dtype=options.dtype))
+    except (ValueError, OSError, mx.MXNetError) as error:
+        raise TrainingError('cannot build %s: %s' % (options.model, sentence(error)))
+    if hybridize:
+        net.hybridize(static_alloc=True, static_shape=True)
+    ineffective = [name for name in ('binary_wd', 'bipolar', 'clip_weights') if getattr(recipe, name)]
+    if ineffective and not binary_parameters(net):
+        logger.warning('%s has no binary weights: without effect are %s', options.model,
+                       ', '.join('--' + name.replace('_', '-') for name in ineffective))
+    regularizers.set_decays(net, recipe, options.no_wd)
+    return net
+
+
+def begin(plan, data, store, hybridize=True, log_interval=50):
+    """The `Training` at its beginning; of the arguments `build_net` and `Training` tell."""
+    net = build_net(plan, len(data.classes), plan.contexts, hybridize)
+    return Training(net, data, recipe=plan.recipe, options=plan.options, store=store, contexts=plan.contexts,
+                    log_interval=log_interval)
+
+
+def export_best(training, prefix):
+    """Write the best network of a training packed, verified on images of its data; returns the `deploy.Export`."""
+    data, net = training.data, training.net
+    net.cast('float32')
+    net.collect_params().reset_ctx([mx.cpu()])
+    load_parameters(net, training.best_params)
+    batches = itertools.islice(data.val_batches(), math.ceil(VERIFIED_IMAGES / data.options.batch_size))
+    return export(net, prefix, data_shape=(1,) + data.image_shape,
+                  inputs=(mx.nd.array(batch.data) for batch in batches if len(batch.label)),
+                  preprocess=data.preprocess, classes=data.classes)
