@@ -347,5 +347,5 @@ def test_trainings_from_before_go_on():
 
 def test_recipes_name_it():
     from bmx.train import recipes
-    assert recipes.resolve('meliusnet22', 'digits', {})['binarizations'] == 1
-    assert recipes.resolve('meliusnet22', 'digits', {'binarizations': 3})['binarizations'] == 3
+    assert recipes.resolve('meliusnet22', 'digits', {}).binarizations == 1
+    assert recipes.resolve('meliusnet22', 'digits', {'binarizations': 3}).binarizations == 3

@@ -5,7 +5,7 @@ import json
 from .. import deploy, preprocess
 from ..description import description_path, read_description
 from ..network import images_fit
-from ..nn import config
+from ..nn import Config, config
 from ..storage import load_parameters
 from . import types
 from .network import add_network_options, input_size, network_options
@@ -68,8 +68,9 @@ def _as_described(options, described, path):
     """The options with what a description says in their place, which they must not contradict."""
     given = {key: json.loads(json.dumps(value, default=repr)) for key, value in options.settings.items()}
     given.pop('bits', None)  # the layers have it
-    # `binarizations` is younger than other files
-    trained = {'binarizations': 1, **described.layer_defaults, **described.settings, 'model': described.model}
+    # older files lack younger settings
+    trained = {**dataclasses.asdict(Config()), **described.layer_defaults, **described.settings,
+               'model': described.model}
     if trained.get('activation_bits') is None:
         trained['activation_bits'] = trained.get('bits')
     if options.model is not None:
