@@ -1,12 +1,11 @@
 """The options by which every command describes a network."""
+import dataclasses
+
 from ..models import MODELS
 from ..network import NetworkOptions
-from ..nn import QUANTIZERS, STEMS
+from ..nn import QUANTIZERS, STEMS, Config
 from ..nn.config import BINARIZATIONS, BITS, SCALINGS
 from . import types
-
-# Options that belong to the scope `bmx.nn.config` that a network is built in.
-_LAYERS = ('bits', 'activation_bits', 'quantizer', 'clip_threshold', 'scaling', 'binarizations')
 
 
 def add_model(parser):
@@ -63,7 +62,8 @@ def network_options(arguments, model=None, settings=()):
             raise ValueError('--%s %s contradicts --set %s=%.100s' % (name, given, name, settings[name]))
     if arguments.stem is not None:
         settings['stem'] = arguments.stem
-    layers = {name: getattr(arguments, name) for name in _LAYERS if getattr(arguments, name) is not None}
+    layers = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)
+              if getattr(arguments, field.name, None) is not None}
     if settings.get('bits') is not None:
         layers['bits'] = settings['bits']
     return NetworkOptions(arguments.model or model, settings, layers)
