@@ -388,6 +388,33 @@ for kernel in ops.kernels():
                        env=dict(os.environ, OMP_NUM_THREADS=threads))
 
 
+@pytest.mark.parametrize('threads', ['1', '2'])
+def test_bands(threads):
+    """Images so large that instructions of one pixel's kernel run band by band, and their sources stay."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_binary_subgraph import Parameters, check, make_data
+from bmx import ops
+for kernel in ops.supported_kernels():
+    ops.use_kernel(kernel)
+    for kind in 'int16', 'float32', 'planar':
+        p = Parameters()
+        program = ('conv in=x0[0:32] out=s0:{0} kernel=3,3 pad=1,1 filters=64 weight={1};'
+                   'conv in=s0[0:64] out=s1:{0} kernel=1,1 filters=128 weight={2} threshold={3};'
+                   'conv in=s1[0:128] out=s1:{0} kernel=1,1 filters=128 weight={4} steps=plus:s1[0:128];'
+                   'map in=s1[0:128] out=s2:float32 pool=avg kernel=2,2 stride=2,2 steps=norm:{5};'
+                   'conv in=s2[0:128] out=s2:float32 kernel=1,1 filters=128 groups=2 weight={6} steps=plus:s2[0:128];'
+                   'map in=s2[0:128] out=y0 steps=relu;'
+                   'map in=s0[0:64] out=y1').format(
+            kind, p.weight(64, 32), p.weight(128, 64, (1, 1)), p.threshold(64), p.weight(128, 128, (1, 1)),
+            p.vector(3, 128), p.weight(128, 64, (1, 1)))
+        check(program, [make_data((2, 32, 64, 66))], p.values, 2)
+"""
+    subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], check=True,
+                   env=dict(os.environ, OMP_NUM_THREADS=threads))
+
+
 def test_a_new_call_uses_new_weights():
     data, weight = mx.nd.ones((1, 8, 1, 1)), mx.nd.zeros((1, 1, 1, 1), dtype='uint8')
     program = 'conv in=x0[0:8] out=y0 weight=p0 kernel=1,1 filters=1'

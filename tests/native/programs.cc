@@ -236,7 +236,9 @@ std::vector<bmx::Feature> Problem::features() const {
 
 std::string Problem::run(Side side) const {
   const bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
-  const bmx::Plan plan = bmx::infer(program, features());
+  // bands of a row and more, as if images were large
+  const bmx::BandLimits limits = {random_below(2), random_below(20000)};
+  const bmx::Plan plan = bmx::infer(program, features(), random_word() % 2 ? limits : bmx::BandLimits());
   bmx::Arrays arrays;
   arrays.images = static_cast<int64_t>(images.size());
   std::vector<std::unique_ptr<Guarded<float>>> data, results;
@@ -391,6 +393,43 @@ Problem chain() {
     problem.expected.push_back({by_channel(add(normalized, slice(s2, 0, filters)),
                                            [](float value, int64_t) { return value > 0 ? value : 0.0f; })});
   }
+  return problem;
+}
+
+Problem rows_chain() {
+  const int64_t channels = any_of<int64_t>({3, 32, 40}), filters = any_of<int64_t>({5, 16, 64});
+  const Size size = any_of<Size>({{2, 3}, {4, 7}, {8, 5}, {12, 12}, {24, 3}, {5, 5}});
+  const std::string type = any_of<std::string>({"int16", "float32", "planar"});
+  const auto slice_of = [](const std::string& name, int64_t count) {
+    return name + "[0:" + std::to_string(count) + "]";
+  };
+  bmx::Window point, pairs;
+  pairs.kernel = any_of<Size>({{2, 2}, {2, 3}, {1, 2}});
+  pairs.stride = {2, 2};
+  Problem problem;
+  draw_images(channels, size, &problem);
+  const auto convolve = [&](int64_t depth, const bmx::Window& window, const std::string& in, const std::string& out,
+                            const std::string& steps = "") {
+    problem.convolve(Convolution(depth, filters, 1, window), in, out, steps);
+  };
+  const std::string s1 = slice_of("s1", filters), pooled = any_of<std::string>({"float32", "planar"});
+  convolve(channels, point, slice_of("x0", channels), "s0:" + type);
+  convolve(filters, point, slice_of("s0", filters), "s1:" + type);
+  convolve(filters, point, s1, "s1:" + type, " steps=plus:" + s1);
+  convolve(2 * filters, point, s1 + "," + slice_of("s0", filters), any_of<std::string>({"s0:", "s2:"}) + type,
+           " steps=plus:" + s1);
+  const bool halves = size.width >= pairs.kernel.width && random_word() % 2;
+  if (halves) {
+    problem.text += "map in=" + s1 + " out=s3:" + pooled + " before=relu pool=" +
+                    any_of<std::string>({"max", "avg"}) + " kernel=" + text_of(pairs.kernel) + " stride=2,2;";
+  } else {
+    problem.text += "map in=" + s1 + " out=s3:" + pooled + " steps=mul:" +
+                    problem.parameter(random_floats(filters, 5)) + ";";
+  }
+  convolve(filters, point, slice_of("s3", filters), "s3:" + pooled, " steps=plus:" + slice_of("s3", filters));
+  problem.text += "map in=" + slice_of("s3", filters) + " out=y0 steps=plus:" + slice_of(halves ? "s3" : "s1", filters);
+  const bmx::Plan plan = bmx::infer(bmx::parse_program(problem.text, 1, 1), problem.features());
+  for (const auto& image : problem.images) problem.expected.push_back(interpret(plan, image, problem.parameters));
   return problem;
 }
 

@@ -126,6 +126,9 @@ Problem small_groups();
 // Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
 Problem chain();
 
+// Instructions that can run band by band, in place and not.
+Problem rows_chain();
+
 // Float convolutions of data, integers and floats, pooled; into a flat output. Every sum rounds.
 Problem float_chain();
 

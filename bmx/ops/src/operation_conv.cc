@@ -77,6 +77,11 @@ struct Conv {
             static_cast<int>(words.pad_value), words.binarizations, words.interleaved};
   }
 
+  // The scales of several binarizations are those of the image.
+  static bool has_rows_of_its_own(const Problem& conv) {
+    return conv.binarizations == 1 && bmx::has_rows_of_its_own(conv.window, conv.image);
+  }
+
   static Memory memory(const Problem& conv, const Kernel& kernel) {
     return choose(conv, kernel).memory(conv, kernel);
   }
