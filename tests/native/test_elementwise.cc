@@ -1,5 +1,5 @@
-// Kernel::elementwise against that of the kernel `portable`, and the order of its sums against a plain loop: all bits are
-// the same.
+// Kernel::elementwise against that of the kernel `portable`, and the order of its sums against a plain loop: all bits
+// are the same.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -91,15 +91,20 @@ std::string sizes(const char* name, int64_t pixels, int64_t channels) {
 
 void test_steps(Test* test, int64_t pixels) {
   const int64_t stride = kLanes + random_below(20), values = extent(pixels, kLanes, stride);
-  const Guarded<float> parameters(random_values<float>(bmx::kMaxStepValues * kLanes), any_side());
-  float lanes[bmx::kMaxStepValues][kLanes];
-  std::memcpy(lanes, parameters.data(), sizeof lanes);
+  const int64_t values_stride = kLanes + random_below(9);
   for (int kind = 0; kind < bmx::Step::kPlus; ++kind) {
     const std::string name = "step " + std::to_string(kind);
+    bmx::Step step = {};
+    step.kind = static_cast<bmx::Step::Kind>(kind);
+    const int64_t rows = step.value_count();
+    const Guarded<float> lanes(random_values<float>(rows ? extent(rows, kLanes, values_stride) : 0), any_side());
+    const Guarded<float> plane(random_values<float>(rows), any_side());
     test->check(sizes((name + " of a tile").c_str(), pixels, kLanes), random_values<float>(values),
-                [&](const Elementwise& own, float* x) { own.tile_steps[kind](lanes, pixels, x, stride); });
+                [&](const Elementwise& own, float* x) {
+                  own.tile_steps[kind](lanes.data(), values_stride, pixels, x, stride);
+                });
     test->check(sizes((name + " of a plane").c_str(), pixels, 1), random_values<float>(pixels),
-                [&](const Elementwise& own, float* x) { own.plane_steps[kind](parameters.data(), pixels, x); });
+                [&](const Elementwise& own, float* x) { own.plane_steps[kind](plane.data(), pixels, x); });
   }
   const Guarded<float> addend(random_values<float>(pixels * kLanes), any_side());
   test->check(sizes("plus_tile", pixels, kLanes), random_values<float>(values),

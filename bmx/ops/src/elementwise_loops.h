@@ -39,19 +39,22 @@ inline float parametric_rectify(float x, float slope, float, float) { return mul
 
 // Loops over kLanes channels become one vector or a few, which without `simd` they do not always.
 
-template <formulas::Formula formula>
-void step_tile(const float (*__restrict values)[kLanes], int64_t pixels, float* __restrict x, int64_t stride) {
+template <formulas::Formula formula, int Values>
+void step_tile(const float* __restrict values, int64_t values_stride, int64_t pixels, float* __restrict x,
+               int64_t stride) {
+  const float *a = values, *b = values + (Values > 1) * values_stride, *c = values + (Values > 2) * 2 * values_stride;
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
-    for (int64_t c = 0; c < kLanes; ++c) {
-      x[p * stride + c] = formula(x[p * stride + c], values[0][c], values[1][c], values[2][c]);
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      x[p * stride + lane] = formula(x[p * stride + lane], Values > 0 ? a[lane] : 0, Values > 1 ? b[lane] : 0,
+                                     Values > 2 ? c[lane] : 0);
     }
   }
 }
 
-template <formulas::Formula formula>
+template <formulas::Formula formula, int Values>
 void step_plane(const float* values, int64_t count, float* x) {
-  const float a = values[0], b = values[1], c = values[2];
+  const float a = Values > 0 ? values[0] : 0, b = Values > 1 ? values[1] : 0, c = Values > 2 ? values[2] : 0;
 #pragma omp simd
   for (int64_t p = 0; p < count; ++p) x[p] = formula(x[p], a, b, c);
 }
@@ -258,10 +261,10 @@ struct Plain {
 template <typename Vectors>
 constexpr Elementwise elementwise() {
   constexpr int kBytes = Vectors::kBytes;
-  return {{step_tile<formulas::multiply>, step_tile<formulas::add>, step_tile<formulas::normalize>,
-           step_tile<formulas::rectify>, step_tile<formulas::parametric_rectify>},
-          {step_plane<formulas::multiply>, step_plane<formulas::add>, step_plane<formulas::normalize>,
-           step_plane<formulas::rectify>, step_plane<formulas::parametric_rectify>},
+  return {{step_tile<formulas::multiply, 1>, step_tile<formulas::add, 1>, step_tile<formulas::normalize, 3>,
+           step_tile<formulas::rectify, 0>, step_tile<formulas::parametric_rectify, 1>},
+          {step_plane<formulas::multiply, 1>, step_plane<formulas::add, 1>, step_plane<formulas::normalize, 3>,
+           step_plane<formulas::rectify, 0>, step_plane<formulas::parametric_rectify, 1>},
           plus_tile,
           plus_plane,
           widen,

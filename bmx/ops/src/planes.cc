@@ -77,7 +77,7 @@ void apply(const Kernel& kernel, const std::vector<Step>& steps, const Planes& p
       continue;
     }
     for (int64_t c = 0; c < planes.channels; ++c) {
-      float values[kMaxStepValues] = {};
+      float values[kMaxStepValues];
       for (int64_t row = 0; row < step.value_count(); ++row) {
         values[row] = step.values[row * step.channels + (step.single ? 0 : planes.channel + c)];
       }

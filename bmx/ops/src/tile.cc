@@ -8,22 +8,18 @@ namespace {
 
 constexpr int64_t kPlusPixels = 64;  // pixels added at once: their addends stay in L1
 
-// A step's values for a tile, one a lane, those beyond the last channel being any of them.
-struct Lanes {
-  alignas(64) float values[kMaxStepValues][kLanes];
-
-  Lanes(const Step& step, const Tile& tile) {
-    const float* from = step.values + (step.single ? 0 : tile.channel);
-    const int64_t channels = step.single ? 1 : tile.channels;
-    for (int64_t row = 0; row < step.value_count(); ++row, from += step.channels) {
-      if (channels == kLanes) {
-        std::memcpy(values[row], from, sizeof values[row]);
-      } else {
-        for (int64_t c = 0; c < kLanes; ++c) values[row][c] = from[c < channels ? c : 0];
-      }
-    }
+void apply_to_values(const Kernel& kernel, const Step& step, const Tile& tile) {
+  const auto run = kernel.elementwise.tile_steps[step.kind];
+  if (step.values && !step.single && tile.channels == kLanes) {
+    return run(step.values + tile.channel, step.channels, tile.pixels, tile.values, tile.stride);
   }
-};
+  float values[kMaxStepValues * kLanes];  // the lanes beyond the last channel have the first one's
+  for (int64_t row = 0; row < step.value_count(); ++row) {
+    const float* from = step.values + row * step.channels + (step.single ? 0 : tile.channel);
+    for (int64_t c = 0; c < kLanes; ++c) values[row * kLanes + c] = from[step.single || c >= tile.channels ? 0 : c];
+  }
+  run(values, kLanes, tile.pixels, tile.values, tile.stride);
+}
 
 void add_feature(const Kernel& kernel, const Slice& addend, const Tile& tile) {
   alignas(64) float values[kPlusPixels * kLanes];
@@ -76,7 +72,7 @@ void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& til
     if (step.kind == Step::kPlus) {
       add_feature(kernel, step.addend, tile);
     } else {
-      kernel.elementwise.tile_steps[step.kind](Lanes(step, tile).values, tile.pixels, tile.values, tile.stride);
+      apply_to_values(kernel, step, tile);
     }
   }
 }

@@ -1,5 +1,5 @@
-// Vectors, as GCC and Clang have them for any instruction set, in memory of any alignment. A kernel that runs on part of the CPUs only includes this inside its
-// target region.
+// Vectors, as GCC and Clang have them for any instruction set, and memory of any alignment. A kernel that runs on part
+// of the CPUs only includes this inside its target region.
 #ifndef BMX_VECTORS_H_
 #define BMX_VECTORS_H_
 
