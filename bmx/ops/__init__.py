@@ -16,7 +16,7 @@ from .packing import (can_interleave, deinterleave_weights, interleave_weights, 
                       unpack_float_weights, unpack_weights)
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights', 'isa',
-           'kernels', 'library_path', 'measure_bound', 'measure_float_product', 'measure_fma', 'measure_product',
+           'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product', 'measure_product',
            'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_float_weights',
            'unpack_weights', 'use_kernel']
 
@@ -42,10 +42,10 @@ def _load():
     library.bmx_kernel_supported.argtypes = [ctypes.c_int]
     library.bmx_kernel_supported.restype = ctypes.c_bool
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
-    library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
+    library.bmx_measure_bound.argtypes = library.bmx_measure_float_bound.argtypes = [ctypes.c_char_p]
     library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 6 * [ctypes.c_int64]
     library.bmx_measure_float_product.argtypes = [ctypes.c_char_p] + 8 * [ctypes.c_int64]
-    for function in (library.bmx_measure_bound, library.bmx_measure_fma, library.bmx_measure_product,
+    for function in (library.bmx_measure_bound, library.bmx_measure_float_bound, library.bmx_measure_product,
                      library.bmx_measure_float_product):
         function.restype = ctypes.c_double
     library.bmx_profile.argtypes = [ctypes.c_int]
@@ -139,15 +139,24 @@ def measure_bound(kernel):
     return _measured(_LIBRARY.bmx_measure_bound(kernel.encode()))
 
 
-def measure_fma():
-    """How fast a float32 convolution could be: a loop of this CPU's widest multiply-adds, on one thread.
+def measure_float_bound(kernel):
+    """How fast a kernel's float32 convolution could be: a loop of its multiply-adds in registers, on one thread.
+
+    Parameters
+    ----------
+    kernel : str
 
     Returns
     -------
     float
         Multiply-accumulates a second.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this CPU does not support the kernel.
     """
-    return _LIBRARY.bmx_measure_fma()
+    return _measured(_LIBRARY.bmx_measure_float_bound(kernel.encode()))
 
 
 def measure_product(kernel, height, width, channels, filters, window):

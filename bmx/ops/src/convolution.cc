@@ -171,8 +171,8 @@ void ConvolutionTask::compute(const Unit& unit) const {
     }
     const Stopwatch stopwatch(Phase::kFinish);
     if (!sums_.empty()) discount_padding(conv_, sums_, results);
-    if (!residual_) return finish(results, steps_, out_);
-    add_term(results, residual_->scales()[term], term == 0, sums);
+    if (!residual_) return finish(kernel_, results, steps_, out_);
+    add_term(kernel_, results, residual_->scales()[term], term == 0, sums);
     product.activations += activation_words(conv_);
   }
   const Stopwatch stopwatch(Phase::kFinish);
@@ -200,15 +200,15 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
   }
 }
 
-void finish(Dots dots, const std::vector<Step>& steps, const Slice& out) {
-  if (out.layout == Layout::kShorts) return store_sums(dots, steps, out);
+void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, const Slice& out) {
+  if (out.layout == Layout::kShorts) return store_sums(kernel, dots, steps, out);
   alignas(64) float floats[kPixelTile * kLanes];
   for (int64_t left = dots.channels; left > 0; left -= kLanes) {
     dots.channels = std::min(kLanes, left);
     const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};
-    convert(dots, tile);
-    apply(steps, tile);
-    store(tile, out);
+    convert(kernel, dots, tile);
+    apply(kernel, steps, tile);
+    store(kernel, tile, out);
     dots.values += kLanes;
     dots.channel += kLanes;
   }
@@ -219,8 +219,8 @@ void ConvolutionTask::finish_sums(const Unit& unit, float* sums) const {
                unit.pixels};
   for (int64_t left = unit.filters; left > 0; left -= kLanes) {
     tile.channels = std::min(kLanes, left);
-    apply(steps_, tile);
-    store(tile, out_);
+    apply(kernel_, steps_, tile);
+    store(kernel_, tile, out_);
     tile.values += kLanes;
     tile.channel += kLanes;
   }

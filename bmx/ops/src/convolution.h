@@ -42,7 +42,7 @@ std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight
 void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, const Dots& dots);
 
 // Applies the steps to the dots of up to kPixelTile pixels, which have stride kFilterTile, and stores them.
-void finish(Dots dots, const std::vector<Step>& steps, const Slice& out);
+void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, const Slice& out);
 
 class ConvolutionTask : public Task {
  public:

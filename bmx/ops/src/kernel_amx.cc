@@ -62,6 +62,7 @@ struct alignas(64) Configuration {
 BMX_TARGET("avx512f,avx512bw")
 
 #include "binarize_avx512.h"
+#include "elementwise_avx512.h"
 #include "float_product_avx512.h"
 #include "small_groups_avx512.h"
 
@@ -285,7 +286,8 @@ namespace bmx {
 
 extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
                             multiply, binarize_floats, binarize_shorts, spread<64>,
-                            look_up<Table>, multiply_floats<Floats>, 16, bound};
+                            look_up<Table>, multiply_floats<Floats>, 16, bound,
+                            float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx
 

@@ -11,7 +11,7 @@ namespace bmx {
 
 namespace {
 
-constexpr int64_t kLanes = kInterleaved;  // filters in a vector, one 64-bit lane each
+constexpr int64_t kVectorFilters = kInterleaved;  // one 64-bit lane each
 
 bool supported() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -25,6 +25,7 @@ bool supported() {
 BMX_TARGET("avx512f,avx512bw,avx512vpopcntdq")
 
 #include "binarize_avx512.h"
+#include "elementwise_avx512.h"
 #include "float_product_avx512.h"
 #include "small_groups_avx512.h"
 
@@ -42,12 +43,12 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
   for (int p = 0; p < Pixels; ++p) {
     for (int v = 0; v < Vectors; ++v) counts[p][v] = _mm512_setzero_si512();
   }
-  for (int64_t k = 0; k < product.depth; ++k, weights += Vectors * kLanes) {
+  for (int64_t k = 0; k < product.depth; ++k, weights += Vectors * kVectorFilters) {
     const int64_t tap = product.taps[k];
     __m512i words[Pixels];
     for (int p = 0; p < Pixels; ++p) words[p] = _mm512_set1_epi64(activations[p][tap]);
     for (int v = 0; v < Vectors; ++v) {
-      const __m512i weight = _mm512_loadu_si512(weights + v * kLanes);
+      const __m512i weight = _mm512_loadu_si512(weights + v * kVectorFilters);
       for (int p = 0; p < Pixels; ++p) {
         const __m512i differing = _mm512_popcnt_epi64(_mm512_xor_si512(words[p], weight));
         counts[p][v] = _mm512_add_epi64(counts[p][v], differing);
@@ -61,7 +62,7 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
       const __m512i next = counts[p][v + 1 < Vectors ? v + 1 : v];
       const __m512i count = _mm512_permutex2var_epi32(counts[p][v], even, next);
       const __m512i dot = _mm512_sub_epi32(bits, _mm512_add_epi32(count, count));
-      _mm512_store_si512(out + (pixel + p) * product.out_stride + v * kLanes, dot);
+      _mm512_store_si512(out + (pixel + p) * product.out_stride + v * kVectorFilters, dot);
     }
   }
 }
@@ -80,8 +81,8 @@ void multiply(const Product& product) {
   const uint64_t* weights = static_cast<const uint64_t*>(product.weights);
   for (int64_t first = 0; first < product.filters; first += kFilterTile) {
     const int64_t left = product.filters - first;
-    const int64_t block = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
-    blocks[block / kLanes - 1](product, weights + first * product.depth, product.out + first);
+    const int64_t block = left < kFilterTile ? round_up(left, kVectorFilters) : kFilterTile;
+    blocks[block / kVectorFilters - 1](product, weights + first * product.depth, product.out + first);
   }
 }
 
@@ -108,7 +109,8 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx512 = {"avx512", supported, nullptr, nullptr, multiply, binarize_floats,
-                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 24, bound};
+                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 24, bound,
+                               float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx
 

@@ -1,13 +1,16 @@
 // The seam between the operators and the code of one instruction set.
 //
-// A kernel computes binary dot products between packed activations and packed weights. Both are sequences of 64-bit
-// words along the reduction (tap by tap, channels innermost); bits beyond the last channel are 0 in both.
+// A kernel is all the code of an instruction set; nothing else asks what the CPU can do. Its binary dot products are
+// between packed activations and packed weights. Both are sequences of 64-bit words along the reduction (tap by tap,
+// channels innermost); bits beyond the last channel are 0 in both.
 #ifndef BMX_KERNELS_H_
 #define BMX_KERNELS_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "elementwise.h"
 
 namespace bmx {
 
@@ -125,6 +128,8 @@ struct Kernel {
   int64_t lookup_channels;  // up to so many in a group `look_up` is faster than `multiply`
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);
+  int64_t (*float_bound)(int64_t iterations);  // the same of `multiply_floats`; multiply-adds done
+  Elementwise elementwise;
 };
 
 // All kernels of this build, the slowest first. Dispatch, tests and benchmarks read this table and no other.
