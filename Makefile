@@ -1,5 +1,5 @@
 # make demo: install into .venv, train on the bundled digits, export, verify.   make test: install, run the tests.
-PYTHON ?= python3
+# PYTHON is the interpreter to use. Where it is not given: python3, or another one if MXNet does not run on that.
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
@@ -10,7 +10,7 @@ SECONDS ?= 600
 .PHONY: demo test test-full test-native test-clang test-neon fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
-	$(PYTHON) -m venv $(VENV)
+	python=$$($(if $(PYTHON),$(PYTHON) find_python.py,python3 find_python.py --any)) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
