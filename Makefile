@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
+# Files of tests for `make test`; none: all.
+TESTS ?=
+
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
 
@@ -20,7 +23,7 @@ demo: $(BIN)/installed
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
 
 test: $(BIN)/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TESTS)
 
 # Everything, the large matrices of shapes included.
 test-full: $(BIN)/installed

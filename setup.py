@@ -59,13 +59,14 @@ class BuildLibrary(build_ext):
         OBJECTS.mkdir(parents=True, exist_ok=True)
 
         def compile_one(source):
-            command = compiler + COMPILE_FLAGS + FILE_FLAGS.get(source.name, []) + ['-I', str(mxnet / 'include')]
-            key = hashlib.sha1(repr(command).encode())
+            command = compiler + COMPILE_FLAGS + FILE_FLAGS.get(source.name, [])
+            key = hashlib.sha1(repr(command).encode())  # not where MXNet is: another folder in every build by pip
             for file in [source] + headers:
                 key.update(file.read_bytes())
             target = OBJECTS / '{}-{}.o'.format(source.stem, key.hexdigest()[:16])
             if not target.exists():
                 partial = target.with_suffix('.partial')
+                command += ['-I', str(mxnet / 'include')]
                 subprocess.run(command + ['-c', str(source), '-o', str(partial)], check=True)
                 partial.replace(target)
             return str(target)
