@@ -126,6 +126,20 @@ def test_chains(isa, chain, channels):
     check(program, [make_data((2, channels, 9, 10))], [p.values[int(names[name][1:])] for name in used])
 
 
+@pytest.mark.parametrize('groups, channels, filters', [(1, 64, 64), (1, 100, 128), (1, 5, 64), (3, 40, 128)])
+@pytest.mark.parametrize('options', ['kernel=1,1', 'kernel=3,2 stride=2,1 pad=1,1 dilate=1,2',
+                                     'kernel=3,3 pad=1,1 pad_value=0', 'kernel=3,3 pad=1,1 binarizations=2'])
+def test_interleaved_weights(isa, options, groups, channels, filters):
+    p = Parameters(channels)
+    kernel = tuple(map(int, options[len('kernel='):].split()[0].split(',')))
+    packed = ops.pack_weights(p.random.randn(groups * filters, channels, *kernel))
+    text = 'conv in=x0[0:{}] out=y0 weight=p0 filters={} groups={} {}'.format(groups * channels, groups * filters, groups,
+                                                                             options)
+    data = [make_data((2, groups * channels, 9, 10))]
+    expected, = check(text, data, [packed])
+    assert np.array_equal(check(text + ' interleaved=1', data, [ops.interleave_weights(packed)])[0], expected)
+
+
 SPLITS = [(5, 33, 26), (64, 64), (32, 31, 1, 64), (1, 1, 1), (100, 300, 7), (31, 300), (96, 32, 64), (32, 33, 32)]
 
 
@@ -443,7 +457,8 @@ PROGRAM_ERRORS = [
     (' ; ;', 'program has no instructions'),
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown operation 'pool'; valid operations: conv, fconv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
-                           'kernel, stride, pad, dilate, filters, groups, whole, pad_value, binarizations, steps'),
+                           'kernel, stride, pad, dilate, filters, groups, whole, pad_value, binarizations, '
+                           'interleaved, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
                                          'pool, before, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),

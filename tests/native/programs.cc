@@ -53,6 +53,7 @@ Convolution::Convolution(int64_t channel_count, int64_t filter_count, int64_t gr
   pad_value = static_cast<int>(random_below(3)) - 1;
   bits.resize(filters * window.taps() * (channels / groups));
   for (uint8_t& bit : bits) bit = random_word() % 2;
+  interleaved = filters / groups % bmx::kFilterTile == 0 && random_word() % 2;
   if (random_word() % 3 == 0) return;
   threshold = random_floats(channels, 9);
   for (float& value : threshold) {
@@ -68,10 +69,13 @@ Convolution::Convolution(const bmx::Convolution& conv, const Bytes& packed, cons
       window(conv.window),
       pad_value(conv.pad_value),
       binarizations(conv.binarizations),
+      interleaved(conv.interleaved),
       bits(filters * window.taps() * (channels / groups)),
       threshold(thresholds) {
-  const int64_t group = channels / groups, bytes = (group + 7) / 8;
-  for (size_t i = 0; i < bits.size(); ++i) bits[i] = packed[i / group * bytes + i % group / 8] >> i % group % 8 & 1;
+  for (size_t i = 0; i < bits.size(); ++i) {
+    const int64_t at = packed_at(static_cast<int64_t>(i));
+    bits[i] = packed[at / 8] >> at % 8 & 1;
+  }
 }
 
 void Convolution::draw_binarizations() {
@@ -82,14 +86,30 @@ std::string Convolution::options() const {
   return (binarizations > 1 ? " binarizations=" + std::to_string(binarizations) : "") +
          " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
          " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
-         " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value);
+         " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value) +
+         (interleaved ? " interleaved=1" : "");
 }
 
 Bytes Convolution::packed() const {
-  const int64_t group = channels / groups, bytes = (group + 7) / 8;
-  Bytes packed(filters * window.taps() * bytes);
-  for (size_t i = 0; i < bits.size(); ++i) packed[i / group * bytes + i % group / 8] |= bits[i] << i % group % 8;
+  Bytes packed(packed_bytes());
+  for (size_t i = 0; i < bits.size(); ++i) {
+    const int64_t at = packed_at(static_cast<int64_t>(i));
+    packed[at / 8] |= bits[i] << at % 8;
+  }
   return packed;
+}
+
+int64_t Convolution::packed_bytes() const {
+  const int64_t group = channels / groups;
+  return filters * window.taps() * (interleaved ? bmx::words_for(group) * 8 : (group + 7) / 8);
+}
+
+int64_t Convolution::packed_at(int64_t i) const {
+  const int64_t group = channels / groups, channel = i % group;
+  if (!interleaved) return i / group * bmx::round_up(group, 8) + channel;
+  const int64_t taps = window.taps(), words = bmx::words_for(group), tap = i / group % taps, filter = i / group / taps;
+  const int64_t word = tap * words + channel / 64, block = filter / bmx::kFilterTile;
+  return ((block * taps * words + word) * bmx::kFilterTile + filter % bmx::kFilterTile) * 64 + channel % 64;
 }
 
 int8_t Convolution::sign(float value, int64_t c) const {

@@ -48,6 +48,7 @@ struct Convolution {
   bmx::Window window;
   int pad_value;
   int64_t binarizations = 1;
+  bool interleaved = false;      // in packed()
   std::vector<uint8_t> bits;     // one a weight
   std::vector<float> threshold;  // or none
 
@@ -66,6 +67,9 @@ struct Convolution {
  private:
   int8_t sign(float value, int64_t c) const;
   Features multiply(const Features& in) const;
+  int64_t packed_bytes() const;
+  // Where weight i of `bits` is in packed(): the bit.
+  int64_t packed_at(int64_t i) const;
 };
 
 // The bytes of a parameter.

@@ -59,13 +59,15 @@ Execution::Execution(const Plan& plan, const Arrays& arrays)
     const Memory memory = operation.memory(problem, kernel_);
     most.shared = std::max(most.shared, memory.shared);
     most.thread = std::max(most.thread, memory.thread);
-    kept_.push_back(reserve(memory.kept));
+    most.kept = std::max(most.kept, memory.kept);
+    if (arrays.images > 1) kept_.push_back(reserve(memory.kept));
     if (instruction.to.kind != 's') continue;
     if (instruction.to.index >= static_cast<int64_t>(slot_bytes.size())) slot_bytes.resize(instruction.to.index + 1);
     int64_t& bytes = slot_bytes[instruction.to.index];
     bytes = std::max(bytes, instruction.out.bytes());
   }
   threads_ = work * static_cast<double>(arrays.images) > kSerialWork ? omp_get_max_threads() : 1;
+  if (arrays.images <= 1) kept_.assign(plan.instructions.size(), reserve(most.kept));  // nothing has to be kept
   for (int64_t bytes : slot_bytes) slots_.push_back(reserve(bytes));
   shared_ = reserve(most.shared);
   thread_memory_ = reserve(most.thread * threads_);

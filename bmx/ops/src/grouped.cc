@@ -46,7 +46,8 @@ LookupPlan::LookupPlan(const Convolution& conv) {
 // more here.
 bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
-  if (conv.binarizations > 1 || conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
+  if (conv.interleaved || conv.binarizations > 1) return false;
+  if (conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
   const double vectors = static_cast<double>(runs(conv)) * run_tiles(conv) * (kPositions / kVector);
   const double grouped = vectors * conv.filters * LookupPlan(conv).lookups;

@@ -73,15 +73,16 @@ inline void transpose_bytes(Words rows[8]) {
 void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
   uint8_t* to = static_cast<uint8_t*>(prepared);
   for (int64_t block = 0; block < filters; block += kFilterTile) {
-    const int64_t width = filters - block > kLanes ? kFilterTile : kLanes;
-    for (int64_t k = 0; k < depth; ++k) {
+    const int64_t left = filters - block, width = left > kLanes ? kFilterTile : kLanes;
+    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    for (int64_t k = 0; k < depth; ++k, weights += stored) {
       for (int64_t first = 0; first < width; first += kLanes) {
         Words rows[8];
         for (int row = 0; row < 8; ++row) {
           for (int lane = 0; lane < 4; ++lane) {
             const int byte = 8 * lane + row;
-            const int64_t filter = block + first + byte % 2 * (kLanes / 2) + byte / 2;
-            rows[row][lane] = filter < filters ? weights[filter * depth + k] : 0;
+            const int64_t filter = first + byte % 2 * (kLanes / 2) + byte / 2;
+            rows[row][lane] = filter < stored ? weights[filter] : 0;
           }
         }
         transpose_bytes(rows);
