@@ -1,8 +1,16 @@
-"""`python -m bmx`."""
+"""`bmx` and `python -m bmx`."""
 import sys
 
 from .cli import main
 
-for stream in (sys.stdout, sys.stderr):
-    stream.reconfigure(errors='backslashreplace')  # names of classes that the encoding does not have
-sys.exit(main())
+
+
+def run():
+    """The command `bmx`."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors='backslashreplace')  # names of classes that the encoding does not have
+    return main()
+
+
+if __name__ == '__main__':
+    sys.exit(run())

@@ -1,4 +1,4 @@
-"""The command line: `python -m bmx COMMAND ...`."""
+"""The command line: `bmx COMMAND ...`."""
 import argparse
 import ast
 import contextlib
@@ -10,7 +10,7 @@ import sys
 import mxnet as mx
 import numpy as np
 
-from . import bench, deploy, ops, papers, plot, preprocess
+from . import __version__, bench, deploy, ops, papers, plot, preprocess
 from .accounting import summary
 from .description import NOT_KEYWORDS, check_preprocess, description_path, read_description
 from .models import MODELS, get_model
@@ -354,7 +354,8 @@ def _add_bench(commands):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog='python -m bmx', description='Binary neural networks for MXNet.')
+    parser = argparse.ArgumentParser(prog='bmx', description='Binary neural networks for MXNet.')
+    parser.add_argument('--version', action='version', version='bmx ' + __version__)
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     commands.required = True
 

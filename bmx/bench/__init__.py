@@ -1,4 +1,4 @@
-"""Speed, measured: `python -m bmx bench kernels|layers|models|split|train`.
+"""Speed, measured: `bmx bench kernels|layers|models|split|train`.
 
 Contestants run in turns in one process, because on a shared machine only times taken side by side compare.
 """
@@ -44,7 +44,7 @@ def run(arguments):
     if arguments.csv is not None:
         write_csv(arguments.csv, rows)
     if arguments.picture is not None:
-        report.draw(arguments.picture, rows, 'python -m bmx ' + ' '.join(arguments.argv))
+        report.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
 
 
 def _have_threads(threads, argv):

@@ -6,12 +6,12 @@ Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``
 
 import contextlib
 import ctypes
-from pathlib import Path
 
 import mxnet as mx
 
 from . import reference
-from .calls import behind_identity, keep_careful, keep_shapes_known
+from .calls import behind_identity, keep_careful, keep_shapes_known, load_operators
+from .library import find_library
 from .packing import (can_interleave, deinterleave_weights, interleave_weights, pack_float_weights, pack_weights,
                       unpack_float_weights, unpack_weights)
 
@@ -28,15 +28,11 @@ def library_path():
     -------
     str
     """
-    return str(Path(__file__).resolve().parent / 'libbmx.so')
+    return _PATH
 
 
-def _load():
-    path = library_path()
-    if not Path(path).exists():
-        raise ImportError('{} is missing: build it with `pip install -e .` (or `python setup.py build_ext '
-                          '--inplace`) in the repository of bmx'.format(path))
-    mx.library.load(path, verbose=False)
+def _load(path):
+    load_operators(path)
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]
     library.bmx_kernel_supported.argtypes = [ctypes.c_int]
@@ -64,7 +60,8 @@ def _load():
 # Once for all libraries: MXNet makes the functions of this one anew when it loads another.
 mx.library.load = keep_careful(mx.library.load)
 keep_shapes_known(mx.sym.Symbol)
-_LIBRARY = _load()
+_PATH = find_library()
+_LIBRARY = _load(_PATH)
 
 
 def isa():

@@ -1,4 +1,4 @@
-"""The numbers of papers, beside ours: `python -m bmx paper NAME`. A paper is a file of data here."""
+"""The numbers of papers, beside ours: `bmx paper NAME`. A paper is a file of data here."""
 from .. import report
 from . import compact, meliusnet, mobinet, picture, tables
 

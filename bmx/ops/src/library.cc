@@ -31,6 +31,9 @@ Value value_or(Value failed, const Function& function) {
 
 extern "C" {
 
+// What tells the sources from others, which `bmx/ops/library.py` looks for in the file.
+const char* bmx_sources() { return BMX_SOURCES; }
+
 // Name of kernel `index` of the table; null past its end.
 const char* bmx_kernel_name(int index) {
   return index >= 0 && index < static_cast<int>(bmx::kernels().size()) ? bmx::kernels()[index].name : nullptr;
