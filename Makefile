@@ -1,8 +1,11 @@
 # make demo: install into .venv, train on the bundled digits, export, verify.   make test: install, run the tests.
-PYTHON ?= python3
+# PYTHON is the interpreter to use. Where it is not given: python3, or another one if MXNet does not run on that.
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
+
+# Files of tests for `make test`; none: all.
+TESTS ?=
 
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
@@ -10,7 +13,7 @@ SECONDS ?= 600
 .PHONY: demo test test-full test-native test-clang test-neon fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
-	$(PYTHON) -m venv $(VENV)
+	python=$$($(if $(PYTHON),$(PYTHON) find_python.py,python3 find_python.py --any)) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
@@ -20,7 +23,7 @@ demo: $(BIN)/installed
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
 
 test: $(BIN)/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TESTS)
 
 # Everything, the large matrices of shapes included.
 test-full: $(BIN)/installed

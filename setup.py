@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -10,15 +11,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import Extension, find_packages, setup
-from setuptools.command.build_ext import build_ext
-
-try:
-    from setuptools.command.bdist_wheel import bdist_wheel
-except ImportError:  # setuptools before 70.1
-    from wheel.bdist_wheel import bdist_wheel
-
 ROOT = Path(__file__).resolve().parent
+_PYTHON = runpy.run_path(str(ROOT / 'find_python.py'))
+_PYTHON['say_what_is_needed']()  # before setuptools, which such a Python may not have
+
+from setuptools import Extension, find_packages, setup  # noqa: E402
+from setuptools.command.build_ext import build_ext  # noqa: E402
+
 SOURCES = ROOT / 'bmx' / 'ops' / 'src'
 OBJECTS = ROOT / 'build' / 'objects'
 # -Bsymbolic: libmxnet exports the same C++ templates, built by an older compiler; they must not replace ours.
@@ -27,7 +26,8 @@ OBJECTS = ROOT / 'build' / 'objects'
 COMPILE_FLAGS = ['-std=c++14', '-O3', '-ffp-contract=off', '-Wall', '-fopenmp', '-fPIC']
 LINK_FLAGS = ['-shared', '-fopenmp', '-Wl,-Bsymbolic']
 # Flags of single files, by name.
-FILE_FLAGS = {'lib_api.cc': ['-w']}
+FINGERPRINT = runpy.run_path(str(ROOT / 'bmx' / 'ops' / 'library.py'))['fingerprint'](SOURCES)
+FILE_FLAGS = {'lib_api.cc': ['-w'], 'library.cc': ['-DBMX_SOURCES="{}"'.format(FINGERPRINT)]}
 
 
 def find_compiler():
@@ -59,13 +59,14 @@ class BuildLibrary(build_ext):
         OBJECTS.mkdir(parents=True, exist_ok=True)
 
         def compile_one(source):
-            command = compiler + COMPILE_FLAGS + FILE_FLAGS.get(source.name, []) + ['-I', str(mxnet / 'include')]
-            key = hashlib.sha1(repr(command).encode())
+            command = compiler + COMPILE_FLAGS + FILE_FLAGS.get(source.name, [])
+            key = hashlib.sha1(repr(command).encode())  # not where MXNet is: another folder in every build by pip
             for file in [source] + headers:
                 key.update(file.read_bytes())
             target = OBJECTS / '{}-{}.o'.format(source.stem, key.hexdigest()[:16])
             if not target.exists():
                 partial = target.with_suffix('.partial')
+                command += ['-I', str(mxnet / 'include')]
                 subprocess.run(command + ['-c', str(source), '-o', str(partial)], check=True)
                 partial.replace(target)
             return str(target)
@@ -82,17 +83,24 @@ class BuildLibrary(build_ext):
             sys.exit('bmx: the C++ compiler failed: {}'.format(' '.join(error.cmd)))
 
 
-class AnyPythonWheel(bdist_wheel):
-    """Tags the wheel for any Python 3: the library does not use Python."""
+commands = {'build_ext': BuildLibrary}
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # an environment's own setuptools, before 70.1: it builds in place
+    pass
+else:
+    class AnyPythonWheel(bdist_wheel):
+        """Tags the wheel for any Python 3: the library does not use Python."""
 
-    def get_tag(self):
-        return ('py3', 'none', super().get_tag()[2])
+        def get_tag(self):
+            return ('py3', 'none', super().get_tag()[2])
 
+    commands['bdist_wheel'] = AnyPythonWheel
 
 setup(
     packages=find_packages(include=['bmx', 'bmx.*']) + ['bmx.models'],
     package_dir={'bmx.models': 'models'},
     ext_modules=[Extension('bmx.ops.libbmx', sources=[])],
-    cmdclass={'build_ext': BuildLibrary, 'bdist_wheel': AnyPythonWheel},
+    cmdclass=commands,
     zip_safe=False,
 )

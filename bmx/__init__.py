@@ -1,14 +1,18 @@
 """bmx: binary neural networks for stock Apache MXNet 1.9.1 and Gluon."""
-from . import threads
+import os
 
-threads.use_physical_cores()  # before anything imports MXNet
+__version__ = '0.1.0'  # the one place that says it
 
+_folder = os.path.dirname(os.path.abspath(__file__))
+if not os.path.isdir(os.path.join(_folder, 'models')):  # in a clone the model zoo lies beside this folder
+    __path__.append(os.path.dirname(_folder))
+
+from . import mxnet_import  # noqa: E402, F401  before all that imports MXNet
 from . import models, nn, ops, optimizers  # noqa: E402
 from .accounting import Summary, summary  # noqa: E402
 from .deploy import ExportError, export  # noqa: E402
 from .models import get_model  # noqa: E402
-from .models.registry import register_with_gluoncv  # noqa: E402
+from .models.with_gluoncv import register_with_gluoncv  # noqa: E402
 from .storage import LoadError, load_parameters  # noqa: E402
 
-__version__ = '0.1.0'
 register_with_gluoncv()

@@ -1,4 +1,4 @@
-"""`python -m bmx`."""
+"""`python -m bmx` is `bmx`."""
 import sys
 
 from .cli import main

@@ -39,7 +39,7 @@ class Node:
             return default
         try:
             return ast.literal_eval(self.attrs[key])
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two: nested too deeply
             return self.attrs[key]
 
     def __repr__(self):

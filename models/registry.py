@@ -1,11 +1,9 @@
 """The registry of models: one table, one `get_model`."""
 import dataclasses
-import functools
 import os
 
 import mxnet as mx
 import numpy as np
-from PIL import ImageFile
 
 from bmx.nn.config import resolve
 
@@ -86,15 +84,3 @@ def _own_number(value):
     if isinstance(value, (list, tuple)):
         return type(value)(map(_own_number, value))
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
-
-
-def register_with_gluoncv():
-    """Make `gluoncv.model_zoo.get_model` know the models of this package.
-
-    Everything else in this package that imports GluonCV comes later, so what its import changes is restored here alone:
-    it tells Pillow to read truncated images as whole, in the whole process.
-    """
-    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
-    from gluoncv.model_zoo import model_zoo
-    ImageFile.LOAD_TRUNCATED_IMAGES = truncated
-    model_zoo._models.update({name: functools.partial(get_model, name) for name in MODELS})

@@ -266,6 +266,14 @@ def test_every_subject_is_on_the_command_line(capsys):
         assert stop.value.code == 0 and '--rounds' in capsys.readouterr().out
 
 
+def test_bounds():
+    """No kernel's multiply-adds are slower than those of the first in the table; an unknown kernel is an error."""
+    slowest, *others = [ops.measure_float_bound(kernel) for kernel in ops.supported_kernels()]
+    assert all(0 < slowest < other for other in others)
+    with pytest.raises(ValueError, match="no kernel 'abacus'"):
+        ops.measure_float_bound('abacus')
+
+
 def test_measured_float_products():
     """More work takes longer; an unknown kernel is an error."""
     for kernel in ops.supported_kernels():

@@ -126,6 +126,20 @@ def test_chains(isa, chain, channels):
     check(program, [make_data((2, channels, 9, 10))], [p.values[int(names[name][1:])] for name in used])
 
 
+@pytest.mark.parametrize('groups, channels, filters', [(1, 64, 64), (1, 100, 128), (1, 5, 64), (3, 40, 128)])
+@pytest.mark.parametrize('options', ['kernel=1,1', 'kernel=3,2 stride=2,1 pad=1,1 dilate=1,2',
+                                     'kernel=3,3 pad=1,1 pad_value=0', 'kernel=3,3 pad=1,1 binarizations=2'])
+def test_interleaved_weights(isa, options, groups, channels, filters):
+    p = Parameters(channels)
+    kernel = tuple(map(int, options[len('kernel='):].split()[0].split(',')))
+    packed = ops.pack_weights(p.random.randn(groups * filters, channels, *kernel))
+    text = 'conv in=x0[0:{}] out=y0 weight=p0 filters={} groups={} {}'.format(groups * channels, groups * filters, groups,
+                                                                             options)
+    data = [make_data((2, groups * channels, 9, 10))]
+    expected, = check(text, data, [packed])
+    assert np.array_equal(check(text + ' interleaved=1', data, [ops.interleave_weights(packed)])[0], expected)
+
+
 SPLITS = [(5, 33, 26), (64, 64), (32, 31, 1, 64), (1, 1, 1), (100, 300, 7), (31, 300), (96, 32, 64), (32, 33, 32)]
 
 
@@ -374,6 +388,33 @@ for kernel in ops.kernels():
                        env=dict(os.environ, OMP_NUM_THREADS=threads))
 
 
+@pytest.mark.parametrize('threads', ['1', '2'])
+def test_bands(threads):
+    """Images so large that instructions of one pixel's kernel run band by band, and their sources stay."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_binary_subgraph import Parameters, check, make_data
+from bmx import ops
+for kernel in ops.supported_kernels():
+    ops.use_kernel(kernel)
+    for kind in 'int16', 'float32', 'planar':
+        p = Parameters()
+        program = ('conv in=x0[0:32] out=s0:{0} kernel=3,3 pad=1,1 filters=64 weight={1};'
+                   'conv in=s0[0:64] out=s1:{0} kernel=1,1 filters=128 weight={2} threshold={3};'
+                   'conv in=s1[0:128] out=s1:{0} kernel=1,1 filters=128 weight={4} steps=plus:s1[0:128];'
+                   'map in=s1[0:128] out=s2:float32 pool=avg kernel=2,2 stride=2,2 steps=norm:{5};'
+                   'conv in=s2[0:128] out=s2:float32 kernel=1,1 filters=128 groups=2 weight={6} steps=plus:s2[0:128];'
+                   'map in=s2[0:128] out=y0 steps=relu;'
+                   'map in=s0[0:64] out=y1').format(
+            kind, p.weight(64, 32), p.weight(128, 64, (1, 1)), p.threshold(64), p.weight(128, 128, (1, 1)),
+            p.vector(3, 128), p.weight(128, 64, (1, 1)))
+        check(program, [make_data((2, 32, 64, 66))], p.values, 2)
+"""
+    subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], check=True,
+                   env=dict(os.environ, OMP_NUM_THREADS=threads))
+
+
 def test_a_new_call_uses_new_weights():
     data, weight = mx.nd.ones((1, 8, 1, 1)), mx.nd.zeros((1, 1, 1, 1), dtype='uint8')
     program = 'conv in=x0[0:8] out=y0 weight=p0 kernel=1,1 filters=1'
@@ -443,7 +484,8 @@ PROGRAM_ERRORS = [
     (' ; ;', 'program has no instructions'),
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown operation 'pool'; valid operations: conv, fconv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
-                           'kernel, stride, pad, dilate, filters, groups, whole, pad_value, binarizations, steps'),
+                           'kernel, stride, pad, dilate, filters, groups, whole, pad_value, binarizations, '
+                           'interleaved, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
                                          'pool, before, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),

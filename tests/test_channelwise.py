@@ -6,6 +6,7 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 import bmx
+from bmx import ops
 from bmx.nn import channelwise
 
 # Of the data; the last ones are more than a thread computes alone, and more than is summed up in float32.
@@ -54,6 +55,19 @@ def test_equals_the_broadcasting_operator(kind, single, shape, dtype):
     tolerance = 1e-5 if dtype == 'float32' else 1e-12
     assert np.allclose(found[2], product.sum() if single else product, rtol=tolerance,
                        atol=tolerance * np.sqrt(np.prod(shape)))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+@pytest.mark.parametrize('kind', ['scale', 'prelu'])
+def test_bits_are_those_of_every_kernel(kind, dtype):
+    inputs, before, found = arrays((3, 4, 33, 41), 4, dtype), ops.isa(), []
+    try:
+        for kernel in ops.supported_kernels():
+            ops.use_kernel(kernel)
+            found.append(results(lambda x, values: mx.nd.channelwise(x, values, kind=kind), *inputs))
+    finally:
+        ops.use_kernel(before)
+    assert all(np.array_equal(one, other) for others in found[1:] for one, other in zip(found[0], others))
 
 
 @pytest.mark.parametrize('channels', [1, 6])

@@ -35,6 +35,17 @@ def test_neon():
     run_make('neon', 'aarch64-linux-gnu-g++', 'qemu-aarch64')
 
 
+def test_only_kernels_depend_on_the_instruction_set():
+    """The table of kernels is the one choice: no other source asks for the CPU's features or names instructions."""
+    dependent = re.compile(r'cpu_supports|cpu_is|cpu_init|cpuid|xgetbv|getauxval|ifunc|target_clones|target\s*\(|'
+                           r'BMX_TARGET|immintrin|arm_neon|include "\w+_avx\w*\.h"')
+    texts = {path.name: path.read_text() for path in (Path(ops.library_path()).parent / 'src').iterdir()}
+    found = {name for name, text in texts.items() if dependent.search(text)}
+    # the macro, and what only kernels include
+    assert found - {'target.h'} == {name for name in texts if re.match(r'kernel_\w+\.cc|\w+_avx\w*\.h', name)} - {
+        'kernel_portable.cc'}
+
+
 def lines_of(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.splitlines()
 
@@ -57,7 +68,7 @@ def test_shared_functions_run_on_any_cpu():
             function, is_local = start.group(2), int(start.group(1), 16) in local
         elif re.search(r'\tv\w+ .*%[xyz]mm|\ttile|\ttdp', line):  # VEX, EVEX
             found += 1
-            if not is_local and not re.search(r'\.(avx|arch_)', function):  # a clone that is chosen at load
+            if not is_local:
                 wrong.add(function)
     assert not wrong
     assert found

@@ -57,6 +57,33 @@ def test_unpack_errors(packed, channels, message):
         ops.unpack_weights(packed, channels)
 
 
+@pytest.mark.parametrize('kernel', [(1, 1), (3, 2)], ids=str)
+@pytest.mark.parametrize('channels', [1, 64, 100, 288])
+@pytest.mark.parametrize('filters', [64, 192])
+def test_interleaved_layout_and_round_trip(filters, channels, kernel):
+    packed = ops.pack_weights(np.random.RandomState(channels).randn(filters, channels, *kernel))
+    interleaved = ops.interleave_weights(packed)
+    words, taps = (channels + 63) // 64, kernel[0] * kernel[1]
+    assert interleaved.dtype == np.uint8 and interleaved.flags.c_contiguous
+    assert interleaved.shape == (filters // 64, taps * words, 64, 8)
+    expected = np.zeros(interleaved.shape, np.uint8)
+    for o, row, column, byte in np.ndindex(*packed.shape):
+        word = (row * kernel[1] + column) * words + byte // 8
+        expected[o // 64, word, o % 64, byte % 8] = packed[o, row, column, byte]
+    assert np.array_equal(interleaved, expected)
+    assert np.array_equal(ops.deinterleave_weights(interleaved, kernel, channels), packed)
+
+
+@pytest.mark.parametrize('filters, channels, groups, can', [
+    (64, 64, 1, True), (64, 288, 1, True), (64, 160, 1, False), (64, 63, 1, True), (64, 32, 1, False),
+    (160, 64, 1, False), (128, 64, 2, True), (128, 64, 4, False)])
+def test_weights_are_interleaved_where_they_hardly_grow(filters, channels, groups, can):
+    packed = ops.pack_weights(np.zeros((filters, channels, 3, 3)))
+    assert ops.can_interleave(packed.shape, groups) == can
+    if can:
+        assert ops.interleave_weights(packed).size <= packed.size * 10 / 9
+
+
 # Filters of a group, and the lanes they get.
 LANES = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 8: 8, 9: 16, 15: 16, 16: 16, 17: 16, 33: 16}
 

@@ -83,6 +83,8 @@ REFUSED = {
     CONV + ' pad_value=2': 'must be between -1 and 1',
     CONV + ' binarizations=9': 'must be between 1 and 8',
     CONV + ' binarizations=2 threshold=p1': 'a threshold is of one binarization',
+    CONV + ' interleaved=1': 'interleaved weights are of groups of 64 filters',
+    CONV + ' interleaved=2': 'must be between 0 and 1',
     CONV.replace('filters=4', 'filters=4294967296'): 'must be between 1 and 2147483647',
 }
 
@@ -179,7 +181,11 @@ def random_program(random):
         kind = (Conv, FloatConv, Map)[random.randint(3)]
         if kind is Conv:
             threshold = [None, 2][random.randint(2)]
+            interleaved = random.randint(2)
+            if interleaved:
+                filters['filters'] = filters['groups'] * 64 * random.randint(1, 3)
             instructions.append(Conv(weight=0, pad_value=random.randint(-1, 2), threshold=threshold,
+                                     interleaved=interleaved,
                                      binarizations=1 if threshold else random.randint(1, 9), **filters, **common))
         elif kind is FloatConv:
             instructions.append(FloatConv(weight=1, before=steps(), **filters, **common))
@@ -205,6 +211,7 @@ def test_what_is_printed_is_read_again():
 
 @pytest.mark.parametrize('text, file_format', [
     (CONV, 2), (CONV + ' binarizations=1', 2), (CONV + ' binarizations=2', 3),
+    (CONV.replace('filters=4', 'filters=64 interleaved=1'), 4),
     ('map in=x0[0:8] out=y0:flat', 4), ('map in=x0[0:8] out=y0 pool=max global=1', 4),
     ('map in=x0[0:8] out=y0 pool=avg kernel=2,2 count_pad=1', 4), (FCONV, 4),
     ('map in=x0[0:8] out=y0 pool=max kernel=2,2', 2), ('map in=x0[0:8] out=y0 pool=max kernel=2,2 full=1', 3),

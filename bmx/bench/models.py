@@ -5,7 +5,6 @@ import sys
 import tempfile
 
 import mxnet as mx
-from gluoncv import model_zoo
 
 from .. import ops
 from ..deploy import export, files
@@ -54,6 +53,7 @@ def _build(name):
     if name in MODELS:
         return get_model(name)
     try:
+        from gluoncv import model_zoo  # takes a while to import
         return model_zoo.get_model(name)
     except ValueError:
         raise ValueError('unknown model %r; choose from %s, or a name of gluoncv.model_zoo.get_model_list()'

@@ -7,7 +7,6 @@ import sys
 import time
 from importlib import metadata
 
-import gluoncv
 import mxnet as mx
 
 from .. import __version__, ops
@@ -117,6 +116,7 @@ def _surroundings():
     try:
         version = metadata.version('gluoncv')  # the package's own constant is that of another release
     except metadata.PackageNotFoundError:
+        import gluoncv
         version = gluoncv.__version__
     return {'cpu': _cpu(), 'mxnet': mx.__version__, 'gluoncv': version, 'bmx': __version__}
 

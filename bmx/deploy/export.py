@@ -78,7 +78,7 @@ def export(net, prefix, data_shape, inputs=None, model=None, classes=None, prepr
     classes : sequence, optional
         Names of the outputs; what is no string is written as one.
     preprocess : dict, optional
-        How an image becomes an input, for `python -m bmx predict`.
+        How an image becomes an input, for `bmx predict`.
     exact : bool
         Keep MXNet's float operators: the deployed network then equals MXNet's float network on this CPU, and like that
         depends on the CPU. By default programs compute all layers, the same bits everywhere (docs/semantics.md, "Float

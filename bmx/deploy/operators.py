@@ -5,7 +5,7 @@ from typing import Callable
 
 import numpy as np
 
-from ..ops import pack_float_weights
+from ..ops import can_interleave, interleave_weights, pack_float_weights
 from ..ops.program import Conv, FloatConv, Map, Slice
 from .threshold import norm_values
 
@@ -165,15 +165,22 @@ def _is_binary(node, context):
 
 
 def _binary_convolution(builder, node):
-    weight, window = node.input(1), _window(node)
+    weight, window, groups = node.input(1), _window(node), node.attr('num_group', 1)
+    packed = builder.values_of(weight)
     if 'kernel' not in node.attrs:
         window = {'kernel': (1, 1), 'whole': 1}
-        packed = builder.values_of(weight)
-        weight = builder.variables.make(weight.name + '_1x1', packed.reshape(len(packed), 1, 1, -1), [weight])
-    return builder.add(Conv, node, weight=builder.parameter(weight),
+        packed = packed.reshape(len(packed), 1, 1, -1)
+    interleaved = can_interleave(packed.shape, groups)
+    if interleaved:
+        number = builder.constant(weight.name + '_interleaved', interleave_weights(packed), [weight])
+    elif 'kernel' not in node.attrs:
+        number = builder.constant(weight.name + '_1x1', packed, [weight])
+    else:
+        number = builder.parameter(weight)
+    return builder.add(Conv, node, weight=number,
                        threshold=builder.parameter(node.input(2)) if len(node.inputs) > 2 else None,
-                       filters=node.attr('num_filter'), groups=node.attr('num_group', 1),
-                       pad_value=node.attr('pad_value', -1), binarizations=node.attr('binarizations', 1), **window)
+                       filters=node.attr('num_filter'), groups=groups, pad_value=node.attr('pad_value', -1),
+                       binarizations=node.attr('binarizations', 1), interleaved=int(interleaved), **window)
 
 
 def _is_float_product(node, context):

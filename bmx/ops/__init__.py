@@ -6,17 +6,19 @@ Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``
 
 import contextlib
 import ctypes
-from pathlib import Path
 
 import mxnet as mx
 
 from . import reference
-from .calls import behind_identity, keep_careful, keep_shapes_known
-from .packing import pack_float_weights, pack_weights, unpack_float_weights, unpack_weights
+from .calls import behind_identity, keep_careful, keep_shapes_known, load_operators
+from .library import find_library
+from .packing import (can_interleave, deinterleave_weights, interleave_weights, pack_float_weights, pack_weights,
+                      unpack_float_weights, unpack_weights)
 
-__all__ = ['PHASES', 'Profile', 'behind_identity', 'isa', 'kernels', 'library_path', 'measure_bound',
-           'measure_float_product', 'measure_fma', 'measure_product', 'pack_float_weights', 'pack_weights', 'profile',
-           'reference', 'supported_kernels', 'unpack_float_weights', 'unpack_weights', 'use_kernel']
+__all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights', 'isa',
+           'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product', 'measure_product',
+           'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_float_weights',
+           'unpack_weights', 'use_kernel']
 
 
 def library_path():
@@ -26,24 +28,20 @@ def library_path():
     -------
     str
     """
-    return str(Path(__file__).resolve().parent / 'libbmx.so')
+    return _PATH
 
 
-def _load():
-    path = library_path()
-    if not Path(path).exists():
-        raise ImportError('{} is missing: build it with `pip install -e .` (or `python setup.py build_ext '
-                          '--inplace`) in the repository of bmx'.format(path))
-    mx.library.load(path, verbose=False)
+def _load(path):
+    load_operators(path)
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]
     library.bmx_kernel_supported.argtypes = [ctypes.c_int]
     library.bmx_kernel_supported.restype = ctypes.c_bool
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
-    library.bmx_measure_bound.argtypes = [ctypes.c_char_p]
+    library.bmx_measure_bound.argtypes = library.bmx_measure_float_bound.argtypes = [ctypes.c_char_p]
     library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 6 * [ctypes.c_int64]
     library.bmx_measure_float_product.argtypes = [ctypes.c_char_p] + 8 * [ctypes.c_int64]
-    for function in (library.bmx_measure_bound, library.bmx_measure_fma, library.bmx_measure_product,
+    for function in (library.bmx_measure_bound, library.bmx_measure_float_bound, library.bmx_measure_product,
                      library.bmx_measure_float_product):
         function.restype = ctypes.c_double
     library.bmx_profile.argtypes = [ctypes.c_int]
@@ -62,7 +60,8 @@ def _load():
 # Once for all libraries: MXNet makes the functions of this one anew when it loads another.
 mx.library.load = keep_careful(mx.library.load)
 keep_shapes_known(mx.sym.Symbol)
-_LIBRARY = _load()
+_PATH = find_library()
+_LIBRARY = _load(_PATH)
 
 
 def isa():
@@ -137,15 +136,24 @@ def measure_bound(kernel):
     return _measured(_LIBRARY.bmx_measure_bound(kernel.encode()))
 
 
-def measure_fma():
-    """How fast a float32 convolution could be: a loop of this CPU's widest multiply-adds, on one thread.
+def measure_float_bound(kernel):
+    """How fast a kernel's float32 convolution could be: a loop of its multiply-adds in registers, on one thread.
+
+    Parameters
+    ----------
+    kernel : str
 
     Returns
     -------
     float
         Multiply-accumulates a second.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or this CPU does not support the kernel.
     """
-    return _LIBRARY.bmx_measure_fma()
+    return _measured(_LIBRARY.bmx_measure_float_bound(kernel.encode()))
 
 
 def measure_product(kernel, height, width, channels, filters, window):

@@ -1,9 +1,13 @@
 """What callers of this package's operators need not think of, although MXNet does not tell a library about it."""
+import ctypes
 import functools
 import itertools
 import json
 
 import mxnet as mx
+from mxnet.base import _LIB, OpHandle, c_str, check_call, mx_uint
+from mxnet.ndarray.register import _make_ndarray_function
+from mxnet.symbol.register import _make_symbol_function
 
 # Operator -> whether it has a gradient.
 _OPERATORS = {'binarize': True, 'channelwise': True, 'residual_binarize': True, 'xnor_popcount': False,
@@ -63,10 +67,29 @@ def keep_careful(load):
         load(*arguments, **named)
         for package in (mx.nd, mx.sym):
             for name in _OPERATORS:
-                function = _careful(name, getattr(package, name))
-                for module in (package, package.op):
-                    setattr(module, name, function)
+                _put(package, name, getattr(package, name))
     return loads
+
+
+def _put(package, name, function):
+    """Give a package of MXNet's the function of an operator, which looks at its inputs first."""
+    function = _careful(name, function)
+    for module in (package, package.op):
+        setattr(module, name, function)
+
+
+def load_operators(path):
+    """Load this package's library and make the functions of its operators.
+
+    `mx.library.load` makes those of all of MXNet's operators anew, which takes longer than all else in this package's
+    import.
+    """
+    check_call(_LIB.MXLoadLib(c_str(path), mx_uint(0)))
+    for package, make in ((mx.nd, _make_ndarray_function), (mx.sym, _make_symbol_function)):
+        for name in _OPERATORS:
+            handle = OpHandle()
+            check_call(_LIB.NNGetOpHandle(c_str(name), ctypes.byref(handle)))
+            _put(package, name, make(handle, name, name))
 
 
 def _check_shapes(symbol, given):

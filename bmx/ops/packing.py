@@ -1,7 +1,7 @@
 """Packed weights.
 
-Binary: one bit a weight, 1 for +1 and 0 for -1, least significant bit first along the input channel. Float: filters
-next to each other, as many as a vector holds.
+Binary: one bit a weight, 1 for +1 and 0 for -1, least significant bit first along the input channel; in programs also
+interleaved, words of filters next to each other. Float: filters next to each other, as many as a vector holds.
 """
 
 import numpy as np
@@ -63,6 +63,67 @@ def unpack_weights(packed, channels):
                          .format(packed.shape, 8 * packed.shape[-1], channels))
     bits = np.unpackbits(packed, axis=-1, count=channels, bitorder='little')
     return np.ascontiguousarray(np.moveaxis(bits, -1, 1)).astype(np.float32) * 2 - 1
+
+
+# Of interleaved weights: filters whose words are adjacent, and bytes of a word.
+BLOCK_FILTERS = 64
+WORD_BYTES = 8
+
+
+def can_interleave(packed_shape, groups=1):
+    """Whether blocks are full, and words so nearly that weights become at most a ninth larger if interleaved.
+
+    Parameters
+    ----------
+    packed_shape : tuple of int
+        (O, kh, kw, B), of the uint8 weights.
+    groups : int
+
+    Returns
+    -------
+    bool
+    """
+    return packed_shape[0] % (groups * BLOCK_FILTERS) == 0 and 9 * (-packed_shape[-1] % WORD_BYTES) <= packed_shape[-1]
+
+
+def interleave_weights(packed):
+    """Order packed weights as the kernels read them.
+
+    Parameters
+    ----------
+    packed : numpy.ndarray
+        uint8, shape (O, kh, kw, B), as :func:`pack_weights` returns it; O a multiple of 64 in each group.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, shape (O / 64, kh * kw * ceil(B / 8), 64, 8): blocks of filters, words, filters, bytes of a word; unused
+        bits are 0.
+    """
+    packed = np.pad(packed, [(0, 0)] * 3 + [(0, -packed.shape[-1] % WORD_BYTES)], mode='constant')
+    blocks, words = len(packed) // BLOCK_FILTERS, packed[0].size // WORD_BYTES
+    return np.ascontiguousarray(packed.reshape(blocks, BLOCK_FILTERS, words, WORD_BYTES).swapaxes(1, 2))
+
+
+def deinterleave_weights(interleaved, kernel, channels):
+    """Inverse of :func:`interleave_weights`.
+
+    Parameters
+    ----------
+    interleaved : numpy.ndarray
+        uint8, as :func:`interleave_weights` returns it.
+    kernel : tuple of int
+        (kh, kw).
+    channels : int
+        Input channels of a group.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, shape (O, kh, kw, ceil(channels / 8)).
+    """
+    words = interleaved.swapaxes(1, 2).reshape((len(interleaved) * BLOCK_FILTERS,) + tuple(kernel) + (-1,))
+    return words[..., :(channels + 7) // 8]
 
 
 # Filters whose weights are adjacent, at most.

@@ -9,6 +9,8 @@ import math
 import re
 from typing import Callable, Optional, Tuple, Union
 
+from .packing import BLOCK_FILTERS
+
 INT_MAX = 2 ** 31 - 1
 _MAX_INDEX = 65535  # of slots and parameters
 _MAX_BINARIZATIONS = 8
@@ -144,10 +146,14 @@ class Convolution(Instruction):
 
 @dataclasses.dataclass(frozen=True)
 class Conv(Convolution):
-    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean."""
+    """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean.
+
+    The weights are packed, or as :func:`bmx.ops.interleave_weights` orders them.
+    """
     threshold: Optional[int] = None
     pad_value: int = -1
     binarizations: int = 1
+    interleaved: int = 0
 
     @property
     def own_parameters(self):
@@ -366,6 +372,7 @@ WORDS = (
     Word('whole', 'whole', _CONVOLUTIONS, _count(0, 1), 0, 4),
     Word('pad_value', 'pad_value', (Conv,), _count(-1, 1), -1),
     Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_BINARIZATIONS), 1, 3),
+    Word('interleaved', 'interleaved', (Conv,), _count(0, 1), 0, 4),
     Word('weight', 'weight', _CONVOLUTIONS, _PARAMETER, REQUIRED),
     Word('threshold', 'threshold', (Conv,), _PARAMETER, None),
     Word('steps', 'steps', _ALL, _STEPS, ()),
@@ -381,6 +388,9 @@ def _check_filters(instruction, given):
 
 def _check_conv(conv, given):
     _check_filters(conv, given)
+    if conv.interleaved and conv.filters // conv.groups % BLOCK_FILTERS:
+        raise ProgramError('interleaved weights are of groups of %d filters, got groups %d and filters %d'
+                           % (BLOCK_FILTERS, conv.groups, conv.filters))
     if conv.binarizations > 1 and conv.threshold is not None:
         raise ProgramError('a threshold is of one binarization, got %d' % conv.binarizations)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .packing import unpack_float_weights, unpack_weights
+from .packing import deinterleave_weights, unpack_float_weights, unpack_weights
 from .program import Conv, FloatConv, Map, parse
 
 
@@ -201,6 +201,8 @@ def _filters(conv):
 
 
 def _conv(conv, x, weight, threshold=None):
+    if conv.interleaved:
+        weight = deinterleave_weights(weight, conv.kernel, conv.channels // conv.groups)
     return xnor_popcount(x, weight, threshold, pad_value=conv.pad_value, binarizations=conv.binarizations,
                          **_filters(conv))
 

@@ -3,8 +3,6 @@ import decimal
 import textwrap
 from typing import Callable, NamedTuple, Optional, Tuple, Union
 
-from gluoncv import model_zoo
-
 from ..accounting import summary
 from ..nn import config
 from ..report import table as aligned
@@ -114,6 +112,8 @@ def fill(paper):
         For each table, by its title, a list of cells for each row; a cell for each column but the first. None stands
         for what the paper leaves out.
     """
+    from gluoncv import model_zoo  # not everything that imports this file needs it
+
     counts = {}
 
     def count(row, shape):

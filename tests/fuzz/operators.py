@@ -354,11 +354,15 @@ def _binary_subgraph(case):
         full = 0
         if words[0] == 'conv':
             groups = case.any_of([group for group in (1, 2, 3, channels) if channels % group == 0])
-            filters = groups * case.any_of([1, 2, 16, 33])
+            filters = groups * case.any_of([1, 2, 16, 33, 64])
             terms = case.any_of([1, 1, 1, 3])
+            weight = _draw_weight(case, filters, channels // groups, kernel)
+            interleaved = filters // groups % ops.packing.BLOCK_FILTERS == 0 and case.maybe()
+            if interleaved:
+                weight = ops.interleave_weights(weight)
             words += window + ['filters=%d' % filters, 'groups=%d' % groups, 'binarizations=%d' % terms,
-                               'pad_value=%d' % random.randint(-1, 2),
-                               'weight=' + add(_draw_weight(case, filters, channels // groups, kernel))]
+                               'pad_value=%d' % random.randint(-1, 2), 'interleaved=%d' % interleaved,
+                               'weight=' + add(weight)]
             if terms == 1 and case.maybe():
                 words.append('threshold=' + add(_draw_threshold(case, channels)))
             channels = filters

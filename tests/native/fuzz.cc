@@ -57,19 +57,15 @@ int64_t workspace_bytes(const bmx::Plan& plan) {
   return bmx::Execution(plan, arrays).workspace_bytes();
 }
 
-// Packed weights of a conv.
+// Weights of a conv, unused bits 0.
 Bytes draw_weights(const bmx::Plan& plan, int64_t index) {
-  const bmx::PlannedParameter& parameter = plan.parameters[index];
-  int64_t channels = 8 * parameter.shape[3];  // fewest that are used
+  int64_t size = 1;
+  for (int64_t each : plan.parameters[index].shape) size *= each;
+  Bytes weights(size);
+  for (uint8_t& byte : weights) byte = static_cast<uint8_t>(random_word());
   for (const bmx::PlannedInstruction& instruction : plan.instructions) {
     if (instruction.operation->name != std::string("conv") || instruction.parameters[0] != index) continue;
-    channels = std::min(channels, static_cast<const bmx::Convolution*>(instruction.problem.get())->group_channels());
-  }
-  const int64_t bytes = parameter.shape[3];
-  Bytes weights(parameter.shape[0] * parameter.shape[1] * parameter.shape[2] * bytes);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const int64_t bits = std::min<int64_t>(8, channels - static_cast<int64_t>(i) % bytes * 8);
-    weights[i] = static_cast<uint8_t>(random_word() & ((1 << bits) - 1));
+    weights = Convolution(*static_cast<const bmx::Convolution*>(instruction.problem.get()), weights, {}).packed();
   }
   return weights;
 }
@@ -121,7 +117,8 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
   const bool damaged = random_below(3) > 0;
   Draft draft;
   if (sometimes(4)) {
-    const Problem problem = sometimes(2) ? chain() : sometimes(2) ? small_groups() : single_convolution();
+    const Problem problem = sometimes(3) ? rows_chain()
+                            : sometimes(2) ? chain() : sometimes(2) ? small_groups() : single_convolution();
     draft = {problem.text, problem.features(), 1};
   } else {
     draft = draw_program();

@@ -53,6 +53,7 @@ Convolution::Convolution(int64_t channel_count, int64_t filter_count, int64_t gr
   pad_value = static_cast<int>(random_below(3)) - 1;
   bits.resize(filters * window.taps() * (channels / groups));
   for (uint8_t& bit : bits) bit = random_word() % 2;
+  interleaved = filters / groups % bmx::kFilterTile == 0 && random_word() % 2;
   if (random_word() % 3 == 0) return;
   threshold = random_floats(channels, 9);
   for (float& value : threshold) {
@@ -68,10 +69,13 @@ Convolution::Convolution(const bmx::Convolution& conv, const Bytes& packed, cons
       window(conv.window),
       pad_value(conv.pad_value),
       binarizations(conv.binarizations),
+      interleaved(conv.interleaved),
       bits(filters * window.taps() * (channels / groups)),
       threshold(thresholds) {
-  const int64_t group = channels / groups, bytes = (group + 7) / 8;
-  for (size_t i = 0; i < bits.size(); ++i) bits[i] = packed[i / group * bytes + i % group / 8] >> i % group % 8 & 1;
+  for (size_t i = 0; i < bits.size(); ++i) {
+    const int64_t at = packed_at(static_cast<int64_t>(i));
+    bits[i] = packed[at / 8] >> at % 8 & 1;
+  }
 }
 
 void Convolution::draw_binarizations() {
@@ -82,14 +86,30 @@ std::string Convolution::options() const {
   return (binarizations > 1 ? " binarizations=" + std::to_string(binarizations) : "") +
          " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
          " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
-         " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value);
+         " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value) +
+         (interleaved ? " interleaved=1" : "");
 }
 
 Bytes Convolution::packed() const {
-  const int64_t group = channels / groups, bytes = (group + 7) / 8;
-  Bytes packed(filters * window.taps() * bytes);
-  for (size_t i = 0; i < bits.size(); ++i) packed[i / group * bytes + i % group / 8] |= bits[i] << i % group % 8;
+  Bytes packed(packed_bytes());
+  for (size_t i = 0; i < bits.size(); ++i) {
+    const int64_t at = packed_at(static_cast<int64_t>(i));
+    packed[at / 8] |= bits[i] << at % 8;
+  }
   return packed;
+}
+
+int64_t Convolution::packed_bytes() const {
+  const int64_t group = channels / groups;
+  return filters * window.taps() * (interleaved ? bmx::words_for(group) * 8 : (group + 7) / 8);
+}
+
+int64_t Convolution::packed_at(int64_t i) const {
+  const int64_t group = channels / groups, channel = i % group;
+  if (!interleaved) return i / group * bmx::round_up(group, 8) + channel;
+  const int64_t taps = window.taps(), words = bmx::words_for(group), tap = i / group % taps, filter = i / group / taps;
+  const int64_t word = tap * words + channel / 64, block = filter / bmx::kFilterTile;
+  return ((block * taps * words + word) * bmx::kFilterTile + filter % bmx::kFilterTile) * 64 + channel % 64;
 }
 
 int8_t Convolution::sign(float value, int64_t c) const {
@@ -216,7 +236,9 @@ std::vector<bmx::Feature> Problem::features() const {
 
 std::string Problem::run(Side side) const {
   const bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
-  const bmx::Plan plan = bmx::infer(program, features());
+  // bands of a row and more, as if images were large
+  const bmx::BandLimits limits = {random_below(2), random_below(20000)};
+  const bmx::Plan plan = bmx::infer(program, features(), random_word() % 2 ? limits : bmx::BandLimits());
   bmx::Arrays arrays;
   arrays.images = static_cast<int64_t>(images.size());
   std::vector<std::unique_ptr<Guarded<float>>> data, results;
@@ -371,6 +393,43 @@ Problem chain() {
     problem.expected.push_back({by_channel(add(normalized, slice(s2, 0, filters)),
                                            [](float value, int64_t) { return value > 0 ? value : 0.0f; })});
   }
+  return problem;
+}
+
+Problem rows_chain() {
+  const int64_t channels = any_of<int64_t>({3, 32, 40}), filters = any_of<int64_t>({5, 16, 64});
+  const Size size = any_of<Size>({{2, 3}, {4, 7}, {8, 5}, {12, 12}, {24, 3}, {5, 5}});
+  const std::string type = any_of<std::string>({"int16", "float32", "planar"});
+  const auto slice_of = [](const std::string& name, int64_t count) {
+    return name + "[0:" + std::to_string(count) + "]";
+  };
+  bmx::Window point, pairs;
+  pairs.kernel = any_of<Size>({{2, 2}, {2, 3}, {1, 2}});
+  pairs.stride = {2, 2};
+  Problem problem;
+  draw_images(channels, size, &problem);
+  const auto convolve = [&](int64_t depth, const bmx::Window& window, const std::string& in, const std::string& out,
+                            const std::string& steps = "") {
+    problem.convolve(Convolution(depth, filters, 1, window), in, out, steps);
+  };
+  const std::string s1 = slice_of("s1", filters), pooled = any_of<std::string>({"float32", "planar"});
+  convolve(channels, point, slice_of("x0", channels), "s0:" + type);
+  convolve(filters, point, slice_of("s0", filters), "s1:" + type);
+  convolve(filters, point, s1, "s1:" + type, " steps=plus:" + s1);
+  convolve(2 * filters, point, s1 + "," + slice_of("s0", filters), any_of<std::string>({"s0:", "s2:"}) + type,
+           " steps=plus:" + s1);
+  const bool halves = size.width >= pairs.kernel.width && random_word() % 2;
+  if (halves) {
+    problem.text += "map in=" + s1 + " out=s3:" + pooled + " before=relu pool=" +
+                    any_of<std::string>({"max", "avg"}) + " kernel=" + text_of(pairs.kernel) + " stride=2,2;";
+  } else {
+    problem.text += "map in=" + s1 + " out=s3:" + pooled + " steps=mul:" +
+                    problem.parameter(random_floats(filters, 5)) + ";";
+  }
+  convolve(filters, point, slice_of("s3", filters), "s3:" + pooled, " steps=plus:" + slice_of("s3", filters));
+  problem.text += "map in=" + slice_of("s3", filters) + " out=y0 steps=plus:" + slice_of(halves ? "s3" : "s1", filters);
+  const bmx::Plan plan = bmx::infer(bmx::parse_program(problem.text, 1, 1), problem.features());
+  for (const auto& image : problem.images) problem.expected.push_back(interpret(plan, image, problem.parameters));
   return problem;
 }
 

@@ -48,6 +48,7 @@ struct Convolution {
   bmx::Window window;
   int pad_value;
   int64_t binarizations = 1;
+  bool interleaved = false;      // in packed()
   std::vector<uint8_t> bits;     // one a weight
   std::vector<float> threshold;  // or none
 
@@ -66,6 +67,9 @@ struct Convolution {
  private:
   int8_t sign(float value, int64_t c) const;
   Features multiply(const Features& in) const;
+  int64_t packed_bytes() const;
+  // Where weight i of `bits` is in packed(): the bit.
+  int64_t packed_at(int64_t i) const;
 };
 
 // The bytes of a parameter.
@@ -121,6 +125,9 @@ Problem single_convolution();
 Problem small_groups();
 // Slots of every type, concatenated, sliced, added to in place; pooling and all steps.
 Problem chain();
+
+// Instructions that can run band by band, in place and not.
+Problem rows_chain();
 
 // Float convolutions of data, integers and floats, pooled; into a flat output. Every sum rounds.
 Problem float_chain();

@@ -102,14 +102,27 @@ struct Problem {
   }
 };
 
+// Word by word: (blocks, depth, filters of the block).
+std::vector<uint64_t> interleaved(const Problem& problem) {
+  const int64_t filters = problem.shape.filters, depth = problem.shape.depth;
+  std::vector<uint64_t> words;
+  for (int64_t block = 0; block < filters; block += bmx::kFilterTile) {
+    const int64_t end = block + bmx::round_up(std::min(bmx::kFilterTile, filters - block), bmx::kInterleaved);
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t o = block; o < end; ++o) words.push_back(o < filters ? problem.weights[o * depth + k] : 0);
+    }
+  }
+  return words;
+}
+
 // What is wrong with the kernel's result; empty if nothing.
 std::string run(const bmx::Kernel& kernel, const Problem& problem, Side side) {
   const Shape& shape = problem.shape;
   const Guarded<int64_t> origins(problem.origins, side), taps(problem.taps, side);
-  const Guarded<uint64_t> activations(problem.activations, side), weights(problem.weights, side);
-  Guarded<char> prepared(kernel.prepared_bytes(shape.filters, shape.depth), side, 64);
+  const Guarded<uint64_t> activations(problem.activations, side), weights(interleaved(problem), side);
+  Guarded<char> prepared(kernel.prepare ? kernel.prepared_bytes(shape.filters, shape.depth) : 0, side, 64);
   Guarded<int32_t> out(shape.pixels * problem.out_stride, side, 64);
-  kernel.prepare(weights.data(), shape.filters, shape.depth, prepared.data());
+  if (kernel.prepare) kernel.prepare(weights.data(), shape.filters, shape.depth, prepared.data());
   if (!prepared.intact_around()) return "prepare writes outside of its output";
   prepared.protect();
   const int32_t untouched = out[0];
@@ -118,7 +131,7 @@ std::string run(const bmx::Kernel& kernel, const Problem& problem, Side side) {
   product.activations = activations.data();
   product.origins = origins.data();
   product.taps = taps.data();
-  product.weights = prepared.data();
+  product.weights = kernel.prepare ? static_cast<const void*>(prepared.data()) : weights.data();
   product.depth = shape.depth;
   product.bits = problem.bits;
   product.filters = shape.filters;

@@ -12,7 +12,7 @@ struct Contestant {
   const bmx::Kernel* kernel;
   bool emulated;
   // tested so far
-  int64_t products = 0, binarizations = 0, small_groups = 0, float_convolutions = 0, programs = 0;
+  int64_t products = 0, binarizations = 0, small_groups = 0, elementwise = 0, float_convolutions = 0, programs = 0;
   std::string failure = "";  // empty: none so far
 };
 
@@ -26,6 +26,7 @@ void begin_case(int64_t seed);
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
 void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
 void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning);
+void test_elementwise(std::vector<Contestant>* contestants, int64_t thinning);
 void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();

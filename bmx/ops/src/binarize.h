@@ -7,24 +7,10 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "vectors.h"
 
 namespace bmx {
 namespace {
-
-template <int Bytes>
-struct VectorOf {
-  typedef float Floats __attribute__((vector_size(Bytes)));
-  typedef uint32_t FloatBits __attribute__((vector_size(Bytes)));
-  typedef int16_t Shorts __attribute__((vector_size(Bytes)));
-  typedef uint16_t ShortBits __attribute__((vector_size(Bytes)));
-};
-
-template <typename To, typename Value>
-inline To load_as(const Value* from) {
-  To to;
-  std::memcpy(&to, from, sizeof to);
-  return to;
-}
 
 // All 64-bit parts of a vector or-ed.
 template <typename Bits>
@@ -45,11 +31,11 @@ constexpr uint16_t kShortBits[16] = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  
 // Bits of 32 adjacent values.
 template <int Bytes>
 inline uint32_t binarize_32(const float* data, const float* threshold) {
-  typedef typename VectorOf<Bytes>::Floats Values;
-  typedef typename VectorOf<Bytes>::FloatBits Bits;
+  typedef typename VectorOf<float, Bytes>::Type Values;
+  typedef typename VectorOf<uint32_t, Bytes>::Type Bits;
   Bits bits = {};
   for (int i = 0; i < 32; i += Bytes / 4) {
-    bits |= (Bits)(load_as<Values>(data + i) >= load_as<Values>(threshold + i)) & load_as<Bits>(kFloatBits + i);
+    bits |= (Bits)(load_from<Values>(data + i) >= load_from<Values>(threshold + i)) & load_from<Bits>(kFloatBits + i);
   }
   const uint64_t all = fold(bits);
   return static_cast<uint32_t>(all | all >> 32);
@@ -57,14 +43,14 @@ inline uint32_t binarize_32(const float* data, const float* threshold) {
 
 template <int Bytes>
 inline uint32_t binarize_32(const int16_t* data, const int16_t* threshold) {
-  typedef typename VectorOf<Bytes>::Shorts Values;
-  typedef typename VectorOf<Bytes>::ShortBits Bits;
+  typedef typename VectorOf<int16_t, Bytes>::Type Values;
+  typedef typename VectorOf<uint16_t, Bytes>::Type Bits;
   uint32_t both = 0;
   for (int first = 0; first < 32; first += 16) {
     Bits bits = {};
     for (int i = 0; i < 16; i += Bytes / 2) {
-      bits |= (Bits)(load_as<Values>(data + first + i) >= load_as<Values>(threshold + first + i)) &
-              load_as<Bits>(kShortBits + i);
+      bits |= (Bits)(load_from<Values>(data + first + i) >= load_from<Values>(threshold + first + i)) &
+              load_from<Bits>(kShortBits + i);
     }
     uint64_t all = fold(bits);
     all |= all >> 32;
@@ -95,8 +81,8 @@ void binarize_channels(const Binarization<Value>& b) {
 // `Vectors` vectors of adjacent pixels, from pixel `first` on: each channel sets its bit in the lanes of its pixels.
 template <int Bytes, int Vectors>
 void binarize_pixels(const Binarization<float>& b, int64_t first) {
-  typedef typename VectorOf<Bytes>::Floats Values;
-  typedef typename VectorOf<Bytes>::FloatBits Bits;
+  typedef typename VectorOf<float, Bytes>::Type Values;
+  typedef typename VectorOf<uint32_t, Bytes>::Type Bits;
   constexpr int kLanes = Bytes / 4;
   for (int64_t c = 0; c < b.channels; c += 32) {
     Bits bits[Vectors] = {};
@@ -105,7 +91,7 @@ void binarize_pixels(const Binarization<float>& b, int64_t first) {
       const float* data = b.data + (c + i) * b.channel_stride + first;
       const Values threshold = b.threshold[c + i] - Values{};
       for (int v = 0; v < Vectors; ++v) {
-        bits[v] |= (Bits)(load_as<Values>(data + v * kLanes) >= threshold) & (kFloatBits[i] - Bits{});
+        bits[v] |= (Bits)(load_from<Values>(data + v * kLanes) >= threshold) & (kFloatBits[i] - Bits{});
       }
     }
     uint32_t halves[Vectors * kLanes];

@@ -16,10 +16,14 @@ int64_t blocks_bytes(int64_t filters, int64_t depth) {
 // (blocks, depth, Block): missing filters are 0.
 template <int Block>
 void prepare_blocks(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
+  static_assert(kInterleaved % Block == 0, "a block is a part of the interleaved filters");
   uint64_t* to = static_cast<uint64_t*>(prepared);
   for (int64_t first = 0; first < filters; first += Block) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t f = first; f < first + Block; ++f) *to++ = f < filters ? weights[f * depth + k] : 0;
+    const int64_t left = filters - first / kFilterTile * kFilterTile;
+    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    const uint64_t* from = weights + first / kFilterTile * kFilterTile * depth + first % kFilterTile;
+    for (int64_t k = 0; k < depth; ++k, from += stored) {
+      for (int64_t f = 0; f < Block; ++f) *to++ = from[f];
     }
   }
 }

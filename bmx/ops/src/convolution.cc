@@ -21,23 +21,35 @@ int64_t block_filters(const Convolution& conv) { return std::min(kFilterTile, co
 
 int64_t blocks(const Convolution& conv) { return (conv.group_filters() + kFilterTile - 1) / kFilterTile; }
 
+// Of the interleaved weights of a block.
+int64_t own_bytes(const Convolution& conv) { return interleaved_bytes(block_filters(conv), conv.depth()); }
+
+// As the kernel reads them.
 int64_t block_bytes(const Convolution& conv, const Kernel& kernel) {
-  return round_up(kernel.prepared_bytes(block_filters(conv), conv.depth()), 64);
+  return kernel.prepare ? round_up(kernel.prepared_bytes(block_filters(conv), conv.depth()), 64) : own_bytes(conv);
 }
 
-// Of the words of a block's weights.
-int64_t unpacked_bytes(const Convolution& conv) { return round_up(block_filters(conv) * conv.depth() * 8, 64); }
+bool reads_parameter(const Convolution& conv, const Kernel& kernel) { return conv.interleaved && !kernel.prepare; }
+
+bool interleaves_aside(const Convolution& conv, const Kernel& kernel) { return !conv.interleaved && kernel.prepare; }
 
 }  // namespace
 
 std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight) {
   if (conv.pad_value != 0 || (!conv.window.pad.height && !conv.window.pad.width)) return {};
-  const int64_t taps = conv.window.taps(), bytes = (conv.group_channels() + 7) / 8;
+  const int64_t taps = conv.window.taps(), filter_bytes = conv.interleaved ? 8 : (conv.group_channels() + 7) / 8;
+  // of a filter: from a part of a tap to the next, and how many
+  const int64_t next = conv.interleaved ? 8 * kFilterTile : filter_bytes;
+  const int64_t parts = conv.interleaved ? words_for(conv.group_channels()) : 1;
   std::vector<int32_t> sums(taps * conv.filters);
   for (int64_t o = 0; o < conv.filters; ++o) {
+    const uint8_t* from = weight + o * taps * filter_bytes;
+    if (conv.interleaved) from = weight + o / kFilterTile * kFilterTile * conv.depth() * 8 + o % kFilterTile * 8;
     for (int64_t tap = 0; tap < taps; ++tap) {
       int64_t ones = 0;
-      for (int64_t b = 0; b < bytes; ++b) ones += __builtin_popcount(weight[(o * taps + tap) * bytes + b]);
+      for (int64_t part = 0; part < parts; ++part, from += next) {
+        for (int64_t b = 0; b < filter_bytes; ++b) ones += __builtin_popcount(from[b]);
+      }
       sums[tap * conv.filters + o] = static_cast<int32_t>(2 * ones - conv.group_channels());
     }
   }
@@ -50,7 +62,9 @@ struct ConvolutionTask::Unit {
 
 Memory convolution_memory(const Convolution& conv, const Kernel& kernel) {
   const int64_t residual = conv.binarizations > 1 ? ResidualPacker::bytes(conv.input()) : 0;
-  return {packed_bytes(conv) + residual, conv.groups * blocks(conv) * block_bytes(conv, kernel), unpacked_bytes(conv)};
+  return {packed_bytes(conv) + residual,
+          reads_parameter(conv, kernel) ? 0 : conv.groups * blocks(conv) * block_bytes(conv, kernel),
+          interleaves_aside(conv, kernel) ? own_bytes(conv) : 0};
 }
 
 ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding)
@@ -61,7 +75,8 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding
       steps_(binding.steps),
       out_(binding.out),
       activations_(reinterpret_cast<uint64_t*>(binding.shared)),
-      weights_(binding.kept),
+      weights_(reads_parameter(conv, kernel_) ? reinterpret_cast<const char*>(weight_) : binding.kept),
+      kept_(binding.kept),
       threads_(binding.threads),
       blocks_(blocks(conv)),
       sums_(padding_sums(conv, weight_)) {
@@ -81,20 +96,22 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding
 }
 
 void ConvolutionTask::prepare_weights() const {
+  if (reads_parameter(conv_, kernel_)) return;
   const Stopwatch stopwatch(Phase::kPack);
   const int64_t taps = conv_.window.taps(), bytes = (conv_.group_channels() + 7) / 8;
-  const bool as_they_are = bytes % 8 == 0 && reinterpret_cast<uintptr_t>(weight_) % 8 == 0;
 #pragma omp for schedule(static) nowait
   for (int64_t task = 0; task < conv_.groups * blocks_; ++task) {
     const int64_t first = task % blocks_ * kFilterTile, filters = std::min(kFilterTile, conv_.group_filters() - first);
-    const uint8_t* from = weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes;
-    const uint64_t* words = reinterpret_cast<const uint64_t*>(from);
-    if (!as_they_are) {
-      uint64_t* own = reinterpret_cast<uint64_t*>(threads_ + omp_get_thread_num() * unpacked_bytes(conv_));
-      unpack_weights(from, filters, taps, conv_.group_channels(), own);
-      words = own;
+    char* to = kept_ + task * block_bytes(conv_, kernel_);
+    const uint64_t* interleaved = reinterpret_cast<const uint64_t*>(weight_ + task * own_bytes(conv_));
+    if (!conv_.interleaved) {
+      uint64_t* own = reinterpret_cast<uint64_t*>(
+          kernel_.prepare ? threads_ + omp_get_thread_num() * own_bytes(conv_) : to);
+      interleave_weights(weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes, filters, taps,
+                         conv_.group_channels(), own);
+      interleaved = own;
     }
-    kernel_.prepare(words, filters, conv_.depth(), weights_ + task * block_bytes(conv_, kernel_));
+    if (kernel_.prepare) kernel_.prepare(interleaved, filters, conv_.depth(), to);
   }
 }
 
@@ -154,8 +171,8 @@ void ConvolutionTask::compute(const Unit& unit) const {
     }
     const Stopwatch stopwatch(Phase::kFinish);
     if (!sums_.empty()) discount_padding(conv_, sums_, results);
-    if (!residual_) return finish(results, steps_, out_);
-    add_term(results, residual_->scales()[term], term == 0, sums);
+    if (!residual_) return finish(kernel_, results, steps_, out_);
+    add_term(kernel_, results, residual_->scales()[term], term == 0, sums);
     product.activations += activation_words(conv_);
   }
   const Stopwatch stopwatch(Phase::kFinish);
@@ -183,15 +200,15 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
   }
 }
 
-void finish(Dots dots, const std::vector<Step>& steps, const Slice& out) {
-  if (out.layout == Layout::kShorts) return store_sums(dots, steps, out);
+void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, const Slice& out) {
+  if (out.layout == Layout::kShorts) return store_sums(kernel, dots, steps, out);
   alignas(64) float floats[kPixelTile * kLanes];
   for (int64_t left = dots.channels; left > 0; left -= kLanes) {
     dots.channels = std::min(kLanes, left);
     const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};
-    convert(dots, tile);
-    apply(steps, tile);
-    store(tile, out);
+    convert(kernel, dots, tile);
+    apply(kernel, steps, tile);
+    store(kernel, tile, out);
     dots.values += kLanes;
     dots.channel += kLanes;
   }
@@ -202,8 +219,8 @@ void ConvolutionTask::finish_sums(const Unit& unit, float* sums) const {
                unit.pixels};
   for (int64_t left = unit.filters; left > 0; left -= kLanes) {
     tile.channels = std::min(kLanes, left);
-    apply(steps_, tile);
-    store(tile, out_);
+    apply(kernel_, steps_, tile);
+    store(kernel_, tile, out_);
     tile.values += kLanes;
     tile.channel += kLanes;
   }

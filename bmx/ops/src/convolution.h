@@ -22,6 +22,7 @@ struct Convolution {
   int64_t channels, filters, groups;
   int pad_value;  // -1, +1, or 0: padded taps do not count
   int64_t binarizations = 1;
+  bool interleaved = false;  // the parameter, in whole blocks of kFilterTile filters
 
   int64_t group_channels() const { return channels / groups; }
   int64_t group_filters() const { return filters / groups; }
@@ -41,12 +42,12 @@ std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight
 void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, const Dots& dots);
 
 // Applies the steps to the dots of up to kPixelTile pixels, which have stride kFilterTile, and stores them.
-void finish(Dots dots, const std::vector<Step>& steps, const Slice& out);
+void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, const Slice& out);
 
 class ConvolutionTask : public Task {
  public:
-  // Parameters: weights (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first;
-  // none or, of one binarization, thresholds (2, channels) as Packer takes them.
+  // Parameters: weights (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first,
+  // or interleaved (filters / kFilterTile, depth, kFilterTile, 8), unused bits 0; none or, of one binarization, thresholds (2, channels) as Packer takes them.
   ConvolutionTask(const Convolution& conv, const Binding& binding);
 
   void run(int64_t image) const override;
@@ -62,11 +63,12 @@ class ConvolutionTask : public Task {
   const Kernel& kernel_;
   Packer packer_;
   std::unique_ptr<ResidualPacker> residual_;  // in its place, of several binarizations
-  const uint8_t* weight_;
+  const uint8_t* weight_;   // the parameter
   std::vector<Step> steps_;
   Slice out_;
   uint64_t* activations_;
-  char* weights_;
+  const char* weights_;     // blocks as the kernel reads them, the parameter's or
+  char* kept_;
   char* threads_;
   int64_t blocks_;  // of filters, in a group
   std::vector<int64_t> taps_;

@@ -37,9 +37,12 @@ class Execution {
   static constexpr int64_t kAlignment = 64;
 
   int64_t reserve(int64_t bytes);
-  Slice whole(char kind, int64_t index, const Feature& feature, char* workspace) const;
-  Slice slice(const Source& source, char* workspace) const;
-  std::vector<Step> steps(const std::vector<PlannedStep>& steps, int64_t channels, char* workspace) const;
+  const Bands* bands_of(size_t instruction) const;
+  const void* problem(size_t instruction) const;
+  Slice whole(char kind, int64_t index, const Feature& feature, const Bands* bands, char* workspace) const;
+  Slice slice(const Source& source, const Bands* bands, char* workspace) const;
+  std::vector<Step> steps(const std::vector<PlannedStep>& steps, int64_t channels, const Bands* bands,
+                          char* workspace) const;
   Binding bind(size_t instruction, char* workspace) const;
 
   const Plan& plan_;

@@ -33,6 +33,12 @@ struct Window {
   }
 };
 
+// Does every row of what a window computes of an image depend on as many rows of its own?
+inline bool has_rows_of_its_own(const Window& window, const Size& image) {
+  const int64_t rows = window.stride.height;
+  return window.reach().height <= rows && window.pad.height == 0 && window.out(image).height * rows == image.height;
+}
+
 enum class Pool { kNone, kMax, kAverage };
 
 enum class Layout {

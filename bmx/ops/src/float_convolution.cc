@@ -3,10 +3,8 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "profile.h"
-#include "target.h"
 
 namespace bmx {
 namespace {
@@ -36,21 +34,6 @@ std::vector<int64_t> phases(int64_t taps, int64_t stride, int64_t dilate) {
   std::vector<int64_t> found = {0};
   for (int64_t tap = 1; tap < taps && tap * dilate % stride; ++tap) found.push_back(tap * dilate % stride);
   return found;
-}
-
-// Every `stride`th value.
-BMX_CLONES void copy_some(const float* __restrict from, int64_t stride, int64_t count, float* __restrict to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
-}
-
-BMX_CLONES void copy_second(const float* __restrict from, int64_t count, float* __restrict to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
-}
-
-void copy(const float* from, int64_t stride, int64_t count, float* to) {
-  if (stride == 1) std::memcpy(to, from, count * kFloat);
-  else if (stride == 2) copy_second(from, count, to);
-  else copy_some(from, stride, count, to);
 }
 
 // Columns of padding that every plane with rows of `columns` has at both ends.
@@ -280,9 +263,9 @@ void FloatConvolutionTask::read_source(const Unit& unit, const std::vector<Span>
         line.values = reinterpret_cast<float*>(source.at(unit.image, 0, line.pixel));
         line.stride = source.stride;
       } else if (inside) {
-        load(source, line);
+        load(kernel_, source, line);
         line.channel = channel;
-        apply(before_, line);
+        apply(kernel_, before_, line);
       }
       float* plane = strip + row * strip_.pitch;
       for (const Span& span : spans) {
@@ -291,7 +274,7 @@ void FloatConvolutionTask::read_source(const Unit& unit, const std::vector<Span>
         float* to = plane;
         for (int64_t c = 0; c < source.channels; ++c, from += line.stride, to += strip_.channel) {
           std::fill(to, to + first, 0.0f);
-          if (first < last) copy(from, stride.width, last - first, to + first);
+          if (first < last) kernel_.elementwise.copy_every(from, stride.width, last - first, to + first);
           std::fill(to + last, to + width, 0.0f);
         }
         plane += strip_.plane;
@@ -325,8 +308,8 @@ void FloatConvolutionTask::multiply_pixels(const Unit& unit, const float* strip,
       const Planes planes = {sums, product.out_stride, strip_.pitch, unit.image,
                              unit.group * conv_.group_filters() + block * lanes,
                              (unit.row + row) * width + unit.column, width, product.row_count, rows, unit.columns};
-      apply(steps_, planes);
-      store(planes, out_);
+      apply(kernel_, steps_, planes);
+      store(kernel_, planes, out_);
     }
   }
 }
@@ -357,8 +340,8 @@ void FloatConvolutionTask::multiply_filters(const Unit& unit, const float* strip
         const Tile tile = {sums + row * strip_.pitch * product.out_stride + (block - first) * kFloatLanes,
                            product.out_stride, unit.image, unit.group * conv_.group_filters() + filter,
                            (unit.row + row) * width + unit.column, filters, unit.columns};
-        apply(steps_, tile);
-        store(tile, out_);
+        apply(kernel_, steps_, tile);
+        store(kernel_, tile, out_);
       }
     }
   }

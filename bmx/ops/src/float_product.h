@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels.h"
+#include "target.h"
 
 namespace bmx {
 namespace {
@@ -92,6 +93,22 @@ void multiply_floats(const FloatProduct& product) {
       Largest::run(product, rows, vectors, row, column);
     }
   }
+}
+
+template <typename Floats>
+int64_t float_bound(int64_t iterations) {
+  typedef typename Floats::Vector Vector;
+  constexpr int kSums = 12;  // independent, so that latency does not bound
+  Vector sums[kSums], x = Floats::zero(), y = Floats::zero();
+  for (int i = 0; i < kSums; ++i) sums[i] = Floats::zero();
+  for (int64_t i = 0; i < iterations; ++i) {
+    for (int j = 0; j < kSums; ++j) {
+      __asm__("" : "+" BMX_VECTOR(x), "+" BMX_VECTOR(y));
+      sums[j] = Floats::multiply_add(x, y, sums[j]);
+    }
+  }
+  for (int i = 0; i < kSums; ++i) __asm__ volatile("" : : BMX_VECTOR(sums[i]));
+  return iterations * kSums * Floats::kLanes;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "profile.h"
-#include "transpose.h"
 
 namespace bmx {
 namespace {
@@ -46,7 +45,8 @@ LookupPlan::LookupPlan(const Convolution& conv) {
 // more here.
 bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
-  if (conv.binarizations > 1 || conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
+  if (conv.interleaved || conv.binarizations > 1) return false;
+  if (conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
   const double vectors = static_cast<double>(runs(conv)) * run_tiles(conv) * (kPositions / kVector);
   const double grouped = vectors * conv.filters * LookupPlan(conv).lookups;
@@ -249,18 +249,18 @@ void GroupedConvolution::finish_tile(const Unit& unit, std::vector<RowPiece> pie
   }
   if (out_.layout == Layout::kPlanar && steps_.empty() && sums_.empty()) {
     float* planes = reinterpret_cast<float*>(out_.at(unit.image, first, 0));
-    return store_rows(tile, kPositions, filters, pieces, planes, out_.stride);
+    return store_rows(kernel_, tile, kPositions, filters, pieces, planes, out_.stride);
   }
   alignas(64) int32_t dots[(kPositions + 8) * kFilterTile];  // what is transposed reaches beyond the last pixel
   for (const RowPiece& piece : pieces) {
-    transpose_shorts(tile + piece.from, kPositions, filters, piece.pixels,
-                     dots + (piece.pixel - pieces[0].pixel) * kFilterTile, kFilterTile);
+    kernel_.elementwise.transpose_shorts(tile + piece.from, kPositions, filters, piece.pixels,
+                                         dots + (piece.pixel - pieces[0].pixel) * kFilterTile, kFilterTile);
   }
   for (int64_t p = 0; p < pixels; p += kPixelTile) {
     const Dots part = {dots + p * kFilterTile, kFilterTile, unit.image, first, pieces[0].pixel + p, filters,
                        std::min(kPixelTile, pixels - p)};
     if (!sums_.empty()) discount_padding(conv_, sums_, part);
-    finish(part, steps_, out_);
+    finish(kernel_, part, steps_, out_);
   }
 }
 

@@ -62,6 +62,7 @@ struct alignas(64) Configuration {
 BMX_TARGET("avx512f,avx512bw")
 
 #include "binarize_avx512.h"
+#include "elementwise_avx512.h"
 #include "float_product_avx512.h"
 #include "small_groups_avx512.h"
 
@@ -100,12 +101,11 @@ void transpose_tile(uint64_t* rows) {
 void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
   uint64_t* to = static_cast<uint64_t*>(prepared);
   for (int64_t block = 0; block < filters; block += kSide, to += kSide * depth) {
-    for (int64_t first = 0; first < kSide; first += 8) {
-      for (int64_t k = 0; k < depth; ++k) {
-        for (int64_t f = first; f < first + 8; ++f) {
-          to[k * kSide + f] = block + f < filters ? weights[(block + f) * depth + k] : 0;
-        }
-      }
+    const int64_t left = filters - block / kFilterTile * kFilterTile, first = block % kFilterTile;
+    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    const uint64_t* from = weights + (block - first) * depth + first;
+    for (int64_t k = 0; k < depth; ++k, from += stored) {
+      for (int64_t f = 0; f < kSide; ++f) to[k * kSide + f] = first + f < stored ? from[f] : 0;
     }
     for (int64_t i = 0; i < depth * kSide; i += kRows) transpose_tile(to + i);
   }
@@ -286,7 +286,8 @@ namespace bmx {
 
 extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
                             multiply, binarize_floats, binarize_shorts, spread<64>,
-                            look_up<Table>, multiply_floats<Floats>, 16, bound};
+                            look_up<Table>, multiply_floats<Floats>, 16, bound,
+                            float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx
 

@@ -15,15 +15,15 @@ namespace bmx {
 
 namespace {
 
-constexpr int64_t kLanes = 32;       // filters in a vector, one byte each
-constexpr int64_t kNibbles = 16;     // in a word: the lower ones of its bytes, then the upper ones
-constexpr int64_t kByteWords = 3;    // counts of so many words fit a byte
-constexpr int64_t kShortWords = 96;  // and of so many 16 bits; a multiple of kByteWords
-constexpr int kPixels = 3;           // in a tile: its counts stay in registers
+constexpr int64_t kVectorFilters = 32;  // one byte each
+constexpr int64_t kNibbles = 16;        // in a word: the lower ones of its bytes, then the upper ones
+constexpr int64_t kByteWords = 3;       // counts of so many words fit a byte
+constexpr int64_t kShortWords = 96;     // and of so many 16 bits; a multiple of kByteWords
+constexpr int kPixels = 3;              // in a tile: its counts stay in registers
 
 bool supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kLanes) * depth * kNibbles; }
+int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kVectorFilters) * depth * kNibbles; }
 
 // of[a][w]: bits that differ between a and w.
 struct Differing {
@@ -43,6 +43,7 @@ alignas(64) constexpr Differing kDiffering;
 BMX_TARGET("avx2,fma")
 
 #include "binarize.h"
+#include "elementwise_avx.h"
 #include "float_product.h"
 #include "small_groups.h"
 
@@ -73,15 +74,16 @@ inline void transpose_bytes(Words rows[8]) {
 void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
   uint8_t* to = static_cast<uint8_t*>(prepared);
   for (int64_t block = 0; block < filters; block += kFilterTile) {
-    const int64_t width = filters - block > kLanes ? kFilterTile : kLanes;
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t first = 0; first < width; first += kLanes) {
+    const int64_t left = filters - block, width = left > kVectorFilters ? kFilterTile : kVectorFilters;
+    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    for (int64_t k = 0; k < depth; ++k, weights += stored) {
+      for (int64_t first = 0; first < width; first += kVectorFilters) {
         Words rows[8];
         for (int row = 0; row < 8; ++row) {
           for (int lane = 0; lane < 4; ++lane) {
             const int byte = 8 * lane + row;
-            const int64_t filter = block + first + byte % 2 * (kLanes / 2) + byte / 2;
-            rows[row][lane] = filter < filters ? weights[filter * depth + k] : 0;
+            const int64_t filter = first + byte % 2 * (kVectorFilters / 2) + byte / 2;
+            rows[row][lane] = filter < stored ? weights[filter] : 0;
           }
         }
         transpose_bytes(rows);
@@ -135,12 +137,12 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
         for (int v = 0; v < Vectors; ++v) counts[p][v] = _mm256_setzero_si256();
       }
 #pragma GCC unroll 4
-      for (int64_t n = first * kNibbles; n < end; ++n, weights += Vectors * kLanes) {
+      for (int64_t n = first * kNibbles; n < end; ++n, weights += Vectors * kVectorFilters) {
         for (int p = 0; p < Pixels; ++p) {
           const __m128i entries = _mm_load_si128(reinterpret_cast<const __m128i*>(kDiffering.of[0] + tables[p][n]));
           const __m256i table = _mm256_broadcastsi128_si256(entries);
           for (int v = 0; v < Vectors; ++v) {
-            const __m256i differing = _mm256_shuffle_epi8(table, load(weights + v * kLanes));
+            const __m256i differing = _mm256_shuffle_epi8(table, load(weights + v * kVectorFilters));
             counts[p][v] = _mm256_add_epi8(counts[p][v], differing);
           }
         }
@@ -154,9 +156,9 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
     }
     for (int p = 0; p < Pixels; ++p) {
       for (int v = 0; v < Vectors; ++v) {
-        int32_t* to = out + (pixel + p) * product.out_stride + v * kLanes;
+        int32_t* to = out + (pixel + p) * product.out_stride + v * kVectorFilters;
         store_dots(even[p][v], bits, begin > 0, to);
-        store_dots(odd[p][v], bits, begin > 0, to + kLanes / 2);
+        store_dots(odd[p][v], bits, begin > 0, to + kVectorFilters / 2);
       }
     }
   }
@@ -173,14 +175,14 @@ void multiply_block(const Product& product, const uint8_t* weights, int32_t* out
 void multiply(const Product& product) {
   const uint8_t* weights = static_cast<const uint8_t*>(product.weights);
   for (int64_t first = 0; first < product.filters; first += kFilterTile) {
-    const auto run = product.filters - first > kLanes ? multiply_block<2> : multiply_block<1>;
+    const auto run = product.filters - first > kVectorFilters ? multiply_block<2> : multiply_block<1>;
     run(product, weights + first * product.depth * kNibbles, product.out + first);
   }
 }
 
 class Table {
  public:
-  typedef LanesOf<32>::Indices Vector;
+  typedef VectorOf<uint8_t, 32>::Type Vector;
 
   explicit Table(int64_t entry)
       : entries_(_mm256_broadcastsi128_si256(
@@ -229,7 +231,8 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 32, bound};
+                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 32, bound,
+                             float_bound<Floats>, elementwise<Avx>()};
 
 }  // namespace bmx
 

@@ -11,29 +11,11 @@ namespace bmx {
 
 namespace {
 
-constexpr int64_t kLanes = 8;  // filters in a vector, one 64-bit lane each
+constexpr int64_t kVectorFilters = kInterleaved;  // one 64-bit lane each
 
 bool supported() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vpopcntdq");
-}
-
-int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kLanes) * depth * 8; }
-
-// (blocks of up to kFilterTile filters, depth, filters of the block): missing filters are 0.
-void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared) {
-  uint64_t* to = static_cast<uint64_t*>(prepared);
-  for (int64_t block = 0; block < filters; block += kFilterTile) {
-    const int64_t left = filters - block, width = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
-    for (int64_t first = 0; first < width; first += kLanes) {
-      for (int64_t k = 0; k < depth; ++k) {
-        for (int64_t f = first; f < first + kLanes; ++f) {
-          to[k * width + f] = f < left ? weights[(block + f) * depth + k] : 0;
-        }
-      }
-    }
-    to += width * depth;
-  }
 }
 
 }  // namespace
@@ -43,6 +25,7 @@ void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prep
 BMX_TARGET("avx512f,avx512bw,avx512vpopcntdq")
 
 #include "binarize_avx512.h"
+#include "elementwise_avx512.h"
 #include "float_product_avx512.h"
 #include "small_groups_avx512.h"
 
@@ -60,12 +43,12 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
   for (int p = 0; p < Pixels; ++p) {
     for (int v = 0; v < Vectors; ++v) counts[p][v] = _mm512_setzero_si512();
   }
-  for (int64_t k = 0; k < product.depth; ++k, weights += Vectors * kLanes) {
+  for (int64_t k = 0; k < product.depth; ++k, weights += Vectors * kVectorFilters) {
     const int64_t tap = product.taps[k];
     __m512i words[Pixels];
     for (int p = 0; p < Pixels; ++p) words[p] = _mm512_set1_epi64(activations[p][tap]);
     for (int v = 0; v < Vectors; ++v) {
-      const __m512i weight = _mm512_load_si512(weights + v * kLanes);
+      const __m512i weight = _mm512_loadu_si512(weights + v * kVectorFilters);
       for (int p = 0; p < Pixels; ++p) {
         const __m512i differing = _mm512_popcnt_epi64(_mm512_xor_si512(words[p], weight));
         counts[p][v] = _mm512_add_epi64(counts[p][v], differing);
@@ -79,7 +62,7 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
       const __m512i next = counts[p][v + 1 < Vectors ? v + 1 : v];
       const __m512i count = _mm512_permutex2var_epi32(counts[p][v], even, next);
       const __m512i dot = _mm512_sub_epi32(bits, _mm512_add_epi32(count, count));
-      _mm512_store_si512(out + (pixel + p) * product.out_stride + v * kLanes, dot);
+      _mm512_store_si512(out + (pixel + p) * product.out_stride + v * kVectorFilters, dot);
     }
   }
 }
@@ -98,8 +81,8 @@ void multiply(const Product& product) {
   const uint64_t* weights = static_cast<const uint64_t*>(product.weights);
   for (int64_t first = 0; first < product.filters; first += kFilterTile) {
     const int64_t left = product.filters - first;
-    const int64_t block = left < kFilterTile ? round_up(left, kLanes) : kFilterTile;
-    blocks[block / kLanes - 1](product, weights + first * product.depth, product.out + first);
+    const int64_t block = left < kFilterTile ? round_up(left, kVectorFilters) : kFilterTile;
+    blocks[block / kVectorFilters - 1](product, weights + first * product.depth, product.out + first);
   }
 }
 
@@ -125,8 +108,9 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAvx512 = {"avx512", supported, prepared_bytes, prepare, multiply, binarize_floats,
-                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 32, bound};
+extern const Kernel kAvx512 = {"avx512", supported, nullptr, nullptr, multiply, binarize_floats,
+                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 24, bound,
+                               float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx
 

@@ -9,6 +9,7 @@
 
 #include "binarize.h"
 #include "blocks.h"
+#include "elementwise_loops.h"
 #include "float_product.h"
 #include "small_groups.h"
 
@@ -77,7 +78,7 @@ void multiply(const Product& product) {
 
 class Table {
  public:
-  typedef LanesOf<16>::Indices Vector;
+  typedef VectorOf<uint8_t, 16>::Type Vector;
 
   explicit Table(int64_t entry) : entries_(vld1q_u8(kDifferences.of + entry)) {}
   Vector at(const Vector& indices) const { return (Vector)vqtbl1q_u8(entries_, (uint8x16_t)indices); }
@@ -124,8 +125,9 @@ int64_t bound(int64_t iterations) {
 }  // namespace
 
 extern const Kernel kNeon = {
-    "neon",   always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply, binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>, multiply_floats<Floats>, 32, bound};
+    "neon", always,          blocks_bytes<kBlock>, prepare_blocks<kBlock>,  multiply, binarize_floats<16>,
+    binarize_shorts<16>, spread<16>, look_up<Table>,       multiply_floats<Floats>, 32,       bound,
+    float_bound<Floats>, elementwise<Plain>()};
 
 }  // namespace bmx
 

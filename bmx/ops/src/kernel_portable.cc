@@ -7,6 +7,7 @@
 
 #include "binarize.h"
 #include "blocks.h"
+#include "elementwise_loops.h"
 #include "float_product.h"
 #include "kernels.h"
 #include "small_groups.h"
@@ -146,14 +147,14 @@ void multiply(const Product& product) {
 // Counts the bits instead of looking up their number.
 class Table {
  public:
-  typedef LanesOf<16>::Indices Vector;
+  typedef VectorOf<uint8_t, 16>::Type Vector;
 
   explicit Table(int entry)
       : weights_(Vector{} + static_cast<uint8_t>(entry >> 4 & 15)),
         mask_(Vector{} + static_cast<uint8_t>(entry >> 8)) {}
   Vector at(const Vector& indices) const {
-    const LanesOf<16>::Words low = all(0x0505050505050505), pairs = all(0x0303030303030303);
-    LanesOf<16>::Words x = (LanesOf<16>::Words)((indices ^ weights_) & mask_);
+    const VectorOf<uint64_t, 16>::Type low = all(0x0505050505050505), pairs = all(0x0303030303030303);
+    VectorOf<uint64_t, 16>::Type x = (VectorOf<uint64_t, 16>::Type)((indices ^ weights_) & mask_);
     x = x - (x >> 1 & low);
     return (Vector)((x & pairs) + (x >> 2 & pairs));
   }
@@ -219,8 +220,8 @@ int64_t bound(int64_t iterations) {
 }  // namespace
 
 extern const Kernel kPortable = {
-    "portable", always,              blocks_bytes<kBlock>, prepare_blocks<kBlock>,
-    multiply,   binarize_floats<16>, binarize_shorts<16>,  spread<16>, look_up<Table>,
-    multiply_floats<Floats>, 16, bound};
+    "portable", always,          blocks_bytes<kBlock>, prepare_blocks<kBlock>,  multiply, binarize_floats<16>,
+    binarize_shorts<16>, spread<16>, look_up<Table>,       multiply_floats<Floats>, 16,       bound,
+    float_bound<Floats>, elementwise<Plain>()};
 
 }  // namespace bmx

@@ -1,7 +1,8 @@
 // The seam between the operators and the code of one instruction set.
 //
-// A kernel computes binary dot products between packed activations and packed weights. Both are sequences of 64-bit
-// words along the reduction (tap by tap, channels innermost); bits beyond the last channel are 0 in both.
+// A kernel is all the code of an instruction set; nothing else asks what the CPU can do. Its binary dot products are
+// between packed activations and packed weights. Both are sequences of 64-bit words along the reduction (tap by tap,
+// channels innermost); bits beyond the last channel are 0 in both.
 #ifndef BMX_KERNELS_H_
 #define BMX_KERNELS_H_
 
@@ -9,15 +10,23 @@
 #include <string>
 #include <vector>
 
+#include "elementwise.h"
+
 namespace bmx {
 
 // A kernel computes filters in multiples of this; what it writes for the missing ones is undefined.
 constexpr int64_t kFilterTile = 64;
 
+// Weights come interleaved: (blocks of up to kFilterTile filters, depth, filters of the block) words, those of a last
+// block rounded up to this many filters, of which missing ones are 0.
+constexpr int64_t kInterleaved = 8;
+
 // A convolution has so many pixels computed at once: with kFilterTile filters' results they stay in L1.
 constexpr int64_t kPixelTile = 32;
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+inline int64_t interleaved_bytes(int64_t filters, int64_t depth) { return round_up(filters, kInterleaved) * depth * 8; }
 
 // out[p * out_stride + o] = bits - 2 * popcount(activation(p) xor weight(o)) for every filter o and pixel p. Word k of
 // activation(p) is activations[origins[p] + taps[k]].
@@ -25,7 +34,7 @@ struct Product {
   const uint64_t* activations;
   const int64_t* origins;  // [pixels]
   const int64_t* taps;     // [depth]
-  const void* weights;     // as this kernel's `prepare` laid them out, 64-byte aligned
+  const void* weights;     // interleaved, or as this kernel's `prepare` laid them out, then 64-byte aligned
   int64_t depth;           // words in the reduction
   int64_t bits;            // binary values in the reduction, at most 64 * depth
   int64_t filters;
@@ -106,9 +115,9 @@ constexpr int64_t kFloatLanes = 16;
 struct Kernel {
   const char* name;
   bool (*supported)();  // can this CPU, under this operating system, run it?
-  // Bytes that `prepare` writes.
+  // Bytes that `prepare` writes. Both are null where `multiply` reads interleaved weights.
   int64_t (*prepared_bytes)(int64_t filters, int64_t depth);
-  // Brings the weights, (filters, depth) words, to the layout that `multiply` reads; `prepared` is 64-byte aligned.
+  // Brings interleaved weights to the layout that `multiply` reads; `prepared` is 64-byte aligned.
   void (*prepare)(const uint64_t* weights, int64_t filters, int64_t depth, void* prepared);
   void (*multiply)(const Product& product);
   void (*binarize_floats)(const Binarization<float>& binarization);
@@ -119,6 +128,8 @@ struct Kernel {
   int64_t lookup_channels;  // up to so many in a group `look_up` is faster than `multiply`
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);
+  int64_t (*float_bound)(int64_t iterations);  // the same of `multiply_floats`; multiply-adds done
+  Elementwise elementwise;
 };
 
 // All kernels of this build, the slowest first. Dispatch, tests and benchmarks read this table and no other.

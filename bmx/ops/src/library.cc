@@ -31,6 +31,9 @@ Value value_or(Value failed, const Function& function) {
 
 extern "C" {
 
+// What tells the sources from others, which `bmx/ops/library.py` looks for in the file.
+const char* bmx_sources() { return BMX_SOURCES; }
+
 // Name of kernel `index` of the table; null past its end.
 const char* bmx_kernel_name(int index) {
   return index >= 0 && index < static_cast<int>(bmx::kernels().size()) ? bmx::kernels()[index].name : nullptr;
@@ -58,8 +61,10 @@ double bmx_measure_bound(const char* name) {
   return value_or(-1.0, [=] { return bmx::measure_loop(bmx::find_kernel(name).bound); });
 }
 
-// Float32 multiply-adds a second on one thread.
-double bmx_measure_fma() { return bmx::measure_fma(); }
+// The same of its float32 multiply-adds.
+double bmx_measure_float_bound(const char* name) {
+  return value_or(-1.0, [=] { return bmx::measure_loop(bmx::find_kernel(name).float_bound); });
+}
 
 // Seconds of a kernel for the product alone of one image, on one thread; negative as above.
 double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,

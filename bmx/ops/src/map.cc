@@ -44,7 +44,7 @@ int64_t Map::thread_bytes() const {
 }
 
 MapTask::MapTask(const Map& map, const Binding& binding)
-    : map_(map), before_(binding.before), steps_(binding.steps), threads_(binding.threads) {
+    : map_(map), kernel_(binding.kernel), before_(binding.before), steps_(binding.steps), threads_(binding.threads) {
   const Slice& out = binding.out;
   const int64_t group = out.channels / map.groups;  // channels of a group
   int64_t first = 0;
@@ -84,20 +84,20 @@ void MapTask::run(int64_t image) const {
 void MapTask::load_block(const Block& block, const Tile& tile) const {
   Tile source = tile;
   source.channel = block.channel;
-  load(block.source, source);
+  load(kernel_, block.source, source);
 }
 
 void MapTask::store_block(const Tile& tile, const Block& block) const {
   Tile source = tile;
   source.channel = 0;
-  store(source, block.out);
+  store(kernel_, source, block.out);
 }
 
 void MapTask::transform(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const {
   alignas(64) float values[kPixels * kLanes];
   const Tile tile = {values, kLanes, image, block.out_channel, pixel, block.channels, pixels};
   load_block(block, tile);
-  apply(steps_, tile);
+  apply(kernel_, steps_, tile);
   store_block(tile, block);
 }
 
@@ -117,11 +117,11 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
     const Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels,
                         end - begin};
     load_block(block, input);
-    apply(before_, input);
-    gather(map_.pool, input, begin - left, window.kernel.width, window.stride.width, tile);
+    apply(kernel_, before_, input);
+    gather(kernel_, map_.pool, input, begin - left, window.kernel.width, window.stride.width, tile);
   }
   if (average) divide_by_counts(map_, top, left, tile);
-  apply(steps_, tile);
+  apply(kernel_, steps_, tile);
   store_block(tile, block);
 }
 

@@ -46,6 +46,7 @@ class MapTask : public Task {
   void store_block(const Tile& tile, const Block& block) const;
 
   Map map_;
+  const Kernel& kernel_;
   std::vector<Block> blocks_;
   std::vector<Step> before_, steps_;
   char* threads_;

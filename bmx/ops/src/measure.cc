@@ -52,9 +52,10 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
                        int64_t kernel_height, int64_t kernel_width, double budget) {
   const int64_t words = words_for(channels), depth = kernel_height * kernel_width * words;
   const int64_t padded_height = height + kernel_height - 1, padded_width = width + kernel_width - 1;
-  Block activations(padded_height * padded_width * words * 8), unprepared(filters * depth * 8);
-  Block weights(kernel.prepared_bytes(filters, depth)), out(kPixelTile * round_up(filters, kFilterTile) * 4);
-  kernel.prepare(unprepared.at<uint64_t>(), filters, depth, weights.at<void>());
+  Block activations(padded_height * padded_width * words * 8), interleaved(interleaved_bytes(filters, depth));
+  Block prepared(kernel.prepare ? kernel.prepared_bytes(filters, depth) : 0);
+  Block out(kPixelTile * round_up(filters, kFilterTile) * 4);
+  if (kernel.prepare) kernel.prepare(interleaved.at<uint64_t>(), filters, depth, prepared.at<void>());
   std::vector<int64_t> taps, origins;
   for (int64_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
     const int64_t pixel = tap / kernel_width * padded_width + tap % kernel_width;
@@ -66,7 +67,7 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
   Product product;
   product.activations = activations.at<uint64_t>();
   product.taps = taps.data();
-  product.weights = weights.at<void>();
+  product.weights = (kernel.prepare ? prepared : interleaved).at<void>();
   product.depth = depth;
   product.bits = kernel_height * kernel_width * channels;
   product.filters = filters;

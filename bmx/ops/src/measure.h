@@ -11,9 +11,6 @@ namespace bmx {
 // Results a second of a loop, which is given its number of iterations and returns its number of results.
 double measure_loop(int64_t (*loop)(int64_t iterations));
 
-// Float32 multiply-adds a second of the widest instructions of this CPU that MXNet's convolutions use.
-double measure_fma();
-
 // Seconds for the product alone, without packing and epilogue, of an image padded by half of the convolution's kernel:
 // the shortest of the runs that fit into `budget` seconds, at least three.
 double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "attributes.h"
+#include "kernels.h"
 #include "operator.h"
-#include "target.h"
 
 namespace bmx {
 namespace {
@@ -16,47 +16,15 @@ namespace {
 constexpr int64_t kSerial = 1 << 15;  // elements below which starting threads costs more than it saves
 constexpr int64_t kRun = 1 << 10;     // elements summed up in their own type, the rest in float64
 
-BMX_CLONES void multiply(const float* x, float value, float* out, int64_t length) {
-  for (int64_t i = 0; i < length; ++i) out[i] = x[i] * value;
+template <typename T>
+const ChannelProducts<T>& products();
+template <>
+const ChannelProducts<float>& products() {
+  return current_kernel().elementwise.floats;
 }
-
-BMX_CLONES void multiply(const double* x, double value, double* out, int64_t length) {
-  for (int64_t i = 0; i < length; ++i) out[i] = x[i] * value;
-}
-
-// `by`, times `value` where x is not positive: with `by` = x the function, else its gradient. Two choices of a constant
-// and a sum: a choice of a product would become a branch, which nobody predicts.
-BMX_CLONES void multiply_below(const float* x, const float* by, float value, float* out, int64_t length) {
-  for (int64_t i = 0; i < length; ++i) {
-    const float above = x[i] > 0 ? by[i] : 0.0f, below = x[i] > 0 ? 0.0f : by[i];
-    out[i] = above + below * value;
-  }
-}
-
-BMX_CLONES void multiply_below(const double* x, const double* by, double value, double* out, int64_t length) {
-  for (int64_t i = 0; i < length; ++i) {
-    const double above = x[i] > 0 ? by[i] : 0.0, below = x[i] > 0 ? 0.0 : by[i];
-    out[i] = above + below * value;
-  }
-}
-
-BMX_CLONES float sum_products(const float* x, const float* gradient, bool below, int64_t length) {
-  float sum = 0;
-  if (below) {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < length; ++i) sum += (x[i] > 0 ? 0.0f : x[i]) * gradient[i];
-  } else {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < length; ++i) sum += x[i] * gradient[i];
-  }
-  return sum;
-}
-
-BMX_CLONES double sum_products(const double* x, const double* gradient, bool below, int64_t length) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < length; ++i) sum += (below && x[i] > 0 ? 0.0 : x[i]) * gradient[i];
-  return sum;
+template <>
+const ChannelProducts<double>& products() {
+  return current_kernel().elementwise.doubles;
 }
 
 // Data (N, C, ...) as planes of one channel each, none where there are no values.
@@ -78,13 +46,14 @@ void run_forward(bool prelu, Tensors* in, Tensors* out) {
   const T *x = (*in)[0].data<T>(), *values = (*in)[1].data<T>();
   T* result = (*out)[0].data<T>();
   const Planes planes((*in)[0], (*in)[1]);
+  const ChannelProducts<T>& own = products<T>();
 #pragma omp parallel for if (planes.large()) schedule(static)
   for (int64_t plane = 0; plane < planes.count; ++plane) {
     const T* from = x + plane * planes.length;
     const T value = values[planes.value_of(plane)];
     T* to = result + plane * planes.length;
-    if (prelu) multiply_below(from, from, value, to, planes.length);
-    else multiply(from, value, to, planes.length);
+    if (prelu) own.multiply_below(from, from, value, planes.length, to);
+    else own.multiply(from, value, planes.length, to);
   }
 }
 
@@ -94,17 +63,18 @@ void run_backward(bool prelu, Tensors* in, Tensors* out) {
   const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>(), *values = (*in)[2].data<T>();
   T *result = (*out)[0].data<T>(), *value_result = (*out)[1].data<T>();
   const Planes planes((*in)[1], (*in)[2]);
+  const ChannelProducts<T>& own = products<T>();
   std::vector<double> sums(planes.count);
 #pragma omp parallel for if (planes.large()) schedule(static)
   for (int64_t plane = 0; plane < planes.count; ++plane) {
     const T *from = x + plane * planes.length, *above = gradient + plane * planes.length;
     const T value = values[planes.value_of(plane)];
     for (int64_t i = 0; i < planes.length; i += kRun) {
-      sums[plane] += sum_products(from + i, above + i, prelu, std::min(kRun, planes.length - i));
+      sums[plane] += own.sum_products(from + i, above + i, prelu, std::min(kRun, planes.length - i));
     }
     T* to = result + plane * planes.length;
-    if (prelu) multiply_below(from, above, value, to, planes.length);
-    else multiply(above, value, to, planes.length);
+    if (prelu) own.multiply_below(from, above, value, planes.length, to);
+    else own.multiply(above, value, planes.length, to);
   }
   std::vector<double> totals((*in)[2].size());
   for (int64_t plane = 0; plane < planes.count; ++plane) totals[planes.value_of(plane)] += sums[plane];

@@ -41,6 +41,11 @@ struct Conv {
     words.parse(reader);
     reader->integer("pad_value", -1, 1, &words.pad_value);
     reader->integer("binarizations", 1, kMaxBinarizations, &words.binarizations);
+    reader->flag("interleaved", &words.interleaved);
+    if (words.interleaved && words.filters / words.groups % kFilterTile) {
+      fail("interleaved weights are of groups of ", kFilterTile, " filters, got groups ", words.groups, " and filters ",
+           words.filters);
+    }
     if (words.binarizations > 1 && threshold >= 0) {
       fail("a threshold is of one binarization, got ", words.binarizations);
     }
@@ -65,8 +70,16 @@ struct Conv {
     out = {out.layout, words.filters, words.out(*inference, words.groups * words_for(channels)),
            channels * window.taps()};
     inference->shapes = {{words.filters, window.kernel.height, window.kernel.width, bytes}, {2, inference->channels}};
+    if (words.interleaved) {
+      inference->shapes[0] = {words.filters / kFilterTile, window.taps() * words_for(channels), kFilterTile, 8};
+    }
     return {inference->image, window, inference->channels, words.filters, words.groups,
-            static_cast<int>(words.pad_value), words.binarizations};
+            static_cast<int>(words.pad_value), words.binarizations, words.interleaved};
+  }
+
+  // The scales of several binarizations are those of the image.
+  static bool has_rows_of_its_own(const Problem& conv) {
+    return conv.binarizations == 1 && bmx::has_rows_of_its_own(conv.window, conv.image);
   }
 
   static Memory memory(const Problem& conv, const Kernel& kernel) {

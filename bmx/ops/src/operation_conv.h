@@ -11,6 +11,7 @@ namespace bmx {
 
 struct ConvWords : Filters {
   int64_t pad_value = -1, binarizations = 1;
+  bool interleaved = false;
 };
 
 // Makes an instruction this convolution. `weight`, and `threshold` or -1, are parameters.

@@ -39,6 +39,9 @@ struct Fconv {
     return conv;
   }
 
+  // In bands it would read its weights, which may be larger than they are, again and again.
+  static bool has_rows_of_its_own(const Problem&) { return false; }
+
   static Memory memory(const Problem& conv, const Kernel&) { return {0, 0, conv.thread_bytes()}; }
 
   static double work(const Problem& conv) { return static_cast<double>(conv.depth()); }

@@ -40,6 +40,10 @@ struct MapOperation {
     return map;
   }
 
+  static bool has_rows_of_its_own(const Problem& map) {
+    return map.pool == Pool::kNone || bmx::has_rows_of_its_own(map.window, map.image);
+  }
+
   static Memory memory(const Problem& map, const Kernel&) { return {0, 0, map.thread_bytes()}; }
 
   static double work(const Problem& map) {

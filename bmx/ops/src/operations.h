@@ -20,6 +20,9 @@ struct Operation {
   void (*parse)(Reader* reader, Instruction* instruction);
   // From an instruction's words to a problem of known size, which the others take; finds the shapes.
   std::shared_ptr<const void> (*infer)(const void* words, Inference* inference);
+  // The problem of one of `count` bands of rows, as many as divide the image's; null where rows of the result depend on
+  // more than rows of their own.
+  std::shared_ptr<const void> (*band)(const void* problem, int64_t count);
   // Bytes that a task works in.
   Memory (*memory)(const void* problem, const Kernel& kernel);
   // Words multiplied, or values touched, for one value of the result.
@@ -36,6 +39,12 @@ Operation row(const char* name, bool reads_first) {
   return {name, reads_first, Own::parse,
           [](const void* words, Inference* inference) -> std::shared_ptr<const void> {
             return std::make_shared<Problem>(Own::infer(*static_cast<const Words*>(words), inference));
+          },
+          [](const void* problem, int64_t count) -> std::shared_ptr<const void> {
+            Problem band = *static_cast<const Problem*>(problem);
+            if (!Own::has_rows_of_its_own(band)) return nullptr;
+            band.image.height /= count;
+            return std::make_shared<Problem>(band);
           },
           [](const void* problem, const Kernel& kernel) {
             return Own::memory(*static_cast<const Problem*>(problem), kernel);

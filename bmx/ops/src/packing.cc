@@ -21,6 +21,17 @@ uint64_t ones_word(int64_t channels, int64_t w) {
   return left >= kWordBits ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
 }
 
+// A bit string of up to kHalf flags.
+uint32_t bits_of(const bool* flags, int64_t count) {
+  uint32_t bits = 0;
+  for (int64_t i = 0; i < count; i += 8) {
+    uint64_t eight = 0;
+    std::memcpy(&eight, flags + i, std::min<int64_t>(8, count - i));
+    bits |= static_cast<uint32_t>(eight * 0x0102040810204080 >> 56) << i;  // byte k becomes bit k of the highest byte
+  }
+  return bits;
+}
+
 // Thresholds t and directions d as kernels take them, `flip` for each channel: plain loops, which become vectors.
 
 void limit_floats(const float* t, const float* d, int64_t channels, float* threshold, bool* flip) {
@@ -56,6 +67,8 @@ void limit_shorts(const float* t, const float* d, int64_t channels, int16_t* thr
 Packer::Packer(const Input& input, const std::vector<Slice>& in, const float* threshold, const Kernel& kernel)
     : input_(input), kernel_(kernel), floats_(input.channels), shorts_(input.channels) {
   std::unique_ptr<bool[]> flip(new bool[input.channels]());
+  parts_.reserve(in.size() + input.groups);
+  flip_.reserve(in.size() + input.groups + input.channels / kHalf);
   int64_t first = 0;
   for (const Slice& source : in) {
     if (threshold) {
@@ -81,11 +94,7 @@ void Packer::add_parts(const Slice& source, int64_t first, const bool* flip) {
     part.first = first + c;
     part.flip = static_cast<int64_t>(flip_.size());
     for (int64_t i = 0; i < part.channels; i += kHalf) {
-      uint32_t half = 0;
-      for (int64_t bit = 0; bit < std::min(kHalf, part.channels - i); ++bit) {
-        half |= uint32_t{flip[part.first + i + bit]} << bit;
-      }
-      flip_.push_back(half);
+      flip_.push_back(bits_of(flip + part.first + i, std::min(kHalf, part.channels - i)));
     }
     parts_.push_back(part);
     c += part.channels;
@@ -161,11 +170,27 @@ void Packer::run(int64_t image, uint64_t* words) const {
   }
 }
 
-void unpack_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words) {
-  const int64_t depth = words_for(channels), bytes = (channels + 7) / 8;
-  for (int64_t tap = 0; tap < filters * taps; ++tap) {
-    words[tap * depth + depth - 1] = 0;
-    std::memcpy(words + tap * depth, weight + tap * bytes, bytes);  // both least significant bit first
+void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words) {
+  const int64_t bytes = (channels + 7) / 8, depth = words_for(channels);
+  for (int64_t block = 0; block < filters; block += kFilterTile) {
+    const int64_t left = std::min(kFilterTile, filters - block), stored = round_up(left, kInterleaved);
+    for (int64_t first = 0; first < stored; first += kInterleaved) {  // fills whole cache lines
+      uint64_t* to = words + first;
+      for (int64_t byte = 0; byte < taps * bytes; byte += bytes) {
+        for (int64_t w = 0; w < depth; ++w, to += stored) {
+          const int64_t size = std::min<int64_t>(8, bytes - 8 * w), filled = std::min(kInterleaved, left - first);
+          const uint8_t* from = weight + (block + first) * taps * bytes + byte + 8 * w;
+          uint64_t lanes[kInterleaved] = {};  // both least significant bit first
+          if (size == 8 && filled == kInterleaved) {
+            for (int64_t f = 0; f < kInterleaved; ++f) std::memcpy(lanes + f, from + f * taps * bytes, 8);
+          } else {
+            for (int64_t f = 0; f < filled; ++f) std::memcpy(lanes + f, from + f * taps * bytes, size);
+          }
+          std::memcpy(to, lanes, sizeof lanes);
+        }
+      }
+    }
+    words += stored * taps * depth;
   }
 }
 

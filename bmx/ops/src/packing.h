@@ -60,8 +60,8 @@ class Packer {
   std::vector<uint32_t> flip_;
 };
 
-// Weights of `filters` filters, (filters, taps, ceil(channels / 8)) bytes, as (filters, taps * words) words.
-void unpack_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words);
+// Interleaves (kernels.h) the weights of `filters` filters, (filters, taps, ceil(channels / 8)) bytes.
+void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words);
 
 }  // namespace bmx
 

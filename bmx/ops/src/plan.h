@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bands.h"
 #include "feature.h"
 #include "program.h"
 #include "tile.h"
@@ -65,10 +66,11 @@ struct Plan {
   int64_t num_outputs;
   std::vector<PlannedInstruction> instructions;
   std::vector<PlannedParameter> parameters;
+  std::vector<Bands> bands;
 };
 
 // Finds the shapes of everything, given those of the data inputs. Throws Error where they do not fit.
-Plan infer(const Program& program, const std::vector<Feature>& data);
+Plan infer(const Program& program, const std::vector<Feature>& data, const BandLimits& limits = {});
 
 // What an operation's infer() is given, an instruction and its input, and where it puts what it finds.
 struct Inference {

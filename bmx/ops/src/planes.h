@@ -21,11 +21,11 @@ struct Planes {
   bool has_gaps() const { return rows > 1 && (columns != row_stride || columns != row_pixels); }
 };
 
-void load(const Slice& from, const Planes& to);
-void apply(const std::vector<Step>& steps, const Planes& planes);
+void load(const Kernel& kernel, const Slice& from, const Planes& to);
+void apply(const Kernel& kernel, const std::vector<Step>& steps, const Planes& planes);
 
 // `to` holds floats.
-void store(const Planes& from, const Slice& to);
+void store(const Kernel& kernel, const Planes& from, const Slice& to);
 
 }  // namespace bmx
 

@@ -36,6 +36,7 @@ class ResidualPacker {
   Input input_;
   std::vector<Slice> in_;
   int64_t binarizations_;
+  const Kernel& kernel_;
   int64_t stride_;  // values of a pixel, a whole number of blocks
   // in the memory
   float* scales_;

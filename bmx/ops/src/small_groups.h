@@ -13,28 +13,10 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "vectors.h"
 
 namespace bmx {
 namespace {
-
-template <int Bytes>
-struct LanesOf {
-  typedef uint8_t Indices __attribute__((vector_size(Bytes)));
-  typedef int16_t Shorts __attribute__((vector_size(Bytes)));
-  typedef uint64_t Words __attribute__((vector_size(Bytes)));
-};
-
-template <typename Vector>
-inline Vector load_from(const void* from) {
-  Vector vector;
-  std::memcpy(&vector, from, sizeof vector);
-  return vector;
-}
-
-template <typename Vector>
-inline void store_to(const Vector& vector, void* to) {
-  std::memcpy(to, &vector, sizeof vector);
-}
 
 // of[lookup_entry(w, mask) + a]: bits of the mask that differ between a and w.
 struct Differences {
@@ -56,7 +38,7 @@ template <typename Table, int Filters>
 inline __attribute__((always_inline)) void look_up_filters(const Lookups& l, const uint8_t* indices,
                                                            const uint16_t* entries, int16_t* out) {
   typedef typename Table::Vector Vector;
-  typedef typename LanesOf<sizeof(Vector)>::Shorts Shorts;
+  typedef typename VectorOf<int16_t, sizeof(Vector)>::Type Shorts;
   constexpr int kBytes = sizeof(Vector), kVectors = kPositions / kBytes;
   for (int64_t begin = 0; begin < l.count; begin += kByteLookups) {
     const int64_t end = begin + kByteLookups < l.count ? begin + kByteLookups : l.count;
@@ -126,7 +108,7 @@ inline void store_nibbles(const Words& x, uint8_t* low, uint8_t* high) {
 // in which for 4, 2 and 1 every row exchanges half of its bytes with the row so many further on.
 template <int Bytes>
 inline void split_bytes(const uint64_t* words, int64_t pixel_stride, uint8_t* bytes, int64_t stride) {
-  typedef typename LanesOf<Bytes>::Words Words;
+  typedef typename VectorOf<uint64_t, Bytes>::Type Words;
   Words rows[8];
   for (int row = 0; row < 8; ++row) {
     uint64_t lanes[Bytes / 8];
@@ -148,7 +130,7 @@ inline void split_bytes(const uint64_t* words, int64_t pixel_stride, uint8_t* by
 
 template <int Bytes>
 void spread(const Spread& s) {
-  typedef typename LanesOf<Bytes>::Words Words;
+  typedef typename VectorOf<uint64_t, Bytes>::Type Words;
   constexpr int64_t kStride = kSpreadPixels + kSpreadReach;
   alignas(64) uint8_t bytes[8 * kStride];
   const int64_t pixels = s.pixels + round_up((s.taps - 1) * s.step, kPositions);

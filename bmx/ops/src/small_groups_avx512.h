@@ -11,7 +11,7 @@ namespace {
 
 class Table {
  public:
-  typedef LanesOf<64>::Indices Vector;
+  typedef VectorOf<uint8_t, 64>::Type Vector;
 
   explicit Table(int64_t entry)
       : entries_(_mm512_maskz_broadcast_i32x4(

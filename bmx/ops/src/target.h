@@ -14,13 +14,6 @@
 #define BMX_TARGET_END BMX_PRAGMA(GCC pop_options)
 #endif
 
-// Before a function: compiled for several instruction sets, chosen at load.
-#if defined(__x86_64__) && (!defined(__clang__) || __clang_major__ >= 14)
-#define BMX_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define BMX_CLONES
-#endif
-
 // Inline assembly's constraint for a vector: a register, on other CPUs memory.
 #if defined(__x86_64__)
 #define BMX_VECTOR "v"

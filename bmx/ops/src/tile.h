@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "feature.h"
+#include "kernels.h"
 
 namespace bmx {
 
@@ -19,53 +20,31 @@ struct Piece {
 };
 
 // Up to kLanes channels as floats. The lanes beyond the last channel hold anything.
-constexpr int64_t kLanes = 16;
 typedef Piece<float> Tile;
 
 // Results of binary products.
 typedef Piece<int32_t> Dots;
 
-// One elementwise step. `values` are the parameter's: one a channel, or a single one for all.
-struct Step {
-  enum Kind {
-    kMultiply,
-    kAdd,
-    kNormalize,  // (x - mean) * scale + beta, each operation rounded; values (3, channels)
-    kRectify,
-    kParametricRectify,
-    kPlus,  // another feature map
-  };
-  Kind kind;
-  const float* values;
-  int64_t channels;  // of the feature map
-  bool single;       // is there one value for all channels?
-  Slice addend;
-};
-
-void load(const Slice& from, const Tile& to);
-void convert(const Dots& from, const Tile& to);
+void load(const Kernel& kernel, const Slice& from, const Tile& to);
+void convert(const Kernel& kernel, const Dots& from, const Tile& to);
 // sums += scale * dots, or = where it is the `first`: product and sum are rounded one by one. `sums` have their stride.
-void add_term(const Dots& dots, float scale, bool first, float* sums);
-void apply(const std::vector<Step>& steps, const Tile& tile);
+void add_term(const Kernel& kernel, const Dots& dots, float scale, bool first, float* sums);
+void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile);
 
 // `to` holds floats.
-void store(const Tile& from, const Slice& to);
-
-// Adjacent pixels of an output, `pixel` the first, whose dots begin at `from`.
-struct RowPiece {
-  int64_t from, pixel, pixels;
-};
+void store(const Kernel& kernel, const Tile& from, const Slice& to);
 
 // Writes dots, a channel's adjacent, to the planes of floats that begin at `to`. Pieces are in order.
-void store_rows(const int16_t* dots, int64_t stride, int64_t channels, const std::vector<RowPiece>& pieces, float* to,
-                int64_t to_stride);
+void store_rows(const Kernel& kernel, const int16_t* dots, int64_t stride, int64_t channels,
+                const std::vector<RowPiece>& pieces, float* to, int64_t to_stride);
 
 // Writes sums of the dots and what the steps add; all are int16. It may change the dots.
-void store_sums(const Dots& dots, const std::vector<Step>& steps, const Slice& to);
+void store_sums(const Kernel& kernel, const Dots& dots, const std::vector<Step>& steps, const Slice& to);
 
-// Pixel p of `to` becomes the largest, or the sum, of itself and the pixels p * stride + k, 0 <= k < kernel, of `from`,
+// Pixel p of `to` becomes the largest, or the sum, of itself and the pixels p * stride + k, 0 <= k < size, of `from`,
 // in this order, where those are counted from `first` pixels before its beginning. Both have stride kLanes.
-void gather(Pool pool, const Tile& from, int64_t first, int64_t kernel, int64_t stride, const Tile& to);
+void gather(const Kernel& kernel, Pool pool, const Tile& from, int64_t first, int64_t size, int64_t stride,
+            const Tile& to);
 
 }  // namespace bmx
 

@@ -1,0 +1,56 @@
+"""Where the C++ library is; read by `setup.py`, too, so it imports nothing of this package."""
+import hashlib
+import sys
+from pathlib import Path
+
+_NAME = Path('bmx', 'ops', 'libbmx.so')
+_FOLDER = Path(__file__).resolve().parent
+
+
+def fingerprint(folder=_FOLDER / 'src'):
+    """What tells the C++ sources in a folder from others, as the library that is made of them holds it.
+
+    Returns
+    -------
+    str
+        None where there are no sources, as in an installed package.
+    """
+    sources = sorted(Path(folder).glob('*.cc')) + sorted(Path(folder).glob('*.h'))
+    if not sources:
+        return None
+    digest = hashlib.sha256()
+    for source in sources:
+        content = source.read_bytes()
+        digest.update('{} {}\n'.format(source.name, len(content)).encode() + content)
+    return digest.hexdigest()
+
+
+def find_library():
+    """The library beside this file; in a clone without one, or with one of other sources, that of an installed bmx.
+
+    Returns
+    -------
+    str
+        An absolute path.
+
+    Raises
+    ------
+    ImportError
+        There is no library, or none made of the sources that lie beside this file.
+    """
+    wanted = fingerprint()
+    candidates = [_FOLDER / _NAME.name]
+    if wanted is not None:  # a clone
+        candidates += [Path(folder).resolve() / _NAME for folder in sys.path]
+    others = []
+    for path in candidates:
+        if path.is_file():
+            if wanted is None or wanted.encode() in path.read_bytes():
+                return str(path)
+            others.append(str(path))
+    found = '{} was made of other C++ sources'.format(' and '.join(dict.fromkeys(others))) if others else \
+        '{} is missing'.format(candidates[0])
+    if wanted is None:
+        raise ImportError('{}: install bmx again'.format(found))
+    raise ImportError('{}: in {} run `{python} -m pip install .` or `{python} setup.py build_ext --inplace`'.format(
+        found, _FOLDER.parents[1], python=sys.executable))
