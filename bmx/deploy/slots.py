@@ -2,7 +2,7 @@
 import dataclasses
 import math
 
-from ..ops.program import TYPES, Conv, FloatConv, Program, Slice, Step, infer_shapes
+from ..ops.program import TYPES, Conv, FloatConv, Map, Program, Slice, Step, infer_shapes
 
 # Sums of binary products within this are kept as int16.
 _INT16_MAX = 2 ** 15 - 1
@@ -71,6 +71,7 @@ def place(program, data):
         last_read.update((piece.tensor, position) for piece in instruction.reads)
         writer[instruction.out.tensor] = position
     slots, capacity, free, placed = {}, [], [], []  # the number of a tensor's slot; bytes of slots
+    waiting = []  # slots that a float convolution reads which may run part by part, along with the pooling behind it
     for position, instruction in enumerate(program.instructions):
         out = instruction.out
         dying = list(dict.fromkeys(piece.tensor for piece in instruction.reads
@@ -88,7 +89,10 @@ def place(program, data):
                 slots[out.tensor] = len(capacity)
                 capacity.append(sizes[position])
         placed.append(_rename(instruction, slots))
-        free += [slots[tensor] for tensor in dying]
+        free, waiting = free + waiting, [slots[tensor] for tensor in dying]
+        following = program.instructions[position + 1:position + 2]
+        if not (isinstance(instruction, FloatConv) and following and isinstance(following[0], Map)):
+            free, waiting = free + waiting, []
     return Program(tuple(placed))
 
 

@@ -117,7 +117,7 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
   const bool damaged = random_below(3) > 0;
   Draft draft;
   if (sometimes(4)) {
-    const Problem problem = sometimes(3) ? rows_chain()
+    const Problem problem = sometimes(3) ? (sometimes(2) ? rows_chain() : parts_chain())
                             : sometimes(2) ? chain() : sometimes(2) ? small_groups() : single_convolution();
     draft = {problem.text, problem.features(), 1};
   } else {

@@ -237,8 +237,8 @@ std::vector<bmx::Feature> Problem::features() const {
 std::string Problem::run(Side side) const {
   const bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
   // bands of a row and more, as if images were large
-  const bmx::BandLimits limits = {random_below(2), random_below(20000)};
-  const bmx::Plan plan = bmx::infer(program, features(), random_word() % 2 ? limits : bmx::BandLimits());
+  const bmx::CacheLimits limits = {random_below(2), random_below(20000)};
+  const bmx::Plan plan = bmx::infer(program, features(), random_word() % 2 ? limits : bmx::CacheLimits());
   bmx::Arrays arrays;
   arrays.images = static_cast<int64_t>(images.size());
   std::vector<std::unique_ptr<Guarded<float>>> data, results;
@@ -428,6 +428,42 @@ Problem rows_chain() {
   }
   convolve(filters, point, slice_of("s3", filters), "s3:" + pooled, " steps=plus:" + slice_of("s3", filters));
   problem.text += "map in=" + slice_of("s3", filters) + " out=y0 steps=plus:" + slice_of(halves ? "s3" : "s1", filters);
+  const bmx::Plan plan = bmx::infer(bmx::parse_program(problem.text, 1, 1), problem.features());
+  for (const auto& image : problem.images) problem.expected.push_back(interpret(plan, image, problem.parameters));
+  return problem;
+}
+
+Problem parts_chain() {
+  const int64_t groups = any_of<int64_t>({1, 2, 4}), channels = groups * any_of<int64_t>({1, 3, 8});
+  const int64_t filters = groups * any_of<int64_t>({1, 4, 16, 48});
+  const Size size = any_of<Size>({{3, 3}, {6, 7}, {13, 11}});
+  const auto slice_of = [](const std::string& name, int64_t count) {
+    return name + "[0:" + std::to_string(count) + "]";
+  };
+  Problem problem;
+  draw_images(channels, size, &problem);
+  const auto convolve = [&](int64_t depth, const std::string& rest) {
+    int64_t lanes = 1;
+    while (lanes < filters / groups && lanes < 16) lanes *= 2;
+    const int64_t blocks = (filters / groups + lanes - 1) / lanes;
+    problem.text += "fconv kernel=3,3 pad=1,1 filters=" + std::to_string(filters) + " groups=" +
+                    std::to_string(groups) + " weight=" +
+                    problem.parameter(random_fractions(blocks * lanes * depth * 9)) + rest + ";";
+  };
+  const auto steps = [&](int64_t of) {
+    return "norm:" + problem.parameter(random_floats(3 * of, 5)) + "|prelu:" +
+           problem.parameter(random_floats(random_word() % 2 ? of : 1, 5));
+  };
+  convolve(channels, " in=" + slice_of("x0", channels) + " out=s0:planar before=" + steps(channels) + " steps=" +
+                         steps(filters));
+  problem.text += "map in=" + slice_of("s0", filters) + " out=s1:" + any_of<std::string>({"float32", "planar"}) +
+                  " before=" + steps(filters) + " pool=" + any_of<std::string>({"max", "avg"}) +
+                  " kernel=3,3 stride=2,2 pad=1,1 steps=" + steps(filters) + ";";
+  problem.text += "map in=" + slice_of("s1", filters) + " out=s2:planar steps=" + steps(filters) + ";";
+  convolve(filters, " in=" + slice_of("s2", filters) + " out=" + any_of<std::string>({"s0:planar", "s3:float32"}) +
+                        " before=" + steps(filters));
+  const std::string last = problem.text.find("out=s3") == std::string::npos ? "s0" : "s3";
+  problem.text += "map in=" + slice_of(last, filters) + " out=y0 steps=relu";
   const bmx::Plan plan = bmx::infer(bmx::parse_program(problem.text, 1, 1), problem.features());
   for (const auto& image : problem.images) problem.expected.push_back(interpret(plan, image, problem.parameters));
   return problem;

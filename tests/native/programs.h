@@ -129,6 +129,9 @@ Problem chain();
 // Instructions that can run band by band, in place and not.
 Problem rows_chain();
 
+// Instructions that can run some channels at a time.
+Problem parts_chain();
+
 // Float convolutions of data, integers and floats, pooled; into a flat output. Every sum rounds.
 Problem float_chain();
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "liveness.h"
 #include "operations.h"
-#include "plan.h"
 
 namespace bmx {
 namespace {
@@ -32,16 +32,6 @@ struct Use {
   }
 };
 
-template <typename Function>
-void for_each_source(const PlannedInstruction& instruction, const Function& function) {
-  for (const Source& source : instruction.in) function(source);
-  for (const auto* steps : {&instruction.before, &instruction.steps}) {
-    for (const PlannedStep& step : *steps) {
-      if (step.kind == Step::kPlus) function(step.addend);
-    }
-  }
-}
-
 // Of slots alone, row by row.
 bool can_be_banded(const PlannedInstruction& instruction) {
   bool slots = instruction.to.kind == 's';
@@ -49,28 +39,8 @@ bool can_be_banded(const PlannedInstruction& instruction) {
   return slots && instruction.operation->band(instruction.problem.get(), 1);
 }
 
-bool reads(const PlannedInstruction& instruction, int64_t slot) {
-  bool found = false;
-  for_each_source(instruction, [&](const Source& source) {
-    found = found || (source.operand.kind == 's' && source.operand.index == slot);
-  });
-  return found;
-}
-
-bool writes(const PlannedInstruction& instruction, int64_t slot) {
-  return instruction.to.kind == 's' && instruction.to.index == slot;
-}
-
-bool is_read_from(const Plan& plan, size_t begin, int64_t slot) {
-  for (size_t i = begin; i < plan.instructions.size(); ++i) {
-    if (reads(plan.instructions[i], slot)) return true;
-    if (writes(plan.instructions[i], slot)) return false;
-  }
-  return false;
-}
-
 // The instructions [begin, end) as bands; count 0 where they cannot or need not be.
-Bands chain(const Plan& plan, size_t begin, size_t end, const BandLimits& limits) {
+Bands chain(const Plan& plan, size_t begin, size_t end, const CacheLimits& limits) {
   Bands bands = {begin, end, 0, {}, {}};
   std::map<int64_t, Use> uses;
   int64_t common = 0;  // divisor of all heights
@@ -115,7 +85,7 @@ Bands chain(const Plan& plan, size_t begin, size_t end, const BandLimits& limits
 
 bool Bands::is_local(int64_t slot) const { return std::find(local.begin(), local.end(), slot) != local.end(); }
 
-std::vector<Bands> find_bands(const Plan& plan, const BandLimits& limits) {
+std::vector<Bands> find_bands(const Plan& plan, const CacheLimits& limits) {
   std::vector<Bands> found;
   const size_t count = plan.instructions.size();
   for (size_t begin = 0; begin < count;) {

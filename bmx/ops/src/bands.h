@@ -22,13 +22,14 @@ struct Bands {
   bool is_local(int64_t slot) const;
 };
 
-struct BandLimits {
+// When instructions run piece by piece of an image.
+struct CacheLimits {
   int64_t least = 1 << 20;   // bytes that one instruction hands to another; for fewer it is not worth the while
-  int64_t most = 384 << 10;  // bytes of a band, of all that the instructions read and write: stay in L2
+  int64_t most = 384 << 10;  // bytes of a piece: they stay in L2
 };
 
-// All of a plan, in its order.
-std::vector<Bands> find_bands(const Plan& plan, const BandLimits& limits);
+// All of a plan, in its order. A piece is all that the instructions of a band read and write.
+std::vector<Bands> find_bands(const Plan& plan, const CacheLimits& limits);
 
 }  // namespace bmx
 

@@ -37,13 +37,24 @@ class Execution {
   static constexpr int64_t kAlignment = 64;
 
   int64_t reserve(int64_t bytes);
-  const Bands* bands_of(size_t instruction) const;
-  const void* problem(size_t instruction) const;
-  Slice whole(char kind, int64_t index, const Feature& feature, const Bands* bands, char* workspace) const;
-  Slice slice(const Source& source, const Bands* bands, char* workspace) const;
-  std::vector<Step> steps(const std::vector<PlannedStep>& steps, int64_t channels, const Bands* bands,
+  // The piece of an image that a task computes: all of it, a band of rows or a part of the channels.
+  struct Piece {
+    const Bands* bands;
+    const Parts* parts;
+    int64_t part;
+
+    int64_t count() const { return bands ? bands->count : parts ? parts->count : 1; }
+  };
+
+  Piece piece(size_t instruction, int64_t part = 0) const;
+  const void* problem(size_t instruction, const Piece& piece) const;
+  bool is_local(int64_t slot, const Piece& piece) const;
+  Slice whole(char kind, int64_t index, const Feature& feature, const Piece& piece, char* workspace) const;
+  Slice slice(const Source& source, const Piece& piece, char* workspace) const;
+  std::vector<Step> steps(const std::vector<PlannedStep>& steps, int64_t channels, const Piece& piece,
                           char* workspace) const;
-  Binding bind(size_t instruction, char* workspace) const;
+  Binding bind(size_t instruction, const Piece& piece, char* workspace) const;
+  void leave_part(size_t instruction, const Piece& piece, Binding* binding) const;
 
   const Plan& plan_;
   const Arrays& arrays_;

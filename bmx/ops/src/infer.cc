@@ -169,9 +169,10 @@ Size Inference::slide(const Window& window, int64_t values) const {
   return window.out(image);
 }
 
-Plan infer(const Program& program, const std::vector<Feature>& data, const BandLimits& limits) {
+Plan infer(const Program& program, const std::vector<Feature>& data, const CacheLimits& limits) {
   Plan plan = Planner().run(program, data);
   plan.bands = find_bands(plan, limits);
+  plan.parts = find_parts(plan, limits);
   return plan;
 }
 

@@ -82,6 +82,8 @@ struct Conv {
     return conv.binarizations == 1 && bmx::has_rows_of_its_own(conv.window, conv.image);
   }
 
+  static Part part(const Problem&, int64_t) { return {}; }
+
   static Memory memory(const Problem& conv, const Kernel& kernel) {
     return choose(conv, kernel).memory(conv, kernel);
   }

@@ -42,6 +42,21 @@ struct Fconv {
   // In bands it would read its weights, which may be larger than they are, again and again.
   static bool has_rows_of_its_own(const Problem&) { return false; }
 
+  // Whole groups, or whole blocks of filters of the only one.
+  static Part part(const Problem& conv, int64_t count) {
+    Problem part = conv;
+    part.filters /= count;
+    const bool cuts_input = conv.groups > 1;
+    if (cuts_input) {
+      part.channels /= count;
+      part.groups /= count;
+    }
+    if ((cuts_input ? conv.groups : conv.blocks()) % count || conv.filters % count || part.lanes() != conv.lanes()) {
+      return {};
+    }
+    return {std::make_shared<Problem>(part), cuts_input};
+  }
+
   static Memory memory(const Problem& conv, const Kernel&) { return {0, 0, conv.thread_bytes()}; }
 
   static double work(const Problem& conv) { return static_cast<double>(conv.depth()); }

@@ -44,6 +44,11 @@ struct MapOperation {
     return map.pool == Pool::kNone || bmx::has_rows_of_its_own(map.window, map.image);
   }
 
+  // What a shuffle writes is not a part of the result.
+  static Part part(const Problem& map, int64_t) {
+    return {map.groups == 1 ? std::make_shared<Problem>(map) : nullptr, true};
+  }
+
   static Memory memory(const Problem& map, const Kernel&) { return {0, 0, map.thread_bytes()}; }
 
   static double work(const Problem& map) {

@@ -23,6 +23,8 @@ struct Operation {
   // The problem of one of `count` bands of rows, as many as divide the image's; null where rows of the result depend on
   // more than rows of their own.
   std::shared_ptr<const void> (*band)(const void* problem, int64_t count);
+  // One of `count` parts of the result's channels.
+  Part (*part)(const void* problem, int64_t count);
   // Bytes that a task works in.
   Memory (*memory)(const void* problem, const Kernel& kernel);
   // Words multiplied, or values touched, for one value of the result.
@@ -46,6 +48,7 @@ Operation row(const char* name, bool reads_first) {
             band.image.height /= count;
             return std::make_shared<Problem>(band);
           },
+          [](const void* problem, int64_t count) { return Own::part(*static_cast<const Problem*>(problem), count); },
           [](const void* problem, const Kernel& kernel) {
             return Own::memory(*static_cast<const Problem*>(problem), kernel);
           },

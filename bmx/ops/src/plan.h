@@ -10,6 +10,7 @@
 
 #include "bands.h"
 #include "feature.h"
+#include "parts.h"
 #include "program.h"
 #include "tile.h"
 
@@ -67,10 +68,11 @@ struct Plan {
   std::vector<PlannedInstruction> instructions;
   std::vector<PlannedParameter> parameters;
   std::vector<Bands> bands;
+  std::vector<Parts> parts;
 };
 
 // Finds the shapes of everything, given those of the data inputs. Throws Error where they do not fit.
-Plan infer(const Program& program, const std::vector<Feature>& data, const BandLimits& limits = {});
+Plan infer(const Program& program, const std::vector<Feature>& data, const CacheLimits& limits = {});
 
 // What an operation's infer() is given, an instruction and its input, and where it puts what it finds.
 struct Inference {
