@@ -16,7 +16,8 @@ class Layer:
     Attributes
     ----------
     text : str
-        What it computes, for a reader: 'conv 3x3, stride 2' (with a multiplication sign).
+        What it computes, for a reader: 'conv 3x3, stride 2' (with a multiplication sign); an instruction of a program
+        computes several things, with commas between them.
     bits : str
         'weights/activations' of a product, else ''.
     output_shape : list of int
@@ -38,13 +39,14 @@ class Block:
     Attributes
     ----------
     name : str
-        The Gluon block's, without the network's prefix.
+        The Gluon block's, without the network's prefix; of instructions the float layer's, or what it is with its place.
     kind : str
-        Its class; for a plain sequence its name without a number.
+        Its class; for a plain sequence its name without a number; of instructions what comes of the channels ('dense
+        block', say), else the instruction's.
     role : str
         'layer' (a single one), 'module' (layers in a row, as a stem or a transition), 'block' (anything else).
     stage : str
-        The sequence of blocks that it belongs to; '' if there is none.
+        The sequence of blocks that it belongs to, or a number for a row of instructions; '' if there is none.
     reads : list of str
         The blocks, or 'data', that it reads.
     input_shape, output_shape : list of int

@@ -117,10 +117,13 @@ def _block(run, handed_on):
         kinds[step.result] = step.kinds(kinds)
         inputs = list(dict.fromkeys(places.get(value, -1) for value, _, _ in step.reads))
         places[step.result] = place
-        found.append(Layer(step.text, step.bits, list(step.result.shape), inputs))
+        joins = len(step.sources) > 1 and step.sources != run[0].sources and step.text != 'concat'
+        found.append(Layer('concat, ' * joins + step.text, step.bits, list(step.result.shape), inputs))
     channels = merge([(kind, 1) for value, begin, end in handed_on for kind in kinds.get(
         value, [KEPT] * _width(value))[begin:end]])
     role, output = LAYER if len(run) == 1 else MODULE, shape(handed_on)
+    if len(handed_on) > 1:  # no instruction: later ones read it so
+        found.append(Layer('concat', '', output, list(dict.fromkeys(places.get(value, -1) for value, _, _ in handed_on))))
     bits = list(dict.fromkeys(step.bits for step in run if step.bits))
     found_kinds = {kind for kind, _ in channels}
     if len(output) > 1 and ('1/1' in bits or found_kinds != {NEW}):

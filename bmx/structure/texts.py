@@ -62,8 +62,8 @@ def _sizes(sizes):
 
 
 def instruction_text(instruction):
-    """What an instruction of a program computes, in words."""
-    words = ['concat'] * (len(instruction.sources) > 1) + [_STEPS[step.word] for step in instruction.before]
+    """What an instruction of a program computes of its sources, in words."""
+    words = [_STEPS[step.word] for step in instruction.before]
     if isinstance(instruction, Conv):
         signs = 'sign' if instruction.threshold is None else 'threshold'
         words.append(signs if instruction.binarizations == 1 else '%d signs' % instruction.binarizations)
