@@ -66,7 +66,7 @@ def instruction_blocks(net, shape, counted):
     runs = _runs(steps)
     found, names, last, stages = [], ['data'], None, 0
     for run, after in zip(runs, runs[1:] + [None]):
-        handed_on = [(run[-1].result, 0, _width(run[-1].result))] if after is None else after[0].sources
+        handed_on = after and after[0].sources or [(run[-1].result, 0, _width(run[-1].result))]
         block = _block(run, handed_on)
         block.reads = names[-1:]
         if block.name in names:
@@ -87,14 +87,11 @@ def _width(value):
 
 def _runs(steps):
     """Lists of steps, between which all that later ones read is what the next one concatenates."""
-    ends, live = [], {}  # of each value the pieces that later steps read
+    ends, live = [], set()  # where the lists end; the pieces that later steps read
     for place in reversed(range(len(steps))):
-        beside = {piece for pieces in live.values() for piece in pieces}
-        if place + 1 == len(steps) or all(_within(piece, steps[place + 1].sources) for piece in beside):
+        if place + 1 == len(steps) or all(_within(piece, steps[place + 1].sources) for piece in live):
             ends.append(place + 1)
-        live.pop(steps[place].result, None)
-        for piece in steps[place].reads:
-            live.setdefault(piece[0], set()).add(piece)
+        live = {piece for piece in live if piece[0] != steps[place].result} | set(steps[place].reads)
     ends.reverse()
     return [steps[begin:end] for begin, end in zip([0] + ends, ends)]
 
@@ -107,8 +104,9 @@ def _within(piece, pieces):
 def _block(run, handed_on):
     """The `Block` of some steps, after which `handed_on` is what later ones read."""
     def shape(pieces):
-        value = pieces[0][0]
-        return [sum(end - begin for _, begin, end in pieces)] + list(value.shape[1:]) if value.shape else []
+        if not pieces or not pieces[0][0].shape:
+            return []
+        return [sum(end - begin for _, begin, end in pieces)] + list(pieces[0][0].shape[1:])
 
     kinds, places, found = {}, {}, []
     for place, step in enumerate(run):
@@ -195,12 +193,12 @@ class _Reader:
     def _add_operator(self, node):
         read = [self._values[id(producer), index] for producer, index in node.inputs
                 if (id(producer), index) in self._values]
-        if changes_nothing(node):
+        if read and changes_nothing(node):
             self._values[id(node), 0] = read[0]
             return
         shape = self._shapes[node.name, 0][1:]
         pieces = [(value, 0, _width(value)) for value in read]
-        text = operator_text(node, _width(read[0]))
+        text = operator_text(node, _width(read[0]) if read else 0)
         joins = node.op == 'Concat' and node.attr('dim') == 1
         step = _Step(node.name, text, text, pieces if joins else pieces[:1], self._value(shape),
                      joins or node.op in SUMS, [] if joins else pieces[1:])
