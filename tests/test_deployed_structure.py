@@ -21,7 +21,7 @@ MODELS = {'meliusnet22': ({'stem': 'thumbnail', 'blocks': (2, 1), 'reductions': 
 
 @pytest.fixture(scope='module')
 def deployed(tmp_path_factory):
-    """From a name of `MODELS` to the float network, the shape of its input, and the prefix of files with random weights."""
+    """From a name of `MODELS` to the float network, the shape of its input, and the prefix of its files."""
     found = {}
 
     def get(name, exact=False):
@@ -105,6 +105,39 @@ def test_shortcuts(deployed):
     ('map in=x0[0:8] out=y0', 'copy')])
 def test_texts(instruction, text):
     assert instruction_text(parse(instruction).instructions[0]) == text
+
+
+class Gate(gluon.HybridBlock):
+    """A product of two results that depend on the input."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.conv = bmx.nn.BinaryConv(8, 1)
+
+    def hybrid_forward(self, F, x):
+        return x * self.conv(x)
+
+
+def test_products_of_results_are_no_sums(tmp_path):
+    net = Gate()
+    net.initialize(mx.init.Normal(1))
+    bmx.export(net, str(tmp_path / 'net'), (1, 8, 6, 6))
+    block, = structure(bmx.deploy.load(str(tmp_path / 'net'))[0], (1, 8, 6, 6))[0]
+    assert [(layer.text, layer.inputs) for layer in block.layers] == [
+        ('sign, conv 1\u00d71', [-1]), ('\u00d7', [-1, 0])]
+    assert block.channels == [('new', 8)]
+
+
+def test_what_is_read_before_a_product_keeps_blocks_together():
+    program = ('map in=x0[0:8] out=s0:planar steps=relu; map in=x0[0:8] out=s1:planar pool=max kernel=1,1; '
+               'fconv in=s1[0:8] out=y0 before=plus:s0[0:8] kernel=1,1 filters=4 weight=p0')
+    weight = mx.sym.var('w', shape=(1, 1, 8, 4))
+    symbol = mx.sym.binary_subgraph(mx.sym.var('data'), weight, program=program, num_data=1, num_outputs=1)
+    net = gluon.SymbolBlock(symbol, mx.sym.var('data'))
+    block, = structure(net, (1, 8, 6, 6))[0]
+    assert [(layer.text, layer.inputs) for layer in block.layers] == [
+        ('ReLU', [-1]), ('max pool 1\u00d71', [-1]), ('+, conv 1\u00d71', [1, 0])]
 
 
 class Branches(gluon.HybridBlock):

@@ -88,8 +88,8 @@ def named_network(arguments):
 
     Returns
     -------
-    (gluon.HybridBlock, tuple of int, dict)
-        The network, with a `model_name`; the shape of its input, batch first; its settings that are known.
+    (gluon.HybridBlock, tuple of int, list of str)
+        The network, with a `model_name`; the shape of its input, batch first; what is known of it for a reader.
 
     Raises
     ------
@@ -101,14 +101,16 @@ def named_network(arguments):
     prefix = arguments.model
     if prefix.lower() in MODELS:
         options = network_options(arguments)
-        return options.build(), (1, 3) + (input_size(arguments, options),) * 2, {**options.settings, **options.layers}
+        return (options.build(), (1, 3) + (input_size(arguments, options),) * 2,
+                _settings_texts({**options.settings, **options.layers}))
     if not any(map(os.path.isfile, (symbol_path(prefix), params_path(prefix)))):
         raise ValueError(_why_unknown(prefix))
     given = ['--set'] * bool(arguments.settings) + [
         '--' + name.replace('_', '-') for name in ['stem'] + [field.name for field in dataclasses.fields(Config)]
         if getattr(arguments, name, None) is not None]
     if given:
-        raise ValueError('%s is a deployed model and stays as it was exported: leave out %s' % (prefix, ', '.join(given)))
+        raise ValueError('%s is a deployed model and stays as it was exported: leave out %s'
+                         % (prefix, ', '.join(given)))
     net, metadata = deploy.load(prefix)
     net.model_name = metadata.model
     shape = (1,) + tuple(metadata.input_shape)
@@ -116,7 +118,11 @@ def named_network(arguments):
         if len(shape) != 4:
             raise ValueError('%s takes no images, but inputs of shape %s: leave out --input-size' % (prefix, shape[1:]))
         shape = shape[:2] + (arguments.input_size,) * 2
-    return net, shape, metadata.settings
+    return net, shape, ['deployed'] + _settings_texts(metadata.settings)
+
+
+def _settings_texts(settings):
+    return ['%s=%s' % setting for setting in settings.items()]
 
 
 def _why_unknown(name):
@@ -128,7 +134,8 @@ def _why_unknown(name):
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), '*' + endings[0]))):
         prefix = path[:-len(endings[0])]
         there.update((os.path.basename(prefix) + ending, prefix) for ending in [''] + endings)
-    prefixes = dict.fromkeys(there[each] for each in difflib.get_close_matches(start, there))
+    prefixes = dict.fromkeys(there[each] for each in (
+        [start] if start in there else difflib.get_close_matches(start, there)))
     known = 'choose from ' + ', '.join(sorted(MODELS))
     if models or prefixes:
         known = 'did you mean %s?' % ', '.join(models + list(prefixes))

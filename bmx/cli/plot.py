@@ -23,10 +23,9 @@ def run(arguments):
     out = arguments.out or (None if arguments.json else name + '.png')
     if out is not None:
         refuse_picture(out)
-    net, shape, settings = named_network(arguments)
+    net, shape, facts = named_network(arguments)
     with images_fit(net, shape):
         blocks, counted = structure(net, shape)
     if out is not None:
-        title = ', '.join([net.model_name] + ['%s=%s' % setting for setting in settings.items()])
-        plot.draw(out, title, shape, blocks, counted)
+        plot.draw(out, ', '.join([net.model_name] + facts), shape, blocks, counted)
     tell(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)

@@ -39,7 +39,8 @@ class Block:
     Attributes
     ----------
     name : str
-        The Gluon block's, without the network's prefix; of instructions the float layer's, or what it is with its place.
+        The Gluon block's, without the network's prefix; of instructions the float layer's, or the instruction's
+        with its place.
     kind : str
         Its class; for a plain sequence its name without a number; of instructions what comes of the channels ('dense
         block', say), else the instruction's.

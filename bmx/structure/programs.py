@@ -10,7 +10,7 @@ from ..accounting import own_parameters, weight_bits
 from ..graph import Graph
 from ..ops.program import OPERATIONS, Map, Slice, parse
 from ..programs import layers
-from .blocks import BLOCK, IMPROVED, KEPT, LAYER, MERGED, MODULE, NEW, Block, Layer, merge, spread, sum_of
+from .blocks import BLOCK, IMPROVED, KEPT, LAYER, MERGED, MODULE, NEW, Block, Layer, merge, sum_of
 from .texts import SUMS, changes_nothing, conv_text, instruction_text, operator_text
 
 
@@ -34,6 +34,7 @@ class _Step:
     result: _Value
     moves: bool  # whether channels of the result are, before `then`, those of the sources
     then: list  # for each step on values the (value, first channel, end) that it adds, or None
+    beside: list  # what is read beside, of the same form
     bits: str = ''
     bops: int = 0
     flops: int = 0
@@ -41,7 +42,7 @@ class _Step:
 
     @property
     def reads(self):
-        return self.sources + [piece for piece in self.then if piece is not None]
+        return self.sources + self.beside + [piece for piece in self.then if piece is not None]
 
     def kinds(self, known):
         """The kind of each channel of the result; `known` has those of values."""
@@ -66,7 +67,9 @@ def instruction_blocks(net, shape, counted):
     runs = _runs(steps)
     found, names, last, stages = [], ['data'], None, 0
     for run, after in zip(runs, runs[1:] + [None]):
-        handed_on = after and after[0].sources or [(run[-1].result, 0, _width(run[-1].result))]
+        handed_on = after[0].sources if after else []
+        if not handed_on:
+            handed_on = [(run[-1].result, 0, _width(run[-1].result))]
         block = _block(run, handed_on)
         block.reads = names[-1:]
         if block.name in names:
@@ -121,7 +124,8 @@ def _block(run, handed_on):
         value, [KEPT] * _width(value))[begin:end]])
     role, output = LAYER if len(run) == 1 else MODULE, shape(handed_on)
     if len(handed_on) > 1:  # no instruction: later ones read it so
-        found.append(Layer('concat', '', output, list(dict.fromkeys(places.get(value, -1) for value, _, _ in handed_on))))
+        inputs = list(dict.fromkeys(places.get(value, -1) for value, _, _ in handed_on))
+        found.append(Layer('concat', '', output, inputs))
     bits = list(dict.fromkeys(step.bits for step in run if step.bits))
     found_kinds = {kind for kind, _ in channels}
     if len(output) > 1 and ('1/1' in bits or found_kinds != {NEW}):
@@ -181,7 +185,8 @@ class _Reader:
                          [piece(part) for part in instruction.sources], result,
                          isinstance(instruction, Map) and instruction.pool is None and instruction.shuffle == 1,
                          [piece(each.operand) if isinstance(each.operand, Slice) else None
-                          for each in instruction.steps])
+                          for each in instruction.steps],
+                         [piece(part) for part in instruction.inputs[len(instruction.sources):]])
             own = [parameters[number] for number in instruction.parameters]
             self._count_instruction(step, layer.weight, own)
             tensors[instruction.out.tensor] = result
@@ -199,13 +204,15 @@ class _Reader:
         shape = self._shapes[node.name, 0][1:]
         pieces = [(value, 0, _width(value)) for value in read]
         text = operator_text(node, _width(read[0]) if read else 0)
-        joins = node.op == 'Concat' and node.attr('dim') == 1
-        step = _Step(node.name, text, text, pieces if joins else pieces[:1], self._value(shape),
-                     joins or node.op in SUMS, [] if joins else pieces[1:])
+        joins, adds = node.op == 'Concat' and node.attr('dim') == 1, node.op in SUMS
+        sources, others = (pieces, []) if joins else (pieces[:1], pieces[1:])
+        step = _Step(node.name, text, text, sources, self._value(shape), joins or adds, others if adds else [],
+                     [] if adds else others)
         own = [producer for producer, _ in node.inputs if producer.is_variable and producer.name != 'data']
         if node.op == 'xnor_popcount':
             layer, = layers(node, self._shapes)
-            step.text = 'sign, ' + conv_text(layer.kernel, node.attr('stride') or (1,), layer.groups, layer.channels)
+            step.text = 'sign, ' + (conv_text(layer.kernel, node.attr('stride') or (1,), layer.groups, layer.channels)
+                                    if layer.kernel else 'dense')
             self._count_instruction(step, layer.weight, own)
             self._drop_row(node)
         elif self._rows and self._rows[0]['name'] == node.name:

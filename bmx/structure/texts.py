@@ -34,7 +34,8 @@ def operator_text(node, channels=0):
     if node.op not in KERNELS:
         return _TEXTS.get(node.op, node.op.strip('_'))
     if node.op == 'Pooling':
-        return pool_text(node.attr('pool_type'), node.attr('kernel'), node.attr('stride') or (1,), node.attr('global_pool'))
+        return pool_text(node.attr('pool_type'), node.attr('kernel'), node.attr('stride') or (1,),
+                         node.attr('global_pool'))
     return conv_text(node.attr('kernel'), node.attr('stride') or (1,), node.attr('num_group', 1), channels,
                      KERNELS[node.op])
 
