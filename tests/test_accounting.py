@@ -8,6 +8,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 import bmx
+from bmx.structure import structure
+
 
 def test_counts_made_by_hand():
     net = nn.HybridSequential()
@@ -178,6 +180,9 @@ def assert_costs_the_same(net, shape, prefix):
         found = bmx.summary(deployed, shape).to_dict()
         for key in set(expected) - {'name', 'layers'}:
             assert found[key] == expected[key], key
+    blocks, counted = structure(block, shape)
+    for key in ('bops', 'flops', 'size_bits'):
+        assert sum(getattr(each, key) for each in blocks) == sum(layer[key] for layer in counted.layers), key
 
 
 @pytest.mark.parametrize('name', DEPLOYED)

@@ -5,6 +5,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from bmx import preprocess
 from bmx.cli import COMMANDS, main
 from bmx.description import write_description
 from bmx.network import images_fit
+from bmx.structure import structure
 
 SMALL = ['--stem', 'thumbnail', '--set', 'classes=3', '--set', 'blocks=(1,1)', '--set', 'reductions=(0.5,)']
 
@@ -42,6 +44,10 @@ def folder(tmp_path_factory):
     assert main(['export', '--model', 'meliusnet22', '--params', str(path / 'net.params'), '--out', str(path / 'out'),
                  '--input-size', '16', '--class-names', str(path / 'names.txt'),
                  '--verify-on', str(path / 'images')] + SMALL) == 0
+    for name in ('half', 'damaged'):
+        shutil.copy(str(path / 'out-symbol.json'), str(path / (name + '-symbol.json')))
+    params = (path / 'out-0000.params').read_bytes()
+    (path / 'damaged-0000.params').write_bytes(params[:-1] + bytes([params[-1] ^ 1]))
     return path
 
 
@@ -50,6 +56,36 @@ def test_summary_json(capsys):
     found = json.loads(capsys.readouterr().out)
     expected = bmx.summary(bmx.get_model('meliusnet_b', classes=10), (1, 3, 128, 128)).to_dict()
     assert found == expected
+
+
+def test_summary_of_files(folder, capsys):
+    net = bmx.get_model('meliusnet22', stem='thumbnail', classes=3, blocks=(1, 1), reductions=(0.5,))
+    for options, size in ([], 16), (['--input-size', '32'], 32):
+        assert main(['summary', str(folder / 'out'), '--json'] + options) == 0
+        found, expected = json.loads(capsys.readouterr().out), bmx.summary(net, (1, 3, size, size)).to_dict()
+        assert {key: found[key] for key in set(found) - {'layers'}} == {
+            key: expected[key] for key in set(expected) - {'layers'}}
+
+
+def test_plot_of_files(folder, capsys):
+    assert main(['plot', str(folder / 'out')]) == 0
+    path = str(folder / 'out') + '.png'
+    assert capsys.readouterr().out == path + '\n' and os.path.getsize(path) > 10000
+    assert main(['plot', str(folder / 'out'), '--json']) == 0
+    blocks, _ = structure(bmx.deploy.load(str(folder / 'out'))[0], (1, 3, 16, 16))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps([block.to_dict() for block in blocks]))
+
+
+def test_files_of_no_images(tmp_path, capsys):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(bmx.nn.QActivation(), bmx.nn.QDense(5, in_units=7))
+    net.initialize()
+    prefix = str(tmp_path / 'net')
+    bmx.export(net, prefix, (1, 7))
+    assert main(['plot', prefix, '--json']) == 0
+    assert json.loads(capsys.readouterr().out)[-1]['output_shape'] == [5]
+    assert main(['summary', prefix, '--input-size', '7']) == 1
+    assert 'takes no images, but inputs of shape (7,): leave out --input-size' in capsys.readouterr().err
 
 
 def test_summary_table(capsys):
@@ -162,6 +198,7 @@ import resource, sys
 from bmx.cli import main
 from bmx.description import write_description
 from bmx.network import images_fit
+from bmx.structure import structure
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 sys.exit(main(sys.argv[1:]))
 """
@@ -224,7 +261,18 @@ def test_verify_finds_other_parameters(folder, capsys):
 
 
 ERRORS = {
-    'unknown model': (['summary', 'meliusnet'], "unknown model 'meliusnet'; choose from"),
+    'unknown model': (['summary', 'meliusnet'], "unknown model 'meliusnet': no model has this name, and there is no "
+                      'meliusnet-symbol.json of a deployed one; did you mean meliusnet'),
+    'no model at all': (['plot', 'zzz'], "unknown model 'zzz': .*; choose from alexnet_binary, "),
+    'another prefix': (['plot', '{}/our'], 'there is no .*/our-symbol.json of a deployed one; did you mean .*/out\\?'),
+    'a file for a prefix': (['summary', '{}/out-symbol.json'], 'did you mean .*/out\\?'),
+    'one file alone': (['summary', '{}/half'], 'half-0000.params is missing'),
+    'a damaged file': (['plot', '{}/damaged'], 'damaged-0000.params is damaged'),
+    'options of files': (['summary', '{}/out', '--bits', '4', '--set', 'classes=3', '--stem', 'grouped'],
+                         'out is a deployed model and stays as it was exported: leave out --set, --stem, --bits\n$'),
+    'one option of files': (['plot', '{}/out', '--clip-threshold', '1'], 'leave out --clip-threshold\n$'),
+    'image too small for files': (['summary', '{}/out', '--input-size', '1'],
+                                  'images of 1x1 pixels are too small for meliusnet22: give a larger --input-size'),
     'unknown keyword': (['summary', 'meliusnet22', '--set', 'depth=3'], 'does not take these settings.*depth'),
     'unknown stem': (['summary', 'meliusnet22', '--set', 'stem=big'], "unknown stem 'big'"),
     'nothing to compare with': (['verify', '{}/out', '--data-dir', '{}/images'], 'give its --params'),

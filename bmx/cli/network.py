@@ -1,6 +1,11 @@
 """The options by which every command describes a network."""
 import dataclasses
+import difflib
+import glob
+import os
 
+from .. import deploy
+from ..deploy.files import params_path, symbol_path
 from ..models import MODELS
 from ..network import NetworkOptions
 from ..nn import QUANTIZERS, STEMS, Config
@@ -9,8 +14,9 @@ from . import types
 
 
 def add_model(parser):
-    """The model as an argument."""
-    parser.add_argument('model', metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
+    """The model as an argument, for `named_network`."""
+    parser.add_argument('model', metavar='MODEL', help='one of: %s; or the PREFIX of a deployed model, whose files are '
+                        'PREFIX-symbol.json and PREFIX-0000.params' % ', '.join(sorted(MODELS)))
 
 
 def add_network_options(parser):
@@ -31,7 +37,8 @@ def add_network_options(parser):
 
 def add_input_size(parser):
     """The size of an image, for `input_size`."""
-    parser.add_argument('--input-size', type=types.side, help='height and width (default: 224, thumbnail 32)')
+    parser.add_argument('--input-size', type=types.side, help='height and width (default: 224, thumbnail 32; '
+                        'of a deployed model those that it was exported for)')
 
 
 def network_options(arguments, model=None, settings=()):
@@ -74,3 +81,63 @@ def input_size(arguments, options):
     if arguments.input_size is not None:
         return arguments.input_size
     return 32 if options.settings.get('stem') == 'thumbnail' else 224
+
+
+def named_network(arguments):
+    """The network that MODEL names and the options describe, or that files hold.
+
+    Returns
+    -------
+    (gluon.HybridBlock, tuple of int, list of str)
+        The network, with a `model_name`; the shape of its input, batch first; what is known of it for a reader.
+
+    Raises
+    ------
+    ValueError
+        MODEL is neither, or there are options of a network that is in files.
+    LoadError, FileNotFoundError
+        The files are damaged, or one of them is missing.
+    """
+    prefix = arguments.model
+    if prefix.lower() in MODELS:
+        options = network_options(arguments)
+        return (options.build(), (1, 3) + (input_size(arguments, options),) * 2,
+                _settings_texts({**options.settings, **options.layers}))
+    if not any(map(os.path.isfile, (symbol_path(prefix), params_path(prefix)))):
+        raise ValueError(_why_unknown(prefix))
+    given = ['--set'] * bool(arguments.settings) + [
+        '--' + name.replace('_', '-') for name in ['stem'] + [field.name for field in dataclasses.fields(Config)]
+        if getattr(arguments, name, None) is not None]
+    if given:
+        raise ValueError('%s is a deployed model and stays as it was exported: leave out %s'
+                         % (prefix, ', '.join(given)))
+    net, metadata = deploy.load(prefix)
+    net.model_name = metadata.model
+    shape = (1,) + tuple(metadata.input_shape)
+    if arguments.input_size is not None:
+        if len(shape) != 4:
+            raise ValueError('%s takes no images, but inputs of shape %s: leave out --input-size' % (prefix, shape[1:]))
+        shape = shape[:2] + (arguments.input_size,) * 2
+    return net, shape, ['deployed'] + _settings_texts(metadata.settings)
+
+
+def _settings_texts(settings):
+    return ['%s=%s' % setting for setting in settings.items()]
+
+
+def _why_unknown(name):
+    """The sentence on a MODEL that is neither a model nor a prefix of files, with what is like it."""
+    models = difflib.get_close_matches(name.lower(), sorted(MODELS))
+    folder, start = os.path.split(name)
+    endings = [path('') for path in (symbol_path, params_path)]
+    there = {}  # what people may have meant to the prefix
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), '*' + endings[0]))):
+        prefix = path[:-len(endings[0])]
+        there.update((os.path.basename(prefix) + ending, prefix) for ending in [''] + endings)
+    prefixes = dict.fromkeys(there[each] for each in (
+        [start] if start in there else difflib.get_close_matches(start, there)))
+    known = 'choose from ' + ', '.join(sorted(MODELS))
+    if models or prefixes:
+        known = 'did you mean %s?' % ', '.join(models + list(prefixes))
+    return 'unknown model %r: no model has this name, and there is no %s of a deployed one; %s' % (
+        name, symbol_path(name), known)

@@ -2,10 +2,11 @@
 import json
 
 from .. import plot
+from ..models import MODELS
 from ..network import images_fit
 from ..report import PICTURES, refuse_picture
 from ..structure import structure
-from .network import add_input_size, add_model, add_network_options, input_size, network_options
+from .network import add_input_size, add_model, add_network_options, named_network
 from .output import tell
 
 
@@ -18,16 +19,13 @@ def add_options(parser):
 
 
 def run(arguments):
-    out = arguments.out or (None if arguments.json else arguments.model.lower() + '.png')
+    name = arguments.model.lower() if arguments.model.lower() in MODELS else arguments.model
+    out = arguments.out or (None if arguments.json else name + '.png')
     if out is not None:
         refuse_picture(out)
-    options = network_options(arguments)
-    net = options.build()
-    shape = (1, 3) + (input_size(arguments, options),) * 2
+    net, shape, facts = named_network(arguments)
     with images_fit(net, shape):
         blocks, counted = structure(net, shape)
     if out is not None:
-        settings = {**options.settings, **options.layers}
-        name = ', '.join([net.model_name] + ['%s=%s' % setting for setting in settings.items()])
-        plot.draw(out, name, shape, blocks, counted)
+        plot.draw(out, ', '.join([net.model_name] + facts), shape, blocks, counted)
     tell(json.dumps([block.to_dict() for block in blocks], indent=1) if arguments.json else out)

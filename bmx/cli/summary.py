@@ -1,7 +1,7 @@
 """`bmx summary`: what a model costs, layer by layer."""
 from ..accounting import summary
 from ..network import images_fit
-from .network import add_input_size, add_model, add_network_options, input_size, network_options
+from .network import add_input_size, add_model, add_network_options, named_network
 from .output import tell
 
 
@@ -13,9 +13,7 @@ def add_options(parser):
 
 
 def run(arguments):
-    options = network_options(arguments)
-    net = options.build()
-    shape = (1, 3) + (input_size(arguments, options),) * 2
+    net, shape, _ = named_network(arguments)
     with images_fit(net, shape):
         counted = summary(net, shape)
     tell(counted.to_json() if arguments.json else counted)

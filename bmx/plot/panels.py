@@ -3,6 +3,7 @@ from ..structure import MODULE
 from .sheet import (BORDER, COLORS, FAINT, HATCHES, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text,
                     text_width)
 
+_TEXT = 140  # how wide a line of a list is that is broken at no comma
 _RULE = 6  # what a rule between lines adds to their distance
 SEPARATOR = '  \u00b7  '
 
@@ -60,7 +61,9 @@ class List:
                     text += ', ' + bits_text(layer.bits)
                 same = layer.output_shape == shape or text == 'sign'  # whose border is the padding of what follows
                 changed = '' if same else shape_text(layer.output_shape)
-                self._lines.append((text, layer.bits, changed, False))
+                first, *others = _wrap(text.split(', '), ', ', _TEXT)
+                self._lines.append((first + ',' * bool(others), layer.bits, changed, False))
+                self._lines += [(more + ',' * (more is not others[-1]), '', '', False) for more in others]
                 shape = layer.output_shape
         self.width = 2 * PAD + max([text_width(self._sums, SMALL)] + [
             text_width(text, NORMAL if title else SMALL, title) + (0 if title else 24) + text_width(shape, SMALL)

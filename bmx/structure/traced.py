@@ -1,126 +1,23 @@
-"""The structure of a network as data: its blocks in order, and what each of them does to the feature map.
-
-Derived from the tree of Gluon blocks and the traced graph alone; no model has code of its own here.
-"""
+"""The blocks of a network of Gluon blocks, from their tree and the traced graph alone."""
 import contextlib
 import dataclasses
 import math
-from typing import List, Tuple
 
 import mxnet as mx
 from mxnet.gluon import nn
 
-from .accounting import summary
-from .graph import Graph
-from .products import PRODUCTS
-
-# How channels of a block's output come about: passed on as they came; computed; computed and added to what came (a
-# shortcut around the computation); the sum of two results (a shortcut that changes the shape).
-KEPT, NEW, IMPROVED, MERGED = 'kept', 'new', 'improved', 'merged'
-# What a block is: one layer; layers in a row, as a stem; anything else.
-LAYER, MODULE, BLOCK = 'layer', 'module', 'block'
+from ..graph import Graph
+from ..products import PRODUCTS
+from .blocks import BLOCK, KEPT, LAYER, MODULE, NEW, Block, Layer, merge, spread, sum_of
+from .texts import KERNELS, SUMS, changes_nothing, operator_text
 
 _MARK = '__bmx_block__'
-_SUMS = ('elemwise_add', 'broadcast_add', 'add_n')
 _UNARY = ('Activation', 'BatchNorm', 'LeakyReLU', 'relu')
-_ACTIVATIONS = {'relu': 'ReLU', 'prelu': 'PReLU', 'leaky': 'leaky ReLU', 'elu': 'ELU', 'selu': 'SELU', 'gelu': 'GELU',
-                'softrelu': 'softplus'}
-_TEXTS = {'BatchNorm': 'batch norm', 'Concat': 'concat', 'binarize': 'sign', 'Flatten': 'flatten',
-          'FullyConnected': 'dense', 'Dropout': 'dropout', 'SliceChannel': 'split', 'relu': 'ReLU',
-          'elemwise_mul': '\u00d7', 'broadcast_mul': '\u00d7',
-          **dict.fromkeys(_SUMS, '+')}
-_KERNELS = {'Convolution': 'conv', 'Deconvolution': 'transposed conv', 'Pooling': 'pool'}
 
 
-@dataclasses.dataclass
-class Layer:
-    """A step of a block.
-
-    Attributes
-    ----------
-    text : str
-        What it computes, for a reader: 'conv 3x3, stride 2' (with a multiplication sign).
-    bits : str
-        'weights/activations' of a product, else ''.
-    output_shape : list of int
-        Without the batch.
-    inputs : list of int
-        Indices of the block's layers that it reads; -1 is the block's first input, -2 its second, ...
-    """
-
-    text: str
-    bits: str
-    output_shape: List[int]
-    inputs: List[int]
-
-
-@dataclasses.dataclass
-class Block:
-    """A block of a network.
-
-    Attributes
-    ----------
-    name : str
-        The Gluon block's, without the network's prefix.
-    kind : str
-        Its class; for a plain sequence its name without a number.
-    role : str
-        'layer' (a single one), 'module' (layers in a row, as a stem or a transition), 'block' (anything else).
-    stage : str
-        The sequence of blocks that it belongs to; '' if there is none.
-    reads : list of str
-        The blocks, or 'data', that it reads.
-    input_shape, output_shape : list of int
-        Without the batch.
-    bits : list of str
-        The 'weights/activations' of its products, each once.
-    channels : list of (str, int)
-        How the channels of the output come about, from the first to the last: 'kept' as they were, 'new', 'improved'
-        (added to what came), 'merged' (the sum of two results); and how many of them.
-    bops, flops, size_bits : int
-        As in `bmx.summary`.
-    layers : list of Layer
-    """
-
-    name: str
-    kind: str
-    role: str
-    stage: str
-    reads: List[str]
-    input_shape: List[int]
-    output_shape: List[int]
-    bits: List[str]
-    channels: List[Tuple[str, int]]
-    bops: int
-    flops: int
-    size_bits: int
-    layers: List[Layer]
-
-    def to_dict(self):
-        return dataclasses.asdict(self)
-
-
-def structure(net, shape):
-    """The blocks of a network, in the order in which they are computed.
-
-    A sequence that holds more than layers is a stage and gives its elements; so does a block that only calls others.
-    Any other block stays whole. What the network itself computes between its blocks counts as layers.
-
-    Parameters
-    ----------
-    net : gluon.HybridBlock
-        Any network with one input; it need not be initialized.
-    shape : tuple of int
-        Shape of the input, batch first.
-
-    Returns
-    -------
-    list of Block
-        Without those that change nothing, such as `PlainLayout`.
-    Summary
-        The network's, whose layers are those of the blocks.
-    """
-    counted = summary(net, shape)  # first: the parameters' variables made here are kept, and would keep a mark
+def gluon_blocks(net, shape, counted):
+    """The blocks of a network of Gluon blocks; `counted` is its `Summary`, made before: the parameters' variables made
+    here are kept, and would keep a mark."""
     traced = _Traced(net, shape, {row['name']: row for row in counted.layers})
     units = _units(net, traced)
     source = {id(node): [unit.name] for unit in units for node in unit.nodes}
@@ -133,7 +30,7 @@ def structure(net, shape):
             found.append(block)
         else:
             source.update((id(node), block.reads) for node in unit.nodes)
-    return found, counted
+    return found
 
 
 @dataclasses.dataclass
@@ -188,7 +85,7 @@ def _units(net, traced):
     for node in traced.nodes:
         unit = found.get(id(traced.owner[id(node)]))
         if unit is None:
-            unit = _Unit(traced.short(node.name), _text(node), LAYER, '')
+            unit = _Unit(traced.short(node.name), operator_text(node), LAYER, '')
         units.setdefault(id(unit), unit).nodes.append(node)
     for unit in units.values():
         inside = {id(node) for node in unit.nodes}
@@ -279,7 +176,7 @@ class _Traced:
         sums = {key: sum(row[key] for row in rows) for key in ('bops', 'flops', 'size_bits')}
         shape = self.shape(*unit.inputs[0]) if unit.inputs else []
         return Block(unit.name, unit.kind, unit.role, unit.stage, [], shape, self.shape(unit.nodes[-1]),
-                     list(dict.fromkeys(row['bits'] for row in rows if row['bits'])), _merge(self._channels(unit)),
+                     list(dict.fromkeys(row['bits'] for row in rows if row['bits'])), merge(self._channels(unit)),
                      layers=self._layers(unit), **sums)
 
     def _channels(self, unit):
@@ -290,26 +187,26 @@ class _Traced:
             inputs = [found.get((id(producer), index)) or [(NEW, self._width(producer, index))]
                       for producer, index in self.inputs(node)]
             pieces = [(NEW, width)]
-            if _changes_nothing(node):
+            if changes_nothing(node):
                 pieces = inputs[0]
             elif node.op == 'Concat' and node.attr('dim') == 1:
                 pieces = [piece for pieces in inputs for piece in pieces]
             elif node.op == 'slice_axis' and node.attr('axis') == 1:
-                pieces = _spread(inputs[0])[node.attr('begin'):node.attr('end')]
+                pieces = spread(inputs[0])[node.attr('begin'):node.attr('end')]
                 pieces = [(kind, 1) for kind in pieces]
-            elif node.op in _SUMS and len(inputs) > 1 and not _is_own(self.owner[id(node)]):
-                pieces = [(_sum_of(kinds), 1) for kinds in zip(*map(_spread, inputs))]
+            elif node.op in SUMS and len(inputs) > 1 and not _is_own(self.owner[id(node)]):
+                pieces = [(sum_of(kinds), 1) for kinds in zip(*map(spread, inputs))]
             elif node.op in _UNARY:
                 pieces = [(NEW if kind == KEPT else kind, count) for kind, count in inputs[0]]
             elif node.op == 'SliceChannel' and node.attr('axis', 1) == 1:
-                kinds = _spread(inputs[0])
+                kinds = spread(inputs[0])
                 for output in range(node.attr('num_outputs')):
                     part = kinds[output * width:(output + 1) * width]
-                    found[id(node), output] = _merge([(kind, 1) for kind in part])
+                    found[id(node), output] = merge([(kind, 1) for kind in part])
                 pieces = found[id(node), 0]
             if sum(count for _, count in pieces) != width:  # the sum of a broadcast, say
                 pieces = [(NEW, width)]
-            found[id(node), 0] = _merge(pieces)
+            found[id(node), 0] = merge(pieces)
         return found[id(unit.nodes[-1]), 0]
 
     def _layers(self, unit):
@@ -323,7 +220,7 @@ class _Traced:
             place = joined.get(id(inputs[0][0])) if inputs else None
             step = None if place is None else steps[place]
             products = [n for n in (step[1] if step else []) + [node] if n.op in PRODUCTS]
-            if _changes_nothing(node) or id(node) in self._scales:
+            if changes_nothing(node) or id(node) in self._scales:
                 places[id(node), 0] = sources
                 if step and step[0] is owner:
                     joined[id(node)] = place
@@ -337,66 +234,11 @@ class _Traced:
         return [self._layer(owner, nodes, inputs) for owner, nodes, inputs in steps]
 
     def _layer(self, owner, nodes, inputs):
-        products = [node for node in nodes if node.op in _KERNELS or node.op == 'FullyConnected']
+        products = [node for node in nodes if node.op in KERNELS or node.op == 'FullyConnected']
         if len(products) == 1 or len(nodes) == 1:
             node = (products or nodes)[0]
-            text = _text(node, self._width(*self.inputs(node)[0]) if self.inputs(node) else 0)
+            text = operator_text(node, self._width(*self.inputs(node)[0]) if self.inputs(node) else 0)
         else:  # several operators of one layer
             text = repr(owner) if len(repr(owner)) <= 30 and '\n' not in repr(owner) else type(owner).__name__
         bits = [row['bits'] for row in map(self._row, nodes) if row and row['bits']]
         return Layer(text, bits[0] if bits else '', self.shape(nodes[-1]), inputs)
-
-
-def _changes_nothing(node):
-    if node.op == 'clip':
-        return math.isinf(float(node.attrs['a_min'])) and math.isinf(float(node.attrs['a_max']))
-    return node.op == 'Reshape' and not any(node.attr('shape'))
-
-
-def _spread(pieces):
-    return [kind for kind, count in pieces for _ in range(count)]
-
-
-def _merge(pieces):
-    merged = []
-    for kind, count in pieces:
-        if merged and merged[-1][0] == kind:
-            count += merged.pop()[1]
-        merged.append((kind, count))
-    return merged
-
-
-def _sum_of(kinds):
-    if MERGED in kinds:
-        return MERGED
-    return IMPROVED if KEPT in kinds or IMPROVED in kinds else MERGED
-
-
-def _text(node, channels=0):
-    """What an operator computes, in words; `channels` are those of its input."""
-    if node.op in ('Activation', 'LeakyReLU'):
-        return _ACTIVATIONS.get(node.attr('act_type'), node.attr('act_type'))
-    if node.op == 'slice_axis':
-        begin, end = node.attr('begin'), node.attr('end')
-        if not begin and end is not None:
-            return 'all but the last %d' % -end if end < 0 else 'the first %d' % end
-        return 'the last %d' % -begin if begin < 0 and end is None else '%s to %s' % (begin, end)
-    if node.op == 'residual_binarize':
-        return '%d signs' % node.attr('binarizations', 1)
-    if node.op not in _KERNELS:
-        return _TEXTS.get(node.op, node.op.strip('_'))
-    text = _KERNELS[node.op]
-    if node.op == 'Pooling':
-        text = '%s %s' % (node.attr('pool_type'), text)
-        if node.attr('global_pool'):
-            return 'global ' + text
-    kernel = node.attr('kernel')
-    strides = node.attr('stride') or (1,)
-    text += ' ' + '\u00d7'.join(map(str, kernel))
-    if max(strides) > 1 and (node.op != 'Pooling' or strides != kernel):
-        text += ', stride %s' % '\u00d7'.join(map(str, strides if len(set(strides)) > 1 else strides[:1]))
-    if node.attr('num_group', 1) > 1:
-        if node.attr('num_group') == channels:
-            return 'depthwise ' + text
-        text += ', %d groups' % node.attr('num_group')
-    return text

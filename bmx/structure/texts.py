@@ -1,0 +1,79 @@
+"""Operators and instructions in words."""
+import math
+
+from ..ops.program import Conv, Convolution, Map
+
+SUMS = ('elemwise_add', 'broadcast_add', 'add_n')
+_ACTIVATIONS = {'relu': 'ReLU', 'prelu': 'PReLU', 'leaky': 'leaky ReLU', 'elu': 'ELU', 'selu': 'SELU', 'gelu': 'GELU',
+                'softrelu': 'softplus'}
+_TEXTS = {'BatchNorm': 'batch norm', 'Concat': 'concat', 'binarize': 'sign', 'Flatten': 'flatten',
+          'FullyConnected': 'dense', 'Dropout': 'dropout', 'SliceChannel': 'split', 'relu': 'ReLU',
+          'elemwise_mul': '\u00d7', 'broadcast_mul': '\u00d7',
+          **dict.fromkeys(SUMS, '+')}
+KERNELS = {'Convolution': 'conv', 'Deconvolution': 'transposed conv', 'Pooling': 'pool'}
+_STEPS = {'mul': '\u00d7', 'add': 'bias', 'norm': 'batch norm', 'relu': 'ReLU', 'prelu': 'PReLU', 'plus': '+'}
+
+
+def changes_nothing(node):
+    if node.op == 'clip':
+        return math.isinf(float(node.attrs['a_min'])) and math.isinf(float(node.attrs['a_max']))
+    return node.op == 'Reshape' and not any(node.attr('shape'))
+
+
+def operator_text(node, channels=0):
+    """What an operator computes, in words; `channels` are those of its input."""
+    if node.op in ('Activation', 'LeakyReLU'):
+        return _ACTIVATIONS.get(node.attr('act_type'), node.attr('act_type'))
+    if node.op == 'slice_axis':
+        begin, end = node.attr('begin'), node.attr('end')
+        if not begin and end is not None:
+            return 'all but the last %d' % -end if end < 0 else 'the first %d' % end
+        return 'the last %d' % -begin if begin < 0 and end is None else '%s to %s' % (begin, end)
+    if node.op == 'residual_binarize':
+        return '%d signs' % node.attr('binarizations', 1)
+    if node.op not in KERNELS:
+        return _TEXTS.get(node.op, node.op.strip('_'))
+    if node.op == 'Pooling':
+        return pool_text(node.attr('pool_type'), node.attr('kernel'), node.attr('stride') or (1,),
+                         node.attr('global_pool'))
+    return conv_text(node.attr('kernel'), node.attr('stride') or (1,), node.attr('num_group', 1), channels,
+                     KERNELS[node.op])
+
+
+def conv_text(kernel, stride, groups, channels, name='conv'):
+    """A convolution in words; `channels` are those of its input."""
+    depthwise = 1 < groups == channels
+    text = '%s%s %s%s' % ('depthwise ' * depthwise, name, _sizes(kernel), _stride_text(stride))
+    return text if depthwise or groups == 1 else '%s, %d groups' % (text, groups)
+
+
+def pool_text(kind, kernel, stride, whole):
+    """Pooling (of a `kind`, 'max', say) in words, of the `whole` image or with a window."""
+    if whole:
+        return 'global %s pool' % kind
+    return '%s pool %s%s' % (kind, _sizes(kernel), '' if stride == kernel else _stride_text(stride))
+
+
+def _stride_text(stride):
+    return ', stride ' + _sizes(stride if len(set(stride)) > 1 else stride[:1]) if max(stride) > 1 else ''
+
+
+def _sizes(sizes):
+    return '\u00d7'.join(map(str, sizes))
+
+
+def instruction_text(instruction):
+    """What an instruction of a program computes of its sources, in words."""
+    words = [_STEPS[step.word] for step in instruction.before]
+    if isinstance(instruction, Conv):
+        signs = 'sign' if instruction.threshold is None else 'threshold'
+        words.append(signs if instruction.binarizations == 1 else '%d signs' % instruction.binarizations)
+    if isinstance(instruction, Convolution):
+        words.append('dense' if instruction.whole else conv_text(instruction.kernel, instruction.stride,
+                                                                 instruction.groups, instruction.channels))
+    elif instruction.pool is not None:
+        words.append(pool_text(instruction.pool, instruction.kernel, instruction.stride, instruction.global_))
+    words += [_STEPS[step.word] for step in instruction.steps]
+    if isinstance(instruction, Map) and instruction.shuffle > 1:
+        words.append('shuffle of %d groups' % instruction.shuffle)
+    return ', '.join(words) or 'copy'
