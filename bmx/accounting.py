@@ -10,11 +10,9 @@ import math
 import mxnet as mx
 
 from .graph import Graph
-from .products import PRODUCTS, match_binary_product, product_bits, why_float
-from .programs import layers
-
-# The attribute by which a deployed network's variable tells which of the float network's parameters it stands for.
-PARAMETERS = '__parameters__'
+from .graph.parameters import PARAMETERS, own_parameters, read_parameters, weight_bits
+from .graph.products import PRODUCTS, match_binary_product, product_bits, why_float
+from .graph.programs import layers
 
 _PRODUCTS = PRODUCTS + ('Deconvolution', 'xnor_popcount')
 _UNCOUNTED = ('RNN', 'dot', 'batch_dot', '_linalg_gemm', '_linalg_gemm2')
@@ -142,10 +140,8 @@ def summary(net, shape):
         graph, name, prefix = Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
     constants = graph.constants()
-    layers, uncounted, counted, parameters = [], [], set(), {}
-    for node in graph.nodes:
-        parameters[id(node)] = _parameters(node, constants, parameters)
-    bits = weight_bits(graph)
+    layers, uncounted, counted = [], [], set()
+    parameters, bits = read_parameters(graph), weight_bits(graph)
     for node in graph.nodes:
         if id(node) in constants:
             continue
@@ -165,55 +161,12 @@ def summary(net, shape):
     return Summary(name, shape, layers, uncounted)
 
 
-def own_parameters(variable, shapes, bits):
-    """The parameters of a float network that a variable stands for, itself or those that its deployed network says.
-
-    Parameters
-    ----------
-    variable : Node
-    shapes : dict
-        Its name to its shape.
-    bits : dict
-        Names of those that have fewer than 32 bits.
-
-    Returns
-    -------
-    dict of str to [int, int]
-        Their names to how many numbers they have, of how many bits.
-    """
-    own = variable.attr(PARAMETERS)
-    if own is not None:
-        return own
-    return {variable.name: [math.prod(shapes[variable.name]), bits.get(variable.name, 32)]}
-
-
 def _uncounted_parameters(variable, shapes, bits, counted):
     """[how many, of how many bits] of each parameter that a variable stands for and that no earlier one did."""
     found = own_parameters(variable, {variable.name: shapes[variable.name, 0]}, bits)
     new = [numbers for name, numbers in found.items() if name not in counted]
     counted.update(found)
     return new
-
-
-def _parameters(node, constants, parameters):
-    """The variables, each once, that a node reads itself or through what is computed of variables (a weight's sign)."""
-    if node.is_variable:
-        return [node] if id(node) in constants else []
-    found = {variable.name: variable for producer, _ in node.inputs if id(producer) in constants
-             for variable in parameters[id(producer)]}
-    return list(found.values())
-
-
-def weight_bits(graph):
-    """Bits of the variables whose quantized values are weights, by name."""
-    constants, parameters, found = graph.constants(), {}, {}
-    for node in graph.nodes:
-        parameters[id(node)] = _parameters(node, constants, parameters)
-    for node in graph.nodes:
-        if node.op in PRODUCTS and len(parameters[id(node.input(1))]) == 1:
-            name, bits = parameters[id(node.input(1))][0].name, product_bits(node)[0]
-            found[name] = max(bits, found.get(name, 0))
-    return found
 
 
 def _layer(node, owned, shapes, graph):

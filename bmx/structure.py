@@ -12,7 +12,7 @@ from mxnet.gluon import nn
 
 from .accounting import summary
 from .graph import Graph
-from .products import PRODUCTS
+from .graph.products import PRODUCTS
 
 # How channels of a block's output come about: passed on as they came; computed; computed and added to what came (a
 # shortcut around the computation); the sum of two results (a shortcut that changes the shape).

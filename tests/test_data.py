@@ -11,7 +11,7 @@ import pytest
 from helpers import write_cifar10, write_folder
 from PIL import Image
 
-from bmx import preprocess
+from bmx.io import preprocess
 from bmx.train import DataOptions, TrainingError
 from bmx.train import data as train_data
 from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, recordio, samples

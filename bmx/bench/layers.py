@@ -2,8 +2,8 @@
 import mxnet as mx
 
 from .. import ops
+from ..io.text import table
 from ..ops.program import Destination, FloatConv, Slice
-from ..report import table
 from .shapes import FLOAT_SHAPES, GROUPED_SHAPES, SHAPES
 from .timing import interleave, phase_fields, row
 

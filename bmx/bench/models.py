@@ -8,8 +8,8 @@ import mxnet as mx
 
 from .. import ops
 from ..deploy import export, files
+from ..io.text import table
 from ..models import MODELS, get_model
-from ..report import table
 from .timing import interleave, phase_fields, progress, row
 
 # The MeliusNet paper pairs C, 42 and 59 with these MobileNets, by operations and accuracy.

@@ -4,7 +4,8 @@ import textwrap
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..report import cell_text, save_picture
+from ..io.formats import save_picture
+from ..io.text import cell_text
 
 
 def heading(rows):

@@ -6,12 +6,12 @@ import time
 import mxnet as mx
 
 from .. import ops
-from ..accounting import PARAMETERS, summary
+from ..accounting import summary
 from ..deploy import files
-from ..graph import Graph
+from ..graph import Graph, programs
+from ..graph.parameters import PARAMETERS
+from ..io.text import table
 from ..models import get_model
-from .. import programs
-from ..report import table
 from .models import inference, load, write
 from .timing import RUNS, row
 

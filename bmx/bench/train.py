@@ -2,9 +2,9 @@
 import mxnet as mx
 from mxnet import autograd, gluon
 
+from ..io.text import table
 from ..models import get_model
 from ..nn import config
-from ..report import table
 from ..train import recipes, regularizers
 from .timing import interleave, progress, row
 

@@ -8,10 +8,10 @@ from typing import Callable
 
 from .. import ops
 from ..bench import kernels, layers, models, report, split, train
+from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
 from ..models import MODELS
 from ..nn import config
 from ..nn.config import BINARIZATIONS
-from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
 from .types import positive
 
 

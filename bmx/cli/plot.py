@@ -2,8 +2,8 @@
 import json
 
 from .. import plot
+from ..io.formats import PICTURES, refuse_picture
 from ..network import images_fit
-from ..report import PICTURES, refuse_picture
 from ..structure import structure
 from .network import add_input_size, add_model, add_network_options, input_size, network_options
 from .output import tell

@@ -16,14 +16,14 @@ import sys
 
 import mxnet as mx
 
-from ..report import end_output
-from ..storage import sentence
+from ..io.storage import sentence
 from ..threads import physical_cores
 from ..train import TrainingError, comparison, configure_logging, recipes
 from ..train.progress import logger
 from ..train.runs import Run, facts, find_runs, train
 from ..train.study import RESERVED, read_study
 from . import CommandParser
+from .output import end_output
 from .training import given_recipe, plan_of
 from .types import natural, positive
 

@@ -6,9 +6,9 @@ import os
 import mxnet as mx
 import numpy as np
 
-from ..description import check_description, check_shape, plain
-from ..products import is_binary
-from ..storage import LoadError, sentence
+from ..graph.products import is_binary
+from ..io.description import check_description, check_shape, plain
+from ..io.storage import LoadError, sentence
 from . import files
 from .arithmetic import OwnNetwork
 from .errors import ExportError

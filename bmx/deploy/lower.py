@@ -2,9 +2,9 @@
 import numpy as np
 
 from .. import ops
-from ..accounting import weight_bits
 from ..graph import Graph, Node
-from ..products import PRODUCTS, find_sum, match_binary_product, why_float
+from ..graph.parameters import weight_bits
+from ..graph.products import PRODUCTS, find_sum, match_binary_product, why_float
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .operators import WHOLE, Context, is_parameter

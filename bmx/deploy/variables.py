@@ -4,8 +4,8 @@ import json
 import mxnet as mx
 import numpy as np
 
-from ..accounting import PARAMETERS, own_parameters
 from ..graph import Graph, Node
+from ..graph.parameters import PARAMETERS, own_parameters
 from .errors import ExportError
 
 _DTYPES = {'float32': '0', 'uint8': '3'}  # as MXNet numbers them

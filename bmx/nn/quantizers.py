@@ -195,7 +195,7 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
 
 
 def _quantize_k(x, bits):
-    # bmx/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
+    # bmx/graph/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
     steps = 2 ** bits - 1
     return namespace(x).contrib.round_ste(clip(x, 0, 1) * steps) / steps
 

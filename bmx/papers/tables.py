@@ -4,8 +4,8 @@ import textwrap
 from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from ..accounting import summary
+from ..io.text import table as aligned
 from ..nn import config
-from ..report import table as aligned
 
 # How a counted number stands to the printed one, and how text tells it; one that differs points to its note.
 MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!', 'added': '+'}

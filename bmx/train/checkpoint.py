@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections import namedtuple
 
-from ..storage import TEMPORARY, digest, flush, lock_folder, write_file
+from ..io.storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
 from .recipes import Recipe
 

@@ -16,8 +16,8 @@ import time
 import mxnet as mx
 
 from ..accounting import summary
-from ..report import write_json
-from ..storage import lock_to_inherit
+from ..io.formats import write_json
+from ..io.storage import lock_to_inherit
 from . import sign_flips
 from .checkpoint import CheckpointStore
 from .errors import TrainingError

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..io.formats import save_picture, write_csv
 from ..nn import quantized_layers
-from ..report import save_picture, write_csv
 from .errors import TrainingError
 
 # One row of sign_flips.csv: the percentage of a layer's weights that change sign, mean over the steps of an epoch.

@@ -19,7 +19,7 @@ class ImageData:
     classes : list of str
         Names of the classes; a label is an index into them.
     preprocess : dict
-        How an image becomes an input, see `bmx.preprocess`.
+        How an image becomes an input, see `bmx.io.preprocess`.
     options : options.DataOptions
     """
 
