@@ -1,10 +1,10 @@
-"""The options by which every command describes a network."""
+"""The options by which commands describe a network."""
 import dataclasses
 
 from ..models import MODELS
 from ..network import NetworkOptions
 from ..nn import QUANTIZERS, STEMS, Config
-from ..nn.config import BINARIZATIONS, BITS, SCALINGS
+from ..nn.configuration import BINARIZATIONS, BITS, SCALINGS
 from . import types
 
 

@@ -68,7 +68,7 @@ def _logged(arguments):
     try:
         study = read_study(arguments.study)
 
-        def report():
+        def write_results():
             found, damaged = find_runs(study.variants.values(), arguments.save_dir)
             for message in damaged:
                 logger.warning('left out of the results: %s', message)
@@ -79,9 +79,9 @@ def _logged(arguments):
             found, damaged = find_runs(study.variants.values(), arguments.save_dir)
             for each in found:
                 check_unchanged(each, each.record['common'] if each.record else [])
-            logger.info('%s', report())
+            logger.info('%s', write_results())
             return 1 if damaged else 0
-        failed, stopped = train(prepare(study, arguments), TRAIN, arguments.jobs, threads, report)
+        failed, stopped = train(prepare(study, arguments), TRAIN, arguments.jobs, threads, write_results)
     except (TrainingError, OSError) as error:
         logger.error('error: %s', error)
         return 1

@@ -50,6 +50,15 @@ class Variables:
             self._made[name] = Node('null', name, attrs)
         return self._made[name]
 
+    def make_weight(self, variable, value, *form):
+        """The variable of a weight in another form, which its name tells: that of the weight, then the form's words.
+
+        'packed' is a binary one as `ops.pack_weights` makes it, followed by '7x7' where a dense layer becomes a
+        convolution of that window; 'packed', '4' a float one by `ops.pack_float_weights` in 4 groups. Of those that are
+        packed 'interleaved' is by `ops.interleave_weights`, '1x1' a dense layer's as a convolution's.
+        """
+        return self.make('_'.join((variable.name,) + form), value, [variable])
+
 
 def used_parameters(graph, params):
     """Those of `params` that a graph reads."""
