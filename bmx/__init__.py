@@ -13,6 +13,6 @@ from .accounting import Summary, summary  # noqa: E402
 from .deploy import ExportError, export  # noqa: E402
 from .models import get_model  # noqa: E402
 from .models.with_gluoncv import register_with_gluoncv  # noqa: E402
-from .storage import LoadError, load_parameters  # noqa: E402
+from .io.storage import LoadError, load_parameters  # noqa: E402
 
 register_with_gluoncv()

@@ -4,22 +4,24 @@ A multiply-accumulate is one operation. BOPs are those with binary weights and b
 convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A size counts a binary weight as 1 bit, one of k bits as k, and
 anything else as float32, BatchNorm as two values a channel (its running statistics fold into them).
 """
+import dataclasses
 import json
 import math
+from typing import List, Sequence, Tuple
 
 import mxnet as mx
 
-from .graph import Graph
-from .products import PRODUCTS, match_binary_product, product_bits, why_float
-from .programs import layers
-
-# The attribute by which a deployed network's variable tells which of the float network's parameters it stands for.
-PARAMETERS = '__parameters__'
+from .graph import Graph, without_prefix
+from .graph.parameters import PARAMETERS, own_parameters, read_parameters, weight_bits
+from .graph.products import PRODUCTS, match_binary_product, product_bits, why_float
+from .graph.programs import layers
+from .ops.packing import packed_bytes
 
 _PRODUCTS = PRODUCTS + ('Deconvolution', 'xnor_popcount')
 _UNCOUNTED = ('RNN', 'dot', 'batch_dot', '_linalg_gemm', '_linalg_gemm2')
 
 
+@dataclasses.dataclass(frozen=True)
 class Summary:
     """The cost of a network, for one input.
 
@@ -31,16 +33,20 @@ class Summary:
         A layer each that computes products or owns parameters: name, op, output_shape, bits ('weights/activations'),
         params_binary, params_quantized (of 2 to 8 bits), params_float, bops, flops, size_bits (as the papers count),
         bytes_packed (bytes in an exported file).
-    uncounted : list of str
+    uncounted : sequence of str
         Layers whose products are not counted, because they are neither convolutions nor dense layers.
     """
+    name: str
+    input_shape: Tuple[int, ...]
+    layers: List[dict]
+    uncounted: Sequence[str] = ()
 
-    def __init__(self, name, input_shape, layers, uncounted=()):
-        self.name, self.input_shape, self.layers, self.uncounted = name, tuple(input_shape), layers, list(uncounted)
-        products = [layer for layer in layers if layer['op'] in _PRODUCTS]
-        self._classifier = {'bops': 0, 'flops': 0}
+    @property
+    def _classifier(self):
+        products = [layer for layer in self.layers if layer['op'] in _PRODUCTS]
         if products and (products[-1]['op'] == 'FullyConnected' or len(products[-1]['output_shape']) == 2):
-            self._classifier = products[-1]
+            return products[-1]
+        return {'bops': 0, 'flops': 0}
 
     def _total(self, key):
         return sum(layer[key] for layer in self.layers)
@@ -142,10 +148,8 @@ def summary(net, shape):
         graph, name, prefix = Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
     constants = graph.constants()
-    layers, uncounted, counted, parameters = [], [], set(), {}
-    for node in graph.nodes:
-        parameters[id(node)] = _parameters(node, constants, parameters)
-    bits = weight_bits(graph)
+    layers, uncounted, counted = [], [], set()
+    parameters, bits = read_parameters(graph), weight_bits(graph)
     for node in graph.nodes:
         if id(node) in constants:
             continue
@@ -158,33 +162,11 @@ def summary(net, shape):
         else:
             found = []
         for layer in found:
-            layer['name'] = layer['name'][len(prefix):] if layer['name'].startswith(prefix) else layer['name']
+            layer['name'] = without_prefix(layer['name'], prefix)
         layers += found
         if node.op in _UNCOUNTED:
-            uncounted.append(node.name[len(prefix):] if node.name.startswith(prefix) else node.name)
-    return Summary(name, shape, layers, uncounted)
-
-
-def own_parameters(variable, shapes, bits):
-    """The parameters of a float network that a variable stands for, itself or those that its deployed network says.
-
-    Parameters
-    ----------
-    variable : Node
-    shapes : dict
-        Its name to its shape.
-    bits : dict
-        Names of those that have fewer than 32 bits.
-
-    Returns
-    -------
-    dict of str to [int, int]
-        Their names to how many numbers they have, of how many bits.
-    """
-    own = variable.attr(PARAMETERS)
-    if own is not None:
-        return own
-    return {variable.name: [math.prod(shapes[variable.name]), bits.get(variable.name, 32)]}
+            uncounted.append(without_prefix(node.name, prefix))
+    return Summary(name, tuple(shape), layers, uncounted)
 
 
 def _uncounted_parameters(variable, shapes, bits, counted):
@@ -193,27 +175,6 @@ def _uncounted_parameters(variable, shapes, bits, counted):
     new = [numbers for name, numbers in found.items() if name not in counted]
     counted.update(found)
     return new
-
-
-def _parameters(node, constants, parameters):
-    """The variables, each once, that a node reads itself or through what is computed of variables (a weight's sign)."""
-    if node.is_variable:
-        return [node] if id(node) in constants else []
-    found = {variable.name: variable for producer, _ in node.inputs if id(producer) in constants
-             for variable in parameters[id(producer)]}
-    return list(found.values())
-
-
-def weight_bits(graph):
-    """Bits of the variables whose quantized values are weights, by name."""
-    constants, parameters, found = graph.constants(), {}, {}
-    for node in graph.nodes:
-        parameters[id(node)] = _parameters(node, constants, parameters)
-    for node in graph.nodes:
-        if node.op in PRODUCTS and len(parameters[id(node.input(1))]) == 1:
-            name, bits = parameters[id(node.input(1))][0].name, product_bits(node)[0]
-            found[name] = max(bits, found.get(name, 0))
-    return found
 
 
 def _layer(node, owned, shapes, graph):
@@ -229,15 +190,15 @@ def _layer(node, owned, shapes, graph):
             output_shape[0] //= product.activation.attr('binarizations')
     layer = _row(node.name, node.op, output_shape, bits, macs)
     for variable, own in owned:
-        packed_bytes = 4 * math.prod(shapes[variable.name, 0])
+        stored = 4 * math.prod(shapes[variable.name, 0])
         for size, width in own:
             if width == 1 and packed:
                 channels = shapes[variable.name, 0][1]
                 if product.activation.op == 'residual_binarize':  # a dense layer on an image becomes a convolution
                     channels = min(channels, _shape(node, 0, shapes)[1])
-                packed_bytes = size // channels * math.ceil(channels / 8)
+                stored = size // channels * packed_bytes(channels)
             _add_parameters(layer, size, width)
-        layer['bytes_packed'] += packed_bytes if own else 0
+        layer['bytes_packed'] += stored if own else 0
     return layer
 
 

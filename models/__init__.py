@@ -1,3 +1,3 @@
 """The model zoo: one file a family, all of them in one registry."""
 from . import compact, densenet, meliusnet, mobinet, resnete
-from .registry import MODELS, get_model, register, register_variants
+from .registry import MODELS, get_model, register, register_family

@@ -74,7 +74,7 @@ class GrowingNet(gluon.HybridBlock):
     groups : int
         Groups of the transitions' 1x1 convolutions; a channel shuffle goes before them if there is more than one.
     stem : str
-        Name in `bmx.nn.STEMS`: 'grouped', 'imagenet' (7x7) or 'thumbnail' (small images).
+        Name in `bmx.nn.STEMS`.
     classes : int
         Outputs of the classifier.
     growth : int

@@ -11,7 +11,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, BinaryDense, Scale, make_stem
 
 from .blocks import check_counts, make_activation
-from .registry import register_variants
+from .registry import register_family
 
 
 def _conv(channels, kernel_size, groups=1):
@@ -51,7 +51,7 @@ class CompactNet(gluon.HybridBlock):
     binarizations : int
         How many scaled signs approximate the activations (Equation 3); None takes the scope's, as in every layer.
     stem : str
-        Name in `bmx.nn.STEMS`: 'alexnet' (11x11 with stride 4), 'thumbnail' (small images), ...
+        Name in `bmx.nn.STEMS`.
     classes : int
         Outputs of the classifier: of a dense layer where the last of `layers` is one, else of a 1x1 convolution that
         global pooling follows.
@@ -109,10 +109,10 @@ class CompactNet(gluon.HybridBlock):
         return self.output(self.features(x))
 
 
-VARIANTS = {
+MEMBERS = {
     'nin_binary': dict(layers=NIN),
     # Cccp layers 1 and 2 with 128 channels, 1 to 4 with 3x3 kernels.
     'nin_binary_expanded': dict(layers=NIN_EXPANDED),
     'alexnet_binary': dict(layers=ALEXNET),
 }
-register_variants(CompactNet, VARIANTS)
+register_family(CompactNet, MEMBERS)

@@ -5,7 +5,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv
 
 from .blocks import DenseBlock, GrowingNet
-from .registry import register_variants
+from .registry import register_family
 
 
 class ImprovementBlock(gluon.HybridBlock):
@@ -64,7 +64,7 @@ class MeliusNet(GrowingNet):
 
 
 # Block numbers and channel reduction factors: Table 1 of the paper.
-VARIANTS = {
+MEMBERS = {
     'meliusnet22': dict(blocks=(4, 5, 4, 4), reductions=(160 / 320, 224 / 480, 256 / 480)),
     'meliusnet29': dict(blocks=(4, 6, 8, 6), reductions=(128 / 320, 192 / 512, 256 / 704)),
     'meliusnet42': dict(blocks=(5, 8, 14, 10), reductions=(160 / 384, 256 / 672, 416 / 1152)),
@@ -79,4 +79,4 @@ VARIANTS = {
     'meliusnet_float': dict(blocks=(4, 4, 4, 3), reductions=(160 / 320, 192 / 416, 224 / 448), stem='imagenet',
                             bits=32),
 }
-register_variants(MeliusNet, VARIANTS)
+register_family(MeliusNet, MEMBERS)

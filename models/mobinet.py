@@ -7,7 +7,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, make_stem
 
 from .blocks import check_counts, make_activation
-from .registry import register_variants
+from .registry import register_family
 
 # Convolutions of a block (Figure 2): kernel, its filters (as many as the block has input or output channels), and
 # whether a skip connection goes around it. The 3x3 ones have groups of 2^k channels (section 3.3).
@@ -97,7 +97,7 @@ class MoBiNet(gluon.HybridBlock):
     halving : sequence of int
         Blocks, from 0, behind which the resolution is halved.
     stem : str
-        Name in `bmx.nn.STEMS`: 'mobilenet' (3x3 with stride 2), 'thumbnail' (small images), ...
+        Name in `bmx.nn.STEMS`.
     classes : int
         Outputs of the classifier.
     bits : int
@@ -154,10 +154,10 @@ class MoBiNet(gluon.HybridBlock):
 
 
 # Table 3's best k is the default; Table 1 compares with the network without the additional convolution.
-VARIANTS = {
+MEMBERS = {
     'mobinet_pre': dict(block='pre'),
     'mobinet_mid': dict(block='mid'),
     'mobinet_post': dict(block='post'),
     'mobinet_plain': dict(block='plain', k=0),
 }
-register_variants(MoBiNet, VARIANTS)
+register_family(MoBiNet, MEMBERS)

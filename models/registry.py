@@ -5,7 +5,7 @@ import os
 import mxnet as mx
 import numpy as np
 
-from bmx.nn.config import resolve
+from bmx.nn.configuration import resolve
 
 MODELS = {}
 
@@ -18,7 +18,7 @@ def register(entry):
     return entry
 
 
-def register_variants(network, variants):
+def register_family(network, members):
     """Register a family: a model for each row, a name and its keywords of `network`, a block's class."""
     def entry_point(name, row):
         def build(**kwargs):
@@ -26,7 +26,7 @@ def register_variants(network, variants):
         build.__name__ = name
         return build
 
-    for name, row in variants.items():
+    for name, row in members.items():
         register(entry_point(name, row))
 
 

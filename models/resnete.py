@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, PlainLayout, make_stem
 
 from .blocks import check_counts
-from .registry import register_variants
+from .registry import register_family
 
 
 class ResidualBlock(gluon.HybridBlock):
@@ -69,7 +69,7 @@ class ResNetE(gluon.HybridBlock):
     preactivation : bool
         See `ResidualBlock`. The normalisation goes before the last pooling then, not behind the stem.
     stem : str
-        Name in `bmx.nn.STEMS`: 'grouped', 'imagenet' (7x7) or 'thumbnail' (small images).
+        Name in `bmx.nn.STEMS`.
     classes : int
         Outputs of the classifier.
     bits : int
@@ -111,11 +111,11 @@ class ResNetE(gluon.HybridBlock):
         return self.output(self.features(x))
 
 
-VARIANTS = {
+MEMBERS = {
     'resnete18': dict(layers=(4, 4, 4, 4)),
     'resnete34': dict(layers=(6, 8, 12, 6)),
     'resnete18_v2': dict(layers=(4, 4, 4, 4), preactivation=True),
     'birealnet18': dict(layers=(4, 4, 4, 4), extras=False),
     'birealnet34': dict(layers=(6, 8, 12, 6), extras=False),
 }
-register_variants(ResNetE, VARIANTS)
+register_family(ResNetE, MEMBERS)

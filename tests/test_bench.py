@@ -22,7 +22,8 @@ from bmx.cli.bench import SUBJECTS
 from bmx.graph import Graph
 from bmx.models import MODELS
 
-FIELDS = {'name', 'variant', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv', 'bmx'}
+FIELDS = {'name', 'implementation', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv',
+          'bmx'}
 SMALL = [Shape(70, 3, 5, 3), Shape(9, 4, 3, 1)]
 SMALL_GROUPED = [Shape(6, 6, 4, 3, 3)]
 SMALL_FLOAT = [Shape(3, 8, 9, 3, 1, 2), Shape(8, 16, 5, 1, 4)]
@@ -84,12 +85,12 @@ def assert_phases_add_up(row):
 
 def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
-    assert [(row['name'], row['variant']) for row in rows] == [
-        (name % str(shape), variant) for shapes, name, own in (
+    assert [(row['name'], row['implementation']) for row in rows] == [
+        (name % str(shape), implementation) for shapes, name, own in (
             (SMALL + SMALL_GROUPED, '%s', 'xnor_popcount'), (SMALL_FLOAT, '%s float', 'fconv'))
-        for shape in shapes for variant in (own, 'float')]
+        for shape in shapes for implementation in (own, 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
-    floats = [row for row in rows if row['variant'] == 'fconv']
+    floats = [row for row in rows if row['implementation'] == 'fconv']
     assert all(row['share'] == pytest.approx(row['gmacs'] / row['bound_gmacs']) and row['ratio'] > 0 for row in floats)
     for row in rows[:2 * len(SMALL + SMALL_GROUPED):2]:
         assert row['packing_ms'] > 0 and row['gemm_ms'] > 0 and 'mapping_ms' not in row
@@ -100,9 +101,9 @@ def test_layers(tmp_path, capsys):
 
 
 def test_models(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(models, '_peak', lambda prefix, variant, shape: 1 << 20)
+    monkeypatch.setattr(models, '_peak', lambda prefix, implementation, shape: 1 << 20)
     rows = measure(tmp_path, 'models', 'tiny', 'mobilenet0.25', '--size', '32', '--exact')
-    assert [(row['name'], row['variant']) for row in rows] == [
+    assert [(row['name'], row['implementation']) for row in rows] == [
         ('tiny', 'deployed'), ('tiny', 'exact'), ('tiny', 'float'), ('mobilenet0.25', 'plain'),
         ('mobilenet0.25', 'mkldnn')]
     deployed, _, plain = rows[:3]
@@ -138,10 +139,10 @@ def test_split(tmp_path, capsys):
     layers = [row for row in rows if row['ops']]
     assert [row['ops'] for row in layers] == [layer['bops'] / 64 + layer['flops'] for layer in products]
     assert [row['name'] + '_fwd' for row in layers] == [layer['name'] for layer in products]
-    assert [row['variant'] for row in layers] == [
+    assert [row['implementation'] for row in layers] == [
         '3x3 3->32 16x16 float', '3x3 32->32 16x16 groups of 4', '1x1 32->64 16x16', '1x1 64->64 16x16',
         '1x1 64->5 float']
-    assert [row['variant'] for row in rows if not row['ops']] == ['avg pooling', 'avg pooling', 'float']
+    assert [row['implementation'] for row in rows if not row['ops']] == ['avg pooling', 'avg pooling', 'float']
     assert rows[-1]['name'] == "MXNet's operators" and sum(row['ops'] for row in rows) == counted.ops
     for share in ('share_of_time', 'share_of_ops'):
         assert sum(row[share] for row in rows) == pytest.approx(1)
@@ -164,7 +165,7 @@ def test_split_of_binarizations(name, tmp_path, monkeypatch):
 
 def test_train(tmp_path, capsys):
     rows = measure(tmp_path, 'train', 'tiny', '--batch', '2', '--size', '16')
-    assert [row['variant'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2
+    assert [row['implementation'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2
     assert rows[0]['optimizer'] == 'adam' and rows[0]['size'] == 16 and rows[1]['ratio'] == 1
     assert [row['isa'] for row in rows] == [None, None]
     out = capsys.readouterr().out
@@ -248,6 +249,13 @@ def test_shapes_are_those_of_the_zoo():
 def test_errors(arguments, message, capsys):
     assert main(['bench'] + arguments) == 1
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_offers_the_kernels_of_this_cpu(capsys):
+    with pytest.raises(SystemExit):
+        main(['bench', 'kernels', '--help'])
+    offered = re.search(r'the kernel, one of (.*?) \(', ' '.join(capsys.readouterr().out.split())).group(1)
+    assert tuple(offered.split(', ')) == ops.supported_kernels()
 
 
 @pytest.mark.parametrize('arguments', [[], ['everything'], ['layers', '--batch', '0'], ['layers', '--threads', '0'],

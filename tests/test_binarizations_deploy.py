@@ -10,7 +10,7 @@ from mxnet.gluon import nn
 import bmx
 from bmx import deploy, ops
 from bmx.cli import main
-from bmx.description import write_description
+from bmx.io.description import write_description
 from bmx.structure import structure
 from test_binary_subgraph import Parameters, check, make_data
 from test_deploy import own, randomize, sequential

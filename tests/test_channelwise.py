@@ -58,6 +58,23 @@ def test_equals_the_broadcasting_operator(kind, single, shape, dtype):
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+@pytest.mark.parametrize('single', [False, True])
+@pytest.mark.parametrize('kind', ['scale', 'prelu'])
+def test_equals_the_reference(kind, single, shape, dtype):
+    inputs = arrays(shape, 1 if single else shape[1], dtype)
+    x, values, upstream = (each.asnumpy() for each in inputs)
+    found = results(lambda x, values: mx.nd.channelwise(x, values, kind=kind), *inputs)
+    expected = (ops.reference.channelwise(x, values, kind),) + ops.reference.channelwise_gradients(
+        upstream, x, values, kind)
+    for one, other in zip(found, expected):
+        assert one.shape == other.shape and one.dtype == other.dtype == dtype
+    assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
+    tolerance = 1e-5 if dtype == 'float32' else 1e-12
+    assert np.allclose(found[2], expected[2], rtol=tolerance, atol=tolerance * np.sqrt(x.size))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
 @pytest.mark.parametrize('kind', ['scale', 'prelu'])
 def test_bits_are_those_of_every_kernel(kind, dtype):
     inputs, before, found = arrays((3, 4, 33, 41), 4, dtype), ops.isa(), []

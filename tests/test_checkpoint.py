@@ -20,7 +20,7 @@ import pytest
 from helpers import train, write_folder
 from mxnet import gluon
 
-from bmx.storage import LOCK, TEMPORARY, LoadError, digest, lock_to_inherit
+from bmx.io.storage import LOCK, TEMPORARY, LoadError, digest, lock_to_inherit
 from bmx.train import CheckpointStore, TrainingError, states
 from bmx.train.checkpoint import Checkpoint, check_same_training
 from bmx.train.signals import StopSignals

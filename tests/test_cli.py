@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import bmx
-from bmx import preprocess
+from bmx.io import preprocess
 from bmx.cli import COMMANDS, main
-from bmx.description import write_description
+from bmx.io.description import write_description
 from bmx.network import images_fit
 from bmx.structure import structure
 
@@ -196,7 +196,7 @@ def test_names_that_the_encoding_does_not_have(folder, tmp_path):
 _NO_ROOM = """
 import resource, sys
 from bmx.cli import main
-from bmx.description import write_description
+from bmx.io.description import write_description
 from bmx.network import images_fit
 from bmx.structure import structure
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))

@@ -11,7 +11,7 @@ import pytest
 from helpers import write_cifar10, write_folder
 from PIL import Image
 
-from bmx import preprocess
+from bmx.io import preprocess
 from bmx.train import DataOptions, TrainingError
 from bmx.train import data as train_data
 from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, recordio, samples
@@ -520,9 +520,9 @@ def test_cifar10_in_a_folder_with_brackets(tmp_path):
 
 def test_where_data_is_looked_for(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(train_data, 'DEFAULT_DIR', str(tmp_path / 'imagenet'))
-    assert find_data() == ('digits', None)
+    assert find_data() == Source('digits', None)
     (tmp_path / 'imagenet' / 'train').mkdir(parents=True)
-    assert find_data() == ('folder', str(tmp_path / 'imagenet'))
-    assert find_data(str(folder)) == ('folder', str(folder))
+    assert find_data() == Source('folder', str(tmp_path / 'imagenet'))
+    assert find_data(str(folder)) == Source('folder', str(folder))
     write_cifar10(tmp_path / 'cifar' / 'cifar-10-batches-bin')
-    assert find_data(str(tmp_path / 'cifar')) == ('cifar10', str(tmp_path / 'cifar' / 'cifar-10-batches-bin'))
+    assert find_data(str(tmp_path / 'cifar')) == Source('cifar10', str(tmp_path / 'cifar' / 'cifar-10-batches-bin'))

@@ -10,7 +10,7 @@ import pytest
 import bmx
 from bmx import deploy
 from bmx.cli import main
-from bmx.description import description_path, read_description, write_description
+from bmx.io.description import description_path, read_description, write_description
 from test_deploy import own
 
 KEYWORDS = dict(stem='thumbnail', layers=(1,), channels=(16,), classes=3)

@@ -10,7 +10,7 @@ from mxnet.gluon import nn
 import bmx
 from bmx import deploy
 from bmx.deploy import files
-from bmx.description import read_description, write_description
+from bmx.io.description import read_description, write_description
 from test_deploy import small_net
 
 SHAPE = (1, 3, 8, 8)

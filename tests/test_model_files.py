@@ -13,7 +13,8 @@ import pytest
 from mxnet.gluon import nn
 
 import bmx
-from bmx import deploy, storage
+from bmx import deploy
+from bmx.io import storage
 from bmx.deploy import files
 from test_deploy import own, random, sequential, small_net
 

@@ -12,7 +12,7 @@ from mxnet.test_utils import assert_almost_equal
 
 import bmx
 from bmx.graph import Graph
-from bmx.products import match_binary_product
+from bmx.graph.products import match_binary_product
 from bmx.nn import quantizers
 
 # Quantized layer, its Gluon parent, shape of the input, arguments.

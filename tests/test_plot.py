@@ -13,7 +13,7 @@ from bmx.cli import main
 from bmx.models import MODELS
 from bmx.nn import STEMS, BinaryConv, make_stem
 from bmx.plot.detail import _paths
-from bmx.report import PICTURES
+from bmx.io.formats import PICTURES
 from bmx.structure import structure
 
 SIZES = {'alexnet': 96, 'grouped': 64, 'imagenet': 64, 'mobilenet': 32, 'thumbnail': 16}

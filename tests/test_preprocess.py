@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from bmx import preprocess
-from bmx.preprocess import EXTENSIONS, FORMATS, find_images, load_inputs, prepare, read_image, resize_and_crop
+from bmx.io import preprocess
+from bmx.io.preprocess import EXTENSIONS, FORMATS, find_images, load_inputs, prepare, read_image, resize_and_crop
 
 VIEW = {'size': [16, 16], 'crop_ratio': 0.875, 'mean': [0.5] * 3, 'std': [0.25] * 3}
 PHOTOGRAPHS = '/work/shared/data/imagenette/val'
@@ -290,7 +290,7 @@ def test_only_the_centre_of_very_long_images_is_resized(shape, size, ratio, monk
 
 _THIN = '''
 import resource, numpy as np
-from bmx.preprocess import resize_and_crop
+from bmx.io.preprocess import resize_and_crop
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for shape in ((1, 65000, 3), (65000, 2, 3), (4, 3000, 3)):
     assert resize_and_crop(np.full(shape, 77, np.uint8), (224, 224), 0.875).tolist() == [[[77] * 3] * 224] * 224

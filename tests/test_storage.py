@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from mxnet import gluon
 
 import bmx
-from bmx import report, storage
-from bmx.description import description_path, read_description, write_description
+from bmx.io import formats, storage
+from bmx.io.description import description_path, read_description, write_description
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = resource.getpagesize()
@@ -30,16 +30,16 @@ def picture(path, text):
     figure = Figure()
     FigureCanvasAgg(figure)
     figure.suptitle(text)
-    report.save_picture(path, figure)
+    formats.save_picture(path, figure)
 
 
 # Every way that the package writes a file: its name, and functions of the path that write an old and a new content.
 WRITERS = {
     'a.params': (lambda path: storage.save_arrays(path, arrays()), lambda path: storage.save_arrays(path, arrays(2.0))),
-    'a.json': (lambda path: report.write_json(path, list(range(1000))),
-               lambda path: report.write_json(path, list(range(2000)))),
-    'a.csv': (lambda path: report.write_csv(path, [{'a': 1, 'é': 2.5}]),
-              lambda path: report.write_csv(path, [{'a': 1, 'é': 2.5}] * 1500)),
+    'a.json': (lambda path: formats.write_json(path, list(range(1000))),
+               lambda path: formats.write_json(path, list(range(2000)))),
+    'a.csv': (lambda path: formats.write_csv(path, [{'a': 1, 'é': 2.5}]),
+              lambda path: formats.write_csv(path, [{'a': 1, 'é': 2.5}] * 1500)),
     'a.png': (lambda path: picture(path, 'old'), lambda path: picture(path, 'new')),
     'a.svg': (lambda path: picture(path, 'old'), lambda path: picture(path, 'new')),
     'a.pdf': (lambda path: picture(path, 'old'), lambda path: picture(path, 'new')),
@@ -171,10 +171,10 @@ def test_links_and_devices_stay(tmp_path):
     storage.write_file(str(tmp_path / 'pipe'), [b'new'])
     assert os.read(reader, 10) == b'new'
     os.close(reader)
-    program = "import sys; sys.path.insert(0, %r); from bmx import report; report.write_json('/dev/stdout', [1])" % ROOT
+    program = "import sys; sys.path.insert(0, %r); from bmx.io import formats; formats.write_json('/dev/stdout', [1])" % ROOT
     assert subprocess.check_output([sys.executable, '-W', 'ignore', '-c', program]) == b'[\n 1\n]'
     with pytest.raises(OSError, match='No space left on device'):
-        report.write_json('/dev/full', [])
+        formats.write_json('/dev/full', [])
 
 
 def test_output_on_a_full_disk_is_one_line():
@@ -231,7 +231,7 @@ def test_paths_of_pathlib(tmp_path):
     assert description_path(params) == str(tmp_path / 'net.json')
     assert read_description(params).classes == ['a', 'b', 'c']
     picture(tmp_path / 'a.png', 'title')
-    report.refuse_picture(tmp_path / 'b.png')
+    formats.refuse_picture(tmp_path / 'b.png')
     assert storage.digest(params.with_suffix('.json')) == storage.digest(str(tmp_path / 'net.json'))
     with pytest.raises(FileNotFoundError, match='parameter file .*net.params does not exist'):
         bmx.load_parameters(net, params)

@@ -2,7 +2,7 @@
 import statistics
 
 from .. import ops
-from ..report import table
+from ..io.text import table
 from .shapes import SHAPES
 from .timing import progress, row
 

@@ -2,8 +2,8 @@
 import mxnet as mx
 
 from .. import ops
+from ..io.text import table
 from ..ops.program import Destination, FloatConv, Slice
-from ..report import table
 from .shapes import FLOAT_SHAPES, GROUPED_SHAPES, SHAPES
 from .timing import interleave, phase_fields, row
 
@@ -21,33 +21,34 @@ def measure(batch, rounds):
     """
     shapes = {str(shape): shape for shape in SHAPES + GROUPED_SHAPES}
     shapes.update((str(shape) + ' float', shape) for shape in FLOAT_SHAPES)
-    contestants = {(name, variant): run for name, shape in shapes.items()
-                   for variant, run in _operators(shape, batch, name == str(shape)).items()}
+    contestants = {(name, implementation): run for name, shape in shapes.items()
+                   for implementation, run in _operators(shape, batch, name == str(shape)).items()}
     profiled = [key for key in contestants if key[1] == 'xnor_popcount']
     seconds, profiles = interleave(contestants, rounds, profiled)
     bound = ops.measure_float_bound(ops.supported_kernels()[-1])  # MXNet's is not that of the kernel in use
     rows, lines, floats = [], [], []
-    for (name, variant), times in seconds.items():
+    for (name, implementation), times in seconds.items():
         float_seconds = min(seconds[name, 'float'])
-        entry = row(name, variant, batch, times, ops.isa(), reference='float',
+        entry = row(name, implementation, batch, times, ops.isa(), reference='float',
                     ratio=min(times) / float_seconds, gmacs=batch * shapes[name].macs / min(times) / 1e9)
-        if variant == 'xnor_popcount':
-            fields = phase_fields(PHASES, profiles[name, variant], times)
+        if implementation == 'xnor_popcount':
+            fields = phase_fields(PHASES, profiles[name, implementation], times)
             entry.update(fields)
             lines.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))
         elif entry['threads'] == 1:
             entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
-        if variant == 'fconv':
+        if implementation == 'fconv':
             floats.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
                            '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs'],
                            '%.0f' % (1e11 * entry['gmacs'] / bound)])
         rows.append(entry)
     header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES) + ['rest']
     float_header = ['shape', "MXNet's ms", 'fconv ms', 'median', 'times as fast', 'GMAC/s', "% of a thread's bound"]
-    best = max(entry['gmacs'] for entry in rows if entry['variant'] == 'float')
-    return rows, "%s\n\n%s\n\nMXNet's float: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds" % (
-        table(header, lines), table(float_header, floats), best, bound / 1e9)
+    best = max(entry['gmacs'] for entry in rows if entry['implementation'] == 'float')
+    speeds = "MXNet's float: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds" % (
+        best, bound / 1e9)
+    return rows, '\n\n'.join([table(header, lines), table(float_header, floats), speeds])
 
 
 def _operators(shape, batch, binary):

@@ -16,13 +16,13 @@ def _status(field):
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def main(prefix, variant, *shape):
+def main(prefix, implementation, *shape):
     x = mx.nd.random.normal(shape=tuple(map(int, shape)))
     x.wait_to_read()
     with open('/proc/self/clear_refs', 'w') as out:
         out.write('5')  # the peak starts anew
     before = _status('VmRSS')
-    net = load(prefix, variant, x)
+    net = load(prefix, implementation, x)
     for _ in range(3):
         net(x)
         mx.nd.waitall()

@@ -8,8 +8,8 @@ import mxnet as mx
 
 from .. import ops
 from ..deploy import export, files
+from ..io.text import table
 from ..models import MODELS, get_model
-from ..report import table
 from .timing import interleave, phase_fields, progress, row
 
 # The MeliusNet paper pairs C, 42 and 59 with these MobileNets, by operations and accuracy.
@@ -17,7 +17,7 @@ DEFAULT = ('meliusnet22', 'meliusnet_c', 'meliusnet42', 'meliusnet59', 'mobilene
 
 
 def measure(names, exact, batch, size, rounds):
-    """Time each network (of `names`, else of `DEFAULT`) in its variants, if `exact` with MXNet's float operators, too.
+    """Time each network (of `names`, else of `DEFAULT`) as it can run, if `exact` with MXNet's float operators, too.
 
     Returns
     -------
@@ -36,15 +36,15 @@ def measure(names, exact, batch, size, rounds):
         profiled = [key for key in contestants if key[1] in ('deployed', 'exact')]
         seconds, profiles = interleave(contestants, rounds, profiled)
         rows = []
-        for (name, variant), times in seconds.items():
-            progress('memory of %s %s' % (name, variant))
+        for (name, implementation), times in seconds.items():
+            progress('memory of %s %s' % (name, implementation))
             reference = 'float' if name in MODELS else 'plain'
-            entry = row(name, variant, batch, times, ops.isa(), reference=reference,
+            entry = row(name, implementation, batch, times, ops.isa(), reference=reference,
                         ratio=min(times) / min(seconds[name, reference]),
-                        params_bytes=os.path.getsize(files.params_path(prefixes[name, variant])),
-                        peak_bytes=_peak(prefixes[name, variant], variant, x.shape))
-            if (name, variant) in profiles:
-                entry.update(phase_fields(ops.PHASES, profiles[name, variant], times))
+                        params_bytes=os.path.getsize(files.params_path(prefixes[name, implementation])),
+                        peak_bytes=_peak(prefixes[name, implementation], implementation, x.shape))
+            if (name, implementation) in profiles:
+                entry.update(phase_fields(ops.PHASES, profiles[name, implementation], times))
             rows.append(entry)
     return rows, _text(rows)
 
@@ -61,18 +61,18 @@ def _build(name):
 
 
 def write(name, net, x, folder, exact=False):
-    """Write the files of a network, if `exact` also with MXNet's float operators; (name, variant) to their prefix."""
+    """Write the files of a network, if `exact` also with MXNet's operators; (name, implementation) to their prefix."""
     _randomize(net, x.shape)
     prefixes = {}
-    for variant in (('deployed', 'exact') if exact else ('deployed',)) if name in MODELS else ():
-        prefixes[name, variant] = os.path.join(folder, '%s-%s' % (name, variant))
-        export(net, prefixes[name, variant], x.shape, x, exact=variant == 'exact')
+    for implementation in (('deployed', 'exact') if exact else ('deployed',)) if name in MODELS else ():
+        prefixes[name, implementation] = os.path.join(folder, '%s-%s' % (name, implementation))
+        export(net, prefixes[name, implementation], x.shape, x, exact=implementation == 'exact')
     plain = os.path.join(folder, name)
     net.hybridize()
     net(x)
     net.export(plain)
-    for variant in ('float',) if name in MODELS else ('plain', 'mkldnn'):
-        prefixes[name, variant] = plain
+    for implementation in ('float',) if name in MODELS else ('plain', 'mkldnn'):
+        prefixes[name, implementation] = plain
     return prefixes
 
 
@@ -88,10 +88,10 @@ def _randomize(net, shape):
             parameter.set_data(mx.nd.random.normal(0, 0.3, parameter.shape))
 
 
-def load(prefix, variant, x):
+def load(prefix, implementation, x):
     """A network from its files, ready to compute: as MXNet fuses it (mkldnn), or hybridized with static memory."""
     net = files.import_block(prefix)
-    if variant == 'mkldnn':
+    if implementation == 'mkldnn':
         net.optimize_for(x, backend='MKLDNN', static_alloc=True, static_shape=True)
     else:
         net.hybridize(static_alloc=True, static_shape=True)
@@ -106,9 +106,9 @@ def inference(net, x):
     return run
 
 
-def _peak(prefix, variant, shape):
+def _peak(prefix, implementation, shape):
     """Peak working set of a network in bytes, measured in a process of its own (see memory.py); None if that fails."""
-    command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.memory', prefix, variant] + list(map(str, shape))
+    command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.memory', prefix, implementation] + list(map(str, shape))
     environment = dict(os.environ, BMX_ISA=ops.isa())
     try:
         return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
@@ -119,19 +119,20 @@ def _peak(prefix, variant, shape):
 
 def _text(rows):
     """Times and sizes; where the time of deployed networks goes; how they compare with GluonCV's."""
-    parts = [table(['network', 'variant', 'min ms', 'median ms', 'of its reference', 'params MiB', 'peak MiB'],
-                   [[entry['name'], entry['variant'], entry['min_ms'], entry['median_ms'],
+    parts = [table(['network', 'implementation', 'min ms', 'median ms', 'of its reference', 'params MiB', 'peak MiB'],
+                   [[entry['name'], entry['implementation'], entry['min_ms'], entry['median_ms'],
                      '%.3f %s' % (entry['ratio'], entry['reference']), entry['params_bytes'] / 2 ** 20,
                      entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20] for entry in rows])]
-    deployed = [entry for entry in rows if entry['variant'] in ('deployed', 'exact')]
+    deployed = [entry for entry in rows if entry['implementation'] in ('deployed', 'exact')]
     others = [entry for entry in rows if entry['name'] not in MODELS]
     if deployed:
         phases = ops.PHASES + ('rest',)
         parts.append(table(('ms of deployed',) + phases,
-                           [['%(name)s %(variant)s' % entry] + [entry[phase + '_ms'] for phase in phases]
+                           [['%(name)s %(implementation)s' % entry] + [entry[phase + '_ms'] for phase in phases]
                             for entry in deployed]))
     if deployed and others:
-        header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['variant']) for other in others]
-        parts.append(table(header, [['%(name)s %(variant)s' % entry] + [entry['min_ms'] / other['min_ms'] for other in others]
+        header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['implementation']) for other in others]
+        parts.append(table(header, [['%(name)s %(implementation)s' % entry]
+                                    + [entry['min_ms'] / other['min_ms'] for other in others]
                                     for entry in deployed]))
     return '\n\n'.join(parts)

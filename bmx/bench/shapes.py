@@ -1,9 +1,16 @@
 """Shapes of convolutions on which kernels and layers are measured."""
-import collections
+import dataclasses
 
 
-class Shape(collections.namedtuple('Shape', 'channels filters size kernel groups stride', defaults=(1, 1))):
+@dataclasses.dataclass(frozen=True)
+class Shape:
     """A square convolution, padded by half of its kernel, on a square image of that size."""
+    channels: int
+    filters: int
+    size: int
+    kernel: int
+    groups: int = 1
+    stride: int = 1
 
     @property
     def macs(self):
@@ -35,8 +42,10 @@ SHAPES = [Shape(*row) for row in (
 GROUPED_SHAPES = [Shape(channels, channels, size, 3, channels // group)
                   for channels, size in ((32, 112), (128, 56), (512, 14), (1024, 7)) for group in (1, 2, 4, 8, 16)]
 
-# Float convolutions at 224x224: the grouped and the 7x7 stem, transitions of MeliusNet-22 and -C, downsampling in ResNetE.
+# Float convolutions at 224x224: the grouped and the 7x7 stem, transitions of MeliusNet-22 and -C, downsampling in
+# ResNetE.
 FLOAT_SHAPES = [Shape(*row) for row in (
     (3, 32, 224, 3, 1, 2), (32, 32, 112, 3, 4), (32, 64, 112, 3, 8), (3, 64, 224, 7, 1, 2),
     (320, 160, 28, 1), (480, 224, 14, 1), (480, 256, 7, 1),
-    (256, 128, 28, 1, 4), (448, 192, 14, 1, 4), (832, 288, 7, 1, 4), (64, 128, 28, 1), (128, 256, 14, 1), (256, 512, 7, 1))]
+    (256, 128, 28, 1, 4), (448, 192, 14, 1, 4), (832, 288, 7, 1, 4),
+    (64, 128, 28, 1), (128, 256, 14, 1), (256, 512, 7, 1))]

@@ -6,12 +6,12 @@ import time
 import mxnet as mx
 
 from .. import ops
-from ..accounting import PARAMETERS, summary
+from ..accounting import summary
 from ..deploy import files
-from ..graph import Graph
+from ..graph import Graph, programs, without_prefix
+from ..graph.parameters import PARAMETERS
+from ..io.text import table
 from ..models import get_model
-from .. import programs
-from ..report import table
 from .models import inference, load, write
 from .timing import RUNS, row
 
@@ -33,13 +33,13 @@ def measure(model, batch, size, rounds):
         layers = _layers(prefix, x.shape, net.prefix)
         runs = [_run(run) for _ in range(RUNS * rounds + 1)][1:]  # the first allocates
     counted = summary(net, (1,) + x.shape[1:])
-    layers.append({'name': "MXNet's operators", 'variant': 'float', 'outputs': None,
+    layers.append({'name': "MXNet's operators", 'implementation': 'float', 'outputs': None,
                    'ops': counted.ops - sum(layer['ops'] for layer in layers)})
     best = [min(times) for times in zip(*runs)]
-    rows = [row(layer['name'], layer['variant'], batch, times, ops.isa(),
+    rows = [row(layer['name'], layer['implementation'], batch, times, ops.isa(),
                 share_of_time=fastest / sum(best), share_of_ops=layer['ops'] / counted.ops, ops=layer['ops'],
                 outputs=layer['outputs']) for layer, fastest, times in zip(layers, best, zip(*runs))]
-    lines = [[entry['name'], entry['variant'], '%.3f' % entry['min_ms'], '%.1f' % (100 * entry['share_of_time']),
+    lines = [[entry['name'], entry['implementation'], '%.3f' % entry['min_ms'], '%.1f' % (100 * entry['share_of_time']),
               '%.1f' % (100 * entry['share_of_ops']),
               '%.1f' % (entry['share_of_time'] / entry['share_of_ops']) if entry['ops'] else '-',
               '-' if entry['outputs'] is None else '%.0f' % (entry['outputs'] / 1e3)] for entry in rows]
@@ -57,7 +57,7 @@ def _run(run):
 
 
 def _layers(prefix, shape, name):
-    """What each instruction of the programs is: dicts with name, variant, ops and outputs, of one image.
+    """What each instruction of the programs is: dicts with name, implementation, ops and outputs, of one image.
 
     `name` is the network's, which is left out of the layers'.
     """
@@ -68,12 +68,11 @@ def _layers(prefix, shape, name):
 
 def _layer(instruction, prefix):
     if instruction.weight is None:
-        return {'name': '', 'variant': ', '.join(instruction.steps) or 'copy', 'ops': 0, 'outputs': None}
+        return {'name': '', 'implementation': ', '.join(instruction.steps) or 'copy', 'ops': 0, 'outputs': None}
     size, groups = instruction.output[1:], instruction.groups
     words = ['x'.join(map(str, instruction.kernel)), '%d->%d' % (instruction.channels, instruction.output[0]),
              'x'.join(map(str, size)), 'groups of %d' % (instruction.channels // groups) if groups > 1 else '',
              '' if instruction.binary else 'float']
     name = next(iter(instruction.weight.attr(PARAMETERS)))
-    name = name[len(prefix):] if name.startswith(prefix) else name
-    return {'name': re.sub('_weight$', '', name), 'variant': ' '.join(filter(None, words)),
+    return {'name': re.sub('_weight$', '', without_prefix(name, prefix)), 'implementation': ' '.join(filter(None, words)),
             'ops': instruction.macs / (64 if instruction.binary else 1), 'outputs': instruction.values}

@@ -85,12 +85,12 @@ def progress(message):
     print(message, file=sys.stderr)
 
 
-def row(name, variant, batch, seconds, isa, **more):
+def row(name, implementation, batch, seconds, isa, **more):
     """A row of results.
 
     Parameters
     ----------
-    name, variant : str
+    name, implementation : str
         What ran.
     batch : int
     seconds : list of float
@@ -104,7 +104,7 @@ def row(name, variant, batch, seconds, isa, **more):
     -------
     dict
     """
-    fields = {'name': name, 'variant': variant, 'isa': isa, 'threads': int(os.environ['OMP_NUM_THREADS']),
+    fields = {'name': name, 'implementation': implementation, 'isa': isa, 'threads': int(os.environ['OMP_NUM_THREADS']),
               'batch': batch, 'min_ms': 1e3 * min(seconds), 'median_ms': 1e3 * statistics.median(seconds),
               'runs': len(seconds)}
     return dict(fields, **more, **_surroundings())

@@ -2,9 +2,9 @@
 import mxnet as mx
 from mxnet import autograd, gluon
 
+from ..io.text import table
 from ..models import get_model
 from ..nn import config
-from ..report import table
 from ..train import recipes, regularizers
 from .timing import interleave, progress, row
 
@@ -20,18 +20,18 @@ def measure(model, batch, size, rounds):
     recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
     optimizer, parameters = recipes.optimizer(recipe, 'float32')
     contestants = {}
-    for variant, bits in (('binary', 1), ('bits=32', 32)):
-        progress('preparing %s, %s' % (model, variant))
+    for implementation, bits in (('binary', 1), ('bits=32', 32)):
+        progress('preparing %s, %s' % (model, implementation))
         with config(bits=bits):
             net = get_model(model)
         regularizers.set_decays(net, recipe)
-        contestants[variant] = training_step(net, batch, size, optimizer, parameters)
+        contestants[implementation] = training_step(net, batch, size, optimizer, parameters)
     seconds, _ = interleave(contestants, rounds)
-    rows = [row(model, variant, batch, times, isa=None, reference='bits=32',
+    rows = [row(model, implementation, batch, times, isa=None, reference='bits=32',
                 ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=size)
-            for variant, times in seconds.items()]
+            for implementation, times in seconds.items()]
     text = table(['training step', 'min ms', 'median ms', 'of bits=32'],
-                 [['%s %s' % (entry['name'], entry['variant']), entry['min_ms'], entry['median_ms'], entry['ratio']]
+                 [['%(name)s %(implementation)s' % entry, entry['min_ms'], entry['median_ms'], entry['ratio']]
                   for entry in rows])
     return rows, '%s\ninput %dx%d, optimizer %s' % (text, size, size, optimizer)
 

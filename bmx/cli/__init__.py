@@ -10,9 +10,8 @@ import sys
 import mxnet as mx
 
 from .. import __version__
-from ..report import end_output
-from ..storage import sentence
-from .output import complain
+from ..io.storage import sentence
+from .output import complain, end_output
 
 # The commands: the name of a module, what it does.
 COMMANDS = {

@@ -7,11 +7,11 @@ import sys
 from typing import Callable
 
 from .. import ops
-from ..bench import kernels, layers, models, report, split, train
+from ..bench import kernels, layers, models, results, split, train
+from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
 from ..models import MODELS
 from ..nn import config
-from ..nn.config import BINARIZATIONS
-from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
+from ..nn.configuration import BINARIZATIONS
 from .types import positive
 
 
@@ -20,8 +20,8 @@ def _batch(default):
 
 
 def _isa(default):
-    return '--isa', dict(metavar='NAME', help='the kernel, one of %s (default: %s)' % (', '.join(ops.kernels()),
-                                                                                      default))
+    return '--isa', dict(metavar='NAME', help='the kernel, one of %s (default: %s)'
+                         % (', '.join(ops.supported_kernels()), default))
 
 
 # Options, as argparse takes them.
@@ -88,14 +88,14 @@ def run(arguments):
     measure = SUBJECTS[arguments.subject].measure
     with config(binarizations=arguments.binarizations):
         rows, text = measure(**{name: getattr(arguments, name) for name in inspect.signature(measure).parameters})
-    print(report.heading(rows))
+    print(results.heading(rows))
     print(text)
     if arguments.json is not None:
         write_json(arguments.json, rows)
     if arguments.csv is not None:
         write_csv(arguments.csv, rows)
     if arguments.picture is not None:
-        report.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
+        results.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
 
 
 def _have_threads(threads, argv):

@@ -2,11 +2,12 @@
 import dataclasses
 import json
 
-from .. import deploy, preprocess
-from ..description import description_path, read_description
+from .. import deploy
+from ..io import preprocess
+from ..io.description import description_path, read_description
+from ..io.storage import load_parameters
 from ..network import images_fit
 from ..nn import Config, config
-from ..storage import load_parameters
 from . import types
 from .network import add_network_options, input_size, network_options
 from .output import skipped, tell

@@ -1,4 +1,4 @@
-"""The options by which every command describes a network."""
+"""The options by which commands describe a network."""
 import dataclasses
 import difflib
 import glob
@@ -9,7 +9,7 @@ from ..deploy.files import params_path, symbol_path
 from ..models import MODELS
 from ..network import NetworkOptions
 from ..nn import QUANTIZERS, STEMS, Config
-from ..nn.config import BINARIZATIONS, BITS, SCALINGS
+from ..nn.configuration import BINARIZATIONS, BITS, SCALINGS
 from . import types
 
 

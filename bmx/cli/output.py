@@ -1,7 +1,8 @@
 """What commands say to people."""
+import os
 import sys
 
-from ..report import printable
+from ..io.text import printable
 
 
 def tell(text):
@@ -17,3 +18,20 @@ def complain(text):
 def skipped(error):
     """Tell of a file that is left out."""
     complain('skipped: %s' % error)
+
+
+def end_output():
+    """Write out what standard output holds; discard what cannot be written, so that Python's own end does not fail.
+
+    Returns
+    -------
+    OSError or None
+        Why it cannot be written: for example a full disk, or a reader that has seen enough.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, 'wb') as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return error
+    return None

@@ -1,6 +1,6 @@
 """`bmx paper`: the tables of a paper, each printed number beside ours."""
+from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
 from ..papers import PAPERS, picture, tables
-from ..report import refuse_picture, refuse_unwritable, write_csv, write_json
 
 
 def add_options(parser):

@@ -2,9 +2,9 @@
 import json
 
 from .. import plot
+from ..io.formats import PICTURES, refuse_picture
 from ..models import MODELS
 from ..network import images_fit
-from ..report import PICTURES, refuse_picture
 from ..structure import structure
 from .network import add_input_size, add_model, add_network_options, named_network
 from .output import tell

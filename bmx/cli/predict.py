@@ -5,9 +5,9 @@ import mxnet as mx
 import numpy as np
 
 from .. import deploy
-from ..description import preprocessing
-from ..preprocess import load_inputs
-from ..storage import LoadError
+from ..io.description import preprocessing
+from ..io.preprocess import load_inputs
+from ..io.storage import LoadError
 from .output import tell
 
 

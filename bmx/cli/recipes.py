@@ -16,14 +16,14 @@ import sys
 
 import mxnet as mx
 
-from ..report import end_output
-from ..storage import sentence
+from ..io.storage import sentence
 from ..threads import physical_cores
 from ..train import TrainingError, comparison, configure_logging, recipes
 from ..train.progress import logger
 from ..train.runs import Run, facts, find_runs, train
 from ..train.study import RESERVED, read_study
 from . import CommandParser
+from .output import end_output
 from .training import given_recipe, plan_of
 from .types import natural, positive
 
@@ -68,7 +68,7 @@ def _logged(arguments):
     try:
         study = read_study(arguments.study)
 
-        def report():
+        def write_results():
             found, damaged = find_runs(study.variants.values(), arguments.save_dir)
             for message in damaged:
                 logger.warning('left out of the results: %s', message)
@@ -79,9 +79,9 @@ def _logged(arguments):
             found, damaged = find_runs(study.variants.values(), arguments.save_dir)
             for each in found:
                 check_unchanged(each, each.record['common'] if each.record else [])
-            logger.info('%s', report())
+            logger.info('%s', write_results())
             return 1 if damaged else 0
-        failed, stopped = train(prepare(study, arguments), TRAIN, arguments.jobs, threads, report)
+        failed, stopped = train(prepare(study, arguments), TRAIN, arguments.jobs, threads, write_results)
     except (TrainingError, OSError) as error:
         logger.error('error: %s', error)
         return 1

@@ -11,12 +11,12 @@ import shlex
 import sys
 
 from ..deploy import ExportError
-from ..description import write_description
-from ..report import end_output
-from ..storage import LoadError
+from ..io.description import write_description
+from ..io.storage import LoadError
 from ..train import CheckpointStore, Interrupted, TrainingError, configure_logging
 from ..train.plan import begin, describe, export_best
 from ..train.progress import logger
+from .output import end_output
 from .training import add_training_options, check, plan_of
 
 

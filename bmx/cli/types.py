@@ -4,7 +4,7 @@ import ast
 
 import numpy as np
 
-from ..description import NOT_KEYWORDS
+from ..io.description import NOT_KEYWORDS
 
 
 def setting(text):

@@ -2,10 +2,11 @@
 import mxnet as mx
 import numpy as np
 
-from .. import deploy, preprocess
-from ..description import preprocessing
+from .. import deploy
+from ..io import preprocess
+from ..io.description import preprocessing
+from ..io.storage import load_parameters
 from ..nn import config
-from ..storage import load_parameters
 from .network import add_network_options, network_options
 from .output import skipped, tell
 

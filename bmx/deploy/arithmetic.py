@@ -11,7 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Graph, Node
-from ..products import is_binary
+from ..graph.products import is_binary
 from .build import build
 from .operators import Context, rounds_otherwise
 from .variables import Variables, fold_constants, used_parameters

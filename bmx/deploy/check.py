@@ -5,9 +5,9 @@ import mxnet as mx
 from mxnet.base import _LIB, c_str, check_call
 from mxnet.symbol._internal import _symbol_creator
 
-from ..description import parse_json
 from ..graph import Graph, Node
-from ..storage import LoadError, sentence
+from ..io.description import parse_json
+from ..io.storage import LoadError, sentence
 
 # Operators that run Python code.
 PYTHON_OPERATORS = ('Custom', '_CustomFunction')

@@ -20,9 +20,9 @@ from typing import List, Optional
 import mxnet as mx
 from mxnet import gluon
 
-from ..description import check_description, check_shape, parse_json
+from ..io.description import check_description, check_shape, parse_json
+from ..io.storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
 from ..ops.program import parse
-from ..storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
 from .check import read_graph
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
@@ -53,7 +53,7 @@ class Metadata:
     classes : list of str, optional
         Names of the outputs.
     preprocess : dict, optional
-        How an image becomes an input (`bmx.preprocess`).
+        How an image becomes an input (`bmx.io.preprocess`).
     format, bit_order : int, str
         Version of this format; order of the channels in a packed byte.
     symbol_sha256 : str, optional

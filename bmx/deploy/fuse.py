@@ -36,7 +36,7 @@ def fuse(graph, params, shapes, exact=False):
     variables = Variables(params)
     shuffles.contract(graph, shapes)
     for region in find_regions(graph, shapes, exact):
-        if sum(node.op != 'clip' for node in region) > 1 or any(
+        if sum(not is_identity(node) for node in region) > 1 or any(
                 node.op == 'xnor_popcount' or (rounds_otherwise(node) and not exact) for node in region):
             built = postpone_steps(build(graph, region, params, shapes, variables), params)
             built = fold_steps(built, params, variables)

@@ -1,10 +1,13 @@
 """Rewrite a traced network: binary products become `xnor_popcount` nodes with packed weights."""
+import dataclasses
+from typing import Optional
+
 import numpy as np
 
 from .. import ops
-from ..accounting import weight_bits
-from ..graph import Graph, Node
-from ..products import PRODUCTS, find_sum, match_binary_product, why_float
+from ..graph import Node
+from ..graph.parameters import weight_bits
+from ..graph.products import PRODUCTS, find_sum, match_binary_product, why_float
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .operators import WHOLE, Context, is_parameter
@@ -12,11 +15,13 @@ from .threshold import batchnorm_threshold, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 
 
+@dataclasses.dataclass(frozen=True)
 class Row:
     """What became of a layer: bytes of its weights before and after, and why it stays float (None if it does not)."""
-
-    def __init__(self, name, bytes_before, bytes_after, reason=None):
-        self.name, self.bytes_before, self.bytes_after, self.reason = name, bytes_before, bytes_after, reason
+    name: str
+    bytes_before: int
+    bytes_after: int
+    reason: Optional[str] = None
 
 
 def lower(graph, params, shapes, exact=False):
@@ -90,11 +95,11 @@ class _Lowering:
 
     def _packed_weight(self, weight, kernel=()):
         """Packed weights; those of a dense layer, (O, C * kernel), in the shape of a convolution's if it has a kernel."""
-        value, name = self.params[weight.name].asnumpy(), weight.name + '_packed'
+        value, form = self.params[weight.name].asnumpy(), ['packed']
         if kernel:
             value = value.reshape((len(value), -1) + kernel)
-            name += '_' + 'x'.join(map(str, kernel))
-        return self.variables.make(name, ops.pack_weights(value), [weight])
+            form.append('x'.join(map(str, kernel)))
+        return self.variables.make_weight(weight, ops.pack_weights(value), *form)
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.

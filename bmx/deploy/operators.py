@@ -6,9 +6,8 @@ from typing import Callable
 import numpy as np
 
 from ..ops import can_interleave, interleave_weights, pack_float_weights
-from ..ops.program import Conv, FloatConv, Map, Slice
+from ..ops.program import Conv, Map, Slice
 from .threshold import norm_values
-
 
 # An attribute of xnor_popcount nodes: the kernel has to be the image. MXNet ignores it.
 WHOLE = '__whole__'
@@ -172,12 +171,10 @@ def _binary_convolution(builder, node):
         packed = packed.reshape(len(packed), 1, 1, -1)
     interleaved = can_interleave(packed.shape, groups)
     if interleaved:
-        number = builder.constant(weight.name + '_interleaved', interleave_weights(packed), [weight])
+        weight = builder.variables.make_weight(weight, interleave_weights(packed), 'interleaved')
     elif 'kernel' not in node.attrs:
-        number = builder.constant(weight.name + '_1x1', packed, [weight])
-    else:
-        number = builder.parameter(weight)
-    return builder.add(Conv, node, weight=number,
+        weight = builder.variables.make_weight(weight, packed, '1x1')
+    return builder.add(Conv, node, weight=builder.parameter(weight),
                        threshold=builder.parameter(node.input(2)) if len(node.inputs) > 2 else None,
                        filters=node.attr('num_filter'), groups=groups, pad_value=node.attr('pad_value', -1),
                        binarizations=node.attr('binarizations', 1), interleaved=int(interleaved), **window)
@@ -203,9 +200,8 @@ def _float_dense(builder, node):
 
 
 def _float_product(builder, node, weight, filters, groups, window):
-    packed = builder.constant('%s_packed_%d' % (node.input(1).name, groups), pack_float_weights(weight, groups),
-                              [node.input(1)])
-    result = builder.float_convolution(node, weight=packed, filters=filters, groups=groups, **window)
+    packed = builder.variables.make_weight(node.input(1), pack_float_weights(weight, groups), 'packed', str(groups))
+    result = builder.float_convolution(node, weight=builder.parameter(packed), filters=filters, groups=groups, **window)
     if len(node.inputs) > 2:
         result = builder.add_step(result, 'add', builder.parameter(node.input(2)))
     return result

@@ -4,8 +4,8 @@ import json
 import mxnet as mx
 import numpy as np
 
-from ..accounting import PARAMETERS, own_parameters
 from ..graph import Graph, Node
+from ..graph.parameters import PARAMETERS, own_parameters
 from .errors import ExportError
 
 _DTYPES = {'float32': '0', 'uint8': '3'}  # as MXNet numbers them
@@ -49,6 +49,15 @@ class Variables:
             attrs = {'__shape__': str(value.shape), '__dtype__': _DTYPES[value.dtype.name], PARAMETERS: json.dumps(own)}
             self._made[name] = Node('null', name, attrs)
         return self._made[name]
+
+    def make_weight(self, variable, value, *form):
+        """The variable of a weight in another form, which its name tells: that of the weight, then the form's words.
+
+        'packed' is a binary one as `ops.pack_weights` makes it, followed by '7x7' where a dense layer becomes a
+        convolution of that window; 'packed', '4' a float one by `ops.pack_float_weights` in 4 groups. Of those that are
+        packed 'interleaved' is by `ops.interleave_weights`, '1x1' a dense layer's as a convolution's.
+        """
+        return self.make('_'.join((variable.name,) + form), value, [variable])
 
 
 def used_parameters(graph, params):

@@ -14,7 +14,7 @@ from mxnet.gluon import nn
 from mxnet.symbol import Symbol
 
 from .channelwise import scale_channels
-from .config import config, resolve
+from .configuration import config, resolve
 from .quantizers import pad
 
 

@@ -5,6 +5,8 @@ the operator `binarize`, or of several binarizations `residual_binarize`; elsewh
 MXNet's built-in operators, as those of more bits are everywhere.
 """
 import ast
+import dataclasses
+from typing import Callable
 
 import mxnet as mx
 
@@ -37,33 +39,9 @@ def _awaits_shape(x):
     return None not in shapes and any(size <= 0 for shape in shapes for size in ast.literal_eval(shape))
 
 
-def _serves(x, composed):
-    """Whether the operator is the one to call, not a composition of built-in ones."""
-    return has_operator(x) and not composed and not _awaits_shape(x)
-
-
-def _border(padding, pad_value):
-    """Attributes of `binarize`, none where it would be the default."""
-    return dict(pad=padding, pad_value=pad_value) if any(padding) else {}
-
-
 def clip(x, low, high):
     """MXNet's `clip`, but for its gradient, which it would not add to what is there."""
     return namespace(x).clip(ops.behind_identity(x), low, high)
-
-
-def _clipped(x, clip_threshold):
-    return clip(x, -clip_threshold, clip_threshold)
-
-
-def _polynomial(x, clip_threshold):
-    F, clipped = namespace(x), clip(x, -1, 1)
-    return clipped * (2 - F.abs(clipped))
-
-
-def _sign_with_gradient_of(F, x, surrogate):
-    # surrogate - surrogate is exactly 0, so that the forward stays exactly +-1.
-    return F.BlockGrad((x >= 0) * 2 - 1) + (surrogate - F.BlockGrad(surrogate))
 
 
 def pad(x, padding, value):
@@ -87,6 +65,47 @@ def pad(x, padding, value):
     return F.squeeze(x, axis=2) if row else x
 
 
+def _clipped(x, clip_threshold):
+    return clip(x, -clip_threshold, clip_threshold)
+
+
+def _polynomial(x, clip_threshold):
+    F, clipped = namespace(x), clip(x, -1, 1)
+    return clipped * (2 - F.abs(clipped))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Estimator:
+    """What takes the sign's gradient: the operators' name for it, its function, whether that has a threshold."""
+    name: str
+    function: Callable
+    has_threshold: bool
+
+    def attributes(self, clip_threshold, padding, pad_value):
+        """Those of the operators, but for what would be the default."""
+        found = {'estimator': self.name}
+        if self.has_threshold:
+            found.update(clip_threshold=clip_threshold)
+        if any(padding):
+            found.update(pad=padding, pad_value=pad_value)
+        return found
+
+
+_ESTIMATORS = {'ste_sign': _Estimator('clip', _clipped, True),
+               'approx_sign': _Estimator('polynomial', _polynomial, False)}
+
+
+def _sign(quantizer, x, clip_threshold, composed, padding, pad_value):
+    estimator = _ESTIMATORS[quantizer]
+    if has_operator(x) and not composed and not _awaits_shape(x):
+        return namespace(x).binarize(x, **estimator.attributes(clip_threshold, padding, pad_value))
+    surrogate = estimator.function(x, clip_threshold)
+    # surrogate - surrogate is exactly 0, so that the forward stays exactly +-1.
+    F = namespace(x)
+    sign = F.BlockGrad((x >= 0) * 2 - 1) + (surrogate - F.BlockGrad(surrogate))
+    return pad(sign, padding, pad_value)
+
+
 def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
     """Sign with the clipped straight-through estimator (Hubara et al. 2016; MeliusNet, Equations 1 to 3).
 
@@ -106,41 +125,16 @@ def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
     NDArray or Symbol
         +1 or -1, of x's shape (and the border) and dtype.
     """
-    F = namespace(x)
-    if _serves(x, composed):
-        return F.binarize(x, estimator='clip', clip_threshold=clip_threshold, **_border(padding, pad_value))
-    return pad(_sign_with_gradient_of(F, x, _clipped(x, clip_threshold)), padding, pad_value)
+    return _sign('ste_sign', x, clip_threshold, composed, padding, pad_value)
 
 
 def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1):
     """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al., ECCV 2018).
 
-    The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0.
-
-    Parameters
-    ----------
-    x : NDArray or Symbol
-        float16, float32 or float64, any shape.
-    clip_threshold : float
-        Ignored: the polynomial ends at 1.
-    composed : bool
-        Use built-in operators also where the operator `binarize` could serve.
-    padding, pad_value
-        The border around the signs, see `pad`.
-
-    Returns
-    -------
-    NDArray or Symbol
-        +1 or -1, of x's shape (and the border) and dtype.
+    The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0. `clip_threshold` is ignored: the
+    polynomial ends at 1. All else is as of :func:`ste_sign`.
     """
-    F = namespace(x)
-    if _serves(x, composed):
-        return F.binarize(x, estimator='polynomial', **_border(padding, pad_value))
-    return pad(_sign_with_gradient_of(F, x, _polynomial(x, clip_threshold)), padding, pad_value)
-
-
-# By the quantizer's name: the operators' estimator, and the function whose gradient it is.
-_ESTIMATORS = {'ste_sign': ('clip', _clipped), 'approx_sign': ('polynomial', _polynomial)}
+    return _sign('approx_sign', x, clip_threshold, composed, padding, pad_value)
 
 
 def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, composed=False, padding=(),
@@ -174,11 +168,10 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
         x's dtype.
     """
     F = namespace(x)
-    estimator, function = _ESTIMATORS[quantizer]
+    estimator = _ESTIMATORS[quantizer]
     if has_operator(x) and not composed:
-        threshold = dict(clip_threshold=clip_threshold) if quantizer == 'ste_sign' else {}
-        signs, scales = F.residual_binarize(x, binarizations=binarizations, estimator=estimator, **threshold,
-                                            **_border(padding, pad_value))
+        signs, scales = F.residual_binarize(x, binarizations=binarizations,
+                                            **estimator.attributes(clip_threshold, padding, pad_value))
         return signs, scales
     residual, signs, scales = F.BlockGrad(x), [], []
     for _ in range(binarizations):
@@ -187,7 +180,7 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
         residual = residual - F.broadcast_mul(signs[-1], scales[-1])
     # |surrogate| is at most a few times the sum of |x|: the quotient is finite. Where alpha_1 is 0, so is x.
     zero = scales[0] == 0
-    surrogate = F.broadcast_div(function(x, clip_threshold), scales[0] + zero)
+    surrogate = F.broadcast_div(estimator.function(x, clip_threshold), scales[0] + zero)
     surrogate = F.broadcast_mul(surrogate, 1 - zero)
     signs[0] = signs[0] + (surrogate - F.BlockGrad(surrogate))
     return (F.concat(*[pad(sign, padding, pad_value) for sign in signs], dim=0),
@@ -195,7 +188,8 @@ def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, co
 
 
 def _quantize_k(x, bits):
-    # bmx/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where 0 <= x <= 1.
+    # bmx/graph/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where
+    # 0 <= x <= 1.
     steps = 2 ** bits - 1
     return namespace(x).contrib.round_ste(clip(x, 0, 1) * steps) / steps
 

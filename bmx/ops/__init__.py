@@ -1,11 +1,13 @@
-"""The C++ operators ``binarize``, ``residual_binarize``, ``xnor_popcount`` and ``binary_subgraph``; importing this package
-loads them, once.
+"""The C++ operators ``binarize``, ``residual_binarize``, ``channelwise``, ``xnor_popcount`` and ``binary_subgraph``;
+importing this package loads them, once.
 
 Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``mx.sym.xnor_popcount``.
 """
 
 import contextlib
 import ctypes
+import dataclasses
+from typing import Dict, List
 
 import mxnet as mx
 
@@ -218,6 +220,7 @@ def _measured(value):
 PHASES = ('packing', 'gemm', 'epilogue', 'mapping')
 
 
+@dataclasses.dataclass
 class Profile:
     """Where the library spent its time.
 
@@ -229,9 +232,8 @@ class Profile:
     instructions : list of float
         Seconds of each instruction of the programs that ran, in their order.
     """
-
-    def __init__(self):
-        self.phases, self.instructions = {}, []
+    phases: Dict[str, float] = dataclasses.field(default_factory=dict)
+    instructions: List[float] = dataclasses.field(default_factory=list)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,11 @@ interleaved, words of filters next to each other. Float: filters next to each ot
 import numpy as np
 
 
+def packed_bytes(channels):
+    """Bytes that hold a weight of 1 bit for each of so many channels."""
+    return (channels + 7) // 8
+
+
 def pack_weights(weight):
     """Binarize and pack weights of Gluon's layout.
 
@@ -58,7 +63,7 @@ def unpack_weights(packed, channels):
     if packed.dtype != np.uint8 or packed.ndim not in (2, 3, 4):
         raise ValueError('packed weights are uint8 with 2, 3 or 4 dimensions, got {} of shape {}'
                          .format(packed.dtype, packed.shape))
-    if channels < 1 or (channels + 7) // 8 != packed.shape[-1]:
+    if channels < 1 or packed_bytes(channels) != packed.shape[-1]:
         raise ValueError('packed weights of shape {} hold up to {} channels, not {}'
                          .format(packed.shape, 8 * packed.shape[-1], channels))
     bits = np.unpackbits(packed, axis=-1, count=channels, bitorder='little')
@@ -71,7 +76,7 @@ WORD_BYTES = 8
 
 
 def can_interleave(packed_shape, groups=1):
-    """Whether blocks are full, and words so nearly that weights become at most a ninth larger if interleaved.
+    """Whether blocks are full, and words so nearly that weights become at most a sixteenth larger if interleaved.
 
     Parameters
     ----------
@@ -83,7 +88,7 @@ def can_interleave(packed_shape, groups=1):
     -------
     bool
     """
-    return packed_shape[0] % (groups * BLOCK_FILTERS) == 0 and 9 * (-packed_shape[-1] % WORD_BYTES) <= packed_shape[-1]
+    return packed_shape[0] % (groups * BLOCK_FILTERS) == 0 and 16 * (-packed_shape[-1] % WORD_BYTES) <= packed_shape[-1]
 
 
 def interleave_weights(packed):
@@ -123,7 +128,7 @@ def deinterleave_weights(interleaved, kernel, channels):
         uint8, shape (O, kh, kw, ceil(channels / 8)).
     """
     words = interleaved.swapaxes(1, 2).reshape((len(interleaved) * BLOCK_FILTERS,) + tuple(kernel) + (-1,))
-    return words[..., :(channels + 7) // 8]
+    return words[..., :packed_bytes(channels)]
 
 
 # Filters whose weights are adjacent, at most.

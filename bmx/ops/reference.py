@@ -1,4 +1,4 @@
-"""What the operators of deployed networks mean, in NumPy. It is read and compared with, never optimised."""
+"""What the operators mean, in NumPy. It is read and compared with, never optimised."""
 
 import numpy as np
 
@@ -109,6 +109,55 @@ def residual_binarize(data, binarizations, pad=(), pad_value=-1):
         signs.append(np.pad(sign, width, mode='constant', constant_values=pad_value))
         scales.append(alpha)
     return np.concatenate(signs), np.stack(scales)
+
+
+def channelwise(data, values, kind):
+    """A product with one value a channel: of all data, or of what is not positive.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        float32 or float64, shape (N, C, ...).
+    values : numpy.ndarray
+        Of the data's dtype, shape (C,), or (1,) for all channels.
+    kind : str
+        'scale' or 'prelu'.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the data's shape and dtype.
+    """
+    product = data * _along_channels(values, data)
+    return product if kind == 'scale' else np.where(data > 0, data, product)
+
+
+def channelwise_gradients(gradient, data, values, kind):
+    """The gradients of :func:`channelwise` that arise of one of its result.
+
+    Parameters
+    ----------
+    gradient : numpy.ndarray
+        Of the result, and of its shape and dtype.
+    data, values, kind
+        As of :func:`channelwise`.
+
+    Returns
+    -------
+    (numpy.ndarray, numpy.ndarray)
+        Of the data, and of the values: sums in float64, rounded once. The operator adds up runs of numbers in the
+        data's dtype, so that its sums may differ in the last digits.
+    """
+    product = gradient * _along_channels(values, data)
+    own = data.astype(np.float64) * gradient
+    if kind == 'prelu':
+        product, own = np.where(data > 0, gradient, product), np.where(data > 0, 0, own)
+    sums = own.sum(axis=(0,) + tuple(range(2, data.ndim)))
+    return product, (sums if len(values) > 1 else sums.sum(keepdims=True)).astype(data.dtype)
+
+
+def _along_channels(values, data):
+    return values.reshape((1, -1) + (1,) * (data.ndim - 2))
 
 
 def float_convolution(data, weight, num_filter, kernel, stride=(1, 1), pad=(0, 0), dilate=(1, 1), num_group=1):

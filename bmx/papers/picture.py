@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from ..report import save_picture
+from ..io.formats import save_picture
 
 _TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 1.5, 2, 3, 4, 5, 7)]
 _FEW_TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 2, 5)]

@@ -1,11 +1,12 @@
 """Tables of papers: each printed number beside the one that this package counts."""
+import dataclasses
 import decimal
 import textwrap
-from typing import Callable, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Optional, Tuple, Union
 
 from ..accounting import summary
+from ..io.text import table as aligned
 from ..nn import config
-from ..report import table as aligned
 
 # How a counted number stands to the printed one, and how text tells it; one that differs points to its note.
 MARKS = {'equal': '=', 'cut': 'cut', 'about': '~', 'differs': '!', 'added': '+'}
@@ -15,13 +16,15 @@ _ABOUT = decimal.Decimal('0.05')
 _WIDTH = 118  # columns of text
 
 
-class Column(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Column:
     """A column: its head, the unit included, and the number or text that it shows of a `Summary`, if any."""
     head: str
     quantity: Optional[Callable] = None
 
 
-class Row(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Row:
     """What a row prints, and which network it is about.
 
     Attributes
@@ -46,14 +49,15 @@ class Row(NamedTuple):
     name: str
     printed: str
     network: Optional[str] = None
-    settings: dict = {}
-    quantities: dict = {}
-    notes: dict = {}
+    settings: dict = dataclasses.field(default_factory=dict)
+    quantities: dict = dataclasses.field(default_factory=dict)
+    notes: dict = dataclasses.field(default_factory=dict)
     point: Optional[Tuple[str, str]] = None
-    layers: dict = {}
+    layers: dict = dataclasses.field(default_factory=dict)
 
 
-class Table(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Table:
     """A table: its title, columns (that of the names first), rows, remarks below it, and the input of its networks."""
     title: str
     columns: Tuple[Column, ...]
@@ -62,7 +66,8 @@ class Table(NamedTuple):
     shape: Tuple[int, ...] = (1, 3, 224, 224)
 
 
-class Series(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Series:
     """How points of the picture look, as matplotlib names it."""
     color: str
     marker: str
@@ -70,7 +75,8 @@ class Series(NamedTuple):
     hollow: bool = False
 
 
-class Paper(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Paper:
     """A paper: its source, its tables, and a picture of one column against others, with a look for each series."""
     title: str
     tables: Tuple[Table, ...]
@@ -79,7 +85,8 @@ class Paper(NamedTuple):
     series: dict
 
 
-class Cell(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Cell:
     """A printed number or text; `counted`, `mark` (a key of `MARKS`) and `note` are None where nothing is counted."""
     table: str
     row: Row

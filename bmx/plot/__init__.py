@@ -1,5 +1,5 @@
 """A picture of a network's structure: stages of blocks as bars, layers as lists, each kind of block once in detail."""
-from ..report import refuse_picture, save_picture
+from ..io.formats import refuse_picture, save_picture
 from ..structure import BLOCK, IMPROVED, KEPT, MERGED, MODULE, NEW
 from .detail import Detail
 from .panels import SEPARATOR, List, Stage, amount, channels, size_text
@@ -19,7 +19,7 @@ def draw(path, name, shape, blocks, counted):
     Parameters
     ----------
     path : str
-        Ends in one of `bmx.report.PICTURES`.
+        Ends in one of `bmx.io.formats.PICTURES`.
     name : str
         The title; what follows a comma goes below it in small type.
     shape : tuple of int

@@ -6,10 +6,10 @@ import math
 import os
 import re
 
-from ..accounting import own_parameters, weight_bits
 from ..graph import Graph
+from ..graph.parameters import own_parameters, weight_bits
+from ..graph.programs import layers
 from ..ops.program import OPERATIONS, Map, Slice, parse
-from ..programs import layers
 from .blocks import BLOCK, IMPROVED, KEPT, LAYER, MERGED, MODULE, NEW, Block, Layer, merge, sum_of
 from .texts import SUMS, changes_nothing, conv_text, instruction_text, operator_text
 

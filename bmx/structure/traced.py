@@ -6,8 +6,8 @@ import math
 import mxnet as mx
 from mxnet.gluon import nn
 
-from ..graph import Graph
-from ..products import PRODUCTS
+from ..graph import Graph, without_prefix
+from ..graph.products import PRODUCTS
 from .blocks import BLOCK, KEPT, LAYER, MODULE, NEW, Block, Layer, merge, spread, sum_of
 from .texts import KERNELS, SUMS, changes_nothing, operator_text
 
@@ -156,13 +156,13 @@ class _Traced:
                 yield block, key, child
 
     def short(self, name):
-        return (name[len(self._prefix):] if name.startswith(self._prefix) else name).rstrip('_')
+        return without_prefix(name, self._prefix).rstrip('_')
 
     def inputs(self, node):
         return [(producer, index) for producer, index in node.inputs if id(producer) in self._data]
 
     def _row(self, node):
-        return self._rows.get(node.name[len(self._prefix):] if node.name.startswith(self._prefix) else node.name)
+        return self._rows.get(without_prefix(node.name, self._prefix))
 
     def shape(self, node, output=0):
         return list(self._shapes[node.name, output][1:])

@@ -12,9 +12,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections import namedtuple
 
-from ..storage import TEMPORARY, digest, flush, lock_folder, write_file
+from ..io.storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
 from .recipes import Recipe
 
@@ -25,8 +24,14 @@ _BEGUN = TEMPORARY + 'checkpoint-'  # how the folder begins that becomes a check
 
 _logger = logging.getLogger('bmx.train')
 
-Checkpoint = namedtuple('Checkpoint', 'path epoch batch state')
-Checkpoint.__doc__ = """A checkpoint found whole: its directory, finished epochs, batches in the next one, its JSON."""
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint found whole: its directory, finished epochs, batches in the next one, its JSON."""
+    path: str
+    epoch: int
+    batch: int
+    state: dict
 
 
 class CheckpointStore:
@@ -127,7 +132,7 @@ class CheckpointStore:
     def _write(self, path, state, contents):
         temporary = tempfile.mkdtemp(prefix=_BEGUN, dir=self.directory)
         os.chmod(temporary, 0o755)
-        files = {name: write_file(os.path.join(temporary, name), blocks) for name, blocks in contents.items()}
+        files = {name: write_file(os.path.join(temporary, name), chunks) for name, chunks in contents.items()}
         write_file(os.path.join(temporary, _STATE), [json.dumps(dict(state, files=files), indent=1).encode()])
         if os.path.isdir(path):  # a damaged one, or the same state again
             shutil.rmtree(path)

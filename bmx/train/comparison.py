@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..report import save_picture, table, write_csv
+from ..io.formats import save_picture, write_csv
+from ..io.text import table
 from . import sign_flips
 from .errors import TrainingError
 from .study import RESULT_FILES

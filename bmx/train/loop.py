@@ -10,8 +10,8 @@ import numpy as np
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
+from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_arrays
 from ..nn import binary_parameters
-from ..storage import array_blocks, load_parameters, parameter_arrays, save_arrays
 from . import recipes, regularizers, sign_flips, states
 from .checkpoint import check_same_training
 from .errors import TrainingError
@@ -20,7 +20,6 @@ from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
 from .signals import StopSignals
-
 
 # Seconds between two log lines at most.
 MAX_SILENCE = 60
@@ -148,7 +147,7 @@ class Training:
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
                  'sign_flips': self._sign_flips.state, 'history': self.history}
         return self._store.save(self._epoch, self._batch, state, {
-            'net.params': array_blocks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
+            'net.params': array_chunks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
 
     @property
     def best_params(self):

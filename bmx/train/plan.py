@@ -6,9 +6,9 @@ import math
 import mxnet as mx
 
 from ..deploy import export
+from ..io.storage import load_parameters, sentence
 from ..network import NetworkOptions, images_fit
 from ..nn import Config, binary_parameters
-from ..storage import load_parameters, sentence
 from . import recipes, regularizers
 from .data import DEFAULT_DIR, Source, open_data
 from .errors import TrainingError

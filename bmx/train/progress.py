@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from ..report import printable, save_picture, write_csv
+from ..io.formats import save_picture, write_csv
+from ..io.text import printable
 
 # One row of metrics.csv; an epoch's number counts from 1.
 COLUMNS = ('epoch', 'lr', 'train_loss', 'train_top1', 'val_loss', 'val_top1', 'val_top5', 'images_per_s', 'seconds',

@@ -16,8 +16,8 @@ import time
 import mxnet as mx
 
 from ..accounting import summary
-from ..report import write_json
-from ..storage import lock_to_inherit
+from ..io.formats import write_json
+from ..io.storage import lock_to_inherit
 from . import sign_flips
 from .checkpoint import CheckpointStore
 from .errors import TrainingError
@@ -31,7 +31,7 @@ from .signals import StopSignals
 _PAUSE = 0.2
 _INTERVAL = 60
 
-# What a report that cannot be written is called among the failures.
+# What the results are called among the failures if they cannot be written.
 _RESULTS = 'results'
 
 
@@ -45,7 +45,7 @@ class Run:
     directory : str
     record : dict or None
         Content of ``run.json``: `flags` and `common` are its arguments, `done` whether its process ended well, and what
-        the report needs to know. None if there is no such file and nothing is planned yet.
+        the results need to know. None if there is no such file and nothing is planned yet.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def _processes():
             process.popen.wait()
 
 
-def train(planned, command, jobs, threads, report):
+def train(planned, command, jobs, threads, write_results):
     """Train all runs that are not done.
 
     Parameters
@@ -277,7 +277,7 @@ def train(planned, command, jobs, threads, report):
         What starts a training, before its flags.
     jobs, threads : int
         Trainings side by side, and threads of each.
-    report : callable
+    write_results : callable
         Called without arguments after every training that ended well, and once if all are done already; returns text.
 
     Returns
@@ -296,7 +296,7 @@ def train(planned, command, jobs, threads, report):
     def update():
         nonlocal text
         try:
-            text = report()
+            text = write_results()
             failed.pop(_RESULTS, None)
         except Exception as error:  # whatever it is, it must not end trainings of days
             fail(_RESULTS, '%s: %s' % (type(error).__name__, error))

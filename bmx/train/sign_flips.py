@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..graph import without_prefix
+from ..io.formats import save_picture, write_csv
 from ..nn import quantized_layers
-from ..report import save_picture, write_csv
 from .errors import TrainingError
 
 # One row of sign_flips.csv: the percentage of a layer's weights that change sign, mean over the steps of an epoch.
@@ -43,8 +44,7 @@ class SignFlips:
             by_weight.setdefault(layer.weight.name, layer)  # shared weights count for their first layer
         layers = by_weight.values()
         self._weights = [layer.weight for layer in layers]
-        self.layers = {layer.name[len(net.prefix) if layer.name.startswith(net.prefix) else 0:]:
-                       int(np.prod(layer.weight.shape)) for layer in layers}
+        self.layers = {without_prefix(layer.name, net.prefix): int(np.prod(layer.weight.shape)) for layer in layers}
         self.restart()
 
     def restart(self, steps=0, flips=None):

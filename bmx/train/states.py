@@ -8,7 +8,7 @@ import struct
 import mxnet as mx
 import numpy as np
 
-from ..storage import LoadError
+from ..io.storage import LoadError
 
 # Of an array in MXNet's format: the number of the format, of "dense", of each device, and bytes of each data type.
 _FORMATS, _DENSE, _DEVICES = (0xF993FAC9, 0xF993FACA), 0, (1, 2, 3)

@@ -141,7 +141,7 @@ def attempt(state, random, folder):
         assert os.path.getsize(os.path.join(folder, 'run', 'curves.png'))
     else:
         assert _pair(os.path.join(folder, 'model')) == _pair(os.path.join(state.ended, 'model'))
-    from bmx.storage import TEMPORARY
+    from bmx.io.storage import TEMPORARY
     written = os.path.join(folder, 'run') if name == 'train' else folder  # what was killed in `prepare` is in run
     left = [each for each in os.listdir(written) if each.startswith(TEMPORARY)]
     assert not left, left

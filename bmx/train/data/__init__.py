@@ -1,7 +1,8 @@
 """Data sets: where they are looked for, how they are opened. Nothing is ever downloaded."""
+import dataclasses
 import glob
 import os
-from collections import namedtuple
+from typing import Dict, Union
 
 from ..errors import TrainingError
 from .base import Batch, ImageData
@@ -11,8 +12,12 @@ from .transforms import AUGMENTATIONS
 
 DEFAULT_DIR = os.path.join('~', '.mxnet', 'datasets', 'imagenet')
 
-Source = namedtuple('Source', 'kind location')
-Source.__doc__ = """A data set that was found: its kind (key of `recipes.DATASETS`) and its place (path, files or None)."""
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set that was found: its kind (key of `recipes.DATASETS`) and its place (path, files or None)."""
+    kind: str
+    location: Union[str, Dict[str, str], None]
 
 
 def find_data(data_dir=None, records=None):

@@ -1,10 +1,17 @@
 """The interface of every data set."""
-from collections import namedtuple
+import dataclasses
+from typing import Any
 
-Batch = namedtuple('Batch', 'data label skipped')
-Batch.__doc__ = """Images float32 ``(N, 3, H, W)`` (None if N = 0), labels float32 ``(N,)``, number of unreadable images.
 
-Arrays are NumPy's or MXNet's, on the CPU."""
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Images float32 ``(N, 3, H, W)`` (None if N = 0), labels float32 ``(N,)``, number of unreadable images.
+
+    Arrays are NumPy's or MXNet's, on the CPU.
+    """
+    data: Any
+    label: Any
+    skipped: int
 
 
 class ImageData:
@@ -19,7 +26,7 @@ class ImageData:
     classes : list of str
         Names of the classes; a label is an index into them.
     preprocess : dict
-        How an image becomes an input, see `bmx.preprocess`.
+        How an image becomes an input, see `bmx.io.preprocess`.
     options : options.DataOptions
     """
 

@@ -9,7 +9,7 @@ import os
 import struct
 import time
 
-from ...preprocess import IMAGENET_MEAN, IMAGENET_STD, decode_image
+from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD, decode_image
 from ..errors import TrainingError
 from .samples import SampleData, class_names
 

@@ -10,7 +10,7 @@ from mxnet import gluon
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from ...preprocess import EXTENSIONS, IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare, read_image
+from ...io.preprocess import EXTENSIONS, IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare, read_image
 from ..errors import TrainingError
 from ..randomness import stream
 from .base import Batch, ImageData

@@ -1,13 +1,13 @@
 """Augmentation: from a picture to a network's input, every random number from an explicit stream.
 
-Pictures are uint8 arrays (H, W, 3); how they are evaluated without augmentation is `bmx.preprocess`.
+Pictures are uint8 arrays (H, W, 3); how they are evaluated without augmentation is `bmx.io.preprocess`.
 """
 import math
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ... import preprocess
+from ...io import preprocess
 
 
 def fit(image, _rng, view):
@@ -98,7 +98,7 @@ def augment(image, name, rng, view):
         A key of `AUGMENTATIONS`.
     rng : numpy.random.RandomState
     view : dict
-        Preprocessing, see `bmx.preprocess`.
+        Preprocessing, see `bmx.io.preprocess`.
 
     Returns
     -------

@@ -213,6 +213,11 @@ class Graph:
         return found
 
 
+def without_prefix(name, prefix):
+    """A node's name without the prefix of its network, which parameters that came from elsewhere do not have."""
+    return name[len(prefix):] if name.startswith(prefix) else name
+
+
 def _all_shapes(symbol, shapes, block):
     """The shapes of a symbol's variables, those that are not all known inferred from the others."""
     def known(shape):

@@ -3,7 +3,7 @@ import mxnet as mx
 
 from ..graph import Graph
 from .errors import ExportError
-from .verify import context_of
+from .verification import context_of
 
 
 def trace(net, data_shape):

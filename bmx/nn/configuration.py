@@ -27,7 +27,7 @@ class Config:
     quantizer : str
         Name in `bmx.nn.QUANTIZERS`: the sign's gradient, for activations and weights of 1 bit.
     clip_threshold : float
-        t of the straight-through estimator (MeliusNet, Equation 3); 0 blocks all but the gradient at 0.
+        t of the straight-through estimator (MeliusNet, Equation 3); 0 stops all but the gradient at 0.
     scaling : str
         Channel-wise scaling of weights of 1 bit by alpha = mean |w| of an output channel: 'none', 'gradient' (XNOR-Net:
         through the sign, straight, and through alpha) or 'constant' (Bi-Real-Net's magnitude-aware gradient: alpha

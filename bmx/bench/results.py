@@ -4,7 +4,8 @@ import textwrap
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..report import cell_text, save_picture
+from ..io.formats import save_picture
+from ..io.text import cell_text
 
 
 def heading(rows):
@@ -18,16 +19,16 @@ def heading(rows):
 def draw(path, rows, command):
     """Draw a bar for each row, its speed or else its shortest time; the title is the command that made it."""
     field, label = ('gmacs', 'GMAC/s') if 'gmacs' in rows[0] else ('min_ms', 'ms')
-    variants, places, names = list(dict.fromkeys(row['variant'] for row in rows)), [], {}
+    implementations, places, names = list(dict.fromkeys(row['implementation'] for row in rows)), [], {}
     for row in rows:  # a gap between names
         places.append(places[-1] + (1 if row['name'] in names else 1.5) if places else 0)
         names.setdefault(row['name'], []).append(places[-1])
     figure = Figure(figsize=(9, 1.2 + 0.17 * places[-1]), dpi=120, constrained_layout=True)
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for index, variant in enumerate(variants):
-        bars = [(place, row[field]) for place, row in zip(places, rows) if row['variant'] == variant]
-        axes.barh(*zip(*bars), color='C%d' % index, height=0.9, label=variant)
+    for index, implementation in enumerate(implementations):
+        bars = [(place, row[field]) for place, row in zip(places, rows) if row['implementation'] == implementation]
+        axes.barh(*zip(*bars), color='C%d' % index, height=0.9, label=implementation)
     for place, row in zip(places, rows):
         axes.text(row[field], place, ' ' + cell_text(float(row[field])), va='center', fontsize=7)
     axes.set_yticks([sum(group) / len(group) for group in names.values()])

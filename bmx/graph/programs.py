@@ -3,8 +3,8 @@ import dataclasses
 import math
 from typing import Optional
 
+from ..ops.program import Conv, Map, infer_shapes, parse
 from .graph import Node
-from .ops.program import Conv, Map, infer_shapes, parse
 
 
 @dataclasses.dataclass

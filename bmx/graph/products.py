@@ -2,8 +2,13 @@
 
 They are recognised by the operators around them, never by names.
 """
+import dataclasses
+from typing import Optional, Tuple
+
+from .graph import Node
 
 
+@dataclasses.dataclass(frozen=True)
 class BinaryProduct:
     """A convolution or dense layer that a float operator computes on binarized weights.
 
@@ -21,10 +26,11 @@ class BinaryProduct:
     pad_value : float
         What the padding holds.
     """
-
-    def __init__(self, node, weight, activation, pad, pad_value):
-        self.node, self.weight, self.activation = node, weight, activation
-        self.pad, self.pad_value = pad, pad_value
+    node: Node
+    weight: Node
+    activation: Optional[Node]
+    pad: Tuple[int, ...]
+    pad_value: float
 
 
 PRODUCTS = ('Convolution', 'FullyConnected')

@@ -1,10 +1,9 @@
-"""Results for people and programs: aligned text, JSON, CSV, pictures."""
+"""Files of results: JSON, CSV, pictures."""
 import csv
 import io
 import json
 import numbers
 import os
-import sys
 
 from . import storage
 
@@ -26,49 +25,6 @@ def refuse_picture(path):
     refuse_unwritable(path)
     if path is not None and os.path.splitext(path)[1].lower() not in PICTURES:
         raise ValueError('%s: the name of a picture ends in %s' % (path, ', '.join(PICTURES)))
-
-
-def printable(text):
-    """Text for a terminal: control characters, and what else is not printable, as escapes; lines stay lines.
-
-    Names of classes, files and models come from elsewhere, and a terminal acts on escape sequences among them.
-    """
-    return ''.join(each if each.isprintable() or each == '\n' else each.encode('unicode_escape').decode()
-                   for each in str(text))
-
-
-def end_output():
-    """Write out what standard output holds; discard what cannot be written, so that Python's own end does not fail.
-
-    Returns
-    -------
-    OSError or None
-        Why it cannot be written: for example a full disk, or a reader that has seen enough.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        with open(os.devnull, 'wb') as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return error
-    return None
-
-
-def table(header, lines):
-    """Aligned text of a header and lines of cells, which are strings or numbers."""
-    cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return '\n'.join('  '.join(cell.rjust(width) if column else cell.ljust(width)
-                               for column, (cell, width) in enumerate(zip(line, widths))) for line in cells)
-
-
-def cell_text(value):
-    """A value as `table` shows it: a float in a few digits, None as -."""
-    if value is None:
-        return '-'
-    if not isinstance(value, float):
-        return str(value)
-    return '%.3f' % value if value < 10 else '%.1f' % value
 
 
 def write_json(path, content):

@@ -23,7 +23,7 @@ _INHERITED = 'BMX_LOCK'
 _MAGIC = 0x112
 
 
-def write_file(path, blocks):
+def write_file(path, chunks):
     """Write a file whole: what was there before stays until the new content is on the disk and was read back.
 
     What is no file, for example /dev/stdout, is written to directly.
@@ -31,7 +31,7 @@ def write_file(path, blocks):
     Parameters
     ----------
     path : str or os.PathLike
-    blocks : iterable of bytes
+    chunks : iterable of bytes
         The content.
 
     Returns
@@ -48,11 +48,11 @@ def write_file(path, blocks):
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, 'wb') as out:
-                return _write(out, blocks)
+                return _write(out, chunks)
         target = os.path.realpath(path)  # a link stays one
         _remove_leftovers(target)
         with _temporary(target) as (out, temporary):
-            meant = _write(out, blocks)
+            meant = _write(out, chunks)
             os.fsync(out.fileno())
             if digest(temporary) != meant:
                 raise OSError(errno.EIO, 'what was read back is not what was written')
@@ -73,11 +73,11 @@ def _mode(path):
     return 0o666 & ~mask
 
 
-def _write(out, blocks):
+def _write(out, chunks):
     meant = hashlib.sha256()
-    for block in blocks:
-        out.write(block)
-        meant.update(block)
+    for chunk in chunks:
+        out.write(chunk)
+        meant.update(chunk)
     out.flush()
     return meant.hexdigest()
 
@@ -116,7 +116,7 @@ def _remove_leftovers(path):
             os.unlink(leftover)
 
 
-def array_blocks(arrays):
+def array_chunks(arrays):
     """The content of the file that `mx.nd.save` writes, as an iterable of bytes for `write_file`.
 
     MXNet's own writer does not notice when closing a file fails, for example on a full disk.
@@ -136,7 +136,7 @@ def array_blocks(arrays):
 
 def save_arrays(path, arrays):
     """Write a dict of names to NDArrays in the format of `mx.nd.save`; as `write_file`, whose digest is returned."""
-    return write_file(path, array_blocks(arrays))
+    return write_file(path, array_chunks(arrays))
 
 
 def parameter_arrays(net):
@@ -157,8 +157,8 @@ def digest(path):
     """SHA-256 of a file, hexadecimal."""
     found = hashlib.sha256()
     with open(path, 'rb') as content:
-        for block in iter(lambda: content.read(1 << 20), b''):
-            found.update(block)
+        for chunk in iter(lambda: content.read(1 << 20), b''):
+            found.update(chunk)
     return found.hexdigest()
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..graph import Graph
 
-
 _IN_PROGRAMS = ('binary_subgraph', 'xnor_popcount')
 # Operators that compute nothing.
 _MOVING = ('Concat', 'Flatten', 'Reshape', 'SliceChannel', 'SwapAxis', '_npx_reshape', 'clip', 'expand_dims',

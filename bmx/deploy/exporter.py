@@ -2,22 +2,24 @@
 import contextlib
 import dataclasses
 import os
+from typing import List
 
 import mxnet as mx
 import numpy as np
 
-from ..description import check_description, check_shape, plain
-from ..products import is_binary
-from ..storage import LoadError, sentence
+from ..graph.products import is_binary
+from ..io.description import check_description, check_shape, plain
+from ..io.storage import LoadError, sentence
 from . import files
 from .arithmetic import OwnNetwork
 from .errors import ExportError
 from .fuse import fuse
-from .lower import lower
-from .trace import trace
-from .verify import as_arrays, verify
+from .lower import Row, lower
+from .tracing import trace
+from .verification import Verification, as_arrays, verify
 
 
+@dataclasses.dataclass(frozen=True)
 class Export:
     """A deployed model that was written.
 
@@ -30,9 +32,10 @@ class Export:
     params_bytes : int
         Size of the .params file.
     """
-
-    def __init__(self, prefix, rows, verification, params_bytes):
-        self.prefix, self.rows, self.verification, self.params_bytes = prefix, rows, verification, params_bytes
+    prefix: str
+    rows: List[Row]
+    verification: Verification
+    params_bytes: int
 
     @property
     def comparison(self):

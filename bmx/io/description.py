@@ -12,8 +12,8 @@ from typing import List
 
 import numpy as np
 
-from .nn import config
-from .report import write_json
+from ..nn import config
+from .formats import write_json
 from .storage import LoadError
 
 # Arguments of `get_model` that say nothing about the model; no file decides them.
@@ -40,7 +40,7 @@ class Description:
     classes : list of str
         Names of the outputs.
     preprocess : dict
-        How an image becomes an input (`bmx.preprocess`).
+        How an image becomes an input (`bmx.io.preprocess`).
     """
     model: str
     settings: dict

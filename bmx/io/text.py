@@ -1,0 +1,27 @@
+"""Text for people, on a terminal."""
+
+
+def printable(text):
+    """Text for a terminal: control characters, and what else is not printable, as escapes; lines stay lines.
+
+    Names of classes, files and models come from elsewhere, and a terminal acts on escape sequences among them.
+    """
+    return ''.join(each if each.isprintable() or each == '\n' else each.encode('unicode_escape').decode()
+                   for each in str(text))
+
+
+def table(header, lines):
+    """Aligned text of a header and lines of cells, which are strings or numbers."""
+    cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return '\n'.join('  '.join(cell.rjust(width) if column else cell.ljust(width)
+                               for column, (cell, width) in enumerate(zip(line, widths))) for line in cells)
+
+
+def cell_text(value):
+    """A value as `table` shows it: a float in a few digits, None as -."""
+    if value is None:
+        return '-'
+    if not isinstance(value, float):
+        return str(value)
+    return '%.3f' % value if value < 10 else '%.1f' % value
