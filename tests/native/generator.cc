@@ -144,11 +144,11 @@ class Generator {
 
   std::string convolve(const std::string& kind, Size size, int64_t channels, Tensor* out) {
     bmx::Window window;
-    window.kernel = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}, {7, 7}});
+    window.size = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}, {7, 7}});
     window.stride = any_of<Size>({{1, 1}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {3, 3}, {INT_MAX, INT_MAX}});
     window.dilate = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {1, 3}, {1, 40}});
     window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 1}, {3, 0}, {2, 5}, {20, 20}});
-    if (channels > 1000) window.kernel = {1, 1};
+    if (channels > 1000) window.size = {1, 1};
     if (!slide(window, size, &out->size)) return "";
     int64_t groups = any_of<int64_t>({1, 1, 1, 2, 3, 4, 8, channels, (channels + 1) / 2});
     while (channels % groups) --groups;
@@ -160,7 +160,7 @@ class Generator {
     out->channels = filters;
     out->largest = taps;
     const int64_t binarizations = shorts || random_below(4) ? 1 : 1 + random_below(bmx::kMaxBinarizations);
-    std::vector<std::string> words = {"weight=" + parameter(), "kernel=" + text_of(window.kernel),
+    std::vector<std::string> words = {"weight=" + parameter(), "kernel=" + text_of(window.size),
                                       "filters=" + std::to_string(filters)};
     const auto option = [&](bool missing, const std::string& word) {
       if (!missing || sometimes(4)) words.push_back(word);
@@ -194,16 +194,16 @@ class Generator {
       words.push_back("global=1");
     } else if (sometimes(2)) {
       bmx::Window window;
-      window.kernel = any_of<Size>({{1, 1}, {2, 2}, {3, 3}, {2, 1}, {1, 5}, {7, 7}});
+      window.size = any_of<Size>({{1, 1}, {2, 2}, {3, 3}, {2, 1}, {1, 5}, {7, 7}});
       window.stride = any_of<Size>({{1, 1}, {2, 2}, {1, 3}, {5, 5}, {9, 2}, {INT_MAX, 1}});
-      window.pad = any_of<Size>({{0, 0}, {0, 0}, {1, 1}, {window.kernel.height - 1, window.kernel.width - 1}});
+      window.pad = any_of<Size>({{0, 0}, {0, 0}, {1, 1}, {window.size.height - 1, window.size.width - 1}});
       window.full = sometimes(2);
-      if (window.pad.height >= window.kernel.height || window.pad.width >= window.kernel.width) return "";
+      if (window.pad.height >= window.size.height || window.pad.width >= window.size.width) return "";
       if (!slide(window, size, &out->size)) return "";
       const bool average = sometimes(2);
       words.push_back(average ? "pool=avg" : "pool=max");
       if (average && sometimes(2)) words.push_back("count_pad=1");
-      words.push_back("kernel=" + text_of(window.kernel));
+      words.push_back("kernel=" + text_of(window.size));
       words.push_back("stride=" + text_of(window.stride));
       words.push_back("pad=" + text_of(window.pad));
       if (window.full || sometimes(2)) words.push_back("full=" + std::to_string(window.full));

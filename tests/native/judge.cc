@@ -91,9 +91,9 @@ Features fconv(const void* problem, const Features& in, const std::vector<Bytes>
       for (int64_t k = 0; k < depth; ++k) {
         const int64_t channel = o / group * conv.group_channels() + k / window.taps(), tap = k % window.taps();
         const int64_t y = pixel / out.size.width * window.stride.height - window.pad.height +
-                          tap / window.kernel.width * window.dilate.height;
+                          tap / window.size.width * window.dilate.height;
         const int64_t x = pixel % out.size.width * window.stride.width - window.pad.width +
-                          tap % window.kernel.width * window.dilate.width;
+                          tap % window.size.width * window.dilate.width;
         sum = std::fma(in.holds(y, x) ? in.at(channel, y, x) : 0.0f, weight[k * lanes], sum);
       }
       out.values[o * out.size.pixels() + pixel] = sum;

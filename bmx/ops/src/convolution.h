@@ -1,5 +1,5 @@
 // Binary convolution of features with packed weights, and the elementwise steps behind it; a dense layer is one with
-// 1x1 kernel. With several binarizations the result is the sum of alpha_i times the product of the signs H_i (residual.h).
+// 1x1 window. With several binarizations the result is the sum of alpha_i times the product of the signs H_i (residual.h).
 #ifndef BMX_CONVOLUTION_H_
 #define BMX_CONVOLUTION_H_
 
@@ -46,7 +46,7 @@ void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, con
 
 class ConvolutionTask : public Task {
  public:
-  // Parameters: weights (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first,
+  // Parameters: weights (filters, window height, window width, ceil(group_channels / 8)), least significant bit first,
   // or interleaved (filters / kFilterTile, depth, kFilterTile, 8), unused bits 0; none or, of one binarization, thresholds (2, channels) as Packer takes them.
   ConvolutionTask(const Convolution& conv, const Binding& binding);
 

@@ -78,9 +78,9 @@ struct Elementwise {
                       int64_t stride);
 
   // As tile.h's gather, of either kind. Pixels are adjacent.
-  void (*largest)(const float* from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step, int64_t pixels,
+  void (*largest)(const float* from, int64_t first, int64_t from_pixels, int64_t size, int64_t step, int64_t pixels,
                   float* to);
-  void (*sum)(const float* from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step, int64_t pixels,
+  void (*sum)(const float* from, int64_t first, int64_t from_pixels, int64_t size, int64_t step, int64_t pixels,
               float* to);
 
   // Every `step`th value.

@@ -150,10 +150,10 @@ inline float larger(float a, float b) { return a < b ? b : a; }
 inline float plus(float a, float b) { return a + b; }
 
 template <float (*combine)(float, float)>
-void gather(const float* __restrict from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step,
+void gather(const float* __restrict from, int64_t first, int64_t from_pixels, int64_t size, int64_t step,
             int64_t pixels, float* __restrict to) {
   for (int64_t p = 0; p < pixels; ++p, to += kLanes) {
-    const int64_t begin = p * step - first, end = begin + kernel;
+    const int64_t begin = p * step - first, end = begin + size;
     for (int64_t k = begin < 0 ? 0 : begin; k < (end < from_pixels ? end : from_pixels); ++k) {
       const float* row = from + k * kLanes;
 #pragma omp simd

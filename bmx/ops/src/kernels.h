@@ -24,7 +24,9 @@ constexpr int64_t kInterleaved = 8;
 // A convolution has so many pixels computed at once: with kFilterTile filters' results they stay in L1.
 constexpr int64_t kPixelTile = 32;
 
-inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+inline int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return ceil_div(value, multiple) * multiple; }
 
 inline int64_t interleaved_bytes(int64_t filters, int64_t depth) { return round_up(filters, kInterleaved) * depth * 8; }
 

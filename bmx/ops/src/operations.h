@@ -31,6 +31,11 @@ struct Operation {
   std::unique_ptr<Task> (*bind)(const void* problem, const Binding& binding);
 };
 
+template <typename Own, typename Problem>
+std::unique_ptr<Task> make_task(const Problem& problem, const Binding& binding) {
+  return std::unique_ptr<Task>(new Own(problem, binding));
+}
+
 // The row of an operation whose file defines types `Words` and `Problem` and the functions of a row, with these types.
 template <typename Own>
 Operation row(const char* name, bool reads_first) {

@@ -147,12 +147,12 @@ void Packer::pack(const Part& part, int64_t image, int64_t pixel, int64_t pixels
 }
 
 void Packer::run(int64_t image, uint64_t* words) const {
-  const Stopwatch stopwatch(Phase::kPack);
-  const int64_t depth = words_for(input_.group_channels()), halves = (input_.group_channels() + kHalf - 1) / kHalf;
+  const Stopwatch stopwatch(Phase::kPacking);
+  const int64_t depth = words_for(input_.group_channels()), halves = ceil_div(input_.group_channels(), kHalf);
   const Size padded = input_.padded();
   // without padding at their sides, rows are one
   const int64_t row = input_.pad.width ? input_.image.width : input_.image.pixels();
-  const int64_t runs = (row + kPixels - 1) / kPixels, tasks = input_.image.pixels() / row * runs;
+  const int64_t runs = ceil_div(row, kPixels), tasks = input_.image.pixels() / row * runs;
 #pragma omp for schedule(static) nowait
   for (int64_t group = 0; group < input_.groups; ++group) fill_padding(words + group * input_.group_words());
 #pragma omp for schedule(dynamic)  // the first thread may still prepare weights
@@ -171,7 +171,7 @@ void Packer::run(int64_t image, uint64_t* words) const {
 }
 
 void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words) {
-  const int64_t bytes = (channels + 7) / 8, depth = words_for(channels);
+  const int64_t bytes = packed_bytes(channels), depth = words_for(channels);
   for (int64_t block = 0; block < filters; block += kFilterTile) {
     const int64_t left = std::min(kFilterTile, filters - block), stored = round_up(left, kInterleaved);
     for (int64_t first = 0; first < stored; first += kInterleaved) {  // fills whole cache lines

@@ -145,7 +145,7 @@ bool Reader::size(const char* key, int64_t least, Size* value) {
 
 void Reader::window(Window* window) {
   require("kernel");
-  size("kernel", 1, &window->kernel);
+  size("kernel", 1, &window->size);
   size("stride", 1, &window->stride);
   size("pad", 0, &window->pad);
 }
