@@ -39,17 +39,17 @@ LookupPlan::LookupPlan(const Convolution& conv) {
   stride = round_up(conv.input().padded().pixels(), kPositions);
 }
 
-// Compares the numbers of table look-ups of the kernel for AVX2, which looks up in both; what surrounds these weighs
-// more here.
+// Compares the numbers of table look-ups, 32 bytes each, that the kernel for AVX2 does either way.
 bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
   if (conv.interleaved || conv.binarizations > 1) return false;
-  if (conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
+  if (conv.group_channels() > kWordBits || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
   const double vectors = static_cast<double>(runs(conv)) * run_tiles(conv) * (kPositions / kVector);
   const double grouped = vectors * conv.filters * LookupPlan(conv).lookups;
   const double blocks = static_cast<double>(conv.groups) * ceil_div(conv.group_filters(), kVector);
-  return 3 * grouped <= 2 * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
+  const double words = blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
+  return kernel.lookup_cost * grouped <= words;
 }
 
 Memory grouped_memory(const Convolution& conv, const Kernel&) {

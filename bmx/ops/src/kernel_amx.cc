@@ -286,7 +286,7 @@ namespace bmx {
 
 extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
                             multiply, binarize_floats, binarize_shorts, spread<64>,
-                            look_up<Table>, multiply_floats<Floats>, 16, bound,
+                            look_up<Table>, multiply_floats<Floats>, 3, bound,
                             float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx

@@ -209,7 +209,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 32, bound,
+                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 1, bound,
                              float_bound<Floats>, elementwise<Avx>()};
 
 }  // namespace bmx

@@ -109,7 +109,7 @@ BMX_TARGET_END
 namespace bmx {
 
 extern const Kernel kAvx512 = {"avx512", supported, nullptr, nullptr, multiply, binarize_floats,
-                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 24, bound,
+                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 4, bound,
                                float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx

@@ -221,7 +221,7 @@ int64_t bound(int64_t iterations) {
 
 extern const Kernel kPortable = {
     "portable", always,          blocks_bytes<kBlock>, prepare_blocks<kBlock>,  multiply, binarize_floats<16>,
-    binarize_shorts<16>, spread<16>, look_up<Table>,       multiply_floats<Floats>, 16,       bound,
+    binarize_shorts<16>, spread<16>, look_up<Table>,       multiply_floats<Floats>, 2,        bound,
     float_bound<Floats>, elementwise<Plain>()};
 
 }  // namespace bmx
