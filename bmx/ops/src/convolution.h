@@ -47,7 +47,8 @@ void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, con
 class ConvolutionTask : public Task {
  public:
   // Parameters: weights (filters, window height, window width, ceil(group_channels / 8)), least significant bit first,
-  // or interleaved (filters / kFilterTile, depth, kFilterTile, 8), unused bits 0; none or, of one binarization, thresholds (2, channels) as Packer takes them.
+  // or interleaved (filters / kFilterTile, depth, kFilterTile, 8), unused bits 0; none or, of one binarization,
+  // thresholds (2, channels) as Packer takes them.
   ConvolutionTask(const Convolution& conv, const Binding& binding);
 
   void run(int64_t image) const override;
