@@ -123,11 +123,10 @@ class Generator {
     if (kind != "conv" && replaces && (text + in).find(out.name + "[") != std::string::npos) return false;
     const bool shuffles = text.find(" shuffle=") != std::string::npos;
     const bool in_place = replaces && old->type == out.type && old->channels == out.channels && !shuffles;
-    const std::string steps =
-        draw_steps(out.channels, out.size, out.name, in_place, out.type == "int16", &out.largest);
+    const std::string steps = draw_steps(out.channels, out.size, out.name, in_place, out.type == "int16", &out.largest);
     const std::string type = y < 0 ? ":" + out.type : sometimes(5) ? ":flat" : "";
-    text_ += kind + " in=" + in + " out=" + out.name + type + text +
-             (steps.empty() ? "" : " steps=" + steps) + (sometimes(2) ? ";" : " ; ");
+    text_ += kind + " in=" + in + " out=" + out.name + type + text + (steps.empty() ? "" : " steps=" + steps) +
+             (sometimes(2) ? ";" : " ; ");
     if (y >= 0) return true;
     if (replaces) tensors_.erase(old);
     tensors_.push_back(out);
@@ -232,16 +231,39 @@ class Generator {
   int64_t parameters_ = 0;
 };
 
-const std::vector<int64_t> kLimits = {
-    0,  1,   2,   3,   7,    8,     9,     15,    16,    17,            31,      33,            63,      64,
-    65, 127, 255, 256, 4096, 32767, 32768, 65535, 65536, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, 1 << 30, INT_MAX - 1,
-    INT_MAX};
+const std::vector<int64_t> kLimits = {0,       1,
+                                      2,       3,
+                                      7,       8,
+                                      9,       15,
+                                      16,      17,
+                                      31,      33,
+                                      63,      64,
+                                      65,      127,
+                                      255,     256,
+                                      4096,    32767,
+                                      32768,   65535,
+                                      65536,   (1 << 24) - 1,
+                                      1 << 24, (1 << 24) + 1,
+                                      1 << 30, INT_MAX - 1,
+                                      INT_MAX};
 
 std::string draw_number() {
-  static const std::vector<std::string> beyond = {
-      "-1", "2147483648", "4294967295", "4294967296", "4611686018427387904", "9223372036854775807",
-      "9223372036854775808", "-9223372036854775809", "99999999999999999999999", "", "+1", " 1", "0x10", "1e3", "1.5",
-      "00"};
+  static const std::vector<std::string> beyond = {"-1",
+                                                  "2147483648",
+                                                  "4294967295",
+                                                  "4294967296",
+                                                  "4611686018427387904",
+                                                  "9223372036854775807",
+                                                  "9223372036854775808",
+                                                  "-9223372036854775809",
+                                                  "99999999999999999999999",
+                                                  "",
+                                                  "+1",
+                                                  " 1",
+                                                  "0x10",
+                                                  "1e3",
+                                                  "1.5",
+                                                  "00"};
   return sometimes(4) ? any_of(beyond) : std::to_string(any_of(kLimits));
 }
 
@@ -265,12 +287,42 @@ void replace(const std::vector<std::pair<size_t, size_t>>& places, const std::st
 void damage_text(std::string* text) {
   static const char* const digits = "0123456789";
   static const std::string word_letters = "abcdefghijklmnopqrstuvwxyz_0123456789=:,|[]-";
-  static const std::vector<std::string> words = {
-      "conv", "fconv", "map", "in=x0[0:1]", "in=s0[0:1]", "out=y0", "out=y0:flat", "out=s0:int16", "out=s65535:planar", "out=s1:float32",
-      "weight=p0", "threshold=p0", "kernel=1,1", "kernel=4096,4096", "stride=2147483647,1", "pad=2147483647,0",
-      "dilate=2147483647,2147483647", "filters=2147483647", "groups=2147483647", "pad_value=0", "binarizations=8",
-      "steps=relu", "steps=plus:x0[0:1]", "steps=norm:p65535", "before=relu", "pool=max", "pool=avg", "full=1", "global=1", "count_pad=1",
-      "shuffle=2", "=", "", "steps=", "before=prelu:p0|prelu:p0", "in=x0[0:2147483647],x0[0:2147483647]"};
+  static const std::vector<std::string> words = {"conv",
+                                                 "fconv",
+                                                 "map",
+                                                 "in=x0[0:1]",
+                                                 "in=s0[0:1]",
+                                                 "out=y0",
+                                                 "out=y0:flat",
+                                                 "out=s0:int16",
+                                                 "out=s65535:planar",
+                                                 "out=s1:float32",
+                                                 "weight=p0",
+                                                 "threshold=p0",
+                                                 "kernel=1,1",
+                                                 "kernel=4096,4096",
+                                                 "stride=2147483647,1",
+                                                 "pad=2147483647,0",
+                                                 "dilate=2147483647,2147483647",
+                                                 "filters=2147483647",
+                                                 "groups=2147483647",
+                                                 "pad_value=0",
+                                                 "binarizations=8",
+                                                 "steps=relu",
+                                                 "steps=plus:x0[0:1]",
+                                                 "steps=norm:p65535",
+                                                 "before=relu",
+                                                 "pool=max",
+                                                 "pool=avg",
+                                                 "full=1",
+                                                 "global=1",
+                                                 "count_pad=1",
+                                                 "shuffle=2",
+                                                 "=",
+                                                 "",
+                                                 "steps=",
+                                                 "before=prelu:p0|prelu:p0",
+                                                 "in=x0[0:2147483647],x0[0:2147483647]"};
   const int64_t size = static_cast<int64_t>(text->size());
   const size_t at = static_cast<size_t>(random_below(size + 1));
   const size_t length = std::min<size_t>(text->size() - at, static_cast<size_t>(1 + random_below(8)));

@@ -371,11 +371,11 @@ Problem chain() {
   const std::string rest = ",x0[2:" + std::to_string(channels) + "]";
   problem.convolve(second, "s0" + all + rest, "s1:" + type, " steps=plus:s0" + all);
   problem.convolve(third, "s1" + all, "s1:" + type, " steps=plus:s1" + all);
-  problem.text += "map in=s1[1:" + std::to_string(filters) + "],s0" + all + " out=s2:" + pooled + " before=mul:" +
-                  problem.parameter(factor) + "|prelu:" + problem.parameter(slope) + " pool=max kernel=" +
-                  text_of(half.size) + " stride=2,2 pad=" + text_of(half.pad) + ";";
-  problem.convolve(last, "s2" + wide, "s3:float32", " steps=add:" + problem.parameter(shift) + "|norm:" +
-                                                        problem.parameter(norm) + "|plus:s2" + all);
+  problem.text += "map in=s1[1:" + std::to_string(filters) + "],s0" + all + " out=s2:" + pooled +
+                  " before=mul:" + problem.parameter(factor) + "|prelu:" + problem.parameter(slope) +
+                  " pool=max kernel=" + text_of(half.size) + " stride=2,2 pad=" + text_of(half.pad) + ";";
+  problem.convolve(last, "s2" + wide, "s3:float32",
+                   " steps=add:" + problem.parameter(shift) + "|norm:" + problem.parameter(norm) + "|plus:s2" + all);
   problem.text += "map in=s3" + all + " out=y0 steps=relu";
   for (const auto& images : problem.images) {
     const Features &image = images[0], s0 = first.apply(image);
@@ -420,11 +420,11 @@ Problem rows_chain() {
            " steps=plus:" + s1);
   const bool halves = size.width >= pairs.size.width && random_word() % 2;
   if (halves) {
-    problem.text += "map in=" + s1 + " out=s3:" + pooled + " before=relu pool=" +
-                    any_of<std::string>({"max", "avg"}) + " kernel=" + text_of(pairs.size) + " stride=2,2;";
+    problem.text += "map in=" + s1 + " out=s3:" + pooled + " before=relu pool=" + any_of<std::string>({"max", "avg"}) +
+                    " kernel=" + text_of(pairs.size) + " stride=2,2;";
   } else {
-    problem.text += "map in=" + s1 + " out=s3:" + pooled + " steps=mul:" +
-                    problem.parameter(random_floats(filters, 5)) + ";";
+    problem.text +=
+        "map in=" + s1 + " out=s3:" + pooled + " steps=mul:" + problem.parameter(random_floats(filters, 5)) + ";";
   }
   convolve(filters, point, slice_of("s3", filters), "s3:" + pooled, " steps=plus:" + slice_of("s3", filters));
   problem.text += "map in=" + slice_of("s3", filters) + " out=y0 steps=plus:" + slice_of(halves ? "s3" : "s1", filters);
@@ -455,9 +455,9 @@ Problem float_chain() {
     while (lanes < filters / groups && lanes < 16) lanes *= 2;
     const int64_t blocks = bmx::ceil_div(filters / groups, lanes);
     const std::vector<float> weights = random_fractions(groups * blocks * lanes * depth / groups * window.taps());
-    problem.text += "fconv in=" + in + " out=" + out + " kernel=" + text_of(window.size) + " pad=" +
-                    text_of(window.pad) + " filters=" + std::to_string(filters) + " groups=" + std::to_string(groups) +
-                    " weight=" + problem.parameter(weights) + rest + ";";
+    problem.text += "fconv in=" + in + " out=" + out + " kernel=" + text_of(window.size) +
+                    " pad=" + text_of(window.pad) + " filters=" + std::to_string(filters) +
+                    " groups=" + std::to_string(groups) + " weight=" + problem.parameter(weights) + rest + ";";
   };
   convolve(slice_of("x0", channels), any_of<std::string>({"s0:float32", "s0:planar"}), channels,
            " steps=norm:" + problem.parameter(random_fractions(3 * filters)) + "|relu");

@@ -22,9 +22,7 @@ using bmx::Phase;
 constexpr int kPhases = 4;
 constexpr int kMany = 600;  // more values than a cache keeps
 
-std::string program(int64_t channels) {
-  return "map in=x0[0:" + std::to_string(channels) + "] out=y0 steps=relu";
-}
+std::string program(int64_t channels) { return "map in=x0[0:" + std::to_string(channels) + "] out=y0 steps=relu"; }
 
 Feature feature(int64_t channels, int64_t height) { return {bmx::Layout::kPlanar, channels, {height, 5}, 0}; }
 
@@ -41,7 +39,8 @@ bool fails(const std::string& text) {
 std::string caches() {
   const auto plan = bmx::planned(program(3), 1, {feature(3, 4)});
   if (bmx::planned(program(3), 1, {feature(3, 4)}) != plan) return "a plan is made twice";
-  if (bmx::planned(program(3), 1, {feature(3, 6)})->instructions[0].out.size.height != 6) return "a plan of another size";
+  if (bmx::planned(program(3), 1, {feature(3, 6)})->instructions[0].out.size.height != 6)
+    return "a plan of another size";
   if (bmx::parsed(program(3), 1, 1) != bmx::parsed(program(3), 1, 1)) return "a program is parsed twice";
   if (!fails(program(4)) || !fails(program(4)) || !fails("map") || !fails("map")) return "an error is kept";
   for (int64_t channels = 1; channels <= kMany; ++channels) {

@@ -113,8 +113,12 @@ struct Features {
 class Source {
  public:
   Source(Layout layout, int64_t channels, Size size, int64_t images)
-      : layout_(layout), first_(random_below(3)), channels_(channels), all_(first_ + channels + random_below(3)),
-        size_(size), values_(images * all_ * size.pixels()) {
+      : layout_(layout),
+        first_(random_below(3)),
+        channels_(channels),
+        all_(first_ + channels + random_below(3)),
+        size_(size),
+        values_(images * all_ * size.pixels()) {
     for (float& value : values_) {
       value = layout == Layout::kShorts ? static_cast<float>(random_below(65536) - 32768) : random_float();
     }
@@ -164,7 +168,10 @@ class Steps {
     for (int64_t i = 0; i < count; ++i) {
       Step step = {any_of<Step::Kind>({Step::kMultiply, Step::kAdd, Step::kNormalize, Step::kRectify,
                                        Step::kParametricRectify, Step::kPlus}),
-                   nullptr, channels, false, {}};
+                   nullptr,
+                   channels,
+                   false,
+                   {}};
       step.single = step.kind != Step::kNormalize && random_word() % 3 == 0;
       const int64_t values = step.kind == Step::kNormalize ? 3 * channels : step.single ? 1 : channels;
       parameters_.emplace_back(new Guarded<float>(random_floats(values), any_side()));
@@ -211,8 +218,11 @@ class Steps {
 class Problem {
  public:
   Problem(const bmx::FloatConvolution& conv, int64_t before, int64_t after)
-      : conv_(conv), images_(1 + random_below(2)), before_(before, conv.channels, conv.image, images_),
-        steps_(after, conv.filters, conv.out(), images_), planar_(random_word() % 2) {
+      : conv_(conv),
+        images_(1 + random_below(2)),
+        before_(before, conv.channels, conv.image, images_),
+        steps_(after, conv.filters, conv.out(), images_),
+        planar_(random_word() % 2) {
     for (int64_t left = conv.channels, count; left > 0; left -= count) {
       count = std::min(left, random_word() % 2 ? left : 1 + random_below(left));
       const Layout layout = any_of<Layout>({Layout::kPlanar, Layout::kFloats, Layout::kShorts});
@@ -238,10 +248,10 @@ class Problem {
     Guarded<char> memory(conv_.thread_bytes() * threads, any_side(), 64);
     std::vector<bmx::Slice> in;
     for (const auto& source : sources_) in.push_back(source->slice());
-    const bmx::Slice to = {planar_ ? Layout::kPlanar : Layout::kFloats, conv_.filters,
-                           planar_ ? pixels : conv_.filters, values * 4, reinterpret_cast<char*>(out.data())};
-    const bmx::FloatConvolutionTask task(conv_, {kernel, in, before_.steps(), steps_.steps(), to, {weight_->data()},
-                                                 nullptr, nullptr, memory.data()});
+    const bmx::Slice to = {planar_ ? Layout::kPlanar : Layout::kFloats, conv_.filters, planar_ ? pixels : conv_.filters,
+                           values * 4, reinterpret_cast<char*>(out.data())};
+    const bmx::FloatConvolutionTask task(
+        conv_, {kernel, in, before_.steps(), steps_.steps(), to, {weight_->data()}, nullptr, nullptr, memory.data()});
 #pragma omp parallel num_threads(threads)
     for (int64_t image = 0; image < images_; ++image) task.run(image);
     for (int64_t i = 0; i < images_ * values; ++i) {
@@ -285,8 +295,7 @@ class Problem {
               for (int64_t j = 0; j < window.size.width; ++j, ++w) {
                 const int64_t in_y = y * window.stride.height - window.pad.height + i * window.dilate.height;
                 const int64_t in_x = x * window.stride.width - window.pad.width + j * window.dilate.width;
-                const bool inside =
-                    in_y >= 0 && in_y < conv_.image.height && in_x >= 0 && in_x < conv_.image.width;
+                const bool inside = in_y >= 0 && in_y < conv_.image.height && in_x >= 0 && in_x < conv_.image.width;
                 sum = std::fma(inside ? in.at(c, in_y, in_x) : 0.0f, *w, sum);
               }
             }
@@ -336,11 +345,9 @@ struct Shape {
   int64_t channels, filters;
 };
 const Shape kShapes[] = {
-    {{3, 17}, {3, 5}, {0, 2}, 2, 3},      // a single row of outputs, which threads share, of several rows of inputs
-    {{3, 33}, {3, 3}, {0, 1}, 5, 17},
-    {{1, 2000}, {1, 1}, {0, 0}, 120, 9},  // pixels that need several rectangles
-    {{2, 1000}, {1, 7}, {1, 3}, 3, 9},
-    {{40, 12}, {3, 3}, {1, 1}, 130, 2},
+    {{3, 17}, {3, 5}, {0, 2}, 2, 3},  // a single row of outputs, which threads share, of several rows of inputs
+    {{3, 33}, {3, 3}, {0, 1}, 5, 17},  {{1, 2000}, {1, 1}, {0, 0}, 120, 9},  // pixels that need several rectangles
+    {{2, 1000}, {1, 7}, {1, 3}, 3, 9}, {{40, 12}, {3, 3}, {1, 1}, 130, 2},
 };
 
 }  // namespace

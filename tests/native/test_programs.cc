@@ -23,8 +23,11 @@ void ignore_denormals(bool ignore) {
 
 void test_programs(std::vector<Contestant>* contestants) {
   for (int64_t i = 0; i < 480; ++i) {
-    const auto draw = i % 4 == 1 ? rows_chain : i % 2 ? small_groups : i % 8 == 0 ? chain
-                                               : i % 8 == 2 ? float_chain : single_convolution;
+    const auto draw = i % 4 == 1   ? rows_chain
+                      : i % 2      ? small_groups
+                      : i % 8 == 0 ? chain
+                      : i % 8 == 2 ? float_chain
+                                   : single_convolution;
     const Problem problem = draw();
     for (Contestant& contestant : *contestants) {
       if (!contestant.failure.empty() || (contestant.emulated && i % 8 > 1)) continue;

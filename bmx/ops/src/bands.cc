@@ -22,7 +22,8 @@ struct Use {
   bool handed_on = false;         // what one instruction writes, a later one reads
 
   void add(const Feature& feature) {
-    const auto known = std::find_if(features.begin(), features.end(), [&](const Feature& x) { return same(x, feature); });
+    const auto known =
+        std::find_if(features.begin(), features.end(), [&](const Feature& x) { return same(x, feature); });
     if (known == features.end()) features.push_back(feature);
   }
   int64_t bytes() const {

@@ -105,8 +105,8 @@ void ConvolutionTask::prepare_weights() const {
     char* to = kept_ + task * block_bytes(conv_, kernel_);
     const uint64_t* interleaved = reinterpret_cast<const uint64_t*>(weight_ + task * own_bytes(conv_));
     if (!conv_.interleaved) {
-      uint64_t* own = reinterpret_cast<uint64_t*>(
-          kernel_.prepare ? threads_ + omp_get_thread_num() * own_bytes(conv_) : to);
+      uint64_t* own =
+          reinterpret_cast<uint64_t*>(kernel_.prepare ? threads_ + omp_get_thread_num() * own_bytes(conv_) : to);
       interleave_weights(weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes, filters, taps,
                          conv_.group_channels(), own);
       interleaved = own;
@@ -161,8 +161,8 @@ void ConvolutionTask::compute(const Unit& unit) const {
   product.pixels = unit.pixels;
   product.out = dots;
   product.out_stride = kFilterTile;
-  const Dots results = {dots, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel,
-                        unit.filters, unit.pixels};
+  const Dots results = {dots,       kFilterTile,  unit.image, unit.group * conv_.group_filters() + unit.filter,
+                        unit.pixel, unit.filters, unit.pixels};
   alignas(64) float sums[kPixelTile * kFilterTile];
   for (int64_t term = 0; term < conv_.binarizations; ++term) {
     {
@@ -215,8 +215,8 @@ void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, con
 }
 
 void ConvolutionTask::finish_sums(const Unit& unit, float* sums) const {
-  Tile tile = {sums, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel, 0,
-               unit.pixels};
+  Tile tile = {sums,       kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter,
+               unit.pixel, 0,           unit.pixels};
   for (int64_t left = unit.filters; left > 0; left -= kLanes) {
     tile.channels = std::min(kLanes, left);
     apply(kernel_, steps_, tile);

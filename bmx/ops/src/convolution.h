@@ -1,5 +1,6 @@
 // Binary convolution of features with packed weights, and the elementwise steps behind it; a dense layer is one with
-// 1x1 window. With several binarizations the result is the sum of alpha_i times the product of the signs H_i (residual.h).
+// 1x1 window. With several binarizations the result is the sum of alpha_i times the product of the signs H_i
+// (residual.h).
 #ifndef BMX_CONVOLUTION_H_
 #define BMX_CONVOLUTION_H_
 
@@ -64,11 +65,11 @@ class ConvolutionTask : public Task {
   const Kernel& kernel_;
   Packer packer_;
   std::unique_ptr<ResidualPacker> residual_;  // in its place, of several binarizations
-  const uint8_t* weight_;   // the parameter
+  const uint8_t* weight_;                     // the parameter
   std::vector<Step> steps_;
   Slice out_;
   uint64_t* activations_;
-  const char* weights_;     // blocks as the kernel reads them, the parameter's or
+  const char* weights_;  // blocks as the kernel reads them, the parameter's or
   char* kept_;
   char* threads_;
   int64_t blocks_;  // of filters, in a group

@@ -46,8 +46,8 @@ void step_tile(const float* __restrict values, int64_t values_stride, int64_t pi
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      x[p * stride + lane] = formula(x[p * stride + lane], Values > 0 ? a[lane] : 0, Values > 1 ? b[lane] : 0,
-                                     Values > 2 ? c[lane] : 0);
+      x[p * stride + lane] =
+          formula(x[p * stride + lane], Values > 0 ? a[lane] : 0, Values > 1 ? b[lane] : 0, Values > 2 ? c[lane] : 0);
     }
   }
 }

@@ -46,8 +46,7 @@ void check_arrays(const Plan& plan, const Arrays& arrays) {
 
 }  // namespace
 
-Execution::Execution(const Plan& plan, const Arrays& arrays)
-    : plan_(plan), arrays_(arrays), kernel_(current_kernel()) {
+Execution::Execution(const Plan& plan, const Arrays& arrays) : plan_(plan), arrays_(arrays), kernel_(current_kernel()) {
   check_arrays(plan, arrays);
   std::vector<int64_t> slot_bytes;
   Memory most = {0, 0, 0};

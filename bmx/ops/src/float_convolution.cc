@@ -141,8 +141,8 @@ std::vector<int64_t> Strip::offsets(const FloatConvolution& conv) const {
 }
 
 struct FloatConvolutionTask::Unit {
-  int64_t image, group, block, blocks;     // of filters, within the group
-  int64_t row, rows, column, columns;      // of the output
+  int64_t image, group, block, blocks;  // of filters, within the group
+  int64_t row, rows, column, columns;   // of the output
 };
 
 // The values [first, last) of a row of one phase are in the image, at x and every `stride` pixels; the others are
@@ -252,8 +252,8 @@ void FloatConvolutionTask::read_source(const Unit& unit, const std::vector<Span>
     for (int64_t row = 0; row < unit.rows + strip_.reach.height; ++row) {
       const int64_t y = (unit.row + row) * stride.height + row_phase - pad.height;
       const bool inside = y >= 0 && y < image.height && begin < end;
-      Planes line = {buffer, end - begin, 0, unit.image, 0, y * image.width + begin, 0, source.channels, 1,
-                     end - begin};
+      Planes line = {buffer, end - begin,     0, unit.image, 0, y * image.width + begin,
+                     0,      source.channels, 1, end - begin};
       if (inside && as_it_is) {
         line.values = reinterpret_cast<float*>(source.at(unit.image, 0, line.pixel));
         line.stride = source.stride;
@@ -300,9 +300,16 @@ void FloatConvolutionTask::multiply_pixels(const Unit& unit, const float* strip,
         kernel_.multiply_floats(product);
       }
       const Stopwatch stopwatch(Phase::kEpilogue);
-      const Planes planes = {sums, product.out_stride, strip_.pitch, unit.image,
+      const Planes planes = {sums,
+                             product.out_stride,
+                             strip_.pitch,
+                             unit.image,
                              unit.group * conv_.group_filters() + block * lanes,
-                             (unit.row + row) * width + unit.column, width, product.row_count, rows, unit.columns};
+                             (unit.row + row) * width + unit.column,
+                             width,
+                             product.row_count,
+                             rows,
+                             unit.columns};
       apply(kernel_, steps_, planes);
       store(kernel_, planes, out_);
     }
@@ -333,8 +340,12 @@ void FloatConvolutionTask::multiply_filters(const Unit& unit, const float* strip
       const int64_t filter = block * kFloatLanes, filters = std::min(kFloatLanes, conv_.group_filters() - filter);
       for (int64_t row = 0; row < unit.rows; ++row) {
         const Tile tile = {sums + row * strip_.pitch * product.out_stride + (block - first) * kFloatLanes,
-                           product.out_stride, unit.image, unit.group * conv_.group_filters() + filter,
-                           (unit.row + row) * width + unit.column, filters, unit.columns};
+                           product.out_stride,
+                           unit.image,
+                           unit.group * conv_.group_filters() + filter,
+                           (unit.row + row) * width + unit.column,
+                           filters,
+                           unit.columns};
         apply(kernel_, steps_, tile);
         store(kernel_, tile, out_);
       }

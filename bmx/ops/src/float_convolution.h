@@ -44,7 +44,7 @@ struct Strip {
   int64_t rows, columns;  // of the largest rectangle
   int64_t piece_rows;     // so many of them are multiplied, and finished, at once
   std::vector<int64_t> row_phases, column_phases;
-  Size reach;  // rows and columns that a plane has more than the rectangle
+  Size reach;                     // rows and columns that a plane has more than the rectangle
   int64_t pitch, plane, channel;  // values from a row, plane, channel to the next
   int64_t values;
 

@@ -70,7 +70,8 @@ GroupedConvolutionTask::GroupedConvolutionTask(const Convolution& conv, const Bi
     : conv_(conv),
       plan_(conv),
       kernel_(binding.kernel),
-      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in, binding.parameter<float>(1), binding.kernel),
+      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in, binding.parameter<float>(1),
+              binding.kernel),
       weight_(binding.parameter<uint8_t>(0)),
       steps_(binding.steps),
       out_(binding.out),
@@ -82,13 +83,12 @@ GroupedConvolutionTask::GroupedConvolutionTask(const Convolution& conv, const Bi
   const int64_t channels = conv.group_channels(), bytes = packed_bytes(channels);
   for (int64_t y = 0; y < window.height; ++y) {
     for (int64_t x = 0; x < window.width; x += plan_.taps) {
-      const int64_t pixel =
-          y * conv.window.dilate.height * conv.input().padded().width + x * conv.window.dilate.width;
+      const int64_t pixel = y * conv.window.dilate.height * conv.input().padded().width + x * conv.window.dilate.width;
       for (int64_t i = 0; i < plan_.nibbles; ++i) {
         offsets_.push_back(i * plan_.stride + pixel);
         const int bits = static_cast<int>(std::min(kNibble, channels - i * kNibble));
-        sources_.push_back({(y * window.width + x) * bytes + i / 2, std::min(plan_.taps, window.width - x),
-                            bits, static_cast<int>(i % 2 * kNibble), (1 << bits) - 1});
+        sources_.push_back({(y * window.width + x) * bytes + i / 2, std::min(plan_.taps, window.width - x), bits,
+                            static_cast<int>(i % 2 * kNibble), (1 << bits) - 1});
       }
     }
   }
@@ -255,7 +255,7 @@ void GroupedConvolutionTask::finish_tile(const Unit& unit, std::vector<RowPiece>
                                          dots + (piece.pixel - pieces[0].pixel) * kFilterTile, kFilterTile);
   }
   for (int64_t p = 0; p < pixels; p += kPixelTile) {
-    const Dots part = {dots + p * kFilterTile, kFilterTile, unit.image, first, pieces[0].pixel + p, filters,
+    const Dots part = {dots + p * kFilterTile,          kFilterTile, unit.image, first, pieces[0].pixel + p, filters,
                        std::min(kPixelTile, pixels - p)};
     if (!sums_.empty()) discount_padding(conv_, sums_, part);
     finish(kernel_, part, steps_, out_);

@@ -284,10 +284,9 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
-                            multiply, binarize_floats, binarize_shorts, spread<64>,
-                            look_up<Table>, multiply_floats<Floats>, 3, bound,
-                            float_bound<Floats>, elementwise<Avx512>()};
+extern const Kernel kAmx = {
+    "amx",      supported,      prepared_bytes,          prepare, multiply, binarize_floats,     binarize_shorts,
+    spread<64>, look_up<Table>, multiply_floats<Floats>, 3,       bound,    float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx
 

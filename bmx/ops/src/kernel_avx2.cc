@@ -163,8 +163,8 @@ class Table {
   typedef VectorOf<uint8_t, 32>::Type Vector;
 
   explicit Table(int64_t entry)
-      : entries_(_mm256_broadcastsi128_si256(
-            _mm_load_si128(reinterpret_cast<const __m128i*>(kDifferences.of + entry)))) {}
+      : entries_(
+            _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kDifferences.of + entry)))) {}
   Vector at(const Vector& indices) const { return (Vector)_mm256_shuffle_epi8(entries_, (__m256i)indices); }
 
  private:
@@ -179,9 +179,7 @@ struct Floats {
   static Vector all(float value) { return _mm256_set1_ps(value); }
   static Vector load(const float* from) { return _mm256_loadu_ps(from); }
   static void store(const Vector& vector, float* to) { _mm256_storeu_ps(to, vector); }
-  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) {
-    return _mm256_fmadd_ps(a, b, sum);
-  }
+  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) { return _mm256_fmadd_ps(a, b, sum); }
 };
 
 int64_t bound(int64_t iterations) {
@@ -208,9 +206,9 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 1, bound,
-                             float_bound<Floats>, elementwise<Avx>()};
+extern const Kernel kAvx2 = {
+    "avx2",     supported,      prepared_bytes,          prepare, multiply, binarize_floats<32>, binarize_shorts<32>,
+    spread<32>, look_up<Table>, multiply_floats<Floats>, 1,       bound,    float_bound<Floats>, elementwise<Avx>()};
 
 }  // namespace bmx
 

@@ -127,10 +127,10 @@ struct Kernel {
   void (*spread)(const Spread& spread);
   void (*look_up)(const Lookups& lookups);
   void (*multiply_floats)(const FloatProduct& product);
-  // What 128 products cost in `look_up`, where as many in `multiply` cost 1 (of 32 filters, be there fewer, and a 16th of
-  // a word). With it convolutions whose groups have few channels are computed the faster way: so measured on a thread of
-  // an AMD EPYC with Zen 5, windows of 1x1 and 3x3, groups of 1 to 64 channels, images of 7x7 to 28x28, the others
-  // (NEON, AMX) estimated.
+  // What 128 products cost in `look_up`, where as many in `multiply` cost 1 (of 32 filters, be there fewer, and a 16th
+  // of a word). With it convolutions whose groups have few channels are computed the faster way: so measured on a
+  // thread of an AMD EPYC with Zen 5, windows of 1x1 and 3x3, groups of 1 to 64 channels, images of 7x7 to 28x28, the
+  // others (NEON, AMX) estimated.
   double lookup_cost;
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);

@@ -23,8 +23,8 @@ int64_t counted(int64_t begin, int64_t length, int64_t size, int64_t pad) {
   return std::max<int64_t>(0, std::min(size + pad, begin + length) - std::max(-pad, begin));
 }
 
-// Makes sums averages; the first window begins at row `top` and column `left`. One that has no pixels has the average 0,
-// as in MXNet.
+// Makes sums averages; the first window begins at row `top` and column `left`. One that has no pixels has the average
+// 0, as in MXNet.
 void divide_by_counts(const Map& map, int64_t top, int64_t left, const Tile& tile) {
   const Window& window = map.window;
   const Size pad = map.count_pad ? window.pad : Size{0, 0};
@@ -114,8 +114,8 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
   float* inputs = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * map_.thread_bytes());
   const int64_t first = std::max<int64_t>(0, top), last = std::min(map_.image.height, top + window.size.height);
   for (int64_t y = first; y < last; ++y) {
-    const Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels,
-                        end - begin};
+    const Tile input = {inputs,         kLanes,     image, block.out_channel, y * map_.image.width + begin,
+                        block.channels, end - begin};
     load_block(block, input);
     apply(kernel_, before_, input);
     gather(kernel_, map_.pool, input, begin - left, window.size.width, window.stride.width, tile);

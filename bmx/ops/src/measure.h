@@ -16,8 +16,8 @@ double measure_loop(int64_t (*loop)(int64_t iterations));
 // the shortest of the runs that fit into `budget` seconds, at least three.
 double measure_product(const Kernel& kernel, Size image, int64_t channels, int64_t filters, Size window, double budget);
 
-// Seconds for a float convolution of an image, planar as its result and padded by half of the window, on one thread: the
-// shortest as above.
+// Seconds for a float convolution of an image, planar as its result and padded by half of the window, on one thread:
+// the shortest as above.
 double measure_float_product(const Kernel& kernel, Size image, int64_t channels, int64_t filters, int64_t groups,
                              Size window, int64_t stride, double budget);
 

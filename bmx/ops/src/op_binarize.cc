@@ -54,9 +54,8 @@ struct Binarize {
     const auto fill_border = [&](int64_t plane) {
       if (g.padded()) std::fill_n(result + plane * g.padded_plane(), g.padded_plane(), border);
     };
-    for_each_row(g, fill_border, [&](int64_t inner, int64_t outer, int64_t length) {
-      sign(x + inner, result + outer, length);
-    });
+    for_each_row(g, fill_border,
+                 [&](int64_t inner, int64_t outer, int64_t length) { sign(x + inner, result + outer, length); });
   }
 
   // Inputs: gradient of the output, data, output.
@@ -65,14 +64,16 @@ struct Binarize {
     const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>();
     T* result = (*out)[0].data<T>();
     const Geometry g(p, (*in)[1], kChunk);
-    for_each_row(g, [](int64_t) {}, [&](int64_t inner, int64_t outer, int64_t length) {
-      estimate(p, gradient + outer, x + inner, result + inner, length);
-    });
+    for_each_row(
+        g, [](int64_t) {},
+        [&](int64_t inner, int64_t outer, int64_t length) {
+          estimate(p, gradient + outer, x + inner, result + inner, length);
+        });
   }
 };
 
-// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. `identity` before
-// its inputs can add: bmx/ops/calls.py puts it there.
+// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. `identity`
+// before its inputs can add: bmx/ops/calls.py puts it there.
 BMX_REGISTER(binarize, Binarize);
 
 }  // namespace

@@ -1,6 +1,6 @@
-// mx.nd.channelwise, mx.sym.channelwise: a product with one value a channel, of all data (kind 'scale') or of what is not
-// positive (kind 'prelu'), with its gradients. MXNet's broadcasting operators compute the same; their backward takes as
-// long as a convolution.
+// mx.nd.channelwise, mx.sym.channelwise: a product with one value a channel, of all data (kind 'scale') or of what is
+// not positive (kind 'prelu'), with its gradients. MXNet's broadcasting operators compute the same; their backward
+// takes as long as a convolution.
 #include <mxnet/lib_api.h>
 
 #include <algorithm>
@@ -59,8 +59,7 @@ struct Channelwise {
     check_data("data", &data, data.size());
     check_data("values", &values, values.size());
     if (!data.empty() && data.size() < 2) fail("data must have at least 2 dimensions, got shape ", text(data));
-    if (!data.empty() && !values.empty() &&
-        (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1]))) {
+    if (!data.empty() && !values.empty() && (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1]))) {
       fail("values must have shape (1) or (", data[1], "), got ", text(values));
     }
     (*out)[0] = data;

@@ -58,11 +58,11 @@ void subtract_terms(const T* x, const T* scales, int64_t terms, T* residual, int
   }
 }
 
-// The term behind those with these scales, of up to `kBlock` channels: writes its signs, returns in `sums` the channels'
-// sums of magnitudes.
+// The term behind those with these scales, of up to `kBlock` channels: writes its signs, returns in `sums` the
+// channels' sums of magnitudes.
 template <typename T>
-void binarize_block(const Samples& s, const T* x, const T* scales, int64_t terms, int64_t first, int64_t count, T border,
-                    T* signs, double* sums) {
+void binarize_block(const Samples& s, const T* x, const T* scales, int64_t terms, int64_t first, int64_t count,
+                    T border, T* signs, double* sums) {
   const Geometry& g = s.geometry;
   T residual[kBlock][kSegment];
   for (int64_t c = count; c < kBlock; ++c) std::fill_n(residual[c], kSegment, T(0.0f));

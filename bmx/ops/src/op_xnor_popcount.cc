@@ -89,9 +89,8 @@ struct XnorPopcount : Deployed {
   static constexpr const char* kName = "xnor_popcount";
 
   static Parameters parse(const Attributes& attributes) {
-    check_names(attributes,
-                {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
-                 "binarizations", "channels"});
+    check_names(attributes, {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
+                             "binarizations", "channels"});
     Parameters p;
     p.kernel = get_tuple(attributes, "kernel");
     p.stride = get_tuple(attributes, "stride");

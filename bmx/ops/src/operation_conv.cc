@@ -68,8 +68,9 @@ struct Conv {
     if (words.interleaved) {
       inference->shapes[0] = {words.filters / kFilterTile, window.taps() * words_for(channels), kFilterTile, 8};
     }
-    return {inference->image, window, inference->channels, words.filters, words.groups,
-            static_cast<int>(words.pad_value), words.binarizations, words.interleaved};
+    return {inference->image,    window,           inference->channels,
+            words.filters,       words.groups,     static_cast<int>(words.pad_value),
+            words.binarizations, words.interleaved};
   }
 
   // The scales of several binarizations are those of the image.
@@ -77,9 +78,7 @@ struct Conv {
     return conv.binarizations == 1 && bmx::has_rows_of_its_own(conv.window, conv.image);
   }
 
-  static Memory memory(const Problem& conv, const Kernel& kernel) {
-    return choose(conv, kernel).memory(conv, kernel);
-  }
+  static Memory memory(const Problem& conv, const Kernel& kernel) { return choose(conv, kernel).memory(conv, kernel); }
 
   static double work(const Problem& conv) { return static_cast<double>(conv.depth() * conv.binarizations); }
 

@@ -41,7 +41,9 @@ template <typename Own>
 Operation row(const char* name, bool reads_first) {
   using Words = typename Own::Words;
   using Problem = typename Own::Problem;
-  return {name, reads_first, Own::parse,
+  return {name,
+          reads_first,
+          Own::parse,
           [](const void* words, Inference* inference) -> std::shared_ptr<const void> {
             return std::make_shared<Problem>(Own::infer(*static_cast<const Words*>(words), inference));
           },

@@ -117,9 +117,8 @@ class Registered {
       check(parameters, interface, of_inputs, of_outputs);
       outputs_of(interface, *in, 0).check_equal(of_outputs, "gradient of output");
       inputs_of(interface, *out, 0).check_equal(of_inputs, "gradient of input");
-      Operator::Types::dispatch(of_inputs.types[0], [&](auto value) {
-        Operator::template backward<decltype(value)>(parameters, in, out);
-      });
+      Operator::Types::dispatch(of_inputs.types[0],
+                                [&](auto value) { Operator::template backward<decltype(value)>(parameters, in, out); });
     });
   }
 
@@ -178,10 +177,10 @@ struct Deployed {
 };
 
 // The operator `name` of MXNet.
-#define BMX_REGISTER(name, Operator)                        \
-  REGISTER_OP(name)                                         \
-      .setForward(Registered<Operator>::forward, "cpu")       \
-      .setBackward(Registered<Operator>::backward, "cpu")     \
+#define BMX_REGISTER(name, Operator)                         \
+  REGISTER_OP(name)                                          \
+      .setForward(Registered<Operator>::forward, "cpu")      \
+      .setBackward(Registered<Operator>::backward, "cpu")    \
       .setParseAttrs(Registered<Operator>::parse_attributes) \
       .setInferType(Registered<Operator>::infer_types)       \
       .setInferShape(Registered<Operator>::infer_shapes)

@@ -10,9 +10,9 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kHalf = 32;            // bits in half a word: what kernels write
-constexpr int64_t kPixels = 64;          // adjacent pixels that a thread packs at once
-constexpr int64_t kShiftedHalves = 8;    // of a part that does not begin with a half
+constexpr int64_t kHalf = 32;          // bits in half a word: what kernels write
+constexpr int64_t kPixels = 64;        // adjacent pixels that a thread packs at once
+constexpr int64_t kShiftedHalves = 8;  // of a part that does not begin with a half
 constexpr int64_t kShiftedChannels = kShiftedHalves * kHalf;
 
 // A bit string of `channels` ones, word w of it.
@@ -122,10 +122,10 @@ void Packer::binarize(const Part& part, int64_t image, int64_t pixel, int64_t pi
   const uint32_t* flip = flip_.data() + part.flip;
   if (part.source.layout == Layout::kShorts) {
     kernel_.binarize_shorts({reinterpret_cast<const int16_t*>(data), channel_stride, pixel_stride, part.channels,
-                            pixels, shorts_.data() + part.first, flip, halves, stride});
+                             pixels, shorts_.data() + part.first, flip, halves, stride});
   } else {
-    kernel_.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels,
-                            pixels, floats_.data() + part.first, flip, halves, stride});
+    kernel_.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels, pixels,
+                             floats_.data() + part.first, flip, halves, stride});
   }
 }
 

@@ -53,8 +53,7 @@ class Packer {
   void add_parts(const Slice& source, int64_t first, const bool* flip);
   void fill_padding(uint64_t* words) const;
   void pack(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const;
-  void binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
-                int64_t stride) const;
+  void binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves, int64_t stride) const;
 
   Input input_;
   const Kernel& kernel_;

@@ -64,9 +64,7 @@ void bmx_profile(int enabled) {
 }
 
 // Name of phase `index`; null past their end.
-const char* bmx_phase_name(int index) {
-  return index >= 0 && index < bmx::kPhases ? bmx::kPhaseNames[index] : nullptr;
-}
+const char* bmx_phase_name(int index) { return index >= 0 && index < bmx::kPhases ? bmx::kPhaseNames[index] : nullptr; }
 
 // Seconds spent in each phase.
 void bmx_profile_read(double* seconds) {

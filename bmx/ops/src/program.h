@@ -85,7 +85,7 @@ struct Instruction {
   Destination out;
   std::vector<StepText> before, steps;
   std::vector<ParameterUse> parameters;  // beside those of steps
-  std::shared_ptr<const void> words;  // of its operation's own type
+  std::shared_ptr<const void> words;     // of its operation's own type
 };
 
 struct Parameter {

@@ -1,5 +1,5 @@
-// Transposition, as elementwise.h has it, and of bytes. A kernel that runs on part of the CPUs only includes this inside its target
-// region, and gives the largest square of values that it transposes in registers.
+// Transposition, as elementwise.h has it, and of bytes. A kernel that runs on part of the CPUs only includes this
+// inside its target region, and gives the largest square of values that it transposes in registers.
 #ifndef BMX_TRANSPOSITION_H_
 #define BMX_TRANSPOSITION_H_
 
