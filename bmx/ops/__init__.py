@@ -7,6 +7,7 @@ Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``
 import contextlib
 import ctypes
 import dataclasses
+import itertools
 from typing import Dict, List
 
 import mxnet as mx
@@ -50,9 +51,10 @@ def _load(path):
     library.bmx_profile.restype = None
     library.bmx_profile_read.argtypes = [ctypes.POINTER(ctypes.c_double)]
     library.bmx_profile_read.restype = None
+    library.bmx_phase_name.argtypes = [ctypes.c_int]
     library.bmx_profile_instructions.argtypes = [ctypes.POINTER(ctypes.c_double), ctypes.c_int]
     for function in (library.bmx_kernel_name, library.bmx_current_kernel, library.bmx_use_kernel,
-                     library.bmx_last_error):
+                     library.bmx_phase_name, library.bmx_last_error):
         function.restype = ctypes.c_char_p
     if library.bmx_current_kernel() is None:
         raise ImportError(library.bmx_last_error().decode())
@@ -83,12 +85,7 @@ def kernels():
     -------
     tuple of str
     """
-    names = []
-    while True:
-        name = _LIBRARY.bmx_kernel_name(len(names))
-        if name is None:
-            return tuple(names)
-        names.append(name.decode())
+    return _names(_LIBRARY.bmx_kernel_name)
 
 
 def use_kernel(name):
@@ -210,14 +207,19 @@ def measure_float_product(kernel, height, width, channels, filters, groups, wind
                                                         *window, stride))
 
 
+def _names(name_of):
+    """The names of a table of the library: of index 0, 1, ... until there is none."""
+    return tuple(name.decode() for name in itertools.takewhile(bool, map(name_of, itertools.count())))
+
+
 def _measured(value):
     if value < 0:
         raise ValueError(_LIBRARY.bmx_last_error().decode())
     return value
 
 
-# Phases of the work inside the library, as `profile` tells them apart.
-PHASES = ('packing', 'gemm', 'epilogue', 'mapping')
+# Phases of the work inside the library, as `profile` tells them apart: packing, gemm, epilogue, mapping.
+PHASES = _names(_LIBRARY.bmx_phase_name)
 
 
 @dataclasses.dataclass
@@ -227,8 +229,9 @@ class Profile:
     Attributes
     ----------
     phases : dict of str to float
-        Seconds of each of `PHASES`: packing (of activations and weights), gemm, epilogue (what follows in registers),
-        mapping (pooling, affine functions, changes of layout).
+        Seconds of each of `PHASES`: packing of activations and weights; gemm, the products, binary and float; epilogue,
+        what follows a product before its result is in memory; mapping, what the library does beside the products
+        (pooling, affine functions, changes of layout).
     instructions : list of float
         Seconds of each instruction of the programs that ran, in their order.
     """

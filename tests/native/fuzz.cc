@@ -18,7 +18,7 @@
 
 namespace {
 
-constexpr double kMaxWork = 6e6;            // of plain loops, for a case
+constexpr double kMaxWork = 6e6;          // of plain loops, for a case
 constexpr int64_t kMaxMemory = 32 << 20;  // bytes of a case's arrays, of its workspace
 constexpr int kMaxSeconds = 120;          // of a case
 constexpr int64_t kMaxProcess = 2 << 20;  // KiB of the process
@@ -117,8 +117,10 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
   const bool damaged = random_below(3) > 0;
   Draft draft;
   if (sometimes(4)) {
-    const Problem problem = sometimes(3) ? (sometimes(2) ? rows_chain() : parts_chain())
-                            : sometimes(2) ? chain() : sometimes(2) ? small_groups() : single_convolution();
+    const Problem problem = sometimes(3)   ? (sometimes(2) ? rows_chain() : parts_chain())
+                            : sometimes(2) ? chain()
+                            : sometimes(2) ? small_groups()
+                                           : single_convolution();
     draft = {problem.text, problem.features(), 1};
   } else {
     draft = draw_program();
@@ -166,9 +168,7 @@ bool fuzz(const std::vector<Contestant>& contestants, int64_t first, int64_t cou
   Figures figures;
   signal(SIGALRM, on_alarm);
   const auto begin = std::chrono::steady_clock::now();
-  const auto passed = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
+  const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
   for (int64_t seed = first; seed - first < count && passed() < seconds; ++seed) {
     alarm(kMaxSeconds);
     begin_case(seed);

@@ -123,11 +123,10 @@ class Generator {
     if (kind != "conv" && replaces && (text + in).find(out.name + "[") != std::string::npos) return false;
     const bool shuffles = text.find(" shuffle=") != std::string::npos;
     const bool in_place = replaces && old->type == out.type && old->channels == out.channels && !shuffles;
-    const std::string steps =
-        draw_steps(out.channels, out.size, out.name, in_place, out.type == "int16", &out.largest);
+    const std::string steps = draw_steps(out.channels, out.size, out.name, in_place, out.type == "int16", &out.largest);
     const std::string type = y < 0 ? ":" + out.type : sometimes(5) ? ":flat" : "";
-    text_ += kind + " in=" + in + " out=" + out.name + type + text +
-             (steps.empty() ? "" : " steps=" + steps) + (sometimes(2) ? ";" : " ; ");
+    text_ += kind + " in=" + in + " out=" + out.name + type + text + (steps.empty() ? "" : " steps=" + steps) +
+             (sometimes(2) ? ";" : " ; ");
     if (y >= 0) return true;
     if (replaces) tensors_.erase(old);
     tensors_.push_back(out);
@@ -144,11 +143,11 @@ class Generator {
 
   std::string convolve(const std::string& kind, Size size, int64_t channels, Tensor* out) {
     bmx::Window window;
-    window.kernel = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}, {7, 7}});
+    window.size = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}, {7, 7}});
     window.stride = any_of<Size>({{1, 1}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {3, 3}, {INT_MAX, INT_MAX}});
     window.dilate = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {1, 3}, {1, 40}});
     window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 1}, {3, 0}, {2, 5}, {20, 20}});
-    if (channels > 1000) window.kernel = {1, 1};
+    if (channels > 1000) window.size = {1, 1};
     if (!slide(window, size, &out->size)) return "";
     int64_t groups = any_of<int64_t>({1, 1, 1, 2, 3, 4, 8, channels, (channels + 1) / 2});
     while (channels % groups) --groups;
@@ -160,7 +159,7 @@ class Generator {
     out->channels = filters;
     out->largest = taps;
     const int64_t binarizations = shorts || random_below(4) ? 1 : 1 + random_below(bmx::kMaxBinarizations);
-    std::vector<std::string> words = {"weight=" + parameter(), "kernel=" + text_of(window.kernel),
+    std::vector<std::string> words = {"weight=" + parameter(), "kernel=" + text_of(window.size),
                                       "filters=" + std::to_string(filters)};
     const auto option = [&](bool missing, const std::string& word) {
       if (!missing || sometimes(4)) words.push_back(word);
@@ -194,16 +193,16 @@ class Generator {
       words.push_back("global=1");
     } else if (sometimes(2)) {
       bmx::Window window;
-      window.kernel = any_of<Size>({{1, 1}, {2, 2}, {3, 3}, {2, 1}, {1, 5}, {7, 7}});
+      window.size = any_of<Size>({{1, 1}, {2, 2}, {3, 3}, {2, 1}, {1, 5}, {7, 7}});
       window.stride = any_of<Size>({{1, 1}, {2, 2}, {1, 3}, {5, 5}, {9, 2}, {INT_MAX, 1}});
-      window.pad = any_of<Size>({{0, 0}, {0, 0}, {1, 1}, {window.kernel.height - 1, window.kernel.width - 1}});
+      window.pad = any_of<Size>({{0, 0}, {0, 0}, {1, 1}, {window.size.height - 1, window.size.width - 1}});
       window.full = sometimes(2);
-      if (window.pad.height >= window.kernel.height || window.pad.width >= window.kernel.width) return "";
+      if (window.pad.height >= window.size.height || window.pad.width >= window.size.width) return "";
       if (!slide(window, size, &out->size)) return "";
       const bool average = sometimes(2);
       words.push_back(average ? "pool=avg" : "pool=max");
       if (average && sometimes(2)) words.push_back("count_pad=1");
-      words.push_back("kernel=" + text_of(window.kernel));
+      words.push_back("kernel=" + text_of(window.size));
       words.push_back("stride=" + text_of(window.stride));
       words.push_back("pad=" + text_of(window.pad));
       if (window.full || sometimes(2)) words.push_back("full=" + std::to_string(window.full));
@@ -232,16 +231,39 @@ class Generator {
   int64_t parameters_ = 0;
 };
 
-const std::vector<int64_t> kLimits = {
-    0,  1,   2,   3,   7,    8,     9,     15,    16,    17,            31,      33,            63,      64,
-    65, 127, 255, 256, 4096, 32767, 32768, 65535, 65536, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, 1 << 30, INT_MAX - 1,
-    INT_MAX};
+const std::vector<int64_t> kLimits = {0,       1,
+                                      2,       3,
+                                      7,       8,
+                                      9,       15,
+                                      16,      17,
+                                      31,      33,
+                                      63,      64,
+                                      65,      127,
+                                      255,     256,
+                                      4096,    32767,
+                                      32768,   65535,
+                                      65536,   (1 << 24) - 1,
+                                      1 << 24, (1 << 24) + 1,
+                                      1 << 30, INT_MAX - 1,
+                                      INT_MAX};
 
 std::string draw_number() {
-  static const std::vector<std::string> beyond = {
-      "-1", "2147483648", "4294967295", "4294967296", "4611686018427387904", "9223372036854775807",
-      "9223372036854775808", "-9223372036854775809", "99999999999999999999999", "", "+1", " 1", "0x10", "1e3", "1.5",
-      "00"};
+  static const std::vector<std::string> beyond = {"-1",
+                                                  "2147483648",
+                                                  "4294967295",
+                                                  "4294967296",
+                                                  "4611686018427387904",
+                                                  "9223372036854775807",
+                                                  "9223372036854775808",
+                                                  "-9223372036854775809",
+                                                  "99999999999999999999999",
+                                                  "",
+                                                  "+1",
+                                                  " 1",
+                                                  "0x10",
+                                                  "1e3",
+                                                  "1.5",
+                                                  "00"};
   return sometimes(4) ? any_of(beyond) : std::to_string(any_of(kLimits));
 }
 
@@ -265,12 +287,42 @@ void replace(const std::vector<std::pair<size_t, size_t>>& places, const std::st
 void damage_text(std::string* text) {
   static const char* const digits = "0123456789";
   static const std::string word_letters = "abcdefghijklmnopqrstuvwxyz_0123456789=:,|[]-";
-  static const std::vector<std::string> words = {
-      "conv", "fconv", "map", "in=x0[0:1]", "in=s0[0:1]", "out=y0", "out=y0:flat", "out=s0:int16", "out=s65535:planar", "out=s1:float32",
-      "weight=p0", "threshold=p0", "kernel=1,1", "kernel=4096,4096", "stride=2147483647,1", "pad=2147483647,0",
-      "dilate=2147483647,2147483647", "filters=2147483647", "groups=2147483647", "pad_value=0", "binarizations=8",
-      "steps=relu", "steps=plus:x0[0:1]", "steps=norm:p65535", "before=relu", "pool=max", "pool=avg", "full=1", "global=1", "count_pad=1",
-      "shuffle=2", "=", "", "steps=", "before=prelu:p0|prelu:p0", "in=x0[0:2147483647],x0[0:2147483647]"};
+  static const std::vector<std::string> words = {"conv",
+                                                 "fconv",
+                                                 "map",
+                                                 "in=x0[0:1]",
+                                                 "in=s0[0:1]",
+                                                 "out=y0",
+                                                 "out=y0:flat",
+                                                 "out=s0:int16",
+                                                 "out=s65535:planar",
+                                                 "out=s1:float32",
+                                                 "weight=p0",
+                                                 "threshold=p0",
+                                                 "kernel=1,1",
+                                                 "kernel=4096,4096",
+                                                 "stride=2147483647,1",
+                                                 "pad=2147483647,0",
+                                                 "dilate=2147483647,2147483647",
+                                                 "filters=2147483647",
+                                                 "groups=2147483647",
+                                                 "pad_value=0",
+                                                 "binarizations=8",
+                                                 "steps=relu",
+                                                 "steps=plus:x0[0:1]",
+                                                 "steps=norm:p65535",
+                                                 "before=relu",
+                                                 "pool=max",
+                                                 "pool=avg",
+                                                 "full=1",
+                                                 "global=1",
+                                                 "count_pad=1",
+                                                 "shuffle=2",
+                                                 "=",
+                                                 "",
+                                                 "steps=",
+                                                 "before=prelu:p0|prelu:p0",
+                                                 "in=x0[0:2147483647],x0[0:2147483647]"};
   const int64_t size = static_cast<int64_t>(text->size());
   const size_t at = static_cast<size_t>(random_below(size + 1));
   const size_t length = std::min<size_t>(text->size() - at, static_cast<size_t>(1 + random_below(8)));

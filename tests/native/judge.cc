@@ -30,8 +30,7 @@ Features apply(const std::vector<bmx::PlannedStep>& steps, Features x, const Ten
       switch (step.kind) {
         case bmx::Step::kMultiply: return value * values[c];
         case bmx::Step::kAdd: return value + values[c];
-        case bmx::Step::kNormalize:
-          return (value - values[c]) * values[x.channels + c] + values[2 * x.channels + c];
+        case bmx::Step::kNormalize: return (value - values[c]) * values[x.channels + c] + values[2 * x.channels + c];
         case bmx::Step::kParametricRectify: return value > 0 ? value : value * values[single ? 0 : c];
         default: return value <= 0 ? 0 : value;
       }
@@ -91,9 +90,9 @@ Features fconv(const void* problem, const Features& in, const std::vector<Bytes>
       for (int64_t k = 0; k < depth; ++k) {
         const int64_t channel = o / group * conv.group_channels() + k / window.taps(), tap = k % window.taps();
         const int64_t y = pixel / out.size.width * window.stride.height - window.pad.height +
-                          tap / window.kernel.width * window.dilate.height;
+                          tap / window.size.width * window.dilate.height;
         const int64_t x = pixel % out.size.width * window.stride.width - window.pad.width +
-                          tap % window.kernel.width * window.dilate.width;
+                          tap % window.size.width * window.dilate.width;
         sum = std::fma(in.holds(y, x) ? in.at(channel, y, x) : 0.0f, weight[k * lanes], sum);
       }
       out.values[o * out.size.pixels() + pixel] = sum;
@@ -110,7 +109,8 @@ Cost map_cost(const void* problem) {
   return {static_cast<double>(static_cast<const bmx::Map*>(problem)->window.taps()), 0};
 }
 
-const std::map<std::string, Meaning> kMeanings = {{"conv", {conv, conv_cost}}, {"fconv", {fconv, fconv_cost}}, {"map", {map, map_cost}}};
+const std::map<std::string, Meaning> kMeanings = {
+    {"conv", {conv, conv_cost}}, {"fconv", {fconv, fconv_cost}}, {"map", {map, map_cost}}};
 
 }  // namespace
 
@@ -131,9 +131,9 @@ std::vector<Features> interpret(const bmx::Plan& plan, const std::vector<Feature
     x = apply(instruction.before, x, tensors, parameters);
     std::vector<Bytes> own;
     for (int64_t parameter : instruction.parameters) own.push_back(parameters[parameter]);
-    x = kMeanings.at(instruction.operation->name).compute(instruction.problem.get(), x, own, [&](const Features& result) {
-      return apply(instruction.steps, result, tensors, parameters);
-    });
+    x = kMeanings.at(instruction.operation->name)
+            .compute(instruction.problem.get(), x, own,
+                     [&](const Features& result) { return apply(instruction.steps, result, tensors, parameters); });
     const std::string name = instruction.to.kind + std::to_string(instruction.to.index);
     tensors.erase(name);
     tensors.emplace(name, x);

@@ -85,6 +85,7 @@ int main(int argc, char** argv) {
 #endif
   if (command == "fuzz") return !fuzz(contestants, 0, INT64_MAX, std::atof(argv[2]));
   if (command == "cases") return !fuzz(contestants, std::atoll(argv[2]), argc > 3 ? std::atoll(argv[3]) : 1, INFINITY);
+  failed |= !bookkeeping_works();
   test_products(&contestants, thinning);
   test_binarizations(&contestants, thinning);
   test_small_groups(&contestants, thinning);
@@ -93,13 +94,13 @@ int main(int argc, char** argv) {
   test_programs(&contestants);
   for (const Contestant& contestant : contestants) {
     const bool works = contestant.failure.empty();
-    std::printf("%s%s: %lld products, %lld binarizations, %lld small groups, %lld elementwise, "
-                "%lld float convolutions, %lld programs: %s\n",
-                contestant.kernel->name, contestant.emulated ? " (emulated)" : "",
-                static_cast<long long>(contestant.products), static_cast<long long>(contestant.binarizations),
-                static_cast<long long>(contestant.small_groups), static_cast<long long>(contestant.elementwise),
-                static_cast<long long>(contestant.float_convolutions), static_cast<long long>(contestant.programs),
-                works ? "ok" : contestant.failure.c_str());
+    std::printf(
+        "%s%s: %lld products, %lld binarizations, %lld small groups, %lld elementwise, "
+        "%lld float convolutions, %lld programs: %s\n",
+        contestant.kernel->name, contestant.emulated ? " (emulated)" : "", static_cast<long long>(contestant.products),
+        static_cast<long long>(contestant.binarizations), static_cast<long long>(contestant.small_groups),
+        static_cast<long long>(contestant.elementwise), static_cast<long long>(contestant.float_convolutions),
+        static_cast<long long>(contestant.programs), works ? "ok" : contestant.failure.c_str());
     failed = failed || !works;
   }
   return failed | !fuzz(contestants, 0, kQuickCases / thinning, INFINITY);

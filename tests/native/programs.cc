@@ -84,7 +84,7 @@ void Convolution::draw_binarizations() {
 
 std::string Convolution::options() const {
   return (binarizations > 1 ? " binarizations=" + std::to_string(binarizations) : "") +
-         " kernel=" + text_of(window.kernel) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
+         " kernel=" + text_of(window.size) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
          " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
          " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value) +
          (interleaved ? " interleaved=1" : "");
@@ -101,7 +101,7 @@ Bytes Convolution::packed() const {
 
 int64_t Convolution::packed_bytes() const {
   const int64_t group = channels / groups;
-  return filters * window.taps() * (interleaved ? bmx::words_for(group) * 8 : (group + 7) / 8);
+  return filters * window.taps() * (interleaved ? bmx::words_for(group) * 8 : bmx::packed_bytes(group));
 }
 
 int64_t Convolution::packed_at(int64_t i) const {
@@ -160,8 +160,8 @@ Features Convolution::multiply(const Features& in) const {
       for (int64_t x = 0; x < out.size.width; ++x) {
         int dot = 0;
         for (int64_t tap = 0; tap < window.taps(); ++tap) {
-          const int64_t in_y = y * window.stride.height + tap / window.kernel.width * window.dilate.height;
-          const int64_t in_x = x * window.stride.width + tap % window.kernel.width * window.dilate.width;
+          const int64_t in_y = y * window.stride.height + tap / window.size.width * window.dilate.height;
+          const int64_t in_x = x * window.stride.width + tap % window.size.width * window.dilate.width;
           const int8_t* left = &signs[(in_y * padded.width + in_x) * channels + o / group_filters * group_channels];
           const uint8_t* right = &bits[(o * window.taps() + tap) * group_channels];
           for (int64_t c = 0; c < group_channels; ++c) dot += left[c] * (2 * right[c] - 1);
@@ -200,8 +200,8 @@ Features pool(const Features& in, bmx::Pool kind, const bmx::Window& window, boo
       for (int64_t x = 0; x < out.size.width; ++x) {
         float sum = 0, most = std::numeric_limits<float>::lowest(), count = 0;
         for (int64_t tap = 0; tap < window.taps(); ++tap) {
-          const int64_t in_y = y * window.stride.height - window.pad.height + tap / window.kernel.width;
-          const int64_t in_x = x * window.stride.width - window.pad.width + tap % window.kernel.width;
+          const int64_t in_y = y * window.stride.height - window.pad.height + tap / window.size.width;
+          const int64_t in_x = x * window.stride.width - window.pad.width + tap % window.size.width;
           const bool in_padding = in_y < in.size.height + pad.height && in_x < in.size.width + pad.width;
           if (in.holds(in_y, in_x) || (count_pad && in_padding)) ++count;
           if (!in.holds(in_y, in_x)) continue;
@@ -291,7 +291,7 @@ void draw_images(int64_t channels, Size size, Problem* problem) {
 Problem single_convolution() {
   const Size size = any_of<Size>({{1, 1}, {1, 16}, {5, 6}, {4, 17}, {9, 13}, {14, 14}});
   bmx::Window window;
-  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {1, 3}, {5, 2}});
+  window.size = any_of<Size>({{1, 1}, {3, 3}, {1, 3}, {5, 2}});
   window.stride = any_of<Size>({{1, 1}, {2, 1}, {2, 2}});
   window.dilate = any_of<Size>({{1, 1}, {1, 2}});
   window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 2}});
@@ -316,7 +316,7 @@ Problem small_groups() {
   if (groups * (group + filters) > 600) return small_groups();
   const Size size = any_of<Size>({{1, 1}, {1, 70}, {7, 7}, {5, 6}, {4, 17}, {9, 13}, {12, 30}});
   bmx::Window window;
-  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}});
+  window.size = any_of<Size>({{1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {2, 5}});
   window.stride = any_of<Size>({{1, 1}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {3, 3}});
   window.dilate = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {1, 40}});
   window.pad = any_of<Size>({{0, 0}, {1, 1}, {1, 1}, {1, 2}});
@@ -347,11 +347,11 @@ Problem chain() {
   const int64_t channels = any_of<int64_t>({8, 33, 64, 70}), filters = any_of<int64_t>({3, 16, 40, 64, 65});
   const Size size = any_of<Size>({{2, 2}, {6, 7}, {13, 11}, {20, 21}});
   bmx::Window same, point, half;
-  same.kernel = {3, 3};
+  same.size = {3, 3};
   same.pad = {1, 1};
-  half.kernel = any_of<Size>({{2, 2}, {3, 3}});
+  half.size = any_of<Size>({{2, 2}, {3, 3}});
   half.stride = {2, 2};
-  half.pad = {half.kernel.height - 2, half.kernel.width - 2};
+  half.pad = {half.size.height - 2, half.size.width - 2};
   Convolution first(channels, filters, 1, same), second(filters + channels - 2, filters, 1, point);
   Convolution third(filters, filters, 1, same), last(2 * filters - 1, filters, 1, same);
   const std::vector<float> factor = random_floats(2 * filters - 1, 5), slope = random_floats(1, 5);
@@ -371,11 +371,11 @@ Problem chain() {
   const std::string rest = ",x0[2:" + std::to_string(channels) + "]";
   problem.convolve(second, "s0" + all + rest, "s1:" + type, " steps=plus:s0" + all);
   problem.convolve(third, "s1" + all, "s1:" + type, " steps=plus:s1" + all);
-  problem.text += "map in=s1[1:" + std::to_string(filters) + "],s0" + all + " out=s2:" + pooled + " before=mul:" +
-                  problem.parameter(factor) + "|prelu:" + problem.parameter(slope) + " pool=max kernel=" +
-                  text_of(half.kernel) + " stride=2,2 pad=" + text_of(half.pad) + ";";
-  problem.convolve(last, "s2" + wide, "s3:float32", " steps=add:" + problem.parameter(shift) + "|norm:" +
-                                                        problem.parameter(norm) + "|plus:s2" + all);
+  problem.text += "map in=s1[1:" + std::to_string(filters) + "],s0" + all + " out=s2:" + pooled +
+                  " before=mul:" + problem.parameter(factor) + "|prelu:" + problem.parameter(slope) +
+                  " pool=max kernel=" + text_of(half.size) + " stride=2,2 pad=" + text_of(half.pad) + ";";
+  problem.convolve(last, "s2" + wide, "s3:float32",
+                   " steps=add:" + problem.parameter(shift) + "|norm:" + problem.parameter(norm) + "|plus:s2" + all);
   problem.text += "map in=s3" + all + " out=y0 steps=relu";
   for (const auto& images : problem.images) {
     const Features &image = images[0], s0 = first.apply(image);
@@ -404,7 +404,7 @@ Problem rows_chain() {
     return name + "[0:" + std::to_string(count) + "]";
   };
   bmx::Window point, pairs;
-  pairs.kernel = any_of<Size>({{2, 2}, {2, 3}, {1, 2}});
+  pairs.size = any_of<Size>({{2, 2}, {2, 3}, {1, 2}});
   pairs.stride = {2, 2};
   Problem problem;
   draw_images(channels, size, &problem);
@@ -418,13 +418,13 @@ Problem rows_chain() {
   convolve(filters, point, s1, "s1:" + type, " steps=plus:" + s1);
   convolve(2 * filters, point, s1 + "," + slice_of("s0", filters), any_of<std::string>({"s0:", "s2:"}) + type,
            " steps=plus:" + s1);
-  const bool halves = size.width >= pairs.kernel.width && random_word() % 2;
+  const bool halves = size.width >= pairs.size.width && random_word() % 2;
   if (halves) {
-    problem.text += "map in=" + s1 + " out=s3:" + pooled + " before=relu pool=" +
-                    any_of<std::string>({"max", "avg"}) + " kernel=" + text_of(pairs.kernel) + " stride=2,2;";
+    problem.text += "map in=" + s1 + " out=s3:" + pooled + " before=relu pool=" + any_of<std::string>({"max", "avg"}) +
+                    " kernel=" + text_of(pairs.size) + " stride=2,2;";
   } else {
-    problem.text += "map in=" + s1 + " out=s3:" + pooled + " steps=mul:" +
-                    problem.parameter(random_floats(filters, 5)) + ";";
+    problem.text +=
+        "map in=" + s1 + " out=s3:" + pooled + " steps=mul:" + problem.parameter(random_floats(filters, 5)) + ";";
   }
   convolve(filters, point, slice_of("s3", filters), "s3:" + pooled, " steps=plus:" + slice_of("s3", filters));
   problem.text += "map in=" + slice_of("s3", filters) + " out=y0 steps=plus:" + slice_of(halves ? "s3" : "s1", filters);
@@ -446,16 +446,16 @@ Problem parts_chain() {
     int64_t lanes = 1;
     while (lanes < filters / groups && lanes < 16) lanes *= 2;
     const int64_t blocks = (filters / groups + lanes - 1) / lanes;
-    problem.text += "fconv kernel=3,3 pad=1,1 filters=" + std::to_string(filters) + " groups=" +
-                    std::to_string(groups) + " weight=" +
-                    problem.parameter(random_fractions(blocks * lanes * depth * 9)) + rest + ";";
+    problem.text += "fconv kernel=3,3 pad=1,1 filters=" + std::to_string(filters) +
+                    " groups=" + std::to_string(groups) +
+                    " weight=" + problem.parameter(random_fractions(blocks * lanes * depth * 9)) + rest + ";";
   };
   const auto steps = [&](int64_t of) {
-    return "norm:" + problem.parameter(random_floats(3 * of, 5)) + "|prelu:" +
-           problem.parameter(random_floats(random_word() % 2 ? of : 1, 5));
+    return "norm:" + problem.parameter(random_floats(3 * of, 5)) +
+           "|prelu:" + problem.parameter(random_floats(random_word() % 2 ? of : 1, 5));
   };
-  convolve(channels, " in=" + slice_of("x0", channels) + " out=s0:planar before=" + steps(channels) + " steps=" +
-                         steps(filters));
+  convolve(channels,
+           " in=" + slice_of("x0", channels) + " out=s0:planar before=" + steps(channels) + " steps=" + steps(filters));
   problem.text += "map in=" + slice_of("s0", filters) + " out=s1:" + any_of<std::string>({"float32", "planar"}) +
                   " before=" + steps(filters) + " pool=" + any_of<std::string>({"max", "avg"}) +
                   " kernel=3,3 stride=2,2 pad=1,1 steps=" + steps(filters) + ";";
@@ -477,8 +477,8 @@ Problem float_chain() {
     return name + "[0:" + std::to_string(count) + "]";
   };
   bmx::Window window;
-  window.kernel = any_of<Size>({{1, 1}, {3, 3}, {1, 5}});
-  window.pad = {window.kernel.height / 2, window.kernel.width / 2};
+  window.size = any_of<Size>({{1, 1}, {3, 3}, {1, 5}});
+  window.pad = {window.size.height / 2, window.size.width / 2};
   const Convolution binary(filters, filters, 1, window);
   Problem problem;
   for (int64_t i = 1 + random_below(2); i > 0; --i) {
@@ -489,11 +489,11 @@ Problem float_chain() {
   const auto convolve = [&](const std::string& in, const std::string& out, int64_t depth, const std::string& rest) {
     int64_t lanes = 1;
     while (lanes < filters / groups && lanes < 16) lanes *= 2;
-    const int64_t blocks = (filters / groups + lanes - 1) / lanes;
+    const int64_t blocks = bmx::ceil_div(filters / groups, lanes);
     const std::vector<float> weights = random_fractions(groups * blocks * lanes * depth / groups * window.taps());
-    problem.text += "fconv in=" + in + " out=" + out + " kernel=" + text_of(window.kernel) + " pad=" +
-                    text_of(window.pad) + " filters=" + std::to_string(filters) + " groups=" + std::to_string(groups) +
-                    " weight=" + problem.parameter(weights) + rest + ";";
+    problem.text += "fconv in=" + in + " out=" + out + " kernel=" + text_of(window.size) +
+                    " pad=" + text_of(window.pad) + " filters=" + std::to_string(filters) +
+                    " groups=" + std::to_string(groups) + " weight=" + problem.parameter(weights) + rest + ";";
   };
   convolve(slice_of("x0", channels), any_of<std::string>({"s0:float32", "s0:planar"}), channels,
            " steps=norm:" + problem.parameter(random_fractions(3 * filters)) + "|relu");

@@ -20,17 +20,22 @@ Side any_side() { return random_word() % 2 ? Side::kFront : Side::kBack; }
 template <typename Value>
 Value random_value() {
   typedef std::numeric_limits<Value> Limits;
-  const Value special[] = {Value{0},           -Value{0},          Limits::infinity(), -Limits::infinity(),
-                           Limits::quiet_NaN(), Limits::denorm_min(), Limits::max()};
+  const Value special[] = {
+      Value{0},     -Value{0}, Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(), Limits::denorm_min(),
+      Limits::max()};
   if (sometimes(8)) return special[random_below(7)];
   return std::ldexp(static_cast<Value>(random_below(1 << 24) - (1 << 23)), static_cast<int>(random_below(9)) - 28);
 }
 
 // Sums of products that fit int16 with what is added to them.
 template <>
-int32_t random_value<int32_t>() { return static_cast<int32_t>(random_below(1 << 14) - (1 << 13)); }
+int32_t random_value<int32_t>() {
+  return static_cast<int32_t>(random_below(1 << 14) - (1 << 13));
+}
 template <>
-int16_t random_value<int16_t>() { return static_cast<int16_t>(random_below(1 << 14) - (1 << 13)); }
+int16_t random_value<int16_t>() {
+  return static_cast<int16_t>(random_below(1 << 14) - (1 << 13));
+}
 
 template <typename Value>
 std::vector<Value> random_values(int64_t count) {
@@ -41,7 +46,9 @@ std::vector<Value> random_values(int64_t count) {
 
 // The same bits, or two NaNs.
 template <typename Value>
-bool same(Value a, Value b) { return std::memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b); }
+bool same(Value a, Value b) {
+  return std::memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b);
+}
 
 class Test {
  public:
@@ -118,12 +125,10 @@ void test_conversions(Test* test, int64_t pixels, int64_t channels) {
   const Guarded<int16_t> shorts(random_values<int16_t>(pixels * stride), any_side());
   const Guarded<int32_t> dots(random_values<int32_t>(pixels * stride), any_side());
   const std::vector<float> lanes(extent(pixels, kLanes, to_stride));
-  test->check(sizes("widen", pixels, kLanes), lanes, [&](const Elementwise& own, float* to) {
-    own.widen(shorts.data(), stride, pixels, to, to_stride);
-  });
-  test->check(sizes("to_floats", pixels, kLanes), lanes, [&](const Elementwise& own, float* to) {
-    own.to_floats(dots.data(), stride, pixels, to, to_stride);
-  });
+  test->check(sizes("widen", pixels, kLanes), lanes,
+              [&](const Elementwise& own, float* to) { own.widen(shorts.data(), stride, pixels, to, to_stride); });
+  test->check(sizes("to_floats", pixels, kLanes), lanes,
+              [&](const Elementwise& own, float* to) { own.to_floats(dots.data(), stride, pixels, to, to_stride); });
   for (const bool first : {false, true}) {
     test->check(sizes("add_term", pixels, channels), random_values<float>(extent(pixels, channels, stride)),
                 [&](const Elementwise& own, float* sums) {
@@ -190,10 +195,9 @@ void test_pools(Test* test, int64_t pixels) {
   const int64_t inputs = 1 + random_below(pixels * step + 2);
   const Guarded<float> from(random_values<float>(inputs * kLanes), any_side());
   for (const auto member : {&Elementwise::largest, &Elementwise::sum}) {
-    test->check(sizes("pool", pixels, kLanes), random_values<float>(pixels * kLanes),
-                [&](const Elementwise& own, float* to) {
-                  (own.*member)(from.data(), first, inputs, size, step, pixels, to);
-                });
+    test->check(
+        sizes("pool", pixels, kLanes), random_values<float>(pixels * kLanes),
+        [&](const Elementwise& own, float* to) { (own.*member)(from.data(), first, inputs, size, step, pixels, to); });
   }
 }
 
@@ -230,9 +234,8 @@ template <typename Value>
 void test_products_of(Test* test, int64_t length, bmx::ChannelProducts<Value> Elementwise::*member) {
   const Guarded<Value> x(random_values<Value>(length), any_side()), gradient(random_values<Value>(length), any_side());
   const Value by = random_value<Value>();
-  test->check(sizes("multiply", length, 1), std::vector<Value>(length), [&](const Elementwise& own, Value* out) {
-    (own.*member).multiply(x.data(), by, length, out);
-  });
+  test->check(sizes("multiply", length, 1), std::vector<Value>(length),
+              [&](const Elementwise& own, Value* out) { (own.*member).multiply(x.data(), by, length, out); });
   test->check(sizes("multiply_below", length, 1), std::vector<Value>(length), [&](const Elementwise& own, Value* out) {
     (own.*member).multiply_below(x.data(), gradient.data(), by, length, out);
   });

@@ -113,8 +113,12 @@ struct Features {
 class Source {
  public:
   Source(Layout layout, int64_t channels, Size size, int64_t images)
-      : layout_(layout), first_(random_below(3)), channels_(channels), all_(first_ + channels + random_below(3)),
-        size_(size), values_(images * all_ * size.pixels()) {
+      : layout_(layout),
+        first_(random_below(3)),
+        channels_(channels),
+        all_(first_ + channels + random_below(3)),
+        size_(size),
+        values_(images * all_ * size.pixels()) {
     for (float& value : values_) {
       value = layout == Layout::kShorts ? static_cast<float>(random_below(65536) - 32768) : random_float();
     }
@@ -164,7 +168,10 @@ class Steps {
     for (int64_t i = 0; i < count; ++i) {
       Step step = {any_of<Step::Kind>({Step::kMultiply, Step::kAdd, Step::kNormalize, Step::kRectify,
                                        Step::kParametricRectify, Step::kPlus}),
-                   nullptr, channels, false, {}};
+                   nullptr,
+                   channels,
+                   false,
+                   {}};
       step.single = step.kind != Step::kNormalize && random_word() % 3 == 0;
       const int64_t values = step.kind == Step::kNormalize ? 3 * channels : step.single ? 1 : channels;
       parameters_.emplace_back(new Guarded<float>(random_floats(values), any_side()));
@@ -211,8 +218,11 @@ class Steps {
 class Problem {
  public:
   Problem(const bmx::FloatConvolution& conv, int64_t before, int64_t after)
-      : conv_(conv), images_(1 + random_below(2)), before_(before, conv.channels, conv.image, images_),
-        steps_(after, conv.filters, conv.out(), images_), planar_(random_word() % 2) {
+      : conv_(conv),
+        images_(1 + random_below(2)),
+        before_(before, conv.channels, conv.image, images_),
+        steps_(after, conv.filters, conv.out(), images_),
+        planar_(random_word() % 2) {
     for (int64_t left = conv.channels, count; left > 0; left -= count) {
       count = std::min(left, random_word() % 2 ? left : 1 + random_below(left));
       const Layout layout = any_of<Layout>({Layout::kPlanar, Layout::kFloats, Layout::kShorts});
@@ -226,7 +236,7 @@ class Problem {
   std::string text() const {
     const auto of = [](Size size) { return std::to_string(size.height) + "x" + std::to_string(size.width); };
     const bmx::Window& window = conv_.window;
-    return "image " + of(conv_.image) + ", kernel " + of(window.kernel) + ", stride " + of(window.stride) + ", pad " +
+    return "image " + of(conv_.image) + ", window " + of(window.size) + ", stride " + of(window.stride) + ", pad " +
            of(window.pad) + ", dilate " + of(window.dilate) + ", channels " + std::to_string(conv_.channels) +
            ", filters " + std::to_string(conv_.filters) + ", groups " + std::to_string(conv_.groups);
   }
@@ -238,10 +248,10 @@ class Problem {
     Guarded<char> memory(conv_.thread_bytes() * threads, any_side(), 64);
     std::vector<bmx::Slice> in;
     for (const auto& source : sources_) in.push_back(source->slice());
-    const bmx::Slice to = {planar_ ? Layout::kPlanar : Layout::kFloats, conv_.filters,
-                           planar_ ? pixels : conv_.filters, values * 4, reinterpret_cast<char*>(out.data())};
-    const bmx::FloatConvolutionTask task(conv_, in, before_.steps(), weight_->data(), steps_.steps(), to, kernel,
-                                         memory.data());
+    const bmx::Slice to = {planar_ ? Layout::kPlanar : Layout::kFloats, conv_.filters, planar_ ? pixels : conv_.filters,
+                           values * 4, reinterpret_cast<char*>(out.data())};
+    const bmx::FloatConvolutionTask task(
+        conv_, {kernel, in, before_.steps(), steps_.steps(), to, {weight_->data()}, nullptr, nullptr, memory.data()});
 #pragma omp parallel num_threads(threads)
     for (int64_t image = 0; image < images_; ++image) task.run(image);
     for (int64_t i = 0; i < images_ * values; ++i) {
@@ -281,12 +291,11 @@ class Problem {
           const float* w = weight.data() + o * conv_.depth();
           float sum = 0;
           for (int64_t c = first; c < first + conv_.group_channels(); ++c) {
-            for (int64_t i = 0; i < window.kernel.height; ++i) {
-              for (int64_t j = 0; j < window.kernel.width; ++j, ++w) {
+            for (int64_t i = 0; i < window.size.height; ++i) {
+              for (int64_t j = 0; j < window.size.width; ++j, ++w) {
                 const int64_t in_y = y * window.stride.height - window.pad.height + i * window.dilate.height;
                 const int64_t in_x = x * window.stride.width - window.pad.width + j * window.dilate.width;
-                const bool inside =
-                    in_y >= 0 && in_y < conv_.image.height && in_x >= 0 && in_x < conv_.image.width;
+                const bool inside = in_y >= 0 && in_y < conv_.image.height && in_x >= 0 && in_x < conv_.image.width;
                 sum = std::fma(inside ? in.at(c, in_y, in_x) : 0.0f, *w, sum);
               }
             }
@@ -313,8 +322,8 @@ bmx::FloatConvolution any_convolution() {
   bmx::FloatConvolution conv;
   bmx::Window& window = conv.window;
   conv.image = any_of<Size>({{1, 1}, {1, 16}, {70, 1}, {4, 5}, {7, 7}, {8, 8}, {9, 13}, {14, 14}, {33, 17}, {3, 1100}});
-  window.kernel = any_of<Size>({{1, 1}, {1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {7, 7}, conv.image});
-  if (window.kernel.pixels() > 1000) window.kernel = {3, 2};
+  window.size = any_of<Size>({{1, 1}, {1, 1}, {3, 3}, {3, 3}, {1, 3}, {5, 2}, {7, 7}, conv.image});
+  if (window.size.pixels() > 1000) window.size = {3, 2};
   window.stride = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {2, 1}, {1, 3}, {9, 8}});
   window.dilate = any_of<Size>({{1, 1}, {1, 1}, {2, 2}, {1, 3}, {4, 2}});
   window.pad = any_of<Size>({{0, 0}, {0, 0}, {1, 1}, {1, 1}, {1, 2}, {3, 3}, {4, 9}, {8, 1}});
@@ -332,15 +341,13 @@ bmx::FloatConvolution any_convolution() {
 
 // Shapes that chance seldom draws: image, kernel, pad, channels, filters.
 struct Shape {
-  Size image, kernel, pad;
+  Size image, window, pad;
   int64_t channels, filters;
 };
 const Shape kShapes[] = {
-    {{3, 17}, {3, 5}, {0, 2}, 2, 3},      // a single row of outputs, which threads share, of several rows of inputs
-    {{3, 33}, {3, 3}, {0, 1}, 5, 17},
-    {{1, 2000}, {1, 1}, {0, 0}, 120, 9},  // pixels that need several rectangles
-    {{2, 1000}, {1, 7}, {1, 3}, 3, 9},
-    {{40, 12}, {3, 3}, {1, 1}, 130, 2},
+    {{3, 17}, {3, 5}, {0, 2}, 2, 3},  // a single row of outputs, which threads share, of several rows of inputs
+    {{3, 33}, {3, 3}, {0, 1}, 5, 17},  {{1, 2000}, {1, 1}, {0, 0}, 120, 9},  // pixels that need several rectangles
+    {{2, 1000}, {1, 7}, {1, 3}, 3, 9}, {{40, 12}, {3, 3}, {1, 1}, 130, 2},
 };
 
 }  // namespace
@@ -360,7 +367,7 @@ void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinn
        [&](const bmx::Kernel& kernel, int) { return round_once(kernel); });
   for (const Shape& shape : kShapes) {
     bmx::Window window;
-    window.kernel = shape.kernel;
+    window.size = shape.window;
     window.pad = shape.pad;
     const Problem problem({shape.image, window, shape.channels, shape.filters, 1}, 0, 1);
     test("float convolution, " + problem.text(), [&](const bmx::Kernel& kernel, int) {

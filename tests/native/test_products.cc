@@ -180,9 +180,11 @@ std::vector<Shape> shapes(bool few, int64_t thinning) {
 
 void test_products(std::vector<Contestant>* contestants, int64_t thinning) {
   for (Contestant& contestant : *contestants) {
-    announce(contestant.kernel->name, "bound");
-    const int64_t products = contestant.kernel->bound(3);
-    if (products <= 0 || contestant.kernel->bound(6) != 2 * products) contestant.failure = "bound miscounts";
+    for (const auto bound : {contestant.kernel->bound, contestant.kernel->float_bound}) {
+      announce(contestant.kernel->name, "bounds");
+      const int64_t products = bound(3);
+      if (products <= 0 || bound(6) != 2 * products) contestant.failure = "a bound miscounts";
+    }
   }
   const auto test = [](const Shape& shape, Contestant* contestant, const Problem& problem) {
     if (!contestant->failure.empty()) return;

@@ -86,9 +86,8 @@ void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning) {
         if (random_below(thinning)) continue;
         const std::string name = "look_up, count " + std::to_string(count) + ", groups " + std::to_string(groups) +
                                  ", filters " + std::to_string(filters);
-        test(name, [&](const bmx::Kernel& kernel) {
-          return look_up(kernel, count, groups, filters, filters % 5 == 1);
-        });
+        test(name,
+             [&](const bmx::Kernel& kernel) { return look_up(kernel, count, groups, filters, filters % 5 == 1); });
       }
     }
   }

@@ -30,6 +30,7 @@ void test_elementwise(std::vector<Contestant>* contestants, int64_t thinning);
 void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
+bool bookkeeping_works();  // prints what is wrong
 // Tries `count` random programs, from number `first` on, as long as there is time. Prints figures; did all go well?
 bool fuzz(const std::vector<Contestant>& contestants, int64_t first, int64_t count, double seconds);
 

@@ -22,7 +22,8 @@ struct Use {
   bool handed_on = false;         // what one instruction writes, a later one reads
 
   void add(const Feature& feature) {
-    const auto known = std::find_if(features.begin(), features.end(), [&](const Feature& x) { return same(x, feature); });
+    const auto known =
+        std::find_if(features.begin(), features.end(), [&](const Feature& x) { return same(x, feature); });
     if (known == features.end()) features.push_back(feature);
   }
   int64_t bytes() const {
@@ -69,7 +70,7 @@ Bands chain(const Plan& plan, size_t begin, size_t end, const CacheLimits& limit
     if (use.handed_on) saved += use.bytes();
   }
   if (saved < limits.least) return bands;
-  for (int64_t count = 2; count <= common; ++count) {
+  for (int64_t count = 2; count <= std::min(common, kMostPieces); ++count) {
     if (common % count) continue;
     bands.count = count;
     if (all / count <= limits.most) break;

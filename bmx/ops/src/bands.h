@@ -1,4 +1,4 @@
-// Bands of rows. Where every row of a result depends on rows of its own alone, as of a convolution with a kernel of one
+// Bands of rows. Where every row of a result depends on rows of its own alone, as of a convolution with a window of one
 // pixel, a chain of instructions can compute the top of the image first, then what is below: what one instruction hands
 // to the next stays in the cache, and what only they read takes the memory of a band.
 #ifndef BMX_BANDS_H_
@@ -21,6 +21,9 @@ struct Bands {
 
   bool is_local(int64_t slot) const;
 };
+
+// Pieces of an image are at most so many.
+constexpr int64_t kMostPieces = 256;
 
 // When instructions run piece by piece of an image.
 struct CacheLimits {

@@ -42,11 +42,10 @@ void binarize_channels(const Binarization<float>& b) {
     const float* data = b.data + p * b.pixel_stride;
     for (int64_t c = 0; c < b.channels; c += 32) {
       const __mmask16 low = first16(b.channels - c), high = first16(b.channels - c - 16);
-      const uint32_t low_bits = _mm512_mask_cmp_ps_mask(
-          low, _mm512_maskz_loadu_ps(low, data + c), _mm512_maskz_loadu_ps(low, b.threshold + c), _CMP_GE_OQ);
-      const uint32_t high_bits = _mm512_mask_cmp_ps_mask(
-          high, _mm512_maskz_loadu_ps(high, data + c + 16), _mm512_maskz_loadu_ps(high, b.threshold + c + 16),
-          _CMP_GE_OQ);
+      const uint32_t low_bits = _mm512_mask_cmp_ps_mask(low, _mm512_maskz_loadu_ps(low, data + c),
+                                                        _mm512_maskz_loadu_ps(low, b.threshold + c), _CMP_GE_OQ);
+      const uint32_t high_bits = _mm512_mask_cmp_ps_mask(high, _mm512_maskz_loadu_ps(high, data + c + 16),
+                                                         _mm512_maskz_loadu_ps(high, b.threshold + c + 16), _CMP_GE_OQ);
       b.out[p * b.out_stride + c / 32] = (low_bits | high_bits << 16) ^ b.flip[c / 32];
     }
   }

@@ -13,13 +13,13 @@ namespace {
 // Of one binarization.
 int64_t activation_words(const Convolution& conv) { return conv.groups * conv.input().group_words(); }
 
-int64_t packed_bytes(const Convolution& conv) {
+int64_t activation_bytes(const Convolution& conv) {
   return round_up(conv.binarizations * activation_words(conv) * 8, 64);
 }
 
 int64_t block_filters(const Convolution& conv) { return std::min(kFilterTile, conv.group_filters()); }
 
-int64_t blocks(const Convolution& conv) { return (conv.group_filters() + kFilterTile - 1) / kFilterTile; }
+int64_t blocks(const Convolution& conv) { return ceil_div(conv.group_filters(), kFilterTile); }
 
 // Of the interleaved weights of a block.
 int64_t own_bytes(const Convolution& conv) { return interleaved_bytes(block_filters(conv), conv.depth()); }
@@ -37,7 +37,7 @@ bool interleaves_aside(const Convolution& conv, const Kernel& kernel) { return !
 
 std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight) {
   if (conv.pad_value != 0 || (!conv.window.pad.height && !conv.window.pad.width)) return {};
-  const int64_t taps = conv.window.taps(), filter_bytes = conv.interleaved ? 8 : (conv.group_channels() + 7) / 8;
+  const int64_t taps = conv.window.taps(), filter_bytes = conv.interleaved ? 8 : packed_bytes(conv.group_channels());
   // of a filter: from a part of a tap to the next, and how many
   const int64_t next = conv.interleaved ? 8 * kFilterTile : filter_bytes;
   const int64_t parts = conv.interleaved ? words_for(conv.group_channels()) : 1;
@@ -62,7 +62,7 @@ struct ConvolutionTask::Unit {
 
 Memory convolution_memory(const Convolution& conv, const Kernel& kernel) {
   const int64_t residual = conv.binarizations > 1 ? ResidualPacker::bytes(conv.input()) : 0;
-  return {packed_bytes(conv) + residual,
+  return {activation_bytes(conv) + residual,
           reads_parameter(conv, kernel) ? 0 : conv.groups * blocks(conv) * block_bytes(conv, kernel),
           interleaves_aside(conv, kernel) ? own_bytes(conv) : 0};
 }
@@ -82,13 +82,13 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding
       sums_(padding_sums(conv, weight_)) {
   if (conv.binarizations > 1) {
     residual_.reset(new ResidualPacker(conv.input(), binding.in, conv.binarizations, kernel_,
-                                       binding.shared + packed_bytes(conv)));
+                                       binding.shared + activation_bytes(conv)));
   }
   const Window& window = conv.window;
   const int64_t words = words_for(conv.group_channels());
   taps_.reserve(conv.depth());
-  for (int64_t y = 0; y < window.kernel.height; ++y) {
-    for (int64_t x = 0; x < window.kernel.width; ++x) {
+  for (int64_t y = 0; y < window.size.height; ++y) {
+    for (int64_t x = 0; x < window.size.width; ++x) {
       const int64_t pixel = y * window.dilate.height * window.padded(conv.image).width + x * window.dilate.width;
       for (int64_t w = 0; w < words; ++w) taps_.push_back(pixel * words + w);
     }
@@ -97,16 +97,16 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding
 
 void ConvolutionTask::prepare_weights() const {
   if (reads_parameter(conv_, kernel_)) return;
-  const Stopwatch stopwatch(Phase::kPack);
-  const int64_t taps = conv_.window.taps(), bytes = (conv_.group_channels() + 7) / 8;
+  const Stopwatch stopwatch(Phase::kPacking);
+  const int64_t taps = conv_.window.taps(), bytes = packed_bytes(conv_.group_channels());
 #pragma omp for schedule(static) nowait
   for (int64_t task = 0; task < conv_.groups * blocks_; ++task) {
     const int64_t first = task % blocks_ * kFilterTile, filters = std::min(kFilterTile, conv_.group_filters() - first);
     char* to = kept_ + task * block_bytes(conv_, kernel_);
     const uint64_t* interleaved = reinterpret_cast<const uint64_t*>(weight_ + task * own_bytes(conv_));
     if (!conv_.interleaved) {
-      uint64_t* own = reinterpret_cast<uint64_t*>(
-          kernel_.prepare ? threads_ + omp_get_thread_num() * own_bytes(conv_) : to);
+      uint64_t* own =
+          reinterpret_cast<uint64_t*>(kernel_.prepare ? threads_ + omp_get_thread_num() * own_bytes(conv_) : to);
       interleave_weights(weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes, filters, taps,
                          conv_.group_channels(), own);
       interleaved = own;
@@ -121,11 +121,11 @@ void ConvolutionTask::run(int64_t image) const {
   else packer_.run(image, activations_);
   // units of equal size, as many for each thread
   const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = omp_get_num_threads();
-  const int64_t wanted = round_up((pixels * all_blocks + kPixelTile - 1) / kPixelTile, threads);
-  const int64_t chunks = std::min((wanted + all_blocks - 1) / all_blocks, pixels);
-  const int64_t chunk = std::min(kPixelTile, (pixels + chunks - 1) / chunks);
+  const int64_t wanted = round_up(ceil_div(pixels * all_blocks, kPixelTile), threads);
+  const int64_t chunks = std::min(ceil_div(wanted, all_blocks), pixels);
+  const int64_t chunk = std::min(kPixelTile, ceil_div(pixels, chunks));
 #pragma omp for schedule(dynamic)
-  for (int64_t task = 0; task < (pixels + chunk - 1) / chunk * all_blocks; ++task) {
+  for (int64_t task = 0; task < ceil_div(pixels, chunk) * all_blocks; ++task) {
     Unit unit;
     unit.image = image;
     unit.group = task % all_blocks / blocks_;
@@ -161,21 +161,21 @@ void ConvolutionTask::compute(const Unit& unit) const {
   product.pixels = unit.pixels;
   product.out = dots;
   product.out_stride = kFilterTile;
-  const Dots results = {dots, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel,
-                        unit.filters, unit.pixels};
+  const Dots results = {dots,       kFilterTile,  unit.image, unit.group * conv_.group_filters() + unit.filter,
+                        unit.pixel, unit.filters, unit.pixels};
   alignas(64) float sums[kPixelTile * kFilterTile];
   for (int64_t term = 0; term < conv_.binarizations; ++term) {
     {
-      const Stopwatch stopwatch(Phase::kMultiply);
+      const Stopwatch stopwatch(Phase::kGemm);
       kernel_.multiply(product);
     }
-    const Stopwatch stopwatch(Phase::kFinish);
+    const Stopwatch stopwatch(Phase::kEpilogue);
     if (!sums_.empty()) discount_padding(conv_, sums_, results);
     if (!residual_) return finish(kernel_, results, steps_, out_);
     add_term(kernel_, results, residual_->scales()[term], term == 0, sums);
     product.activations += activation_words(conv_);
   }
-  const Stopwatch stopwatch(Phase::kFinish);
+  const Stopwatch stopwatch(Phase::kEpilogue);
   finish_sums(unit, sums);
 }
 
@@ -192,8 +192,8 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
     int32_t* values = dots.values + p * dots.stride;
     const int32_t* sum = sums.data() + dots.channel;
     for (int64_t tap = 0; tap < window.taps(); ++tap, sum += conv.filters) {
-      const int64_t y = top + tap / window.kernel.width * window.dilate.height;
-      const int64_t x = left + tap % window.kernel.width * window.dilate.width;
+      const int64_t y = top + tap / window.size.width * window.dilate.height;
+      const int64_t x = left + tap % window.size.width * window.dilate.width;
       if (y >= 0 && y < conv.image.height && x >= 0 && x < conv.image.width) continue;
       for (int64_t o = 0; o < dots.channels; ++o) values[o] += sum[o];
     }
@@ -215,8 +215,8 @@ void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, con
 }
 
 void ConvolutionTask::finish_sums(const Unit& unit, float* sums) const {
-  Tile tile = {sums, kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter, unit.pixel, 0,
-               unit.pixels};
+  Tile tile = {sums,       kFilterTile, unit.image, unit.group * conv_.group_filters() + unit.filter,
+               unit.pixel, 0,           unit.pixels};
   for (int64_t left = unit.filters; left > 0; left -= kLanes) {
     tile.channels = std::min(kLanes, left);
     apply(kernel_, steps_, tile);

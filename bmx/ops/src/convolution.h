@@ -1,5 +1,6 @@
 // Binary convolution of features with packed weights, and the elementwise steps behind it; a dense layer is one with
-// 1x1 kernel. With several binarizations the result is the sum of alpha_i times the product of the signs H_i (residual.h).
+// 1x1 window. With several binarizations the result is the sum of alpha_i times the product of the signs H_i
+// (residual.h).
 #ifndef BMX_CONVOLUTION_H_
 #define BMX_CONVOLUTION_H_
 
@@ -46,8 +47,9 @@ void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, con
 
 class ConvolutionTask : public Task {
  public:
-  // Parameters: weights (filters, kernel height, kernel width, ceil(group_channels / 8)), least significant bit first,
-  // or interleaved (filters / kFilterTile, depth, kFilterTile, 8), unused bits 0; none or, of one binarization, thresholds (2, channels) as Packer takes them.
+  // Parameters: weights (filters, window height, window width, ceil(group_channels / 8)), least significant bit first,
+  // or interleaved (filters / kFilterTile, depth, kFilterTile, 8), unused bits 0; none or, of one binarization,
+  // thresholds (2, channels) as Packer takes them.
   ConvolutionTask(const Convolution& conv, const Binding& binding);
 
   void run(int64_t image) const override;
@@ -63,11 +65,11 @@ class ConvolutionTask : public Task {
   const Kernel& kernel_;
   Packer packer_;
   std::unique_ptr<ResidualPacker> residual_;  // in its place, of several binarizations
-  const uint8_t* weight_;   // the parameter
+  const uint8_t* weight_;                     // the parameter
   std::vector<Step> steps_;
   Slice out_;
   uint64_t* activations_;
-  const char* weights_;     // blocks as the kernel reads them, the parameter's or
+  const char* weights_;  // blocks as the kernel reads them, the parameter's or
   char* kept_;
   char* threads_;
   int64_t blocks_;  // of filters, in a group

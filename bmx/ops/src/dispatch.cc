@@ -24,7 +24,7 @@ const Kernel& choose() {
   if (last->name != std::string("amx")) return *last;
   double last_time = 1, before_time = 1;
   for (int round = 0; round < 3; ++round) {
-    const auto time = [](const Kernel& kernel) { return measure_product(kernel, 8, 8, 256, 64, 3, 3, 5e-5); };
+    const auto time = [](const Kernel& kernel) { return measure_product(kernel, {8, 8}, 256, 64, {3, 3}, 5e-5); };
     last_time = std::min(last_time, time(*last));
     before_time = std::min(before_time, time(*before));
   }

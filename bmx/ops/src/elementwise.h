@@ -56,8 +56,7 @@ struct ChannelProducts {
 struct Elementwise {
   // Every kind of step but kPlus: on pixels, value i of channel c being values[i * values_stride + c], and on adjacent
   // values of one channel.
-  void (*tile_steps[Step::kPlus])(const float* values, int64_t values_stride, int64_t pixels, float* x,
-                                  int64_t stride);
+  void (*tile_steps[Step::kPlus])(const float* values, int64_t values_stride, int64_t pixels, float* x, int64_t stride);
   void (*plane_steps[Step::kPlus])(const float* values, int64_t count, float* x);
   // kPlus. The addend's pixels are adjacent.
   void (*plus_tile)(const float* addend, int64_t pixels, float* x, int64_t stride);
@@ -78,9 +77,9 @@ struct Elementwise {
                       int64_t stride);
 
   // As tile.h's gather, of either kind. Pixels are adjacent.
-  void (*largest)(const float* from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step, int64_t pixels,
+  void (*largest)(const float* from, int64_t first, int64_t from_pixels, int64_t size, int64_t step, int64_t pixels,
                   float* to);
-  void (*sum)(const float* from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step, int64_t pixels,
+  void (*sum)(const float* from, int64_t first, int64_t from_pixels, int64_t size, int64_t step, int64_t pixels,
               float* to);
 
   // Every `step`th value.

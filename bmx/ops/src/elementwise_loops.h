@@ -46,8 +46,8 @@ void step_tile(const float* __restrict values, int64_t values_stride, int64_t pi
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      x[p * stride + lane] = formula(x[p * stride + lane], Values > 0 ? a[lane] : 0, Values > 1 ? b[lane] : 0,
-                                     Values > 2 ? c[lane] : 0);
+      x[p * stride + lane] =
+          formula(x[p * stride + lane], Values > 0 ? a[lane] : 0, Values > 1 ? b[lane] : 0, Values > 2 ? c[lane] : 0);
     }
   }
 }
@@ -150,10 +150,10 @@ inline float larger(float a, float b) { return a < b ? b : a; }
 inline float plus(float a, float b) { return a + b; }
 
 template <float (*combine)(float, float)>
-void gather(const float* __restrict from, int64_t first, int64_t from_pixels, int64_t kernel, int64_t step,
+void gather(const float* __restrict from, int64_t first, int64_t from_pixels, int64_t size, int64_t step,
             int64_t pixels, float* __restrict to) {
   for (int64_t p = 0; p < pixels; ++p, to += kLanes) {
-    const int64_t begin = p * step - first, end = begin + kernel;
+    const int64_t begin = p * step - first, end = begin + size;
     for (int64_t k = begin < 0 ? 0 : begin; k < (end < from_pixels ? end : from_pixels); ++k) {
       const float* row = from + k * kLanes;
 #pragma omp simd

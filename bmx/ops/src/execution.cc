@@ -64,8 +64,7 @@ std::vector<Slice> cut(const std::vector<Slice>& slices, int64_t begin, int64_t 
 
 }  // namespace
 
-Execution::Execution(const Plan& plan, const Arrays& arrays)
-    : plan_(plan), arrays_(arrays), kernel_(current_kernel()) {
+Execution::Execution(const Plan& plan, const Arrays& arrays) : plan_(plan), arrays_(arrays), kernel_(current_kernel()) {
   check_arrays(plan, arrays);
   std::vector<int64_t> slot_bytes;
   Memory most = {0, 0, 0};

@@ -18,14 +18,14 @@ struct Size {
 // "5x6"
 inline std::string text(const Size& size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
-// The kernel of a convolution, the window of a pooling.
+// What a convolution or a pooling slides over an image. Programs and MXNet call its size `kernel`.
 struct Window {
-  Size kernel{1, 1}, stride{1, 1}, pad{0, 0}, dilate{1, 1};
+  Size size{1, 1}, stride{1, 1}, pad{0, 0}, dilate{1, 1};
   bool full = false;  // of a pooling: a last window that reaches beyond the image counts, too
 
-  int64_t taps() const { return kernel.pixels(); }
+  int64_t taps() const { return size.pixels(); }
   Size padded(const Size& image) const { return image.padded(pad); }
-  Size reach() const { return {dilate.height * (kernel.height - 1) + 1, dilate.width * (kernel.width - 1) + 1}; }
+  Size reach() const { return {dilate.height * (size.height - 1) + 1, dilate.width * (size.width - 1) + 1}; }
   Size out(const Size& image) const {
     const Size rest = {padded(image).height - reach().height, padded(image).width - reach().width};
     return {(rest.height + (full ? stride.height - 1 : 0)) / stride.height + 1,

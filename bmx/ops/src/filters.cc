@@ -20,8 +20,8 @@ int64_t Filters::group_channels(const Inference& inference) const {
 }
 
 Size Filters::out(const Inference& inference, int64_t values) const {
-  if (whole && !(window.kernel == inference.image)) {
-    fail("a dense layer on images of ", text(window.kernel), " pixels got one of ", text(inference.image));
+  if (whole && !(window.size == inference.image)) {
+    fail("a dense layer on images of ", text(window.size), " pixels got one of ", text(inference.image));
   }
   return inference.slide(window, values);
 }

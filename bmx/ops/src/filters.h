@@ -13,7 +13,7 @@ namespace bmx {
 struct Filters {
   Window window;
   int64_t filters = 1, groups = 1;
-  bool whole = false;  // a dense layer: the kernel has to be the image
+  bool whole = false;  // a dense layer: the window has to be the image
 
   void parse(Reader* reader);
 

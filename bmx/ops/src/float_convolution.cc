@@ -16,11 +16,9 @@ constexpr int64_t kFewPixels = 64;          // below this vectors of filters are
 constexpr int64_t kBlocksAtOnce = 6;        // of vectors of filters
 constexpr int64_t kFloat = sizeof(float);
 
-int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
-
 int64_t within(int64_t value, int64_t most) { return std::max<int64_t>(0, std::min(value, most)); }
 
-// Pixels of a kernel of one pixel are adjacent, whatever the image.
+// Pixels of a window of one pixel are adjacent, whatever the image.
 FloatConvolution simplified(FloatConvolution conv) {
   const Window& window = conv.window;
   if (window.taps() == 1 && window.stride.pixels() == 1 && window.pad == Size{0, 0}) {
@@ -29,7 +27,7 @@ FloatConvolution simplified(FloatConvolution conv) {
   return conv;
 }
 
-// Where the taps of a kernel begin within a stride. They repeat: tap i has that of i % their number.
+// Where the taps of a window begin within a stride. They repeat: tap i has that of i % their number.
 std::vector<int64_t> phases(int64_t taps, int64_t stride, int64_t dilate) {
   std::vector<int64_t> found = {0};
   for (int64_t tap = 1; tap < taps && tap * dilate % stride; ++tap) found.push_back(tap * dilate % stride);
@@ -41,8 +39,8 @@ int64_t common_padding(const FloatConvolution& conv, const std::vector<int64_t>&
   const int64_t pad = conv.window.pad.width, stride = conv.window.stride.width;
   int64_t common = columns;
   for (int64_t phase : phases) {
-    const int64_t left = pad > phase ? divide_up(pad - phase, stride) : 0;
-    const int64_t right = columns - divide_up(pad + conv.image.width - phase, stride);
+    const int64_t left = pad > phase ? ceil_div(pad - phase, stride) : 0;
+    const int64_t right = columns - ceil_div(pad + conv.image.width - phase, stride);
     common = std::min({common, left, std::max<int64_t>(0, right)});
   }
   return common;
@@ -80,13 +78,13 @@ int64_t FloatConvolution::thread_bytes() const {
 Strip::Strip(const FloatConvolution& conv) {
   const Window& window = conv.window;
   const Size out = conv.out();
-  row_phases = phases(window.kernel.height, window.stride.height, window.dilate.height);
-  column_phases = phases(window.kernel.width, window.stride.width, window.dilate.width);
+  row_phases = phases(window.size.height, window.stride.height, window.dilate.height);
+  column_phases = phases(window.size.width, window.stride.width, window.dilate.width);
   reach = {(window.reach().height - 1) / window.stride.height, (window.reach().width - 1) / window.stride.width};
   rows = 1;
   const auto fits = [&] { return values * kFloat <= kStripBytes; };
-  for (int64_t parts = divide_up(out.width, kMostOutputs);; ++parts) {
-    columns = std::min(out.width, round_up(divide_up(out.width, parts), kFloatLanes));
+  for (int64_t parts = ceil_div(out.width, kMostOutputs);; ++parts) {
+    columns = std::min(out.width, round_up(ceil_div(out.width, parts), kFloatLanes));
     set_planes(conv);
     if (columns <= kLeastOutputs || fits()) break;
   }
@@ -98,7 +96,7 @@ Strip::Strip(const FloatConvolution& conv) {
     --rows;
     break;
   }
-  rows = divide_up(out.height, divide_up(out.height, rows));
+  rows = ceil_div(out.height, ceil_div(out.height, rows));
   set_planes(conv);
   piece_rows = has_few_pixels(conv) ? rows : best_piece();
 }
@@ -106,7 +104,7 @@ Strip::Strip(const FloatConvolution& conv) {
 // Of pieces that are finished before their results, and those of the steps, leave the cache, the one that fills its
 // vectors best.
 int64_t Strip::best_piece() const {
-  const auto vectors = [&](int64_t of_rows) { return divide_up(outputs(of_rows, columns), kFloatLanes); };
+  const auto vectors = [&](int64_t of_rows) { return ceil_div(outputs(of_rows, columns), kFloatLanes); };
   int64_t best = 1;
   for (int64_t of_rows = 2; of_rows <= rows && outputs(of_rows, columns) <= kMostOutputs; ++of_rows) {
     const bool few = outputs(best, columns) < kLeastPiece;
@@ -133,7 +131,7 @@ std::vector<int64_t> Strip::offsets(const FloatConvolution& conv) const {
   offsets.reserve(conv.depth());
   for (int64_t c = 0; c < conv.group_channels(); ++c) {
     for (int64_t tap = 0; tap < window.taps(); ++tap) {
-      const int64_t i = tap / window.kernel.width, j = tap % window.kernel.width;
+      const int64_t i = tap / window.size.width, j = tap % window.size.width;
       offsets.push_back(c * channel + (i % row_count * column_count + j % column_count) * plane +
                         i * window.dilate.height / window.stride.height * pitch +
                         j * window.dilate.width / window.stride.width);
@@ -143,8 +141,8 @@ std::vector<int64_t> Strip::offsets(const FloatConvolution& conv) const {
 }
 
 struct FloatConvolutionTask::Unit {
-  int64_t image, group, block, blocks;     // of filters, within the group
-  int64_t row, rows, column, columns;      // of the output
+  int64_t image, group, block, blocks;  // of filters, within the group
+  int64_t row, rows, column, columns;   // of the output
 };
 
 // The values [first, last) of a row of one phase are in the image, at x and every `stride` pixels; the others are
@@ -153,20 +151,17 @@ struct FloatConvolutionTask::Span {
   int64_t x, first, last;
 };
 
-FloatConvolutionTask::FloatConvolutionTask(const FloatConvolution& conv, const std::vector<Slice>& in,
-                                           const std::vector<Step>& before, const float* weight,
-                                           const std::vector<Step>& steps, const Slice& out, const Kernel& kernel,
-                                           char* threads)
+FloatConvolutionTask::FloatConvolutionTask(const FloatConvolution& conv, const Binding& binding)
     : conv_(simplified(conv)),
       strip_(conv_),
       few_pixels_(has_few_pixels(conv_)),
-      in_(in),
-      before_(before),
-      steps_(steps),
-      weight_(weight),
-      out_(out),
-      kernel_(kernel),
-      threads_(threads),
+      in_(binding.in),
+      before_(binding.before),
+      steps_(binding.steps),
+      weight_(binding.parameter<float>(0)),
+      out_(binding.out),
+      kernel_(binding.kernel),
+      threads_(binding.threads),
       thread_bytes_(conv.thread_bytes()),
       inputs_(strip_.offsets(conv_)) {
   weights_.reserve(conv.depth());
@@ -177,17 +172,17 @@ void FloatConvolutionTask::run(int64_t image) const {
   const Size out = conv_.out();
   const int64_t threads = omp_get_num_threads(), all_blocks = conv_.blocks();
   // at least as many units as threads, and about a multiple of them
-  int64_t rows = divide_up(out.height, strip_.rows), columns = divide_up(out.width, strip_.columns);
+  int64_t rows = ceil_div(out.height, strip_.rows), columns = ceil_div(out.width, strip_.columns);
   const int64_t wanted = round_up(rows * columns * conv_.groups, threads);
-  rows = std::min(out.height, divide_up(wanted, columns * conv_.groups));
-  const int64_t unit_rows = divide_up(out.height, rows);
-  rows = divide_up(out.height, unit_rows);
-  if (out.height == 1) columns = std::max(columns, std::min(divide_up(out.width, kFloatLanes), wanted / conv_.groups));
-  const int64_t unit_columns = std::min(strip_.columns, round_up(divide_up(out.width, columns), kFloatLanes));
-  columns = divide_up(out.width, unit_columns);
+  rows = std::min(out.height, ceil_div(wanted, columns * conv_.groups));
+  const int64_t unit_rows = ceil_div(out.height, rows);
+  rows = ceil_div(out.height, unit_rows);
+  if (out.height == 1) columns = std::max(columns, std::min(ceil_div(out.width, kFloatLanes), wanted / conv_.groups));
+  const int64_t unit_columns = std::min(strip_.columns, round_up(ceil_div(out.width, columns), kFloatLanes));
+  columns = ceil_div(out.width, unit_columns);
   const int64_t rectangles = rows * columns * conv_.groups;
-  const int64_t unit_blocks = divide_up(all_blocks, rectangles < threads ? divide_up(threads, rectangles) : 1);
-  const int64_t parts = divide_up(all_blocks, unit_blocks);
+  const int64_t unit_blocks = ceil_div(all_blocks, rectangles < threads ? ceil_div(threads, rectangles) : 1);
+  const int64_t parts = ceil_div(all_blocks, unit_blocks);
 #pragma omp for schedule(dynamic)
   for (int64_t task = 0; task < rectangles * parts; ++task) {
     const int64_t rectangle = task / parts;
@@ -208,7 +203,7 @@ void FloatConvolutionTask::compute(const Unit& unit) const {
   float* strip = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * thread_bytes_);
   float* sums_begin = strip + round_up(strip_.values, kFloatLanes);
   {
-    const Stopwatch stopwatch(Phase::kPack);
+    const Stopwatch stopwatch(Phase::kPacking);
     read(unit, strip, sums_begin + round_up(sums(conv_, strip_), kFloatLanes));
   }
   few_pixels_ ? multiply_filters(unit, strip, sums_begin) : multiply_pixels(unit, strip, sums_begin);
@@ -239,8 +234,8 @@ std::vector<FloatConvolutionTask::Span> FloatConvolutionTask::spans(const Unit& 
   std::vector<Span> spans;
   for (int64_t phase : strip_.column_phases) {
     const int64_t x = unit.column * stride + phase - conv_.window.pad.width;
-    const int64_t first = x < 0 ? std::min(width, divide_up(-x, stride)) : 0;
-    const int64_t last = x < conv_.image.width ? std::min(width, divide_up(conv_.image.width - x, stride)) : 0;
+    const int64_t first = x < 0 ? std::min(width, ceil_div(-x, stride)) : 0;
+    const int64_t last = x < conv_.image.width ? std::min(width, ceil_div(conv_.image.width - x, stride)) : 0;
     spans.push_back({x + first * stride, first, std::max(first, last)});
   }
   return spans;
@@ -257,8 +252,8 @@ void FloatConvolutionTask::read_source(const Unit& unit, const std::vector<Span>
     for (int64_t row = 0; row < unit.rows + strip_.reach.height; ++row) {
       const int64_t y = (unit.row + row) * stride.height + row_phase - pad.height;
       const bool inside = y >= 0 && y < image.height && begin < end;
-      Planes line = {buffer, end - begin, 0, unit.image, 0, y * image.width + begin, 0, source.channels, 1,
-                     end - begin};
+      Planes line = {buffer, end - begin,     0, unit.image, 0, y * image.width + begin,
+                     0,      source.channels, 1, end - begin};
       if (inside && as_it_is) {
         line.values = reinterpret_cast<float*>(source.at(unit.image, 0, line.pixel));
         line.stride = source.stride;
@@ -301,13 +296,20 @@ void FloatConvolutionTask::multiply_pixels(const Unit& unit, const float* strip,
       product.rows = weight_ + (unit.group * conv_.blocks() + block) * conv_.depth() * lanes;
       product.row_count = std::min(lanes, conv_.group_filters() - block * lanes);
       {
-        const Stopwatch stopwatch(Phase::kMultiply);
+        const Stopwatch stopwatch(Phase::kGemm);
         kernel_.multiply_floats(product);
       }
-      const Stopwatch stopwatch(Phase::kFinish);
-      const Planes planes = {sums, product.out_stride, strip_.pitch, unit.image,
+      const Stopwatch stopwatch(Phase::kEpilogue);
+      const Planes planes = {sums,
+                             product.out_stride,
+                             strip_.pitch,
+                             unit.image,
                              unit.group * conv_.group_filters() + block * lanes,
-                             (unit.row + row) * width + unit.column, width, product.row_count, rows, unit.columns};
+                             (unit.row + row) * width + unit.column,
+                             width,
+                             product.row_count,
+                             rows,
+                             unit.columns};
       apply(kernel_, steps_, planes);
       store(kernel_, planes, out_);
     }
@@ -330,16 +332,20 @@ void FloatConvolutionTask::multiply_filters(const Unit& unit, const float* strip
     product.columns = weight_ + (unit.group * conv_.blocks() + first) * block_values;
     product.column_count = count * kFloatLanes;
     {
-      const Stopwatch stopwatch(Phase::kMultiply);
+      const Stopwatch stopwatch(Phase::kGemm);
       kernel_.multiply_floats(product);
     }
-    const Stopwatch stopwatch(Phase::kFinish);
+    const Stopwatch stopwatch(Phase::kEpilogue);
     for (int64_t block = first; block < first + count; ++block) {
       const int64_t filter = block * kFloatLanes, filters = std::min(kFloatLanes, conv_.group_filters() - filter);
       for (int64_t row = 0; row < unit.rows; ++row) {
         const Tile tile = {sums + row * strip_.pitch * product.out_stride + (block - first) * kFloatLanes,
-                           product.out_stride, unit.image, unit.group * conv_.group_filters() + filter,
-                           (unit.row + row) * width + unit.column, filters, unit.columns};
+                           product.out_stride,
+                           unit.image,
+                           unit.group * conv_.group_filters() + filter,
+                           (unit.row + row) * width + unit.column,
+                           filters,
+                           unit.columns};
         apply(kernel_, steps_, tile);
         store(kernel_, tile, out_);
       }

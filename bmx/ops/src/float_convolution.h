@@ -1,4 +1,4 @@
-// Float convolution, and the elementwise steps around it; a dense layer is one whose kernel is the image.
+// Float convolution, and the elementwise steps around it; a dense layer is one whose window is the image.
 //
 // An output is one chain of fused multiply-adds in float32, the same for every kernel and number of threads: beginning
 // with +0, for each channel of its group, row and column of the window: sum = fma(input, weight, sum). A padded tap
@@ -30,7 +30,7 @@ struct FloatConvolution {
   // Of the weights (groups, blocks, depth, lanes): filter o of a group is lane o % lanes() of block o / lanes(). Lanes
   // beyond the last filter are 0.
   int64_t lanes() const;
-  int64_t blocks() const { return (group_filters() + lanes() - 1) / lanes(); }
+  int64_t blocks() const { return ceil_div(group_filters(), lanes()); }
   std::vector<int64_t> weight_shape() const { return {groups, blocks(), depth(), lanes()}; }
   // Memory that a thread works in.
   int64_t thread_bytes() const;
@@ -44,7 +44,7 @@ struct Strip {
   int64_t rows, columns;  // of the largest rectangle
   int64_t piece_rows;     // so many of them are multiplied, and finished, at once
   std::vector<int64_t> row_phases, column_phases;
-  Size reach;  // rows and columns that a plane has more than the rectangle
+  Size reach;                     // rows and columns that a plane has more than the rectangle
   int64_t pitch, plane, channel;  // values from a row, plane, channel to the next
   int64_t values;
 
@@ -61,11 +61,9 @@ struct Strip {
 
 class FloatConvolutionTask : public Task {
  public:
-  // `before` are steps on the input, `steps` on the result. `weight` is as weight_shape() tells. `threads`: the
-  // threads' memory, 64-byte aligned. `out` holds floats; nothing of `in` may lie in it, but what `steps` add may.
-  FloatConvolutionTask(const FloatConvolution& conv, const std::vector<Slice>& in, const std::vector<Step>& before,
-                       const float* weight, const std::vector<Step>& steps, const Slice& out, const Kernel& kernel,
-                       char* threads);
+  // Parameters: weights as weight_shape() tells. `before` are steps on the input, `steps` on the result. `out` holds
+  // floats; nothing of `in` may lie in it, but what `steps` add may.
+  FloatConvolutionTask(const FloatConvolution& conv, const Binding& binding);
 
   void run(int64_t image) const override;
 

@@ -77,8 +77,8 @@ struct FloatTile<Floats, 0, Vectors> {
 
 // The next of the parts of about equal size, at most `most`, that `left` is cut into.
 inline int64_t next_part(int64_t left, int64_t most) {
-  const int64_t parts = (left + most - 1) / most;
-  return (left + parts - 1) / parts;
+  const int64_t parts = ceil_div(left, most);
+  return ceil_div(left, parts);
 }
 
 template <typename Floats>

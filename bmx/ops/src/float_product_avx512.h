@@ -17,9 +17,7 @@ struct Floats {
   static Vector all(float value) { return _mm512_set1_ps(value); }
   static Vector load(const float* from) { return _mm512_loadu_ps(from); }
   static void store(const Vector& vector, float* to) { _mm512_storeu_ps(to, vector); }
-  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) {
-    return _mm512_fmadd_ps(a, b, sum);
-  }
+  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) { return _mm512_fmadd_ps(a, b, sum); }
 };
 
 }  // namespace

@@ -9,8 +9,6 @@ namespace {
 
 constexpr int64_t kNibble = 4;
 
-int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / by; }
-
 // Positions are padded pixels, some of which are the outputs. Without a vertical stride all rows are one run of them,
 // else each is its own.
 int64_t runs(const Convolution& conv) { return conv.window.stride.height == 1 ? 1 : conv.out().height; }
@@ -31,27 +29,27 @@ int64_t word_bytes(const Convolution& conv) {
 
 LookupPlan::LookupPlan(const Convolution& conv) {
   const int64_t channels = conv.group_channels(), step = conv.window.dilate.width;
-  const int64_t most = channels < 3 ? std::min(kNibble / channels, conv.window.kernel.width) : 1;
+  const int64_t most = channels < 3 ? std::min(kNibble / channels, conv.window.size.width) : 1;
   taps = (most - 1) * step > kSpreadReach ? 1 : most;
-  columns = ceil_div(conv.window.kernel.width, taps);
+  columns = ceil_div(conv.window.size.width, taps);
   nibbles = ceil_div(channels, kNibble);
-  lookups = conv.window.kernel.height * columns * nibbles;
+  lookups = conv.window.size.height * columns * nibbles;
   field_channels = channels < 3 ? channels : channels % kNibble ? 0 : kNibble;
   rows = field_channels ? round_up(conv.channels, 8) / field_channels : conv.groups * nibbles;
   stride = round_up(conv.input().padded().pixels(), kPositions);
 }
 
-// Compares the numbers of table look-ups of the kernel for AVX2, which looks up in both; what surrounds these weighs
-// more here.
+// Compares the numbers of table look-ups, 32 bytes each, that the kernel for AVX2 does either way.
 bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
   if (conv.interleaved || conv.binarizations > 1) return false;
-  if (conv.group_channels() > kernel.lookup_channels || bits > kMaxLookupBits) return false;
+  if (conv.group_channels() > kWordBits || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
   const double vectors = static_cast<double>(runs(conv)) * run_tiles(conv) * (kPositions / kVector);
   const double grouped = vectors * conv.filters * LookupPlan(conv).lookups;
   const double blocks = static_cast<double>(conv.groups) * ceil_div(conv.group_filters(), kVector);
-  return 3 * grouped <= 2 * blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
+  const double words = blocks * conv.out().pixels() * conv.depth() * (kWordBits / kNibble);
+  return kernel.lookup_cost * grouped <= words;
 }
 
 Memory grouped_memory(const Convolution& conv, const Kernel&) {
@@ -61,18 +59,19 @@ Memory grouped_memory(const Convolution& conv, const Kernel&) {
           conv.filters * plan.lookups * static_cast<int64_t>(sizeof(uint16_t)), 0};
 }
 
-struct GroupedConvolution::Unit {
+struct GroupedConvolutionTask::Unit {
   int64_t image, group, groups, filter, filters;  // filter: the first, within each group
   int64_t run, tile;
 
   int64_t all_filters() const { return groups * filters; }
 };
 
-GroupedConvolution::GroupedConvolution(const Convolution& conv, const Binding& binding)
+GroupedConvolutionTask::GroupedConvolutionTask(const Convolution& conv, const Binding& binding)
     : conv_(conv),
       plan_(conv),
       kernel_(binding.kernel),
-      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in, binding.parameter<float>(1), binding.kernel),
+      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in, binding.parameter<float>(1),
+              binding.kernel),
       weight_(binding.parameter<uint8_t>(0)),
       steps_(binding.steps),
       out_(binding.out),
@@ -80,24 +79,23 @@ GroupedConvolution::GroupedConvolution(const Convolution& conv, const Binding& b
       indices_(reinterpret_cast<uint8_t*>(binding.shared + word_bytes(conv))),
       entries_(reinterpret_cast<uint16_t*>(binding.kept)),
       sums_(padding_sums(conv, weight_)) {
-  const Size kernel_size = conv.window.kernel;
-  const int64_t channels = conv.group_channels(), bytes = (channels + 7) / 8;
-  for (int64_t y = 0; y < kernel_size.height; ++y) {
-    for (int64_t x = 0; x < kernel_size.width; x += plan_.taps) {
-      const int64_t pixel =
-          y * conv.window.dilate.height * conv.input().padded().width + x * conv.window.dilate.width;
+  const Size window = conv.window.size;
+  const int64_t channels = conv.group_channels(), bytes = packed_bytes(channels);
+  for (int64_t y = 0; y < window.height; ++y) {
+    for (int64_t x = 0; x < window.width; x += plan_.taps) {
+      const int64_t pixel = y * conv.window.dilate.height * conv.input().padded().width + x * conv.window.dilate.width;
       for (int64_t i = 0; i < plan_.nibbles; ++i) {
         offsets_.push_back(i * plan_.stride + pixel);
         const int bits = static_cast<int>(std::min(kNibble, channels - i * kNibble));
-        sources_.push_back({(y * kernel_size.width + x) * bytes + i / 2, std::min(plan_.taps, kernel_size.width - x),
-                            bits, static_cast<int>(i % 2 * kNibble), (1 << bits) - 1});
+        sources_.push_back({(y * window.width + x) * bytes + i / 2, std::min(plan_.taps, window.width - x), bits,
+                            static_cast<int>(i % 2 * kNibble), (1 << bits) - 1});
       }
     }
   }
 }
 
-// A filter's weights for a look-up, of which only bytes of the kernel row and bits of the group count.
-uint16_t GroupedConvolution::entry(const Source& source, const uint8_t* filter) const {
+// A filter's weights for a look-up, of which only bytes of the window's row and bits of the group count.
+uint16_t GroupedConvolutionTask::entry(const Source& source, const uint8_t* filter) const {
   int weights = 0, mask = 0;
   const uint8_t* from = filter + source.byte;
   for (int64_t tap = 0; tap < source.taps; ++tap, ++from) {  // several only where a tap has one byte
@@ -107,8 +105,8 @@ uint16_t GroupedConvolution::entry(const Source& source, const uint8_t* filter) 
   return static_cast<uint16_t>(lookup_entry(weights, mask));
 }
 
-void GroupedConvolution::prepare_weights() const {
-  const Stopwatch stopwatch(Phase::kPack);
+void GroupedConvolutionTask::prepare_weights() const {
+  const Stopwatch stopwatch(Phase::kPacking);
   const int64_t lookups = plan_.lookups;
   const bool whole_bytes = conv_.group_channels() % 8 == 0;
 #pragma omp for schedule(static) nowait
@@ -121,14 +119,14 @@ void GroupedConvolution::prepare_weights() const {
         to[2 * i + 1] = static_cast<uint16_t>(lookup_entry(from[i] >> 4, 15));
       }
     } else {
-      const uint8_t* from = weight_ + filter * conv_.window.taps() * ((conv_.group_channels() + 7) / 8);
+      const uint8_t* from = weight_ + filter * conv_.window.taps() * packed_bytes(conv_.group_channels());
       for (int64_t k = 0; k < lookups; ++k) to[k] = entry(sources_[k], from);
     }
   }
 }
 
 // Row `row` of the indices where these do not begin with a field: bits from anywhere in the words.
-void GroupedConvolution::spread_row(int64_t row, int64_t begin, int64_t end) const {
+void GroupedConvolutionTask::spread_row(int64_t row, int64_t begin, int64_t end) const {
   const int64_t depth = words_for(conv_.channels);
   const int64_t channel = row / plan_.nibbles * conv_.group_channels() + row % plan_.nibbles * kNibble;
   const int64_t shift = channel % kWordBits;
@@ -142,8 +140,8 @@ void GroupedConvolution::spread_row(int64_t row, int64_t begin, int64_t end) con
   }
 }
 
-void GroupedConvolution::spread_words() const {
-  const Stopwatch stopwatch(Phase::kPack);
+void GroupedConvolutionTask::spread_words() const {
+  const Stopwatch stopwatch(Phase::kPacking);
   const int64_t depth = words_for(conv_.channels), chunks = ceil_div(plan_.stride, kSpreadPixels);
   const int64_t tasks = plan_.field_channels ? depth : plan_.rows;
 #pragma omp for schedule(static) collapse(2)
@@ -169,7 +167,7 @@ void GroupedConvolution::spread_words() const {
   }
 }
 
-void GroupedConvolution::run(int64_t image) const {
+void GroupedConvolutionTask::run(int64_t image) const {
   if (image == 0) prepare_weights();
   packer_.run(image, words_);
   spread_words();
@@ -191,7 +189,7 @@ void GroupedConvolution::run(int64_t image) const {
   }
 }
 
-void GroupedConvolution::compute(const Unit& unit) const {
+void GroupedConvolutionTask::compute(const Unit& unit) const {
   alignas(64) int16_t tile[kFilterTile * kPositions + 8];  // what is transposed reaches beyond the last row
   const std::vector<RowPiece> rows = pieces(unit);
   if (rows.empty()) return;
@@ -208,15 +206,15 @@ void GroupedConvolution::compute(const Unit& unit) const {
   lookups.bits = conv_.group_channels() * conv_.window.taps();
   lookups.out = tile;
   {
-    const Stopwatch stopwatch(Phase::kMultiply);
+    const Stopwatch stopwatch(Phase::kGemm);
     kernel_.look_up(lookups);
   }
-  const Stopwatch stopwatch(Phase::kFinish);
+  const Stopwatch stopwatch(Phase::kEpilogue);
   finish_tile(unit, rows, tile);
 }
 
 // The outputs among a unit's positions.
-std::vector<RowPiece> GroupedConvolution::pieces(const Unit& unit) const {
+std::vector<RowPiece> GroupedConvolutionTask::pieces(const Unit& unit) const {
   const int64_t width = conv_.input().padded().width, step = conv_.window.stride.width;
   const Size out = conv_.out();
   std::vector<RowPiece> pieces;
@@ -233,7 +231,7 @@ std::vector<RowPiece> GroupedConvolution::pieces(const Unit& unit) const {
   return pieces;
 }
 
-void GroupedConvolution::finish_tile(const Unit& unit, std::vector<RowPiece> pieces, int16_t* tile) const {
+void GroupedConvolutionTask::finish_tile(const Unit& unit, std::vector<RowPiece> pieces, int16_t* tile) const {
   const int64_t filters = unit.all_filters(), first = unit.group * conv_.group_filters() + unit.filter;
   const int64_t step = conv_.window.stride.width;
   int64_t pixels = 0;
@@ -257,7 +255,7 @@ void GroupedConvolution::finish_tile(const Unit& unit, std::vector<RowPiece> pie
                                          dots + (piece.pixel - pieces[0].pixel) * kFilterTile, kFilterTile);
   }
   for (int64_t p = 0; p < pixels; p += kPixelTile) {
-    const Dots part = {dots + p * kFilterTile, kFilterTile, unit.image, first, pieces[0].pixel + p, filters,
+    const Dots part = {dots + p * kFilterTile,          kFilterTile, unit.image, first, pieces[0].pixel + p, filters,
                        std::min(kPixelTile, pixels - p)};
     if (!sums_.empty()) discount_padding(conv_, sums_, part);
     finish(kernel_, part, steps_, out_);

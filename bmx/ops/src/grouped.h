@@ -11,28 +11,28 @@
 
 namespace bmx {
 
-// Is GroupedConvolution faster than ConvolutionTask?
+// Is GroupedConvolutionTask faster than ConvolutionTask?
 bool has_small_groups(const Convolution& conv, const Kernel& kernel);
 
 Memory grouped_memory(const Convolution& conv, const Kernel& kernel);
 
 // How a convolution's products are cut into look-ups. An index holds channels of one pixel, or where a group has fewer
-// than three of them, of several taps of a kernel row.
+// than three of them, of several taps of a row of the window.
 struct LookupPlan {
-  int64_t taps;     // in an index
-  int64_t columns;  // indices for a kernel row
-  int64_t nibbles;  // indices for a tap of a group
-  int64_t lookups;  // of a filter
+  int64_t taps;            // in an index
+  int64_t columns;         // indices for a row of the window
+  int64_t nibbles;         // indices for a tap of a group
+  int64_t lookups;         // of a filter
   int64_t field_channels;  // as Spread takes them; 0: groups do not begin where fields do
   int64_t rows, stride;    // of indices, a byte for every padded pixel
 
   explicit LookupPlan(const Convolution& conv);
 };
 
-class GroupedConvolution : public Task {
+class GroupedConvolutionTask : public Task {
  public:
   // As ConvolutionTask's.
-  GroupedConvolution(const Convolution& conv, const Binding& binding);
+  GroupedConvolutionTask(const Convolution& conv, const Binding& binding);
 
   void run(int64_t image) const override;
 

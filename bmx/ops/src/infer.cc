@@ -132,8 +132,7 @@ class Planner {
       if (step.kind != Step::kPlus || !planned.to.holds(step.addend.operand)) continue;
       const Feature& old = step.addend.feature;
       if (old.layout != planned.out.layout || old.channels != planned.out.channels) {
-        fail("adds ", text(step.addend.operand), " in place, but s", planned.to.index,
-             " changes its type or channels");
+        fail("adds ", text(step.addend.operand), " in place, but s", planned.to.index, " changes its type or channels");
       }
     }
   }

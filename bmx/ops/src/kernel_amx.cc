@@ -208,7 +208,7 @@ void multiply_block(const Product& product, int64_t first, int64_t rows) {
   int32_t start[kSide];
   for (int32_t& sum : start) sum = static_cast<int32_t>(product.bits - 64 * product.depth);
   const int64_t passes = product.filters - first > kSide ? kPasses : 1;
-  const int64_t chunks = (product.depth + kSteps - 1) / kSteps;
+  const int64_t chunks = ceil_div(product.depth, kSteps);
   const int64_t whole = product.pixels / (Tiles * rows) * (Tiles * rows);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t word = product.depth * chunk / chunks;
@@ -246,8 +246,8 @@ void multiply_block(const Product& product, int64_t first, int64_t rows) {
 
 void multiply(const Product& product) {
   const int64_t tiles = product.pixels > kRows ? 2 : 1;
-  const int64_t all_tiles = (product.pixels + tiles * kRows - 1) / (tiles * kRows) * tiles;
-  const int64_t rows = (product.pixels + all_tiles - 1) / all_tiles;
+  const int64_t all_tiles = ceil_div(product.pixels, tiles * kRows) * tiles;
+  const int64_t rows = ceil_div(product.pixels, all_tiles);
   configure(rows);
   for (int64_t first = 0; first < product.filters; first += kFilterTile) {
     tiles == 2 ? multiply_block<2>(product, first, rows) : multiply_block<1>(product, first, rows);
@@ -284,10 +284,9 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAmx = {"amx",    supported,       prepared_bytes,  prepare,
-                            multiply, binarize_floats, binarize_shorts, spread<64>,
-                            look_up<Table>, multiply_floats<Floats>, 16, bound,
-                            float_bound<Floats>, elementwise<Avx512>()};
+extern const Kernel kAmx = {
+    "amx",      supported,      prepared_bytes,          prepare, multiply, binarize_floats,     binarize_shorts,
+    spread<64>, look_up<Table>, multiply_floats<Floats>, 3,       bound,    float_bound<Floats>, elementwise<Avx512>()};
 
 }  // namespace bmx
 

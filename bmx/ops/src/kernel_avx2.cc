@@ -25,17 +25,6 @@ bool supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_suppor
 
 int64_t prepared_bytes(int64_t filters, int64_t depth) { return round_up(filters, kVectorFilters) * depth * kNibbles; }
 
-// of[a][w]: bits that differ between a and w.
-struct Differing {
-  uint8_t of[16][16];
-  constexpr Differing() : of() {
-    for (int a = 0; a < 16; ++a) {
-      for (int w = 0; w < 16; ++w) of[a][w] = __builtin_popcount(a ^ w);
-    }
-  }
-};
-alignas(64) constexpr Differing kDiffering;
-
 }  // namespace
 
 }  // namespace bmx
@@ -46,28 +35,17 @@ BMX_TARGET("avx2,fma")
 #include "elementwise_avx.h"
 #include "float_product.h"
 #include "small_groups.h"
+#include "transposition.h"
 
 namespace bmx {
 namespace {
 
 inline __m256i load(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
 
-typedef uint64_t Words __attribute__((vector_size(32)));
+typedef VectorOf<uint64_t, 32>::Type Words;
 
-// Makes eight rows of eight bytes columns, in every 64-bit lane: for 4, 2 and 1, every row exchanges half of its bytes
-// with the row so many further on.
-inline void transpose_bytes(Words rows[8]) {
-  const uint64_t columns[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
-  for (int i = 2; i >= 0; --i) {
-    const int distance = 1 << i;
-    for (int row = 0; row < 8; ++row) {
-      if (row & distance) continue;
-      const Words change = ((rows[row] >> 8 * distance) ^ rows[row + distance]) & columns[i];
-      rows[row + distance] ^= change;
-      rows[row] ^= change << 8 * distance;
-    }
-  }
-}
+// For each four bits of an activation a table of 16 bytes: in how many bits it differs from four bits of a weight.
+constexpr const uint8_t* kDiffering = kDifferences.of + lookup_entry(0, 15);
 
 // (blocks of 64 filters or at the end 32, depth, kNibbles, filters of the block) bytes: missing filters are 0. Of each
 // 32 filters the first 16 are at even bytes, the others at odd ones.
@@ -139,7 +117,7 @@ inline __attribute__((always_inline)) void multiply_tile(const Product& product,
 #pragma GCC unroll 4
       for (int64_t n = first * kNibbles; n < end; ++n, weights += Vectors * kVectorFilters) {
         for (int p = 0; p < Pixels; ++p) {
-          const __m128i entries = _mm_load_si128(reinterpret_cast<const __m128i*>(kDiffering.of[0] + tables[p][n]));
+          const __m128i entries = _mm_load_si128(reinterpret_cast<const __m128i*>(kDiffering + tables[p][n]));
           const __m256i table = _mm256_broadcastsi128_si256(entries);
           for (int v = 0; v < Vectors; ++v) {
             const __m256i differing = _mm256_shuffle_epi8(table, load(weights + v * kVectorFilters));
@@ -185,8 +163,8 @@ class Table {
   typedef VectorOf<uint8_t, 32>::Type Vector;
 
   explicit Table(int64_t entry)
-      : entries_(_mm256_broadcastsi128_si256(
-            _mm_load_si128(reinterpret_cast<const __m128i*>(kDifferences.of + entry)))) {}
+      : entries_(
+            _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kDifferences.of + entry)))) {}
   Vector at(const Vector& indices) const { return (Vector)_mm256_shuffle_epi8(entries_, (__m256i)indices); }
 
  private:
@@ -201,14 +179,12 @@ struct Floats {
   static Vector all(float value) { return _mm256_set1_ps(value); }
   static Vector load(const float* from) { return _mm256_loadu_ps(from); }
   static void store(const Vector& vector, float* to) { _mm256_storeu_ps(to, vector); }
-  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) {
-    return _mm256_fmadd_ps(a, b, sum);
-  }
+  static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) { return _mm256_fmadd_ps(a, b, sum); }
 };
 
 int64_t bound(int64_t iterations) {
   constexpr int kCounts = 8;
-  __m256i counts[kCounts], table = load(kDiffering.of), indices = table;
+  __m256i counts[kCounts], table = load(kDiffering), indices = table;
 #pragma GCC unroll 8
   for (int i = 0; i < kCounts; ++i) counts[i] = _mm256_setzero_si256();
   for (int64_t i = 0; i < iterations; ++i) {
@@ -230,9 +206,9 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAvx2 = {"avx2",   supported, prepared_bytes, prepare, multiply, binarize_floats<32>,
-                             binarize_shorts<32>, spread<32>, look_up<Table>, multiply_floats<Floats>, 32, bound,
-                             float_bound<Floats>, elementwise<Avx>()};
+extern const Kernel kAvx2 = {
+    "avx2",     supported,      prepared_bytes,          prepare, multiply, binarize_floats<32>, binarize_shorts<32>,
+    spread<32>, look_up<Table>, multiply_floats<Floats>, 1,       bound,    float_bound<Floats>, elementwise<Avx>()};
 
 }  // namespace bmx
 

@@ -35,8 +35,8 @@ namespace {
 
 // `Pixels` pixels and `Vectors` vectors of filters: the counts stay in registers.
 template <int Pixels, int Vectors>
-inline __attribute__((always_inline)) void multiply_tile(const Product& product, const uint64_t* weights,
-                                                         int64_t pixel, int32_t* out) {
+inline __attribute__((always_inline)) void multiply_tile(const Product& product, const uint64_t* weights, int64_t pixel,
+                                                         int32_t* out) {
   const uint64_t* activations[Pixels];
   for (int p = 0; p < Pixels; ++p) activations[p] = product.activations + product.origins[pixel + p];
   __m512i counts[Pixels][Vectors];
@@ -108,9 +108,20 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAvx512 = {"avx512", supported, nullptr, nullptr, multiply, binarize_floats,
-                               binarize_shorts, spread<64>, look_up<Table>, multiply_floats<Floats>, 24, bound,
-                               float_bound<Floats>, elementwise<Avx512>()};
+extern const Kernel kAvx512 = {"avx512",
+                               supported,
+                               nullptr,
+                               nullptr,
+                               multiply,
+                               binarize_floats,
+                               binarize_shorts,
+                               spread<64>,
+                               look_up<Table>,
+                               multiply_floats<Floats>,
+                               4,
+                               bound,
+                               float_bound<Floats>,
+                               elementwise<Avx512>()};
 
 }  // namespace bmx
 

@@ -124,10 +124,20 @@ int64_t bound(int64_t iterations) {
 
 }  // namespace
 
-extern const Kernel kNeon = {
-    "neon", always,          blocks_bytes<kBlock>, prepare_blocks<kBlock>,  multiply, binarize_floats<16>,
-    binarize_shorts<16>, spread<16>, look_up<Table>,       multiply_floats<Floats>, 32,       bound,
-    float_bound<Floats>, elementwise<Plain>()};
+extern const Kernel kNeon = {"neon",
+                             always,
+                             blocks_bytes<kBlock>,
+                             prepare_blocks<kBlock>,
+                             multiply,
+                             binarize_floats<16>,
+                             binarize_shorts<16>,
+                             spread<16>,
+                             look_up<Table>,
+                             multiply_floats<Floats>,
+                             1.5,
+                             bound,
+                             float_bound<Floats>,
+                             elementwise<Plain>()};
 
 }  // namespace bmx
 

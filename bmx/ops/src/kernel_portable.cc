@@ -20,8 +20,8 @@ namespace {
 // Two 64-bit words: the vector that every x86-64 and AArch64 has.
 typedef uint64_t Vector __attribute__((vector_size(16)));
 
-constexpr int kBlock = 4;        // filters in a tile: two vectors of weights
-constexpr int kMaxRounds = 31;   // 31 * 8 is the largest count of eights that fits a byte
+constexpr int kBlock = 4;       // filters in a tile: two vectors of weights
+constexpr int kMaxRounds = 31;  // 31 * 8 is the largest count of eights that fits a byte
 
 inline Vector load(const uint64_t* from) {
   Vector value;
@@ -212,16 +212,27 @@ int64_t bound(int64_t iterations) {
     }
     total += count_bytes(counter.add_eight(x));
   }
-  __asm__ volatile("" : : BMX_VECTOR(total), BMX_VECTOR(counter.ones), BMX_VECTOR(counter.twos),
-                   BMX_VECTOR(counter.fours));
+  __asm__ volatile(""
+                   :
+                   : BMX_VECTOR(total), BMX_VECTOR(counter.ones), BMX_VECTOR(counter.twos), BMX_VECTOR(counter.fours));
   return iterations * 8 * 128;
 }
 
 }  // namespace
 
-extern const Kernel kPortable = {
-    "portable", always,          blocks_bytes<kBlock>, prepare_blocks<kBlock>,  multiply, binarize_floats<16>,
-    binarize_shorts<16>, spread<16>, look_up<Table>,       multiply_floats<Floats>, 16,       bound,
-    float_bound<Floats>, elementwise<Plain>()};
+extern const Kernel kPortable = {"portable",
+                                 always,
+                                 blocks_bytes<kBlock>,
+                                 prepare_blocks<kBlock>,
+                                 multiply,
+                                 binarize_floats<16>,
+                                 binarize_shorts<16>,
+                                 spread<16>,
+                                 look_up<Table>,
+                                 multiply_floats<Floats>,
+                                 2,
+                                 bound,
+                                 float_bound<Floats>,
+                                 elementwise<Plain>()};
 
 }  // namespace bmx

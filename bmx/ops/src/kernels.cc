@@ -21,8 +21,7 @@ const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> table = {
       kPortable,
 #ifdef __x86_64__
-      kAvx2,
-      kAvx512,
+      kAvx2,     kAvx512,
 #endif
 #ifdef BMX_HAS_AMX
       kAmx,

@@ -24,7 +24,9 @@ constexpr int64_t kInterleaved = 8;
 // A convolution has so many pixels computed at once: with kFilterTile filters' results they stay in L1.
 constexpr int64_t kPixelTile = 32;
 
-inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+inline int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return ceil_div(value, multiple) * multiple; }
 
 inline int64_t interleaved_bytes(int64_t filters, int64_t depth) { return round_up(filters, kInterleaved) * depth * 8; }
 
@@ -125,7 +127,11 @@ struct Kernel {
   void (*spread)(const Spread& spread);
   void (*look_up)(const Lookups& lookups);
   void (*multiply_floats)(const FloatProduct& product);
-  int64_t lookup_channels;  // up to so many in a group `look_up` is faster than `multiply`
+  // What 128 products cost in `look_up`, where as many in `multiply` cost 1 (of 32 filters, be there fewer, and a 16th
+  // of a word). With it convolutions whose groups have few channels are computed the faster way: so measured on a
+  // thread of an AMD EPYC with Zen 5, windows of 1x1 and 3x3, groups of 1 to 64 channels, images of 7x7 to 28x28, the
+  // others (NEON, AMX) estimated.
+  double lookup_cost;
   // Repeats the instructions that bound `multiply`, data in registers or L1, `iterations` times; binary products done.
   int64_t (*bound)(int64_t iterations);
   int64_t (*float_bound)(int64_t iterations);  // the same of `multiply_floats`; multiply-adds done

@@ -14,6 +14,8 @@ mxnet::ext::MXReturnValue initialize(int version) {
 
 namespace {
 
+constexpr double kMeasureSeconds = 0.02;  // for the runs of which the shortest counts
+
 thread_local std::string last_error;
 
 // The function's value, or `failed` where it throws.
@@ -68,19 +70,19 @@ double bmx_measure_float_bound(const char* name) {
 
 // Seconds of a kernel for the product alone of one image, on one thread; negative as above.
 double bmx_measure_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                           int64_t kernel_height, int64_t kernel_width) {
+                           int64_t window_height, int64_t window_width) {
   return value_or(-1.0, [=] {
-    return bmx::measure_product(bmx::find_kernel(name), height, width, channels, filters, kernel_height, kernel_width,
-                                0.02);
+    return bmx::measure_product(bmx::find_kernel(name), {height, width}, channels, filters,
+                                {window_height, window_width}, kMeasureSeconds);
   });
 }
 
 // Seconds of a kernel for a float convolution of one image, on one thread; negative as above.
 double bmx_measure_float_product(const char* name, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                                 int64_t groups, int64_t kernel_height, int64_t kernel_width, int64_t stride) {
+                                 int64_t groups, int64_t window_height, int64_t window_width, int64_t stride) {
   return value_or(-1.0, [=] {
-    return bmx::measure_float_product(bmx::find_kernel(name), height, width, channels, filters, groups, kernel_height,
-                                      kernel_width, stride, 0.02);
+    return bmx::measure_float_product(bmx::find_kernel(name), {height, width}, channels, filters, groups,
+                                      {window_height, window_width}, stride, kMeasureSeconds);
   });
 }
 

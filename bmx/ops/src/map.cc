@@ -14,23 +14,23 @@ constexpr int64_t kPixels = 64;  // output pixels of a block computed at once
 
 // Input pixels of a row that `pixels` adjacent outputs need.
 int64_t span(const Map& map, int64_t pixels) {
-  return std::min(map.image.width, (pixels - 1) * map.window.stride.width + map.window.kernel.width);
+  return std::min(map.image.width, (pixels - 1) * map.window.stride.width + map.window.size.width);
 }
 
-// Rows or columns from `begin` on that count in a window of `kernel` of them, where the image has `size`, and `pad` at
+// Rows or columns from `begin` on that count in a window of `length` of them, where the image has `size`, and `pad` at
 // both ends.
-int64_t counted(int64_t begin, int64_t kernel, int64_t size, int64_t pad) {
-  return std::max<int64_t>(0, std::min(size + pad, begin + kernel) - std::max(-pad, begin));
+int64_t counted(int64_t begin, int64_t length, int64_t size, int64_t pad) {
+  return std::max<int64_t>(0, std::min(size + pad, begin + length) - std::max(-pad, begin));
 }
 
-// Makes sums averages; the first window begins at row `top` and column `left`. One that has no pixels has the average 0,
-// as in MXNet.
+// Makes sums averages; the first window begins at row `top` and column `left`. One that has no pixels has the average
+// 0, as in MXNet.
 void divide_by_counts(const Map& map, int64_t top, int64_t left, const Tile& tile) {
   const Window& window = map.window;
   const Size pad = map.count_pad ? window.pad : Size{0, 0};
-  const int64_t rows = counted(top, window.kernel.height, map.image.height, pad.height);
+  const int64_t rows = counted(top, window.size.height, map.image.height, pad.height);
   for (int64_t p = 0; p < tile.pixels; ++p, left += window.stride.width) {
-    const int64_t columns = counted(left, window.kernel.width, map.image.width, pad.width);
+    const int64_t columns = counted(left, window.size.width, map.image.width, pad.width);
     const float count = static_cast<float>(std::max<int64_t>(1, rows * columns));
     for (int64_t c = 0; c < kLanes; ++c) tile.values[p * tile.stride + c] /= count;
   }
@@ -62,11 +62,11 @@ MapTask::MapTask(const Map& map, const Binding& binding)
 }
 
 void MapTask::run(int64_t image) const {
-  const Stopwatch stopwatch(Phase::kMap);
+  const Stopwatch stopwatch(Phase::kMapping);
   // pooling works row by row
   const bool pooled = map_.pool != Pool::kNone;
   const int64_t row = pooled ? map_.out().width : map_.out().pixels();
-  const int64_t runs = (row + kPixels - 1) / kPixels, rows = map_.out().pixels() / row;
+  const int64_t runs = ceil_div(row, kPixels), rows = map_.out().pixels() / row;
   const int64_t blocks = static_cast<int64_t>(blocks_.size()), places = rows * runs;
   // as the values lie in memory: plane by plane, or all channels of a pixel
   const bool planes = blocks_[0].source.layout == Layout::kPlanar;
@@ -110,15 +110,15 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
   const int64_t top = pixel / map_.out().width * window.stride.height - window.pad.height;
   const int64_t left = pixel % map_.out().width * window.stride.width - window.pad.width;
   const int64_t begin = std::max<int64_t>(0, left);
-  const int64_t end = std::min(map_.image.width, left + (pixels - 1) * window.stride.width + window.kernel.width);
+  const int64_t end = std::min(map_.image.width, left + (pixels - 1) * window.stride.width + window.size.width);
   float* inputs = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * map_.thread_bytes());
-  const int64_t first = std::max<int64_t>(0, top), last = std::min(map_.image.height, top + window.kernel.height);
+  const int64_t first = std::max<int64_t>(0, top), last = std::min(map_.image.height, top + window.size.height);
   for (int64_t y = first; y < last; ++y) {
-    const Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels,
-                        end - begin};
+    const Tile input = {inputs,         kLanes,     image, block.out_channel, y * map_.image.width + begin,
+                        block.channels, end - begin};
     load_block(block, input);
     apply(kernel_, before_, input);
-    gather(kernel_, map_.pool, input, begin - left, window.kernel.width, window.stride.width, tile);
+    gather(kernel_, map_.pool, input, begin - left, window.size.width, window.stride.width, tile);
   }
   if (average) divide_by_counts(map_, top, left, tile);
   apply(kernel_, steps_, tile);

@@ -36,8 +36,8 @@ class MapTask : public Task {
   struct Block {
     Slice source;
     int64_t channel, channels;  // of the source
-    int64_t out_channel;          // before the shuffle: the one that steps count
-    Slice out;                    // where the block goes
+    int64_t out_channel;        // before the shuffle: the one that steps count
+    Slice out;                  // where the block goes
   };
 
   void transform(const Block& block, int64_t image, int64_t pixel, int64_t pixels) const;

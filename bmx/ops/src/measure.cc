@@ -48,28 +48,28 @@ double measure_loop(int64_t (*loop)(int64_t iterations)) {
   return results / seconds;
 }
 
-double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                       int64_t kernel_height, int64_t kernel_width, double budget) {
-  const int64_t words = words_for(channels), depth = kernel_height * kernel_width * words;
-  const int64_t padded_height = height + kernel_height - 1, padded_width = width + kernel_width - 1;
-  Block activations(padded_height * padded_width * words * 8), interleaved(interleaved_bytes(filters, depth));
+double measure_product(const Kernel& kernel, Size image, int64_t channels, int64_t filters, Size window,
+                       double budget) {
+  const int64_t words = words_for(channels), depth = window.pixels() * words;
+  const Size padded = {image.height + window.height - 1, image.width + window.width - 1};
+  Block activations(padded.pixels() * words * 8), interleaved(interleaved_bytes(filters, depth));
   Block prepared(kernel.prepare ? kernel.prepared_bytes(filters, depth) : 0);
   Block out(kPixelTile * round_up(filters, kFilterTile) * 4);
   if (kernel.prepare) kernel.prepare(interleaved.at<uint64_t>(), filters, depth, prepared.at<void>());
   std::vector<int64_t> taps, origins;
-  for (int64_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
-    const int64_t pixel = tap / kernel_width * padded_width + tap % kernel_width;
+  for (int64_t tap = 0; tap < window.pixels(); ++tap) {
+    const int64_t pixel = tap / window.width * padded.width + tap % window.width;
     for (int64_t w = 0; w < words; ++w) taps.push_back(pixel * words + w);
   }
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) origins.push_back((y * padded_width + x) * words);
+  for (int64_t y = 0; y < image.height; ++y) {
+    for (int64_t x = 0; x < image.width; ++x) origins.push_back((y * padded.width + x) * words);
   }
   Product product;
   product.activations = activations.at<uint64_t>();
   product.taps = taps.data();
   product.weights = (kernel.prepare ? prepared : interleaved).at<void>();
   product.depth = depth;
-  product.bits = kernel_height * kernel_width * channels;
+  product.bits = window.pixels() * channels;
   product.filters = filters;
   product.out = out.at<int32_t>();
   product.out_stride = round_up(filters, kFilterTile);
@@ -83,19 +83,19 @@ double measure_product(const Kernel& kernel, int64_t height, int64_t width, int6
   });
 }
 
-double measure_float_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                             int64_t groups, int64_t kernel_height, int64_t kernel_width, int64_t stride,
-                             double budget) {
-  FloatConvolution conv = {{height, width}, {}, channels, filters, groups};
-  conv.window.kernel = {kernel_height, kernel_width};
+double measure_float_product(const Kernel& kernel, Size image, int64_t channels, int64_t filters, int64_t groups,
+                             Size window, int64_t stride, double budget) {
+  FloatConvolution conv = {image, {}, channels, filters, groups};
+  conv.window.size = window;
   conv.window.stride = {stride, stride};
-  conv.window.pad = {kernel_height / 2, kernel_width / 2};
+  conv.window.pad = {window.height / 2, window.width / 2};
   const int64_t pixels = conv.image.pixels(), out_pixels = conv.out().pixels();
   Block data(channels * pixels * 4), out(filters * out_pixels * 4), threads(conv.thread_bytes());
   Block weight(groups * conv.blocks() * conv.depth() * conv.lanes() * 4);
-  const FloatConvolutionTask task(conv, {{Layout::kPlanar, channels, pixels, 0, data.at<char>()}}, {},
-                                  weight.at<float>(), {}, {Layout::kPlanar, filters, out_pixels, 0, out.at<char>()},
-                                  kernel, threads.at<char>());
+  const Slice from = {Layout::kPlanar, channels, pixels, 0, data.at<char>()};
+  const Slice to = {Layout::kPlanar, filters, out_pixels, 0, out.at<char>()};
+  const FloatConvolutionTask task(
+      conv, {kernel, {from}, {}, {}, to, {weight.at<float>()}, nullptr, nullptr, threads.at<char>()});
   return shortest(budget, [&] { task.run(0); });
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "feature.h"
 #include "kernels.h"
 
 namespace bmx {
@@ -11,16 +12,14 @@ namespace bmx {
 // Results a second of a loop, which is given its number of iterations and returns its number of results.
 double measure_loop(int64_t (*loop)(int64_t iterations));
 
-// Seconds for the product alone, without packing and epilogue, of an image padded by half of the convolution's kernel:
+// Seconds for the product alone, without packing and epilogue, of an image padded by half of the window:
 // the shortest of the runs that fit into `budget` seconds, at least three.
-double measure_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                       int64_t kernel_height, int64_t kernel_width, double budget);
+double measure_product(const Kernel& kernel, Size image, int64_t channels, int64_t filters, Size window, double budget);
 
-// Seconds for a float convolution of an image, planar as its result and padded by half of the kernel, on one thread: the
-// shortest as above.
-double measure_float_product(const Kernel& kernel, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                             int64_t groups, int64_t kernel_height, int64_t kernel_width, int64_t stride,
-                             double budget);
+// Seconds for a float convolution of an image, planar as its result and padded by half of the window, on one thread:
+// the shortest as above.
+double measure_float_product(const Kernel& kernel, Size image, int64_t channels, int64_t filters, int64_t groups,
+                             Size window, int64_t stride, double budget);
 
 }  // namespace bmx
 

@@ -28,47 +28,16 @@ void for_each_row(const Geometry& g, const Begin& begin, const Row& row) {
   }
 }
 
-template <typename T>
-void run_forward(const SignParameters& p, Tensors* in, Tensors* out) {
-  const T* x = (*in)[0].data<T>();
-  T* result = (*out)[0].data<T>();
-  const Geometry g(p, (*in)[0], kChunk);
-  const T border = T(static_cast<float>(p.pad_value));
-  const auto fill_border = [&](int64_t plane) {
-    if (g.padded()) std::fill_n(result + plane * g.padded_plane(), g.padded_plane(), border);
-  };
-  for_each_row(g, fill_border, [&](int64_t inner, int64_t outer, int64_t length) {
-    sign(x + inner, result + outer, length);
-  });
-}
-
-// Inputs: gradient of the output, data, output.
-template <typename T>
-void run_backward(const SignParameters& p, Tensors* in, Tensors* out) {
-  const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>();
-  T* result = (*out)[0].data<T>();
-  const Geometry g(p, (*in)[1], kChunk);
-  for_each_row(g, [](int64_t) {}, [&](int64_t inner, int64_t outer, int64_t length) {
-    estimate(p, gradient + outer, x + inner, result + inner, length);
-  });
-}
-
 struct Binarize {
   static constexpr const char* kName = "binarize";
+  using Types = SignDtypes;
 
   static SignParameters parse(const Attributes& attributes) {
     check_names(attributes, {"estimator", "clip_threshold", "pad", "pad_value"});
     return parse_sign(attributes);
   }
 
-  static void count(const SignParameters&, int* inputs, int* outputs) { *inputs = *outputs = 1; }
-
-  static std::string input_name(const SignParameters&, size_t) { return "data"; }
-
-  static void infer_types(const SignParameters&, std::vector<int>* in, std::vector<int>* out) {
-    check_float((*in)[0]);
-    (*out)[0] = (*in)[0];
-  }
+  static Interface interface(const SignParameters&) { return {{{"data", false}}, 1}; }
 
   static void infer_shapes(const SignParameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
     Shape& data = (*in)[0];
@@ -76,25 +45,35 @@ struct Binarize {
     (*out)[0] = data.empty() ? data : padded_shape(p, &data);
   }
 
+  template <typename T>
   static void forward(const SignParameters& p, Tensors* in, Tensors* out, const OpResource&) {
-    switch ((*in)[0].dtype) {
-      case mxnet::ext::kFloat16: return run_forward<Half>(p, in, out);
-      case mxnet::ext::kFloat64: return run_forward<double>(p, in, out);
-      default: return run_forward<float>(p, in, out);
-    }
+    const T* x = (*in)[0].data<T>();
+    T* result = (*out)[0].data<T>();
+    const Geometry g(p, (*in)[0], kChunk);
+    const T border = T(static_cast<float>(p.pad_value));
+    const auto fill_border = [&](int64_t plane) {
+      if (g.padded()) std::fill_n(result + plane * g.padded_plane(), g.padded_plane(), border);
+    };
+    for_each_row(g, fill_border,
+                 [&](int64_t inner, int64_t outer, int64_t length) { sign(x + inner, result + outer, length); });
   }
 
+  // Inputs: gradient of the output, data, output.
+  template <typename T>
   static void backward(const SignParameters& p, Tensors* in, Tensors* out) {
-    switch ((*in)[1].dtype) {
-      case mxnet::ext::kFloat16: return run_backward<Half>(p, in, out);
-      case mxnet::ext::kFloat64: return run_backward<double>(p, in, out);
-      default: return run_backward<float>(p, in, out);
-    }
+    const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>();
+    T* result = (*out)[0].data<T>();
+    const Geometry g(p, (*in)[1], kChunk);
+    for_each_row(
+        g, [](int64_t) {},
+        [&](int64_t inner, int64_t outer, int64_t length) {
+          estimate(p, gradient + outer, x + inner, result + inner, length);
+        });
   }
 };
 
-// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. `identity` before
-// its inputs can add: bmx/ops/calls.py puts it there.
+// MXNet does not tell a library's operator whether to write or to add its gradient, so it always writes. `identity`
+// before its inputs can add: bmx/ops/calls.py puts it there.
 BMX_REGISTER(binarize, Binarize);
 
 }  // namespace

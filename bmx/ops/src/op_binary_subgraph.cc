@@ -33,7 +33,9 @@ Feature data_feature(int64_t channels, int64_t height, int64_t width) {
   return {Layout::kPlanar, channels, {height, width}, 0};
 }
 
-struct BinarySubgraph {
+std::string data_name(int64_t index) { return "x" + std::to_string(index); }
+
+struct BinarySubgraph : Deployed {
   static constexpr const char* kName = "binary_subgraph";
 
   static Parameters parse(const Attributes& attributes) {
@@ -47,25 +49,13 @@ struct BinarySubgraph {
     return {program, parsed(program, num_data, get_count(attributes, "num_outputs")), channels};
   }
 
-  static void count(const Parameters& p, int* inputs, int* outputs) {
-    *inputs = static_cast<int>(p.program->num_data + p.program->parameters.size());
-    *outputs = static_cast<int>(p.program->num_outputs);
-  }
-
-  static std::string input_name(const Parameters& p, size_t index) {
-    const size_t num_data = p.program->num_data;
-    return index < num_data ? "x" + std::to_string(index) : "p" + std::to_string(index - num_data);
-  }
-
-  static void infer_types(const Parameters& p, std::vector<int>* in, std::vector<int>* out) {
-    for (size_t i = 0; i < in->size(); ++i) {
-      const int64_t parameter = static_cast<int64_t>(i) - p.program->num_data;
-      const bool bits = parameter >= 0 && p.program->parameters[parameter].bits;
-      const int wanted = bits ? mxnet::ext::kUint8 : mxnet::ext::kFloat32;
-      if ((*in)[i] == -1) (*in)[i] = wanted;
-      if ((*in)[i] != wanted) fail(input_name(p, i), " must be ", bits ? "uint8 (packed bits)" : "float32");
+  static Interface interface(const Parameters& p) {
+    Interface found = {{}, static_cast<size_t>(p.program->num_outputs)};
+    for (int64_t i = 0; i < p.program->num_data; ++i) found.inputs.push_back({data_name(i), false});
+    for (const Parameter& parameter : p.program->parameters) {
+      found.inputs.push_back({"p" + std::to_string(found.inputs.size() - p.program->num_data), parameter.bits});
     }
-    for (int& type : *out) type = mxnet::ext::kFloat32;
+    return found;
   }
 
   // Shapes of all parameters and outputs where those of all data are known, but for the size of the batch.
@@ -75,7 +65,7 @@ struct BinarySubgraph {
     std::vector<Feature> data;
     for (int64_t i = 0; i < p.program->num_data; ++i) {
       Shape& shape = (*in)[i];
-      const std::string name = input_name(p, i);
+      const std::string name = data_name(i);
       if (shape.empty()) {
         known = false;
         continue;
@@ -112,6 +102,7 @@ struct BinarySubgraph {
     }
   }
 
+  template <typename>
   static void forward(const Parameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     const size_t num_data = p.program->num_data;
     Arrays arrays;
@@ -125,8 +116,6 @@ struct BinarySubgraph {
     for (MXTensor& tensor : *out) arrays.outputs.push_back(array(&tensor));
     execute(*planned(p.text, p.program->num_outputs, data), arrays, resource);
   }
-
-  static void backward(const Parameters&, Tensors*, Tensors*) { no_gradient(); }
 };
 
 BMX_REGISTER(binary_subgraph, BinarySubgraph);

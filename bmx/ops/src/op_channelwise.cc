@@ -1,6 +1,6 @@
-// mx.nd.channelwise, mx.sym.channelwise: a product with one value a channel, of all data (kind 'scale') or of what is not
-// positive (kind 'prelu'), with its gradients. MXNet's broadcasting operators compute the same; their backward takes as
-// long as a convolution.
+// mx.nd.channelwise, mx.sym.channelwise: a product with one value a channel, of all data (kind 'scale') or of what is
+// not positive (kind 'prelu'), with its gradients. MXNet's broadcasting operators compute the same; their backward
+// takes as long as a convolution.
 #include <mxnet/lib_api.h>
 
 #include <algorithm>
@@ -13,8 +13,7 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kSerial = 1 << 15;  // elements below which starting threads costs more than it saves
-constexpr int64_t kRun = 1 << 10;     // elements summed up in their own type, the rest in float64
+constexpr int64_t kRun = 1 << 10;  // elements summed up in their own type, the rest in float64
 
 template <typename T>
 const ChannelProducts<T>& products();
@@ -40,49 +39,9 @@ struct Planes {
   bool large() const { return count * length > kSerial; }
 };
 
-// Inputs: data, values.
-template <typename T>
-void run_forward(bool prelu, Tensors* in, Tensors* out) {
-  const T *x = (*in)[0].data<T>(), *values = (*in)[1].data<T>();
-  T* result = (*out)[0].data<T>();
-  const Planes planes((*in)[0], (*in)[1]);
-  const ChannelProducts<T>& own = products<T>();
-#pragma omp parallel for if (planes.large()) schedule(static)
-  for (int64_t plane = 0; plane < planes.count; ++plane) {
-    const T* from = x + plane * planes.length;
-    const T value = values[planes.value_of(plane)];
-    T* to = result + plane * planes.length;
-    if (prelu) own.multiply_below(from, from, value, planes.length, to);
-    else own.multiply(from, value, planes.length, to);
-  }
-}
-
-// Inputs: gradient of the output, data, values, output. Outputs: gradients of data and values.
-template <typename T>
-void run_backward(bool prelu, Tensors* in, Tensors* out) {
-  const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>(), *values = (*in)[2].data<T>();
-  T *result = (*out)[0].data<T>(), *value_result = (*out)[1].data<T>();
-  const Planes planes((*in)[1], (*in)[2]);
-  const ChannelProducts<T>& own = products<T>();
-  std::vector<double> sums(planes.count);
-#pragma omp parallel for if (planes.large()) schedule(static)
-  for (int64_t plane = 0; plane < planes.count; ++plane) {
-    const T *from = x + plane * planes.length, *above = gradient + plane * planes.length;
-    const T value = values[planes.value_of(plane)];
-    for (int64_t i = 0; i < planes.length; i += kRun) {
-      sums[plane] += own.sum_products(from + i, above + i, prelu, std::min(kRun, planes.length - i));
-    }
-    T* to = result + plane * planes.length;
-    if (prelu) own.multiply_below(from, above, value, planes.length, to);
-    else own.multiply(above, value, planes.length, to);
-  }
-  std::vector<double> totals((*in)[2].size());
-  for (int64_t plane = 0; plane < planes.count; ++plane) totals[planes.value_of(plane)] += sums[plane];
-  std::copy(totals.begin(), totals.end(), value_result);
-}
-
 struct Channelwise {
   static constexpr const char* kName = "channelwise";
+  using Types = Dtypes<float, double>;
 
   // Is it 'prelu'?
   static bool parse(const Attributes& attributes) {
@@ -92,45 +51,59 @@ struct Channelwise {
     return kind == "prelu";
   }
 
-  static void count(bool, int* inputs, int* outputs) {
-    *inputs = 2;
-    *outputs = 1;
-  }
-
-  static std::string input_name(bool, size_t index) { return index ? "values" : "data"; }
-
-  static void infer_types(bool, std::vector<int>* in, std::vector<int>* out) {
-    const int type = (*in)[0] == -1 ? (*in)[1] : (*in)[0];
-    if (type != -1 && type != mxnet::ext::kFloat32 && type != mxnet::ext::kFloat64) {
-      fail("data must be float32 or float64");
-    }
-    for (int& each : *in) {
-      if (each == -1) each = type;
-      if (each != type) fail("data and values must have one dtype");
-    }
-    (*out)[0] = type;
-  }
+  static Interface interface(bool) { return {{{"data", false}, {"values", false}}, 1}; }
 
   static void infer_shapes(bool, std::vector<Shape>* in, std::vector<Shape>* out) {
-    const Shape &data = (*in)[0], &values = (*in)[1];
+    Shape &data = (*in)[0], &values = (*in)[1];
     const bool known = data.size() > 1 && data[1] != kUnknownIn && !values.empty() && values[0] != kUnknownIn;
-    for (size_t i = 0; i < in->size(); ++i) check_data(input_name(false, i), &(*in)[i], (*in)[i].size());
+    check_data("data", &data, data.size());
+    check_data("values", &values, values.size());
     if (!data.empty() && data.size() < 2) fail("data must have at least 2 dimensions, got shape ", text(data));
-    if (!data.empty() && !values.empty() &&
-        (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1]))) {
+    if (!data.empty() && !values.empty() && (values.size() != 1 || (known && values[0] != 1 && values[0] != data[1]))) {
       fail("values must have shape (1) or (", data[1], "), got ", text(values));
     }
     (*out)[0] = data;
   }
 
+  // Inputs: data, values.
+  template <typename T>
   static void forward(bool prelu, Tensors* in, Tensors* out, const OpResource&) {
-    const auto run = (*in)[0].dtype == mxnet::ext::kFloat64 ? run_forward<double> : run_forward<float>;
-    run(prelu, in, out);
+    const T *x = (*in)[0].data<T>(), *values = (*in)[1].data<T>();
+    T* result = (*out)[0].data<T>();
+    const Planes planes((*in)[0], (*in)[1]);
+    const ChannelProducts<T>& own = products<T>();
+#pragma omp parallel for if (planes.large()) schedule(static)
+    for (int64_t plane = 0; plane < planes.count; ++plane) {
+      const T* from = x + plane * planes.length;
+      const T value = values[planes.value_of(plane)];
+      T* to = result + plane * planes.length;
+      if (prelu) own.multiply_below(from, from, value, planes.length, to);
+      else own.multiply(from, value, planes.length, to);
+    }
   }
 
+  // Inputs: gradient of the output, data, values, output. Outputs: gradients of data and values.
+  template <typename T>
   static void backward(bool prelu, Tensors* in, Tensors* out) {
-    const auto run = (*in)[1].dtype == mxnet::ext::kFloat64 ? run_backward<double> : run_backward<float>;
-    run(prelu, in, out);
+    const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>(), *values = (*in)[2].data<T>();
+    T *result = (*out)[0].data<T>(), *value_result = (*out)[1].data<T>();
+    const Planes planes((*in)[1], (*in)[2]);
+    const ChannelProducts<T>& own = products<T>();
+    std::vector<double> sums(planes.count);
+#pragma omp parallel for if (planes.large()) schedule(static)
+    for (int64_t plane = 0; plane < planes.count; ++plane) {
+      const T *from = x + plane * planes.length, *above = gradient + plane * planes.length;
+      const T value = values[planes.value_of(plane)];
+      for (int64_t i = 0; i < planes.length; i += kRun) {
+        sums[plane] += own.sum_products(from + i, above + i, prelu, std::min(kRun, planes.length - i));
+      }
+      T* to = result + plane * planes.length;
+      if (prelu) own.multiply_below(from, above, value, planes.length, to);
+      else own.multiply(above, value, planes.length, to);
+    }
+    std::vector<double> totals((*in)[2].size());
+    for (int64_t plane = 0; plane < planes.count; ++plane) totals[planes.value_of(plane)] += sums[plane];
+    std::copy(totals.begin(), totals.end(), value_result);
   }
 };
 

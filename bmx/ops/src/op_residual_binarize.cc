@@ -43,7 +43,7 @@ struct Samples {
         geometry(p, data, pixels) {}
 
   int64_t planes() const { return pixels / (geometry.height * geometry.width); }  // of a channel
-  int64_t blocks() const { return (channels + kBlock - 1) / kBlock; }
+  int64_t blocks() const { return ceil_div(channels, kBlock); }
   int64_t padded_size() const { return geometry.planes * geometry.padded_plane(); }
 };
 
@@ -58,11 +58,11 @@ void subtract_terms(const T* x, const T* scales, int64_t terms, T* residual, int
   }
 }
 
-// The term behind those with these scales, of up to `kBlock` channels: writes its signs, returns in `sums` the channels'
-// sums of magnitudes.
+// The term behind those with these scales, of up to `kBlock` channels: writes its signs, returns in `sums` the
+// channels' sums of magnitudes.
 template <typename T>
-void binarize_block(const Samples& s, const T* x, const T* scales, int64_t terms, int64_t first, int64_t count, T border,
-                    T* signs, double* sums) {
+void binarize_block(const Samples& s, const T* x, const T* scales, int64_t terms, int64_t first, int64_t count,
+                    T border, T* signs, double* sums) {
   const Geometry& g = s.geometry;
   T residual[kBlock][kSegment];
   for (int64_t c = count; c < kBlock; ++c) std::fill_n(residual[c], kSegment, T(0.0f));
@@ -90,78 +90,16 @@ void binarize_block(const Samples& s, const T* x, const T* scales, int64_t terms
   std::copy(totals, totals + count, sums);
 }
 
-template <typename T>
-void run_forward(const Parameters& p, Tensors* in, Tensors* out) {
-  const T* x = (*in)[0].data<T>();
-  T *signs = (*out)[0].data<T>(), *scales = (*out)[1].data<T>();
-  const Samples s(p.sign, (*in)[0]);
-  const T border = T(static_cast<float>(p.sign.pad_value));
-  std::vector<double> sums(s.samples * s.channels);
-#pragma omp parallel if (s.geometry.size > kSerial)
-  {
-    const ExactDenormals exact;
-    T earlier[kMaxBinarizations];  // scales of a sample
-    for (int64_t term = 0; term < p.terms; ++term) {
-#pragma omp for schedule(static)
-      for (int64_t task = 0; task < s.samples * s.blocks(); ++task) {
-        const int64_t sample = task / s.blocks(), first = sample * s.channels + task % s.blocks() * kBlock;
-        const int64_t count = std::min(kBlock, (sample + 1) * s.channels - first);
-        for (int64_t i = 0; i < term; ++i) earlier[i] = scales[i * s.samples + sample];
-        binarize_block(s, x, earlier, term, first, count, border, signs + term * s.padded_size(), &sums[first]);
-      }
-#pragma omp for schedule(static)
-      for (int64_t sample = 0; sample < s.samples; ++sample) {
-        double total = 0;
-        for (int64_t c = 0; c < s.channels; ++c) total += sums[sample * s.channels + c];
-        scales[term * s.samples + sample] = static_cast<T>(total / static_cast<double>(s.channels * s.pixels));
-      }
-    }
-  }
-}
-
-// Inputs: gradients of the signs and of the scales, data, signs, scales.
-template <typename T>
-void run_backward(const Parameters& p, Tensors* in, Tensors* out) {
-  const T *gradient = (*in)[0].data<T>(), *x = (*in)[2].data<T>(), *scales = (*in)[4].data<T>();
-  T* result = (*out)[0].data<T>();
-  const Samples s(p.sign, (*in)[2]);
-  const Geometry& g = s.geometry;
-#pragma omp parallel for if (g.size > kSerial) schedule(static)
-  for (int64_t plane = 0; plane < g.planes; ++plane) {
-    const ExactDenormals exact;
-    const T alpha = scales[plane / (s.channels * s.planes())];
-    for (int64_t y = 0; y < g.height; ++y) {
-      for (int64_t begin = 0; begin < g.width; begin += kSegment) {
-        const int64_t inner = (plane * g.height + y) * g.width + begin, outer = g.outer(plane, y) + begin;
-        const int64_t length = std::min(kSegment, g.width - begin);
-        T scaled[kSegment];
-        for (int64_t i = 0; i < length; ++i) scaled[i] = T(gradient[outer + i] / alpha);
-        if (alpha == 0) std::fill_n(scaled, length, T(0.0f));
-        estimate(p.sign, scaled, x + inner, result + inner, length);
-      }
-    }
-  }
-}
-
 struct ResidualBinarize {
   static constexpr const char* kName = "residual_binarize";
+  using Types = SignDtypes;
 
   static Parameters parse(const Attributes& attributes) {
     check_names(attributes, {"binarizations", "estimator", "clip_threshold", "pad", "pad_value"});
     return {parse_sign(attributes), get_binarizations(attributes)};
   }
 
-  static void count(const Parameters&, int* inputs, int* outputs) {
-    *inputs = 1;
-    *outputs = 2;
-  }
-
-  static std::string input_name(const Parameters&, size_t) { return "data"; }
-
-  static void infer_types(const Parameters&, std::vector<int>* in, std::vector<int>* out) {
-    check_float((*in)[0]);
-    (*out)[0] = (*out)[1] = (*in)[0];
-  }
+  static Interface interface(const Parameters&) { return {{{"data", false}}, 2}; }
 
   static void infer_shapes(const Parameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
     Shape& data = (*in)[0];
@@ -181,19 +119,56 @@ struct ResidualBinarize {
     (*out)[1] = {static_cast<unsigned int>(p.terms), data[0]};
   }
 
+  template <typename T>
   static void forward(const Parameters& p, Tensors* in, Tensors* out, const OpResource&) {
-    switch ((*in)[0].dtype) {
-      case mxnet::ext::kFloat16: return run_forward<Half>(p, in, out);
-      case mxnet::ext::kFloat64: return run_forward<double>(p, in, out);
-      default: return run_forward<float>(p, in, out);
+    const T* x = (*in)[0].data<T>();
+    T *signs = (*out)[0].data<T>(), *scales = (*out)[1].data<T>();
+    const Samples s(p.sign, (*in)[0]);
+    const T border = T(static_cast<float>(p.sign.pad_value));
+    std::vector<double> sums(s.samples * s.channels);
+#pragma omp parallel if (s.geometry.size > kSerial)
+    {
+      const ExactDenormals exact;
+      T earlier[kMaxBinarizations];  // scales of a sample
+      for (int64_t term = 0; term < p.terms; ++term) {
+#pragma omp for schedule(static)
+        for (int64_t task = 0; task < s.samples * s.blocks(); ++task) {
+          const int64_t sample = task / s.blocks(), first = sample * s.channels + task % s.blocks() * kBlock;
+          const int64_t count = std::min(kBlock, (sample + 1) * s.channels - first);
+          for (int64_t i = 0; i < term; ++i) earlier[i] = scales[i * s.samples + sample];
+          binarize_block(s, x, earlier, term, first, count, border, signs + term * s.padded_size(), &sums[first]);
+        }
+#pragma omp for schedule(static)
+        for (int64_t sample = 0; sample < s.samples; ++sample) {
+          double total = 0;
+          for (int64_t c = 0; c < s.channels; ++c) total += sums[sample * s.channels + c];
+          scales[term * s.samples + sample] = static_cast<T>(total / static_cast<double>(s.channels * s.pixels));
+        }
+      }
     }
   }
 
+  // Inputs: gradients of the signs and of the scales, data, signs, scales.
+  template <typename T>
   static void backward(const Parameters& p, Tensors* in, Tensors* out) {
-    switch ((*in)[2].dtype) {
-      case mxnet::ext::kFloat16: return run_backward<Half>(p, in, out);
-      case mxnet::ext::kFloat64: return run_backward<double>(p, in, out);
-      default: return run_backward<float>(p, in, out);
+    const T *gradient = (*in)[0].data<T>(), *x = (*in)[2].data<T>(), *scales = (*in)[4].data<T>();
+    T* result = (*out)[0].data<T>();
+    const Samples s(p.sign, (*in)[2]);
+    const Geometry& g = s.geometry;
+#pragma omp parallel for if (g.size > kSerial) schedule(static)
+    for (int64_t plane = 0; plane < g.planes; ++plane) {
+      const ExactDenormals exact;
+      const T alpha = scales[plane / (s.channels * s.planes())];
+      for (int64_t y = 0; y < g.height; ++y) {
+        for (int64_t begin = 0; begin < g.width; begin += kSegment) {
+          const int64_t inner = (plane * g.height + y) * g.width + begin, outer = g.outer(plane, y) + begin;
+          const int64_t length = std::min(kSegment, g.width - begin);
+          T scaled[kSegment];
+          for (int64_t i = 0; i < length; ++i) scaled[i] = T(gradient[outer + i] / alpha);
+          if (alpha == 0) std::fill_n(scaled, length, T(0.0f));
+          estimate(p.sign, scaled, x + inner, result + inner, length);
+        }
+      }
     }
   }
 };

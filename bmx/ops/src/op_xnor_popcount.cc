@@ -15,8 +15,6 @@
 namespace bmx {
 namespace {
 
-const char* const kInputs[] = {"data", "weight", "threshold"};
-
 struct Parameters {
   std::vector<int64_t> kernel, stride, pad, dilate;
   int64_t filters, groups;
@@ -87,13 +85,12 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
   out->insert(out->end(), sizes.end() - p.kernel.size(), sizes.end());
 }
 
-struct XnorPopcount {
+struct XnorPopcount : Deployed {
   static constexpr const char* kName = "xnor_popcount";
 
   static Parameters parse(const Attributes& attributes) {
-    check_names(attributes,
-                {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
-                 "binarizations", "channels"});
+    check_names(attributes, {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
+                             "binarizations", "channels"});
     Parameters p;
     p.kernel = get_tuple(attributes, "kernel");
     p.stride = get_tuple(attributes, "stride");
@@ -123,28 +120,17 @@ struct XnorPopcount {
     return p;
   }
 
-  static void count(const Parameters& p, int* inputs, int* outputs) {
-    *inputs = p.threshold ? 3 : 2;
-    *outputs = 1;
-  }
-
-  static std::string input_name(const Parameters&, size_t index) { return kInputs[index]; }
-
-  static void infer_types(const Parameters&, std::vector<int>* in, std::vector<int>* out) {
-    const int wanted[] = {mxnet::ext::kFloat32, mxnet::ext::kUint8, mxnet::ext::kFloat32};
-    for (size_t i = 0; i < in->size(); ++i) {
-      if ((*in)[i] == -1) (*in)[i] = wanted[i];
-      if ((*in)[i] != wanted[i]) {
-        fail(kInputs[i], " must be ", wanted[i] == mxnet::ext::kUint8 ? "uint8 (packed bits)" : "float32");
-      }
-    }
-    (*out)[0] = mxnet::ext::kFloat32;
+  static Interface interface(const Parameters& p) {
+    Interface found = {{{"data", false}, {"weight", true}}, 1};
+    if (p.threshold) found.inputs.push_back({"threshold", false});
+    return found;
   }
 
   static void infer_shapes(const Parameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
     infer_shape(p, in, &(*out)[0]);
   }
 
+  template <typename>
   static void forward(const Parameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     Arrays arrays;
     arrays.images = is_one_image(p) ? 1 : (*in)[0].shape[0];
@@ -153,8 +139,6 @@ struct XnorPopcount {
     arrays.outputs = {array(&(*out)[0])};
     execute(plan(p, (*in)[0].shape), arrays, resource);
   }
-
-  static void backward(const Parameters&, Tensors*, Tensors*) { no_gradient(); }
 };
 
 BMX_REGISTER(xnor_popcount, XnorPopcount);

@@ -17,14 +17,9 @@ struct Implementation {
   std::unique_ptr<Task> (*bind)(const Convolution& conv, const Binding& binding);
 };
 
-template <typename Own>
-std::unique_ptr<Task> make(const Convolution& conv, const Binding& binding) {
-  return std::unique_ptr<Task>(new Own(conv, binding));
-}
-
 const Implementation& choose(const Convolution& conv, const Kernel& kernel) {
-  static constexpr Implementation words = {convolution_memory, make<ConvolutionTask>};
-  static constexpr Implementation lookups = {grouped_memory, make<GroupedConvolution>};
+  static constexpr Implementation words = {convolution_memory, make_task<ConvolutionTask>};
+  static constexpr Implementation lookups = {grouped_memory, make_task<GroupedConvolutionTask>};
   return has_small_groups(conv, kernel) ? lookups : words;
 }
 
@@ -57,24 +52,25 @@ struct Conv {
     Feature& out = inference->out;
     const bool shorts = out.layout == Layout::kShorts;
     const int64_t channels = words.group_channels(*inference), most = shorts ? kMaxShort : kMaxBits;
-    if (window.kernel.height > most / window.kernel.width || channels > most / window.taps()) {
+    if (window.size.height > most / window.size.width || channels > most / window.taps()) {
       fail("sums of more than ", most, " products are not exact in ", shorts ? "int16" : "float32", ", got ", channels,
-           " channels and kernel ", text(window.kernel));
+           " channels and kernel ", text(window.size));
     }
     if (shorts && words.binarizations > 1) fail("sums of ", words.binarizations, " binarizations are not int16");
-    const int64_t bytes = (channels + 7) / 8;
+    const int64_t bytes = packed_bytes(channels);
     if (words.filters > kMaxValues / (window.taps() * bytes)) {
-      fail("weights of ", words.filters, " filters, ", channels, " channels and kernel ", text(window.kernel),
+      fail("weights of ", words.filters, " filters, ", channels, " channels and kernel ", text(window.size),
            " are too large");
     }
     out = {out.layout, words.filters, words.out(*inference, words.groups * words_for(channels)),
            channels * window.taps()};
-    inference->shapes = {{words.filters, window.kernel.height, window.kernel.width, bytes}, {2, inference->channels}};
+    inference->shapes = {{words.filters, window.size.height, window.size.width, bytes}, {2, inference->channels}};
     if (words.interleaved) {
       inference->shapes[0] = {words.filters / kFilterTile, window.taps() * words_for(channels), kFilterTile, 8};
     }
-    return {inference->image, window, inference->channels, words.filters, words.groups,
-            static_cast<int>(words.pad_value), words.binarizations, words.interleaved};
+    return {inference->image,    window,           inference->channels,
+            words.filters,       words.groups,     static_cast<int>(words.pad_value),
+            words.binarizations, words.interleaved};
   }
 
   // The scales of several binarizations are those of the image.
@@ -84,9 +80,7 @@ struct Conv {
 
   static Part part(const Problem&, int64_t) { return {}; }
 
-  static Memory memory(const Problem& conv, const Kernel& kernel) {
-    return choose(conv, kernel).memory(conv, kernel);
-  }
+  static Memory memory(const Problem& conv, const Kernel& kernel) { return choose(conv, kernel).memory(conv, kernel); }
 
   static double work(const Problem& conv) { return static_cast<double>(conv.depth() * conv.binarizations); }
 

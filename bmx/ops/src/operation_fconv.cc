@@ -30,7 +30,7 @@ struct Fconv {
     int64_t values = 1;
     for (int64_t size : conv.weight_shape()) {
       if (size > kMaxValues / values) {
-        fail("weights of ", words.filters, " filters, ", channels, " channels and kernel ", text(words.window.kernel),
+        fail("weights of ", words.filters, " filters, ", channels, " channels and kernel ", text(words.window.size),
              " are too large");
       }
       values *= size;
@@ -62,9 +62,7 @@ struct Fconv {
   static double work(const Problem& conv) { return static_cast<double>(conv.depth()); }
 
   static std::unique_ptr<Task> bind(const Problem& conv, const Binding& binding) {
-    return std::unique_ptr<Task>(new FloatConvolutionTask(conv, binding.in, binding.before,
-                                                          binding.parameter<float>(0), binding.steps, binding.out,
-                                                          binding.kernel, binding.threads));
+    return make_task<FloatConvolutionTask>(conv, binding);
   }
 };
 

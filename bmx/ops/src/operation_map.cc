@@ -35,7 +35,7 @@ struct MapOperation {
     }
     if (words.groups > 1) check_not_in_place(inference->instruction);
     Map map = {inference->image, words.pool, words.window, words.groups, words.count_pad};
-    if (words.global) map.window.kernel = map.image;
+    if (words.global) map.window.size = map.image;
     if (words.pool != Pool::kNone) inference->out.size = inference->slide(map.window, 1);
     return map;
   }
@@ -56,7 +56,7 @@ struct MapOperation {
   }
 
   static std::unique_ptr<Task> bind(const Problem& map, const Binding& binding) {
-    return std::unique_ptr<Task>(new MapTask(map, binding));
+    return make_task<MapTask>(map, binding);
   }
 
  private:
@@ -64,9 +64,9 @@ struct MapOperation {
     reader->window(&words->window);
     reader->flag("full", &words->window.full);
     if (words->pool == Pool::kAverage) reader->flag("count_pad", &words->count_pad);
-    const Size kernel = words->window.kernel, pad = words->window.pad;
-    if (pad.height >= kernel.height || pad.width >= kernel.width) {
-      fail("pad ", pad.height, ",", pad.width, " must be smaller than kernel ", kernel.height, ",", kernel.width);
+    const Size size = words->window.size, pad = words->window.pad;
+    if (pad.height >= size.height || pad.width >= size.width) {
+      fail("pad ", pad.height, ",", pad.width, " must be smaller than kernel ", size.height, ",", size.width);
     }
   }
 

@@ -33,12 +33,19 @@ struct Operation {
   std::unique_ptr<Task> (*bind)(const void* problem, const Binding& binding);
 };
 
+template <typename Own, typename Problem>
+std::unique_ptr<Task> make_task(const Problem& problem, const Binding& binding) {
+  return std::unique_ptr<Task>(new Own(problem, binding));
+}
+
 // The row of an operation whose file defines types `Words` and `Problem` and the functions of a row, with these types.
 template <typename Own>
 Operation row(const char* name, bool reads_first) {
   using Words = typename Own::Words;
   using Problem = typename Own::Problem;
-  return {name, reads_first, Own::parse,
+  return {name,
+          reads_first,
+          Own::parse,
           [](const void* words, Inference* inference) -> std::shared_ptr<const void> {
             return std::make_shared<Problem>(Own::infer(*static_cast<const Words*>(words), inference));
           },

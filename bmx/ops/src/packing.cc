@@ -10,9 +10,9 @@
 namespace bmx {
 namespace {
 
-constexpr int64_t kHalf = 32;            // bits in half a word: what kernels write
-constexpr int64_t kPixels = 64;          // adjacent pixels that a thread packs at once
-constexpr int64_t kShiftedHalves = 8;    // of a part that does not begin with a half
+constexpr int64_t kHalf = 32;          // bits in half a word: what kernels write
+constexpr int64_t kPixels = 64;        // adjacent pixels that a thread packs at once
+constexpr int64_t kShiftedHalves = 8;  // of a part that does not begin with a half
 constexpr int64_t kShiftedChannels = kShiftedHalves * kHalf;
 
 // A bit string of `channels` ones, word w of it.
@@ -122,10 +122,10 @@ void Packer::binarize(const Part& part, int64_t image, int64_t pixel, int64_t pi
   const uint32_t* flip = flip_.data() + part.flip;
   if (part.source.layout == Layout::kShorts) {
     kernel_.binarize_shorts({reinterpret_cast<const int16_t*>(data), channel_stride, pixel_stride, part.channels,
-                            pixels, shorts_.data() + part.first, flip, halves, stride});
+                             pixels, shorts_.data() + part.first, flip, halves, stride});
   } else {
-    kernel_.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels,
-                            pixels, floats_.data() + part.first, flip, halves, stride});
+    kernel_.binarize_floats({reinterpret_cast<const float*>(data), channel_stride, pixel_stride, part.channels, pixels,
+                             floats_.data() + part.first, flip, halves, stride});
   }
 }
 
@@ -147,12 +147,12 @@ void Packer::pack(const Part& part, int64_t image, int64_t pixel, int64_t pixels
 }
 
 void Packer::run(int64_t image, uint64_t* words) const {
-  const Stopwatch stopwatch(Phase::kPack);
-  const int64_t depth = words_for(input_.group_channels()), halves = (input_.group_channels() + kHalf - 1) / kHalf;
+  const Stopwatch stopwatch(Phase::kPacking);
+  const int64_t depth = words_for(input_.group_channels()), halves = ceil_div(input_.group_channels(), kHalf);
   const Size padded = input_.padded();
   // without padding at their sides, rows are one
   const int64_t row = input_.pad.width ? input_.image.width : input_.image.pixels();
-  const int64_t runs = (row + kPixels - 1) / kPixels, tasks = input_.image.pixels() / row * runs;
+  const int64_t runs = ceil_div(row, kPixels), tasks = input_.image.pixels() / row * runs;
 #pragma omp for schedule(static) nowait
   for (int64_t group = 0; group < input_.groups; ++group) fill_padding(words + group * input_.group_words());
 #pragma omp for schedule(dynamic)  // the first thread may still prepare weights
@@ -171,7 +171,7 @@ void Packer::run(int64_t image, uint64_t* words) const {
 }
 
 void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words) {
-  const int64_t bytes = (channels + 7) / 8, depth = words_for(channels);
+  const int64_t bytes = packed_bytes(channels), depth = words_for(channels);
   for (int64_t block = 0; block < filters; block += kFilterTile) {
     const int64_t left = std::min(kFilterTile, filters - block), stored = round_up(left, kInterleaved);
     for (int64_t first = 0; first < stored; first += kInterleaved) {  // fills whole cache lines

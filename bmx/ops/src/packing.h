@@ -12,7 +12,11 @@ namespace bmx {
 
 constexpr int64_t kWordBits = 64;
 
-inline int64_t words_for(int64_t channels) { return (channels + kWordBits - 1) / kWordBits; }
+// Of a pixel's channels in a group.
+inline int64_t words_for(int64_t channels) { return ceil_div(channels, kWordBits); }
+
+// Of the channels of a filter's tap in the parameter that holds packed weights.
+inline int64_t packed_bytes(int64_t channels) { return ceil_div(channels, 8); }
 
 // What a convolution reads: the concatenated channels of an image in groups, each with its own words, and padding.
 struct Input {
@@ -49,8 +53,7 @@ class Packer {
   void add_parts(const Slice& source, int64_t first, const bool* flip);
   void fill_padding(uint64_t* words) const;
   void pack(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves) const;
-  void binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves,
-                int64_t stride) const;
+  void binarize(const Part& part, int64_t image, int64_t pixel, int64_t pixels, uint32_t* halves, int64_t stride) const;
 
   Input input_;
   const Kernel& kernel_;

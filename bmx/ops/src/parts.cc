@@ -1,5 +1,7 @@
 #include "parts.h"
 
+#include <algorithm>
+
 #include "liveness.h"
 #include "operations.h"
 
@@ -26,7 +28,7 @@ Parts parts_at(const Plan& plan, size_t begin, const CacheLimits& limits) {
   if (adds(producer) || adds(consumer) || is_read_from(plan, begin + 2, producer.to.index)) return parts;
   if (reads(producer, producer.to.index) || writes(consumer, producer.to.index)) return parts;
   if (consumer.to.kind == 's' && reads(producer, consumer.to.index)) return parts;  // later parts still read it
-  for (int64_t count = 2; count <= between.channels; ++count) {
+  for (int64_t count = 2; count <= std::min(between.channels, kMostPieces); ++count) {
     const Part first = producer.operation->part(producer.problem.get(), count);
     const Part second = consumer.operation->part(consumer.problem.get(), count);
     if (!first.problem || !second.problem || !second.cuts_input) continue;

@@ -1,5 +1,6 @@
 // Parts of channels. Where only the next instruction reads a result, and channel by channel, as the pooling behind a
-// stem does, some channels at a time are computed and handed over: they stay in the cache, and take the memory of a part.
+// stem does, some channels at a time are computed and handed over: they stay in the cache, and take the memory of a
+// part.
 #ifndef BMX_PARTS_H_
 #define BMX_PARTS_H_
 

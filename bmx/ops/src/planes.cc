@@ -17,14 +17,20 @@ void for_rows(const Planes& planes, const Function& run) {
   }
 }
 
-// Calls `run` for pieces of up to kLanes channels and kPiece pixels: with a tile without values, and those of the plane.
+// Calls `run` for pieces of up to kLanes channels and kPiece pixels: with a tile without values, and those of the
+// plane.
 template <typename Function>
 void for_tiles(const Planes& planes, const Function& run) {
   for_rows(planes, [&](float* values, int64_t pixel, int64_t pixels) {
     for (int64_t c = 0; c < planes.channels; c += kLanes) {
       for (int64_t p = 0; p < pixels; p += kPiece) {
-        const Tile tile = {nullptr, kLanes, planes.image, planes.channel + c, pixel + p,
-                           std::min(kLanes, planes.channels - c), std::min(kPiece, pixels - p)};
+        const Tile tile = {nullptr,
+                           kLanes,
+                           planes.image,
+                           planes.channel + c,
+                           pixel + p,
+                           std::min(kLanes, planes.channels - c),
+                           std::min(kPiece, pixels - p)};
         run(tile, values + c * planes.stride + p);
       }
     }

@@ -12,6 +12,9 @@ std::atomic<bool> profiling{false};
 
 namespace {
 
+constexpr const char* kPhaseNames[] = {"packing", "gemm", "epilogue", "mapping"};
+constexpr int kPhases = sizeof kPhaseNames / sizeof *kPhaseNames;
+
 std::mutex mutex;
 double spent[kPhases];
 std::vector<double> instructions;
@@ -60,10 +63,13 @@ void bmx_profile(int enabled) {
   bmx::profiling = enabled != 0;
 }
 
-// Seconds spent in packing, multiplying, finishing (what follows a product) and mapping.
-void bmx_profile_read(double seconds[4]) {
+// Name of phase `index`; null past their end.
+const char* bmx_phase_name(int index) { return index >= 0 && index < bmx::kPhases ? bmx::kPhaseNames[index] : nullptr; }
+
+// Seconds spent in each phase.
+void bmx_profile_read(double* seconds) {
   std::lock_guard<std::mutex> lock(bmx::mutex);
-  for (int i = 0; i < bmx::kPhases; ++i) seconds[i] = bmx::spent[i];
+  std::copy_n(bmx::spent, bmx::kPhases, seconds);
 }
 
 // Seconds spent in each instruction of the programs that ran, in their order, at most `capacity`; returns how many are

@@ -7,8 +7,9 @@
 
 namespace bmx {
 
-enum class Phase { kPack, kMultiply, kFinish, kMap };
-constexpr int kPhases = 4;
+// packing: of activations and weights; gemm: of products, binary or float; epilogue: what follows a product before its
+// result is in memory; mapping: the operation `map`. In the order of their names, profile.cc.
+enum class Phase { kPacking, kGemm, kEpilogue, kMapping };
 
 extern std::atomic<bool> profiling;
 

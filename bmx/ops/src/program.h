@@ -11,8 +11,8 @@
 //   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0] [count_pad=0]]
 //        [steps=STEPS] [shuffle=4]
 //
-// conv    a binary convolution, whose weights are packed bits, or interleaved words (kernels.h). With several binarizations (residual.h) it takes no
-//         threshold, and its result is not of type int16
+// conv    a binary convolution, whose weights are packed bits, or interleaved words (kernels.h). With several
+//         binarizations (residual.h) it takes no threshold, and its result is not of type int16
 // fconv   a float convolution (float_convolution.h tells the order of its sums, and of its weights)
 // map     steps on values, and pooling between `before` and `steps`
 //
@@ -85,7 +85,7 @@ struct Instruction {
   Destination out;
   std::vector<StepText> before, steps;
   std::vector<ParameterUse> parameters;  // beside those of steps
-  std::shared_ptr<const void> words;  // of its operation's own type
+  std::shared_ptr<const void> words;     // of its operation's own type
 };
 
 struct Parameter {

@@ -55,8 +55,8 @@ Destination to_destination(const std::string& text) {
   destination.kind = text.empty() ? ' ' : text[0];
   destination.flat = colon != std::string::npos && text.substr(colon) == ":flat";
   if (destination.kind == 'y' && (destination.flat || colon == std::string::npos)) {
-    destination.index = to_int(text.substr(1, destination.flat ? colon - 1 : colon), 0, kMaxIndex,
-                               "number of an output");
+    destination.index =
+        to_int(text.substr(1, destination.flat ? colon - 1 : colon), 0, kMaxIndex, "number of an output");
     return destination;
   }
   if (destination.kind != 's' || colon == std::string::npos) {
@@ -73,9 +73,12 @@ Destination to_destination(const std::string& text) {
 
 // "norm:p3"
 StepText to_step(const std::string& text) {
-  static const std::map<std::string, Step::Kind> kinds = {
-      {"mul", Step::kMultiply}, {"add", Step::kAdd},                 {"norm", Step::kNormalize},
-      {"relu", Step::kRectify}, {"prelu", Step::kParametricRectify}, {"plus", Step::kPlus}};
+  static const std::map<std::string, Step::Kind> kinds = {{"mul", Step::kMultiply},
+                                                          {"add", Step::kAdd},
+                                                          {"norm", Step::kNormalize},
+                                                          {"relu", Step::kRectify},
+                                                          {"prelu", Step::kParametricRectify},
+                                                          {"plus", Step::kPlus}};
   const size_t colon = std::min(text.find(':'), text.size());
   const auto kind = kinds.find(text.substr(0, colon));
   if (kind == kinds.end()) fail("unknown step '", text, "'; valid steps: mul, add, norm, relu, prelu, plus");
@@ -145,7 +148,7 @@ bool Reader::size(const char* key, int64_t least, Size* value) {
 
 void Reader::window(Window* window) {
   require("kernel");
-  size("kernel", 1, &window->kernel);
+  size("kernel", 1, &window->size);
   size("stride", 1, &window->stride);
   size("pad", 0, &window->pad);
 }

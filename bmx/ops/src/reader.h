@@ -16,8 +16,8 @@ namespace bmx {
 // The parts of a text between separators.
 std::vector<std::string> split(const std::string& text, char separator);
 
-// The keys and values of one instruction, each of which is read once. A reading function leaves what it should set as it
-// is, and returns false, where the text has no value. Throws Error for values that are not what they should be.
+// The keys and values of one instruction, each of which is read once. A reading function leaves what it should set as
+// it is, and returns false, where the text has no value. Throws Error for values that are not what they should be.
 class Reader {
  public:
   // `words` are key=value.

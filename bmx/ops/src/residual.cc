@@ -67,7 +67,7 @@ void ResidualPacker::load_values(int64_t image, int64_t pixel, int64_t pixels, i
 // The values of a term, which are at first the data, then those of the term before it, and its scale. Each thread adds
 // up channels of its own, some pixels of all of these at a time, as they lie in memory.
 void ResidualPacker::next_term(int64_t image, int64_t term) const {
-  const Stopwatch stopwatch(Phase::kPack);
+  const Stopwatch stopwatch(Phase::kPacking);
   const float alpha = term ? scales_[term - 1] : 0.0f;
   const int64_t all = input_.image.pixels(), blocks = stride_ / kResidualBlock;
   const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();

@@ -1,5 +1,5 @@
-// Several binarizations of the features of a convolution: E_1 = x, H_i = sign(E_i), alpha_i = mean |E_i| over the image,
-// E_(i+1) = E_i - alpha_i H_i. The means are added up as op_residual_binarize.cc says.
+// Several binarizations of the features of a convolution: E_1 = x, H_i = sign(E_i), alpha_i = mean |E_i| over the
+// image, E_(i+1) = E_i - alpha_i H_i. The means are added up as op_residual_binarize.cc says.
 #ifndef BMX_RESIDUAL_H_
 #define BMX_RESIDUAL_H_
 

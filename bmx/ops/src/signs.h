@@ -11,12 +11,14 @@
 #include <vector>
 
 #include "attributes.h"
+#include "dtypes.h"
 #include "half.h"
+#include "kernels.h"
 #include "tensors.h"
 
 namespace bmx {
 
-constexpr int64_t kSerial = 1 << 15;  // elements below which starting threads costs more than it saves
+using SignDtypes = Dtypes<Half, float, double>;
 
 enum class Estimator { kClip, kPolynomial };
 
@@ -42,12 +44,6 @@ inline SignParameters parse_sign(const Attributes& attributes) {
   p.pad_value = get_int(attributes, "pad_value", -1);
   if (p.pad_value < -1 || p.pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", p.pad_value);
   return p;
-}
-
-inline void check_float(int type) {
-  if (type != -1 && type != mxnet::ext::kFloat16 && type != mxnet::ext::kFloat32 && type != mxnet::ext::kFloat64) {
-    fail("data must be float16, float32 or float64");
-  }
 }
 
 // Makes unknown dimensions of the data unknown ones of an output; returns the shape with the border.
@@ -78,7 +74,7 @@ struct Geometry {
     border_y = p.pad.size() < 2 ? 0 : p.pad.front();
     width = padded() ? shape.back() : row;
     height = padded() && p.pad.size() == 2 ? shape[shape.size() - 2] : 1;
-    planes = size ? (size + height * width - 1) / (height * width) : 0;
+    planes = size ? ceil_div(size, height * width) : 0;
   }
 
   bool padded() const { return border_y || border_x; }

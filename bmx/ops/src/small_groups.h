@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "transposition.h"
 #include "vectors.h"
 
 namespace bmx {
@@ -104,8 +105,7 @@ inline void store_nibbles(const Words& x, uint8_t* low, uint8_t* high) {
   store_to(x >> 4 & lower, high);
 }
 
-// Byte r of the words of `Bytes` pixels becomes bytes + r * stride, a byte a pixel: 8 x 8 transpositions in the lanes,
-// in which for 4, 2 and 1 every row exchanges half of its bytes with the row so many further on.
+// Byte r of the words of `Bytes` pixels becomes bytes + r * stride, a byte a pixel.
 template <int Bytes>
 inline void split_bytes(const uint64_t* words, int64_t pixel_stride, uint8_t* bytes, int64_t stride) {
   typedef typename VectorOf<uint64_t, Bytes>::Type Words;
@@ -115,16 +115,7 @@ inline void split_bytes(const uint64_t* words, int64_t pixel_stride, uint8_t* by
     for (int lane = 0; lane < Bytes / 8; ++lane) lanes[lane] = words[(8 * lane + row) * pixel_stride];
     std::memcpy(&rows[row], lanes, sizeof lanes);
   }
-  const uint64_t columns[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
-  for (int i = 2; i >= 0; --i) {
-    const int distance = 1 << i;
-    for (int row = 0; row < 8; ++row) {
-      if (row & distance) continue;
-      const Words change = ((rows[row] >> 8 * distance) ^ rows[row + distance]) & columns[i];
-      rows[row + distance] ^= change;
-      rows[row] ^= change << 8 * distance;
-    }
-  }
+  transpose_bytes(rows);
   for (int row = 0; row < 8; ++row) store_to(rows[row], bytes + row * stride);
 }
 

@@ -72,9 +72,6 @@ inline void execute(const Plan& plan, const Arrays& arrays, const mxnet::ext::Op
   execution.run(resource.alloc_cpu(static_cast<int>(bytes)));
 }
 
-// Of an operator without a gradient. CachedOp refuses one without a backward function even for inference.
-[[noreturn]] inline void no_gradient() { fail("has no gradient, it is for deployment only; train the float network"); }
-
 }  // namespace bmx
 
 #endif  // BMX_TENSORS_H_

@@ -1,5 +1,5 @@
-// Transposition, as elementwise.h has it. A kernel that runs on part of the CPUs only includes this inside its target
-// region, and gives the largest square of values that it transposes in registers.
+// Transposition, as elementwise.h has it, and of bytes. A kernel that runs on part of the CPUs only includes this
+// inside its target region, and gives the largest square of values that it transposes in registers.
 #ifndef BMX_TRANSPOSITION_H_
 #define BMX_TRANSPOSITION_H_
 
@@ -84,6 +84,22 @@ void transpose_shorts(const int16_t* from, int64_t from_stride, int64_t rows, in
 }
 
 #undef BMX_SHUFFLE
+
+// Makes eight rows of eight bytes columns, in every 64-bit lane: for 4, 2 and 1, every row exchanges half of its bytes
+// with the row so many further on.
+template <typename Words>
+inline void transpose_bytes(Words rows[8]) {
+  const uint64_t columns[] = {0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff};
+  for (int i = 2; i >= 0; --i) {
+    const int distance = 1 << i;
+    for (int row = 0; row < 8; ++row) {
+      if (row & distance) continue;
+      const Words change = ((rows[row] >> 8 * distance) ^ rows[row + distance]) & columns[i];
+      rows[row + distance] ^= change;
+      rows[row] ^= change << 8 * distance;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace bmx
