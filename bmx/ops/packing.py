@@ -76,7 +76,7 @@ WORD_BYTES = 8
 
 
 def can_interleave(packed_shape, groups=1):
-    """Whether blocks are full, and words so nearly that weights become at most a sixteenth larger if interleaved.
+    """Whether blocks are full, and words so nearly that weights become at most a thirty-second larger if interleaved.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def can_interleave(packed_shape, groups=1):
     -------
     bool
     """
-    return packed_shape[0] % (groups * BLOCK_FILTERS) == 0 and 16 * (-packed_shape[-1] % WORD_BYTES) <= packed_shape[-1]
+    return packed_shape[0] % (groups * BLOCK_FILTERS) == 0 and 32 * (-packed_shape[-1] % WORD_BYTES) <= packed_shape[-1]
 
 
 def interleave_weights(packed):
