@@ -4,14 +4,16 @@ A multiply-accumulate is one operation. BOPs are those with binary weights and b
 convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A size counts a binary weight as 1 bit, one of k bits as k, and
 anything else as float32, BatchNorm as two values a channel (its running statistics fold into them).
 """
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
-from typing import List, Sequence, Tuple
+from typing import Any, Mapping, Sequence
 
 import mxnet as mx
 
-from .graph import Graph, without_prefix
+from .graph import Graph, Node, Shapes, without_prefix
 from .graph.parameters import PARAMETERS, own_parameters, read_parameters, weight_bits
 from .graph.products import PRODUCTS, match_binary_product, product_bits, why_float
 from .graph.programs import layers
@@ -37,70 +39,70 @@ class Summary:
         Layers whose products are not counted, because they are neither convolutions nor dense layers.
     """
     name: str
-    input_shape: Tuple[int, ...]
-    layers: List[dict]
+    input_shape: tuple[int, ...]
+    layers: list[dict]
     uncounted: Sequence[str] = ()
 
     @property
-    def _classifier(self):
+    def _classifier(self) -> Mapping[str, Any]:
         products = [layer for layer in self.layers if layer['op'] in _PRODUCTS]
         if products and (products[-1]['op'] == 'FullyConnected' or len(products[-1]['output_shape']) == 2):
             return products[-1]
         return {'bops': 0, 'flops': 0}
 
-    def _total(self, key):
+    def _total(self, key: str) -> int:
         return sum(layer[key] for layer in self.layers)
 
     @property
-    def bops(self):
+    def bops(self) -> int:
         return self._total('bops')
 
     @property
-    def flops(self):
+    def flops(self) -> int:
         return self._total('flops')
 
     @property
-    def flops_without_classifier(self):
+    def flops_without_classifier(self) -> int:
         """FLOPs as the MeliusNet paper counts them: without the final dense layer."""
         return self.flops - self._classifier['flops']
 
     @property
-    def ops(self):
+    def ops(self) -> float:
         return self.bops / 64 + self.flops
 
     @property
-    def ops_without_classifier(self):
+    def ops_without_classifier(self) -> float:
         """OPs as the MeliusNet paper counts them: without the final dense layer."""
         return (self.bops - self._classifier['bops']) / 64 + self.flops_without_classifier
 
     @property
-    def params_binary(self):
+    def params_binary(self) -> int:
         return self._total('params_binary')
 
     @property
-    def params_quantized(self):
+    def params_quantized(self) -> int:
         """Weights of 2 to 8 bits."""
         return self._total('params_quantized')
 
     @property
-    def params_float(self):
+    def params_float(self) -> int:
         return self._total('params_float')
 
     @property
-    def size_mib(self):
+    def size_mib(self) -> float:
         """Size in MiB as the MeliusNet paper counts it."""
         return self._total('size_bits') / 8 / 2 ** 20
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         totals = ('bops', 'flops', 'flops_without_classifier', 'ops', 'ops_without_classifier', 'params_binary',
                   'params_quantized', 'params_float', 'size_mib')
         return dict({'name': self.name, 'input_shape': list(self.input_shape)},
                     **{key: getattr(self, key) for key in totals}, layers=self.layers)
 
-    def to_json(self):
+    def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1)
 
-    def __str__(self):
+    def __str__(self) -> str:
         numbers = {'binary': 'params_binary', '2 to 8 bits': 'params_quantized', 'float': 'params_float',
                    'BOPs': 'bops', 'FLOPs': 'flops', 'bytes packed': 'bytes_packed'}
         if not self.params_quantized:
@@ -128,7 +130,7 @@ class Summary:
         return '\n'.join(lines)
 
 
-def summary(net, shape):
+def summary(net: mx.gluon.HybridBlock | mx.sym.Symbol, shape: Sequence[int]) -> Summary:
     """Count the operations and the size of a network by reading its graph.
 
     Parameters
@@ -169,7 +171,8 @@ def summary(net, shape):
     return Summary(name, tuple(shape), layers, uncounted)
 
 
-def _uncounted_parameters(variable, shapes, bits, counted):
+def _uncounted_parameters(variable: Node, shapes: Shapes, bits: Mapping[str, int],
+                          counted: set[str]) -> list[list[int]]:
     """[how many, of how many bits] of each parameter that a variable stands for and that no earlier one did."""
     found = own_parameters(variable, {variable.name: shapes[variable.name, 0]}, bits)
     new = [numbers for name, numbers in found.items() if name not in counted]
@@ -177,7 +180,7 @@ def _uncounted_parameters(variable, shapes, bits, counted):
     return new
 
 
-def _layer(node, owned, shapes, graph):
+def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes, graph: Graph) -> dict[str, Any]:
     macs, bits, packed, batch = 0, '', False, graph.variable_shapes['data'][0]
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
@@ -202,13 +205,14 @@ def _layer(node, owned, shapes, graph):
     return layer
 
 
-def _bits_of_product(node):
+def _bits_of_product(node: Node) -> tuple[int, int]:
     weights, inputs = product_bits(node)
     own = list((node.input(1).attr(PARAMETERS) or {}).values())
     return own[0][1] if len(own) == 1 else weights, inputs
 
 
-def _program_layers(node, owned, shapes, graph):
+def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes,
+                    graph: Graph) -> list[dict[str, Any]]:
     """A row for each product of a deployed network's node, and one for its other parameters."""
     batch = graph.variable_shapes['data'][0]
     owned = {variable.name: (variable, own) for variable, own in owned}
@@ -239,7 +243,7 @@ def _program_layers(node, owned, shapes, graph):
     return rows + ([rest] if rest['bytes_packed'] else [])
 
 
-def _row(name, op, output_shape, bits, macs):
+def _row(name: str, op: str, output_shape: list[int], bits: str, macs: int) -> dict[str, Any]:
     return {'name': name, 'op': op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,
             'params_quantized': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
             'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}

@@ -1,7 +1,10 @@
 """A network from what a person says of it: its model, keywords, and the configuration of its layers."""
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import io
+from typing import Any, Iterator, Sequence
 
 import mxnet as mx
 
@@ -30,7 +33,7 @@ class NetworkOptions:
     settings: dict = dataclasses.field(default_factory=dict)
     layers: dict = dataclasses.field(default_factory=dict)
 
-    def build(self, **more):
+    def build(self, **more: Any) -> mx.gluon.HybridBlock:
         """The network, not initialized, given `more` arguments of `get_model`.
 
         Raises
@@ -58,7 +61,7 @@ class NetworkOptions:
 
 
 @contextlib.contextmanager
-def images_fit(net, shape):
+def images_fit(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> Iterator[None]:
     """Inside, an MXNetError becomes a ValueError that says so where images of a shape are too small for a network."""
     with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
         try:
@@ -70,7 +73,7 @@ def images_fit(net, shape):
                              % (*shape[2:], net.model_name)) from None
 
 
-def _has_shapes(net, shape):
+def _has_shapes(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> bool:
     """Whether an input of a shape goes through a network."""
     try:
         summary(net, shape)

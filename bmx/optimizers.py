@@ -1,5 +1,8 @@
 """Optimizers that MXNet 1.9.1 does not have; importing this module registers them under their names."""
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import mxnet as mx
 from mxnet import nd
@@ -30,17 +33,18 @@ class RAdam(mx.optimizer.Optimizer):
         Arguments of `mxnet.optimizer.Optimizer`: ``wd``, ``clip_gradient``, ``multi_precision``, ...
     """
 
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **kwargs):
+    def __init__(self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
+                 **kwargs: Any) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta1 = beta1
         self.beta2 = beta2
         self.epsilon = epsilon
 
-    def create_state(self, index, weight):
+    def create_state(self, index: int, weight: nd.NDArray) -> tuple[nd.NDArray, nd.NDArray]:
         """First and second moment of one parameter, shape and dtype of `weight`."""
         return nd.zeros_like(weight), nd.zeros_like(weight)
 
-    def update(self, index, weight, grad, state):
+    def update(self, index: int, weight: nd.NDArray, grad: nd.NDArray, state: tuple[nd.NDArray, nd.NDArray]) -> None:
         """One step, in place on `weight` and on both moments of `state`."""
         self._update_count(index)
         t = self._index_update_count[index]

@@ -2,7 +2,7 @@
 import os
 
 
-def physical_cores():
+def physical_cores() -> int:
     """Processor cores that this process may use; hardware threads of one core count once."""
     if not hasattr(os, 'sched_getaffinity'):
         return os.cpu_count()
@@ -16,7 +16,7 @@ def physical_cores():
     return len(cores)
 
 
-def use_physical_cores():
+def use_physical_cores() -> None:
     """Have MXNet compute with a thread for each core, unless the environment says otherwise.
 
     By itself MXNet takes half of the processors, because it assumes two hardware threads a core; where there is one,

@@ -1,17 +1,20 @@
 """What families of models share: the dense block, the transition, and the network that grows by blocks between them."""
+from __future__ import annotations
+
 import numbers
+from typing import Any, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, PReLU, grouped_conv, make_stem
-
+from bmx.nn.quantizers import Tensor
 
 # The largest number of channels, classes, groups; of blocks in a stage.
 MAX_COUNT, MAX_BLOCKS = 1 << 20, 1000
 
 
-def check_counts(**given):
+def check_counts(**given: object) -> None:
     """Refuse, by a ValueError, what is neither a whole number from 1 to `MAX_COUNT` nor a sequence of such."""
     for name, value in given.items():
         most = MAX_BLOCKS if name in ('blocks', 'layers') else MAX_COUNT
@@ -20,7 +23,7 @@ def check_counts(**given):
             raise ValueError('%s takes whole numbers from 1 to %d, got %r' % (name, most, value))
 
 
-def make_activation(name, channels=1):
+def make_activation(name: str, channels: int = 1) -> gluon.HybridBlock:
     """'relu', or 'prelu' with a slope for each of so many channels, or one for all.
 
     Raises
@@ -39,13 +42,14 @@ class DenseBlock(gluon.HybridBlock):
     Inputs: (N, in_channels, H, W). Outputs: (N, in_channels + growth, H, W).
     """
 
-    def __init__(self, in_channels, growth, bits=None, prefix=None, params=None):
+    def __init__(self, in_channels: int, growth: int, bits: int | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.norm = nn.BatchNorm()
             self.conv = BinaryConv(growth, 3, padding=1, in_channels=in_channels, bits=bits)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return F.concat(x, self.conv(self.norm(x)), dim=1)
 
 
@@ -86,8 +90,9 @@ class GrowingNet(gluon.HybridBlock):
     Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
     """
 
-    def __init__(self, blocks, reductions, groups=1, stem='grouped', classes=1000, growth=64, bits=None,
-                 prefix=None, params=None):
+    def __init__(self, blocks: Sequence[int], reductions: Sequence[float], groups: int = 1, stem: str = 'grouped',
+                 classes: int = 1000, growth: int = 64, bits: int | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         check_counts(blocks=blocks, groups=groups, classes=classes, growth=growth)
         if len(reductions) != len(blocks) - 1:
@@ -112,9 +117,9 @@ class GrowingNet(gluon.HybridBlock):
             self.features.add(nn.BatchNorm(), nn.Activation('relu'), nn.GlobalAvgPool2D(), nn.Flatten())
             self.output = nn.Dense(classes)
 
-    def add_blocks(self, stage, channels, growth, bits):
+    def add_blocks(self, stage: nn.HybridSequential, channels: int, growth: int, bits: int | None) -> None:
         """Add to a stage what turns `channels` channels into `channels + growth`."""
         raise NotImplementedError
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return self.output(self.features(x))

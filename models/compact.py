@@ -3,12 +3,16 @@
 Network in Network and AlexNet as Caffe's model zoo has them, their layers binary: batch normalisation, sign,
 convolution, PReLU. Deployed, its 1.2 MiB and 7.4 MiB hold the classifier, too.
 """
+from __future__ import annotations
+
 import numbers
+from typing import Any, Mapping, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, BinaryDense, Scale, make_stem
+from bmx.nn.quantizers import Tensor
 
 from .blocks import check_counts, make_activation
 from .registry import register_family
@@ -61,8 +65,10 @@ class CompactNet(gluon.HybridBlock):
     Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
-    def __init__(self, layers, width=1, binary_classifier=True, scale=True, activation='prelu', binarizations=None,
-                 stem='alexnet', classes=1000, bits=None, prefix=None, params=None):
+    def __init__(self, layers: Sequence[Mapping[str, Any]], width: float = 1, binary_classifier: bool = True,
+                 scale: bool = True, activation: str = 'prelu', binarizations: int | None = None,
+                 stem: str = 'alexnet', classes: int = 1000, bits: int | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         if not isinstance(width, numbers.Real) or not 0 < width <= 1000:
             raise ValueError('width must be a number above 0 and at most 1000, got %r' % (width,))
@@ -105,7 +111,7 @@ class CompactNet(gluon.HybridBlock):
         return BinaryConv(layer['channels'], layer['kernel_size'], padding=layer['kernel_size'] // 2,
                           groups=layer['groups'], in_channels=in_channels, **settings)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return self.output(self.features(x))
 
 

@@ -2,6 +2,10 @@
 
 Dense blocks of one 3x3 convolution, without the bottleneck of the float DenseNet, and float 1x1 transitions.
 """
+from __future__ import annotations
+
+from mxnet.gluon import nn
+
 from .blocks import DenseBlock, GrowingNet
 from .registry import register_family
 
@@ -9,7 +13,7 @@ from .registry import register_family
 class BinaryDenseNet(GrowingNet):
     """Stages of dense blocks; the parameters are those of `GrowingNet`."""
 
-    def add_blocks(self, stage, channels, growth, bits):
+    def add_blocks(self, stage: nn.HybridSequential, channels: int, growth: int, bits: int | None) -> None:
         stage.add(DenseBlock(channels, growth, bits))
 
 

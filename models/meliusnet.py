@@ -1,8 +1,13 @@
 """MeliusNet (Bethge et al. 2021, "MeliusNet: An Improved Network Architecture for Binary Neural Networks")."""
+from __future__ import annotations
+
+from typing import Any
+
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv
+from bmx.nn.quantizers import Tensor
 
 from .blocks import DenseBlock, GrowingNet
 from .registry import register_family
@@ -22,14 +27,15 @@ class ImprovementBlock(gluon.HybridBlock):
     Inputs and outputs: (N, in_channels, H, W).
     """
 
-    def __init__(self, in_channels, improved, bits=None, prefix=None, params=None):
+    def __init__(self, in_channels: int, improved: int, bits: int | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         self._in_channels, self._improved = in_channels, improved
         with self.name_scope():
             self.norm = nn.BatchNorm()
             self.conv = BinaryConv(improved, 3, padding=1, in_channels=in_channels, bits=bits)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         improvement = self.conv(self.norm(x))
         if self._improved == self._in_channels:
             return x + improvement
@@ -51,13 +57,13 @@ class MeliusNet(GrowingNet):
     Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
     """
 
-    def __init__(self, improve='newest', **kwargs):
+    def __init__(self, improve: str = 'newest', **kwargs: Any) -> None:
         if improve not in ('newest', 'all'):
             raise ValueError("improve must be 'newest' or 'all', got %r" % (improve,))
         self._improve = improve
         super().__init__(**kwargs)
 
-    def add_blocks(self, stage, channels, growth, bits):
+    def add_blocks(self, stage: nn.HybridSequential, channels: int, growth: int, bits: int | None) -> None:
         widened = channels + growth
         stage.add(DenseBlock(channels, growth, bits),
                   ImprovementBlock(widened, growth if self._improve == 'newest' else widened, bits))

@@ -1,10 +1,14 @@
 """MoBiNet (Phan et al. 2020, "MoBiNet: A Mobile Binary Network for Image Classification"): a binary MobileNet-v1."""
+from __future__ import annotations
+
 import numbers
+from typing import Any, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, make_stem
+from bmx.nn.quantizers import Tensor
 
 from .blocks import check_counts, make_activation
 from .registry import register_family
@@ -28,12 +32,13 @@ class MinPool2D(gluon.HybridBlock):
     Inputs: (N, C, H, W). Outputs: (N, C, H', W').
     """
 
-    def __init__(self, *args, prefix=None, params=None, **kwargs):
+    def __init__(self, *args: Any, prefix: str | None = None, params: gluon.ParameterDict | None = None,
+                 **kwargs: Any) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.max = nn.MaxPool2D(*args, **kwargs)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return -self.max(-x)
 
 
@@ -62,8 +67,9 @@ class Segment(gluon.HybridBlock):
     Inputs: (N, in_channels, H, W). Outputs: (N, channels, H, W).
     """
 
-    def __init__(self, channels, kernel_size, groups, in_channels, skip, activation, bits=None, scaling=None,
-                 prefix=None, params=None):
+    def __init__(self, channels: int, kernel_size: int, groups: int, in_channels: int, skip: bool, activation: str,
+                 bits: int | None = None, scaling: str | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         self._skip = skip
         with self.name_scope():
@@ -72,7 +78,7 @@ class Segment(gluon.HybridBlock):
             self.activation = make_activation(activation)
             self.norm = nn.BatchNorm()
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         out = self.norm(self.activation(self.conv(x)))
         return x + out if self._skip else out
 
@@ -108,8 +114,10 @@ class MoBiNet(gluon.HybridBlock):
     Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
-    def __init__(self, block, k=3, skip=True, activation='prelu', pool='avg', channels=CHANNELS, halving=HALVING,
-                 stem='mobilenet', classes=1000, bits=None, scaling='gradient', prefix=None, params=None):
+    def __init__(self, block: str, k: int = 3, skip: bool = True, activation: str = 'prelu', pool: str = 'avg',
+                 channels: Sequence[int] = CHANNELS, halving: Sequence[int] = HALVING, stem: str = 'mobilenet',
+                 classes: int = 1000, bits: int | None = None, scaling: str = 'gradient', prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         check_counts(channels=channels, classes=classes)
         for name, value in (('channels', channels), ('halving', halving)):
@@ -143,13 +151,13 @@ class MoBiNet(gluon.HybridBlock):
             self.output = nn.Dense(classes)
 
     @staticmethod
-    def _groups(channels, k):
+    def _groups(channels: int, k: int) -> int:
         if channels % 2 ** k:
             raise ValueError('k=%d makes groups of %d channels, which do not divide %d channels'
                              % (k, 2 ** k, channels))
         return channels // 2 ** k
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return self.output(self.features(x))
 
 

@@ -1,16 +1,21 @@
 """The registry of models: one table, one `get_model`."""
+from __future__ import annotations
+
 import dataclasses
 import os
+from typing import Any, Callable, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 
 from bmx.nn.configuration import resolve
 
-MODELS = {}
+Build = Callable[..., gluon.HybridBlock]
+MODELS: dict[str, Build] = {}
 
 
-def register(entry):
+def register(entry: Build) -> Build:
     """Make a function `name(classes, **kwargs) -> gluon.HybridBlock` known under its name; usable as a decorator."""
     if entry.__name__ in MODELS:
         raise ValueError('a model named %s is registered already' % entry.__name__)
@@ -18,7 +23,7 @@ def register(entry):
     return entry
 
 
-def register_family(network, members):
+def register_family(network: type[gluon.HybridBlock], members: Mapping[str, Mapping[str, Any]]) -> None:
     """Register a family: a model for each row, a name and its keywords of `network`, a block's class."""
     def entry_point(name, row):
         def build(**kwargs):
@@ -30,8 +35,9 @@ def register_family(network, members):
         register(entry_point(name, row))
 
 
-def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.join('~', '.mxnet', 'models'),
-              **kwargs):
+def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Context] = mx.cpu(),
+              pretrained: bool = False, root: str = os.path.join('~', '.mxnet', 'models'),
+              **kwargs: Any) -> gluon.HybridBlock:
     """Build a model by its name.
 
     Parameters
@@ -79,7 +85,7 @@ def get_model(name, classes=1000, ctx=mx.cpu(), pretrained=False, root=os.path.j
     return net
 
 
-def _own_number(value):
+def _own_number(value: Any) -> Any:
     """A setting with Python's numbers in the place of NumPy's, which neither Gluon nor JSON takes everywhere."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_own_number, value))

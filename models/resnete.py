@@ -2,10 +2,15 @@
 
 Both have a shortcut around every binary convolution.
 """
+from __future__ import annotations
+
+from typing import Any, Sequence
+
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, PlainLayout, make_stem
+from bmx.nn.quantizers import Tensor
 
 from .blocks import check_counts
 from .registry import register_family
@@ -28,7 +33,8 @@ class ResidualBlock(gluon.HybridBlock):
     Inputs: (N, in_channels, H, W). Outputs: (N, channels, H / strides, W / strides), rounded up.
     """
 
-    def __init__(self, in_channels, channels, strides, preactivation=False, bits=None, prefix=None, params=None):
+    def __init__(self, in_channels: int, channels: int, strides: int, preactivation: bool = False,
+                 bits: int | None = None, prefix: str | None = None, params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         self._preactivation = preactivation
         with self.name_scope():
@@ -44,7 +50,7 @@ class ResidualBlock(gluon.HybridBlock):
                     if not preactivation:
                         self.shortcut.add(nn.BatchNorm())
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         if self._preactivation:
             normed = self.norm(x)
             kept = x if self.shortcut is None else self.shortcut(normed)
@@ -79,8 +85,9 @@ class ResNetE(gluon.HybridBlock):
     Inputs: (N, 3, H, W), with four stages H and W of at least 5 (thumbnail) or 17. Outputs: (N, classes).
     """
 
-    def __init__(self, layers, channels=(64, 128, 256, 512), extras=True, preactivation=False, stem='grouped',
-                 classes=1000, bits=None, prefix=None, params=None):
+    def __init__(self, layers: Sequence[int], channels: Sequence[int] = (64, 128, 256, 512), extras: bool = True,
+                 preactivation: bool = False, stem: str = 'grouped', classes: int = 1000, bits: int | None = None,
+                 prefix: str | None = None, params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         check_counts(layers=layers, channels=channels, classes=classes)
         if len(layers) != len(channels):
@@ -107,7 +114,7 @@ class ResNetE(gluon.HybridBlock):
             self.features.add(nn.GlobalAvgPool2D(), nn.Flatten())
             self.output = nn.Dense(classes)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return self.output(self.features(x))
 
 

@@ -1,18 +1,23 @@
 """GluonCV's model zoo knows the models of this package, whenever it is imported; this package's import does without."""
+from __future__ import annotations
+
 import functools
 import sys
+import types
+from importlib.machinery import ModuleSpec
+from typing import Callable, Sequence
 
 from PIL import ImageFile
 
 from .registry import MODELS, get_model
 
 
-def _register():
+def _register() -> None:
     sys.modules['gluoncv.model_zoo.model_zoo']._models.update({name: functools.partial(get_model, name)
                                                                for name in MODELS})
 
 
-def _adding_models(execute):
+def _adding_models(execute: Callable) -> Callable:
     """A loader's `exec_module` of GluonCV that registers the models and puts back what the import changes.
 
     GluonCV tells Pillow to read truncated images as whole, in the whole process.
@@ -31,7 +36,8 @@ class _Finder:
     """Finds GluonCV as the other finders of `sys.meta_path` do."""
 
     @classmethod
-    def find_spec(cls, name, path=None, target=None):
+    def find_spec(cls, name: str, path: Sequence[str] | None = None,
+                  target: types.ModuleType | None = None) -> ModuleSpec | None:
         if name != 'gluoncv':
             return None
         for finder in sys.meta_path:
@@ -43,7 +49,7 @@ class _Finder:
         return None
 
 
-def register_with_gluoncv():
+def register_with_gluoncv() -> None:
     """Make `gluoncv.model_zoo.get_model` know the models of this package: now, or once GluonCV is imported."""
     if 'gluoncv' in sys.modules:
         _register()

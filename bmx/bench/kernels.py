@@ -1,5 +1,8 @@
 """`bench kernels`: the product alone, without packing, and the bound of the instructions it is made of."""
+from __future__ import annotations
+
 import statistics
+from typing import Any
 
 from .. import ops
 from ..io.text import table
@@ -7,7 +10,7 @@ from .shapes import SHAPES
 from .timing import progress, row
 
 
-def measure(isa, rounds):
+def measure(isa: str | None, rounds: int) -> tuple[list[dict[str, Any]], str]:
     """Time every kernel that this CPU supports, or `isa` alone, on every shape, in so many rounds.
 
     Returns

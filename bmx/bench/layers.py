@@ -1,4 +1,8 @@
 """`bench layers`: binary and float convolutions, float NCHW in and out, beside MXNet's float convolution."""
+from __future__ import annotations
+
+from typing import Any
+
 import mxnet as mx
 
 from .. import ops
@@ -10,7 +14,7 @@ from .timing import interleave, phase_fields, row
 PHASES = tuple(phase for phase in ops.PHASES if phase != 'mapping')  # what is mapped lies between layers
 
 
-def measure(batch, rounds):
+def measure(batch: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
     """Time `xnor_popcount`, or the float convolution of programs (fconv), and `Convolution` on every shape.
 
     Returns

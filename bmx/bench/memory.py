@@ -16,7 +16,7 @@ def _status(field):
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def main(prefix, implementation, *shape):
+def main(prefix: str, implementation: str, *shape: str) -> None:
     x = mx.nd.random.normal(shape=tuple(map(int, shape)))
     x.wait_to_read()
     with open('/proc/self/clear_refs', 'w') as out:

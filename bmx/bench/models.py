@@ -1,8 +1,11 @@
 """`bench models`: deployed networks, their float twins, and networks of GluonCV."""
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 import tempfile
+from typing import Any, Callable, Sequence
 
 import mxnet as mx
 
@@ -16,7 +19,7 @@ from .timing import interleave, phase_fields, progress, row
 DEFAULT = ('meliusnet22', 'meliusnet_c', 'meliusnet42', 'meliusnet59', 'mobilenet0.5', 'mobilenet0.75', 'mobilenet1.0')
 
 
-def measure(names, exact, batch, size, rounds):
+def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
     """Time each network (of `names`, else of `DEFAULT`) as it can run, if `exact` with MXNet's float operators, too.
 
     Returns
@@ -60,7 +63,8 @@ def _build(name):
                          % (name, ', '.join(sorted(MODELS)))) from None
 
 
-def write(name, net, x, folder, exact=False):
+def write(name: str, net: mx.gluon.HybridBlock, x: mx.nd.NDArray, folder: str,
+          exact: bool = False) -> dict[tuple[str, str], str]:
     """Write the files of a network, if `exact` also with MXNet's operators; (name, implementation) to their prefix."""
     _randomize(net, x.shape)
     prefixes = {}
@@ -88,7 +92,7 @@ def _randomize(net, shape):
             parameter.set_data(mx.nd.random.normal(0, 0.3, parameter.shape))
 
 
-def load(prefix, implementation, x):
+def load(prefix: str, implementation: str, x: mx.nd.NDArray) -> mx.gluon.HybridBlock:
     """A network from its files, ready to compute: as MXNet fuses it (mkldnn), or hybridized with static memory."""
     net = files.import_block(prefix)
     if implementation == 'mkldnn':
@@ -98,7 +102,7 @@ def load(prefix, implementation, x):
     return net
 
 
-def inference(net, x):
+def inference(net: mx.gluon.HybridBlock, x: mx.nd.NDArray) -> Callable[[], None]:
     """A function that computes once and waits for the result."""
     def run():
         net(x)

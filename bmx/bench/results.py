@@ -1,5 +1,8 @@
 """What benchmarks say: where and with what was measured, and a picture."""
+from __future__ import annotations
+
 import textwrap
+from typing import Any, Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -8,7 +11,7 @@ from ..io.formats import save_picture
 from ..io.text import cell_text
 
 
-def heading(rows):
+def heading(rows: Sequence[Mapping[str, Any]]) -> str:
     """The line that says where and with what was measured."""
     names = ', '.join(dict.fromkeys(row['isa'] for row in rows if row['isa'] is not None))
     kernels = '; kernel ' + names if names else ''
@@ -16,7 +19,7 @@ def heading(rows):
             'bmx %(bmx)s' % dict(rows[0], kernels=kernels))
 
 
-def draw(path, rows, command):
+def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
     """Draw a bar for each row, its speed or else its shortest time; the title is the command that made it."""
     field, label = ('gmacs', 'GMAC/s') if 'gmacs' in rows[0] else ('min_ms', 'ms')
     implementations, places, names = list(dict.fromkeys(row['implementation'] for row in rows)), [], {}

@@ -13,20 +13,20 @@ class Shape:
     stride: int = 1
 
     @property
-    def macs(self):
+    def macs(self) -> int:
         """Multiply-accumulates for one image."""
         return self.out ** 2 * self.filters * self.channels // self.groups * self.kernel ** 2
 
     @property
-    def out(self):
+    def out(self) -> int:
         """Height and width of the result."""
         return (self.size - 1) // self.stride + 1
 
     @property
-    def pad(self):
+    def pad(self) -> int:
         return self.kernel // 2
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = '%dx%d %d->%d %dx%d' % (self.kernel, self.kernel, self.channels, self.filters, self.out, self.out)
         return text if self.groups == 1 else '%s groups of %d' % (text, self.channels // self.groups)
 

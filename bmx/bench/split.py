@@ -1,7 +1,10 @@
 """`bench split`: where the time of a deployed network goes, layer by layer, beside its share of the operations."""
+from __future__ import annotations
+
 import re
 import tempfile
 import time
+from typing import Any
 
 import mxnet as mx
 
@@ -16,7 +19,7 @@ from .models import inference, load, write
 from .timing import RUNS, row
 
 
-def measure(model, batch, size, rounds):
+def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
     """Time each instruction of a deployed network's programs; what remains are MXNet's operators.
 
     Returns

@@ -1,4 +1,6 @@
 """Times of contestants that run in turns, and the rows they are told in."""
+from __future__ import annotations
+
 import functools
 import os
 import platform
@@ -6,6 +8,7 @@ import statistics
 import sys
 import time
 from importlib import metadata
+from typing import Any, Callable, Collection, Mapping, Sequence
 
 import mxnet as mx
 
@@ -17,7 +20,8 @@ RUNS = 3
 LONG = 0.5
 
 
-def interleave(contestants, rounds, profiled=()):
+def interleave(contestants: Mapping[Any, Callable[[], object]], rounds: int,
+               profiled: Collection[Any] = ()) -> tuple[dict[Any, list[float]], dict[Any, ops.Profile]]:
     """Time contestants round robin.
 
     Parameters
@@ -62,7 +66,7 @@ def _seconds(run):
     return time.perf_counter() - start
 
 
-def phase_fields(names, profile, seconds):
+def phase_fields(names: Sequence[str], profile: ops.Profile, seconds: Sequence[float]) -> dict[str, float]:
     """Where the time of an inference goes, in milliseconds: the fields `NAME_ms`, and `rest_ms` of the shortest run.
 
     Parameters
@@ -80,12 +84,13 @@ def phase_fields(names, profile, seconds):
     return dict(fields, rest_ms=max(0., 1e3 * min(seconds) - sum(fields.values())))
 
 
-def progress(message):
+def progress(message: str) -> None:
     """Tell on stderr what goes on."""
     print(message, file=sys.stderr)
 
 
-def row(name, implementation, batch, seconds, isa, **more):
+def row(name: str, implementation: str, batch: int, seconds: Sequence[float], isa: str | None,
+        **more: Any) -> dict[str, Any]:
     """A row of results.
 
     Parameters

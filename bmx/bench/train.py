@@ -1,4 +1,8 @@
 """`bench train`: a training step of a network, beside the same network with bits=32."""
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping
+
 import mxnet as mx
 from mxnet import autograd, gluon
 
@@ -9,7 +13,7 @@ from ..train import recipes, regularizers
 from .timing import interleave, progress, row
 
 
-def measure(model, batch, size, rounds):
+def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
     """Time forward, backward and update, all finished, of both networks in turns.
 
     Returns
@@ -36,7 +40,8 @@ def measure(model, batch, size, rounds):
     return rows, '%s\ninput %dx%d, optimizer %s' % (text, size, size, optimizer)
 
 
-def training_step(net, batch, size, optimizer, parameters):
+def training_step(net: gluon.HybridBlock, batch: int, size: int, optimizer: str,
+                  parameters: Mapping[str, Any]) -> Callable[[], None]:
     """A function that trains an uninitialized network for one step, always on the same random images."""
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)

@@ -3,9 +3,12 @@
 It has `add_options(parser)` and `run(arguments)`, which returns an exit code or None for 0, and is imported when its
 command is called. `arguments` have its options, its `parser`, and as `argv` the whole command line.
 """
+from __future__ import annotations
+
 import argparse
 import importlib
 import sys
+from typing import Any, Sequence
 
 import mxnet as mx
 
@@ -38,12 +41,12 @@ class CommandParser(argparse.ArgumentParser):
 
     forwarded = None
 
-    def __init__(self, command, **how):
+    def __init__(self, command: str, **how: Any) -> None:
         super().__init__(**how)
         self._command = command
         self._complete = False
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if not self._complete:
             module = importlib.import_module('.' + self._command, __package__)
             module.add_options(self)
@@ -56,7 +59,7 @@ class CommandParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run `bmx`.
 
     Parameters
@@ -78,7 +81,7 @@ def main(argv=None):
     return _run(parser, argv)
 
 
-def script(command, argv=None):
+def script(command: str, argv: Sequence[str] | None = None) -> int:
     """Run one command as a program of its own, under the name of that; as `main`."""
     return _run(CommandParser(command), argv)
 

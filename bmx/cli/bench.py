@@ -1,4 +1,6 @@
 """`bmx bench`: speed of kernels, layers, models and training steps."""
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import inspect
@@ -67,7 +69,7 @@ SUBJECTS = {
 }
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = 'Speed, measured: contestants run in turns in one process; minimum and median of their times.'
     subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT', parser_class=argparse.ArgumentParser)
     subjects.required = True
@@ -79,7 +81,7 @@ def add_options(parser):
         subject.set_defaults(threads=1, isa=None, binarizations=None)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     _have_threads(arguments.threads, arguments.argv)
     if arguments.isa is not None:
         ops.use_kernel(arguments.isa)

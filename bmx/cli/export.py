@@ -1,4 +1,7 @@
 """`bmx export`: trained parameters become a packed, verified model."""
+from __future__ import annotations
+
+import argparse
 import dataclasses
 import json
 
@@ -13,7 +16,7 @@ from .network import add_network_options, input_size, network_options
 from .output import skipped, tell
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Convert trained parameters to a packed model, verified against the float network. If X.json lies beside '
         'X.params, as train_imagenet.py leaves it, it gives what is not given here. Without it, repeat every option '
@@ -35,7 +38,7 @@ def add_options(parser):
                         'bits on every CPU')
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     options, described = network_options(arguments), read_description(arguments.params)
     if described is not None:
         options = _as_described(options, described, description_path(arguments.params))

@@ -1,8 +1,14 @@
 """The options by which commands describe a network."""
+from __future__ import annotations
+
+import argparse
 import dataclasses
 import difflib
 import glob
 import os
+from typing import Any, Mapping, Sequence
+
+from mxnet import gluon
 
 from .. import deploy
 from ..deploy.files import params_path, symbol_path
@@ -13,13 +19,13 @@ from ..nn.configuration import BINARIZATIONS, BITS, SCALINGS
 from . import types
 
 
-def add_model(parser):
+def add_model(parser: argparse.ArgumentParser) -> None:
     """The model as an argument, for `named_network`."""
     parser.add_argument('model', metavar='MODEL', help='one of: %s; or the PREFIX of a deployed model, whose files are '
                         'PREFIX-symbol.json and PREFIX-0000.params' % ', '.join(sorted(MODELS)))
 
 
-def add_network_options(parser):
+def add_network_options(parser: argparse.ArgumentParser) -> None:
     """All that describes a network beside the name of its model."""
     parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three 3x3 '
                         'convolutions (grouped), one 7x7 (imagenet), 3x3 with stride 2 (mobilenet), 11x11 with stride '
@@ -35,13 +41,14 @@ def add_network_options(parser):
                         'for an activation of 1 bit, 1 to %d' % BINARIZATIONS[-1])
 
 
-def add_input_size(parser):
+def add_input_size(parser: argparse.ArgumentParser) -> None:
     """The size of an image, for `input_size`."""
     parser.add_argument('--input-size', type=types.side, help='height and width (default: 224, thumbnail 32; '
                         'of a deployed model those that it was exported for)')
 
 
-def network_options(arguments, model=None, settings=()):
+def network_options(arguments: argparse.Namespace, model: str | None = None,
+                    settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> NetworkOptions:
     """What the options say of a network.
 
     Parameters
@@ -76,14 +83,14 @@ def network_options(arguments, model=None, settings=()):
     return NetworkOptions(arguments.model or model, settings, layers)
 
 
-def input_size(arguments, options):
+def input_size(arguments: argparse.Namespace, options: NetworkOptions) -> int:
     """Height and width of an image: what is given, else what the stem is made for."""
     if arguments.input_size is not None:
         return arguments.input_size
     return 32 if options.settings.get('stem') == 'thumbnail' else 224
 
 
-def named_network(arguments):
+def named_network(arguments: argparse.Namespace) -> tuple[gluon.HybridBlock, tuple[int, ...], list[str]]:
     """The network that MODEL names and the options describe, or that files hold.
 
     Returns

@@ -1,26 +1,28 @@
 """What commands say to people."""
+from __future__ import annotations
+
 import os
 import sys
 
 from ..io.text import printable
 
 
-def tell(text):
+def tell(text: object) -> None:
     """Print what is for people."""
     print(printable(text))
 
 
-def complain(text):
+def complain(text: object) -> None:
     """Print one line on stderr."""
     print(printable(text).replace('\n', '\\n'), file=sys.stderr)
 
 
-def skipped(error):
+def skipped(error: Exception) -> None:
     """Tell of a file that is left out."""
     complain('skipped: %s' % error)
 
 
-def end_output():
+def end_output() -> OSError | None:
     """Write out what standard output holds; discard what cannot be written, so that Python's own end does not fail.
 
     Returns

@@ -1,4 +1,7 @@
 """`bmx plot`: a model's structure, drawn block by block."""
+from __future__ import annotations
+
+import argparse
 import json
 
 from .. import plot
@@ -10,7 +13,7 @@ from .network import add_input_size, add_model, add_network_options, named_netwo
 from .output import tell
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_network_options(parser)
     add_input_size(parser)
@@ -18,7 +21,7 @@ def add_options(parser):
     parser.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     name = arguments.model.lower() if arguments.model.lower() in MODELS else arguments.model
     out = arguments.out or (None if arguments.json else name + '.png')
     if out is not None:

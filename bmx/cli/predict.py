@@ -1,4 +1,7 @@
 """`bmx predict`: the top-5 of images by a deployed model."""
+from __future__ import annotations
+
+import argparse
 import json
 
 import mxnet as mx
@@ -11,13 +14,13 @@ from ..io.storage import LoadError
 from .output import tell
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('prefix')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--json', action='store_true', help='machine-readable output')
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     deployed, metadata = deploy.load(arguments.prefix)
     settings = preprocessing(metadata)
     rows, unreadable = [], []

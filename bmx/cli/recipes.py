@@ -6,6 +6,8 @@ What is done is skipped, what was interrupted goes on. After each training SAVE_
 results.png and sign-flips.png are written anew. Arguments after -- go to every training, for example:
 -- --num-gpus 4 -j 16. docs/recipes.md says what a study holds and how to read the results.
 """
+from __future__ import annotations
+
 import argparse
 import contextlib
 import dataclasses
@@ -13,6 +15,7 @@ import io
 import json
 import os
 import sys
+from typing import Any, Mapping, Sequence
 
 import mxnet as mx
 
@@ -21,7 +24,7 @@ from ..threads import physical_cores
 from ..train import TrainingError, comparison, configure_logging, recipes
 from ..train.progress import logger
 from ..train.runs import Run, facts, find_runs, train
-from ..train.study import RESERVED, read_study
+from ..train.study import RESERVED, Study, read_study
 from . import CommandParser
 from .output import end_output
 from .training import given_recipe, plan_of
@@ -36,7 +39,7 @@ IRRELEVANT = ('parser', 'data_dir', 'use_rec', 'rec_train', 'rec_train_idx', 're
               'mode', 'save_dir', 'save_frequency', 'log_interval', 'no_export')
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
     parser.forwarded = 'training'
@@ -50,7 +53,7 @@ def add_options(parser):
     parser.add_argument('--report', action='store_true', help='train nothing, write the results of what is there')
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Train and compare; returns the exit code: 0 all trained, 1 an error or a training that failed, 130 stopped."""
     if len(set(arguments.seeds)) < len(arguments.seeds):
         arguments.parser.error('--seeds: a seed is given twice')
@@ -94,7 +97,7 @@ def _logged(arguments):
     return 130 if stopped else 1 if failed else 0
 
 
-def parse_training(where, flags):
+def parse_training(where: str, flags: Sequence[str]) -> argparse.Namespace:
     """The options of a training that flags give; what the command `train` complains about as a `TrainingError`."""
     complaint = io.StringIO()
     try:
@@ -105,13 +108,13 @@ def parse_training(where, flags):
         raise TrainingError('%s: %s' % (where, message)) from None
 
 
-def check_flags(study, common):
+def check_flags(study: Study, common: Sequence[str]) -> dict[str, argparse.Namespace]:
     """Have the command `train` read the flags of every variant; returns the options of each."""
     return {name: parse_training('%s, [%s]' % (study.path, name), variant.flags + common)
             for name, variant in study.variants.items()}
 
 
-def check_unchanged(run, common):
+def check_unchanged(run: Run, common: Sequence[str]) -> None:
     """Refuse a directory with results of other settings than the study's now.
 
     Both command lines are read by today's command `train`, so another order or a new flag is no difference. What flags
@@ -146,7 +149,7 @@ def _recipe(run, options):
     return json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
 
 
-def check_variants(path, variants):
+def check_variants(path: str, variants: Mapping[str, argparse.Namespace]) -> dict[str, dict[str, Any]]:
     """Try what can be tried before anything starts.
 
     Parameters
@@ -172,7 +175,7 @@ def check_variants(path, variants):
     return found
 
 
-def prepare(study, arguments):
+def prepare(study: Study, arguments: argparse.Namespace) -> list[Run]:
     """The runs that the command line asks for, all variants with one seed before the next; checked, with records."""
     unknown = set(arguments.only or ()).difference(study.variants)
     if unknown:

@@ -13,20 +13,21 @@ import sys
 from ..deploy import ExportError
 from ..io.description import write_description
 from ..io.storage import LoadError
-from ..train import CheckpointStore, Interrupted, TrainingError, configure_logging
-from ..train.plan import begin, describe, export_best
+from ..train import CheckpointStore, Interrupted, Training, TrainingError, configure_logging
+from ..train.data import ImageData
+from ..train.plan import Plan, begin, describe, export_best
 from ..train.progress import logger
 from .output import end_output
 from .training import add_training_options, check, plan_of
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
     add_training_options(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code: 0 trained, 1 error, 130 stopped."""
     check(arguments)
     configure_logging()
@@ -73,7 +74,7 @@ def _train(arguments, store):
             logger.info('%s', export_best(training, os.path.join(arguments.save_dir, arguments.model)).report)
 
 
-def start(arguments, plan, data, store):
+def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: CheckpointStore) -> Training:
     """The training, at the epoch where it has to go on."""
     training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval)
     if arguments.resume:

@@ -1,9 +1,13 @@
 """The options of a training, and what they settle."""
+from __future__ import annotations
+
+import argparse
 import os
+from typing import Any
 
 from ..train import TrainingError, TrainingOptions, recipes
 from ..train.data import AUGMENTATIONS, DEFAULT_DIR, find_data
-from ..train.plan import settle
+from ..train.plan import Plan, settle
 from ..train.schedule import LR_MODES
 from . import types
 from .network import add_network_options, network_options
@@ -12,7 +16,7 @@ _RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('
             for name in ('train', 'train_idx', 'val', 'val_idx')}
 
 
-def add_training_options(parser):
+def add_training_options(parser: argparse.ArgumentParser) -> None:
     """All options of a training. Those whose default is None are settled by the recipe."""
     group = parser.add_argument_group('data')
     group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: '
@@ -76,14 +80,14 @@ def add_training_options(parser):
     group.add_argument('--no-export', action='store_true', help='do not export the trained network')
 
 
-def check(arguments):
+def check(arguments: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if arguments.resume and (arguments.resume_params or arguments.resume_states or arguments.resume_epoch):
         arguments.parser.error('--resume finds everything itself: leave out --resume-epoch, --resume-params, '
                                '--resume-states')
 
 
-def given_recipe(arguments):
+def given_recipe(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys of a recipe that options give, None where they do not; and the keywords of the model.
 
     Raises
@@ -100,7 +104,7 @@ def given_recipe(arguments):
     return dict(given, stem=network.settings.get('stem'), bits=network.layers.get('bits')), network.settings
 
 
-def plan_of(arguments):
+def plan_of(arguments: argparse.Namespace) -> Plan:
     """Find the data and settle every option that was not given; returns a `Plan`, raises a `TrainingError`."""
     records = {name: getattr(arguments, 'rec_' + name) for name in _RECORDS}
     source = find_data(arguments.data_dir, records if arguments.use_rec or records != _RECORDS else None)

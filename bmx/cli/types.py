@@ -1,13 +1,16 @@
 """Types of options, for argparse: from text to a value, or a refusal that says what is wanted."""
+from __future__ import annotations
+
 import argparse
 import ast
+from typing import Any
 
 import numpy as np
 
 from ..io.description import NOT_KEYWORDS
 
 
-def setting(text):
+def setting(text: str) -> tuple[str, Any]:
     """A `key=value` of --set as (key, value); the value is a Python literal, else a string."""
     key, separator, value = text.partition('=')
     if not separator or not key.isidentifier():
@@ -22,14 +25,14 @@ def setting(text):
         raise argparse.ArgumentTypeError('the value of %s is nested too deeply' % key) from None
 
 
-def yes_or_no(text):
+def yes_or_no(text: str) -> bool:
     """A bool."""
     if text not in ('yes', 'no'):
         raise argparse.ArgumentTypeError('must be yes or no, got %s' % text)
     return text == 'yes'
 
 
-def epochs(text):
+def epochs(text: str) -> tuple[int, ...]:
     """Whole numbers with commas between them."""
     return tuple(natural(number) for number in text.split(','))
 

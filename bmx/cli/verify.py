@@ -1,4 +1,8 @@
 """`bmx verify`: a deployed model's files, and its results beside those of the float network."""
+from __future__ import annotations
+
+import argparse
+
 import mxnet as mx
 import numpy as np
 
@@ -11,7 +15,7 @@ from .network import add_network_options, network_options
 from .output import skipped, tell
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('prefix')
     parser.add_argument('--model', help='default: the one that the file names')
     parser.add_argument('--params', help='parameters of the float network')
@@ -19,7 +23,7 @@ def add_options(parser):
     parser.add_argument('--data-dir', metavar='FOLDER', help='images to compare on (default: random inputs)')
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     deployed, metadata = deploy.load(arguments.prefix)
     deployed.hybridize(static_alloc=True, static_shape=True)
     tell('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,

@@ -5,7 +5,10 @@ the same everywhere (docs/semantics.md, "Float arithmetic"). A deployed network 
 float operators are computed one by one by single instructions: that proves all that the exporter did. Each of these
 operators is compared with MXNet's on what it really gets: that proves the instructions.
 """
+from __future__ import annotations
+
 import dataclasses
+from typing import Mapping
 
 import mxnet as mx
 import numpy as np
@@ -19,7 +22,8 @@ from .variables import Variables, fold_constants, used_parameters
 _UNIT = 2.0 ** -24  # of float32: the largest relative error of a rounding
 
 
-def in_own_arithmetic(graph, params):
+def in_own_arithmetic(graph: Graph,
+                      params: dict[str, mx.nd.NDArray]) -> tuple[dict[str, mx.nd.NDArray], list[Replaced]]:
     """Let single instructions compute the float operators of a traced network.
 
     Parameters
@@ -68,7 +72,7 @@ class Replaced:
     own: Node
     parameters: list
 
-    def error(self, data, found):
+    def error(self, data: mx.nd.NDArray, found: mx.nd.NDArray) -> float:
         """How far a result is from MXNet's, as a share of what the orders of additions explain.
 
         A sum of K products, however it is added up, is within K u sum |x w| of the exact one, u = 2^-24; so two orders
@@ -129,7 +133,7 @@ class OwnNetwork:
         By operator, the largest `Replaced.error` so far.
     """
 
-    def __init__(self, graph, params):
+    def __init__(self, graph: Graph, params: Mapping[str, mx.nd.NDArray]) -> None:
         self._params, self._replaced = in_own_arithmetic(graph, params)
         outputs = list(graph.outputs)
         for each in self._replaced:

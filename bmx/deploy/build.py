@@ -3,14 +3,22 @@
 Concatenations and slices vanish: a value is a list of slices of tensors. Tensors between instructions are called t0, t1,
 ...; `choose_types` and `place` make slots of them.
 """
+from __future__ import annotations
+
 import dataclasses
+from typing import Any, Mapping, Sequence
 
-from ..graph import Node
-from ..ops.program import Destination, FloatConv, Map, Program, Slice, Step
+import mxnet as mx
+import numpy as np
+
+from ..graph import Graph, Node, Shapes
+from ..ops.program import Destination, FloatConv, Instruction, Map, Program, Slice, Step
 from .operators import OPERATORS
+from .variables import Variables
 
 
-def build(graph, region, params, shapes, variables):
+def build(graph: Graph, region: list[Node], params: Mapping[str, mx.nd.NDArray], shapes: Shapes,
+          variables: Variables) -> Built:
     """The program of a region.
 
     Parameters
@@ -65,7 +73,8 @@ class Builder:
         What a node of the region, by its id, has become.
     """
 
-    def __init__(self, graph, region, params, shapes, variables):
+    def __init__(self, graph: Graph, region: list[Node], params: Mapping[str, mx.nd.NDArray], shapes: Shapes,
+                 variables: Variables) -> None:
         self._region, self._params, self._shapes, self.variables = region, params, shapes, variables
         self._members = {id(node) for node in region}
         self._readers, self._outputs = graph.consumers(), {id(node) for node, _ in graph.outputs}
@@ -76,7 +85,7 @@ class Builder:
 
     # What rows ask
 
-    def value(self, node, position):
+    def value(self, node: Node, position: int) -> list[Slice]:
         """The slices that an input of a node reads."""
         producer, index = node.inputs[position]
         if id(producer) in self._members:
@@ -88,15 +97,15 @@ class Builder:
             self._sizes[tensor] = self._size_of(shape)
         return [Slice(self._data[id(producer), index], 0, shape[1])]
 
-    def channels(self, node):
+    def channels(self, node: Node) -> int:
         """Channels of a node's first input."""
         return sum(piece.channels for piece in self.value(node, 0))
 
-    def size(self, node):
+    def size(self, node: Node) -> tuple[int, int]:
         """Height and width of a node's first input, before anything flattened it."""
         return self._sizes[self.value(node, 0)[0].tensor]
 
-    def own(self, node, position=0):
+    def own(self, node: Node, position: int = 0) -> str | None:
         """The tensor whose whole this input is, and that nothing else reads, if an instruction writes it; else None.
 
         To that instruction steps can be added.
@@ -116,13 +125,13 @@ class Builder:
             producer = producer.input(0)
         return None
 
-    def values_of(self, variable):
+    def values_of(self, variable: Node) -> np.ndarray:
         """A parameter's values, a NumPy array."""
         return self._params[variable.name].asnumpy()
 
     # What rows do
 
-    def parameter(self, variable):
+    def parameter(self, variable: Node) -> int:
         """The number of a parameter, which becomes an input of the program."""
         for number, known in enumerate(self._parameters):
             if known is variable:
@@ -130,15 +139,15 @@ class Builder:
         self._parameters.append(variable)
         return len(self._parameters) - 1
 
-    def constant(self, name, values, sources):
+    def constant(self, name: str, values: np.ndarray, sources: Sequence[Node]) -> int:
         """The number of a parameter that is made here of others, the variables `sources`."""
         return self.parameter(self.variables.make(name, values, sources))
 
-    def add(self, kind, node, position=0, **fields):
+    def add(self, kind: type[Instruction], node: Node, position: int = 0, **fields: Any) -> list[Slice]:
         """Add an instruction that reads an input of a node; returns its result."""
         return self._add(kind(tuple(self.value(node, position)), None, **fields), self._shapes[node.name, 0])
 
-    def float_convolution(self, node, **fields):
+    def float_convolution(self, node: Node, **fields: Any) -> list[Slice]:
         """Add a float convolution of a node's input; steps alone before it are applied to what it reads."""
         tensor = self.own(node)
         before = self.instructions.get(tensor)
@@ -148,13 +157,13 @@ class Builder:
                              self._shapes[node.name, 0])
         return self.add(FloatConv, node, **fields)
 
-    def step(self, node, word, operand=None, position=0):
+    def step(self, node: Node, word: str, operand: int | Slice | None = None, position: int = 0) -> list[Slice]:
         """Append a step to the instruction that computes the input, or make one; returns its result."""
         tensor = self.own(node, position)
         return self.add_step([Slice(tensor, 0, 0)] if tensor is not None else self.add(Map, node, position), word,
                              operand)
 
-    def add_step(self, result, word, operand=None):
+    def add_step(self, result: list[Slice], word: str, operand: int | Slice | None = None) -> list[Slice]:
         """Append a step to the instruction of a result, which is whole; returns the result."""
         tensor = result[0].tensor
         instruction = self.instructions[tensor]
@@ -163,7 +172,7 @@ class Builder:
         self.instructions[tensor] = dataclasses.replace(instruction, steps=instruction.steps + (Step(word, operand),))
         return self._whole(tensor)
 
-    def pool(self, node, **fields):
+    def pool(self, node: Node, **fields: Any) -> list[Slice]:
         """Pool the input where it is computed, or in an instruction of its own; returns the result."""
         tensor = self.own(node)
         if not isinstance(self.instructions.get(tensor), Map) or self.instructions[tensor].pool:
@@ -173,7 +182,7 @@ class Builder:
         self._sizes[tensor] = self._size_of(self._shapes[node.name, 0])
         return self._whole(tensor)
 
-    def shuffle(self, node, groups):
+    def shuffle(self, node: Node, groups: int) -> list[Slice]:
         """Shuffle the channels of the input where it is written, or in an instruction of its own; returns the result."""
         tensor = self.own(node)
         if not isinstance(self.instructions.get(tensor), Map):
@@ -181,7 +190,7 @@ class Builder:
         self.instructions[tensor] = dataclasses.replace(self.instructions[tensor], shuffle=groups)
         return self._whole(tensor)
 
-    def finish(self):
+    def finish(self) -> Built:
         """The program; every result that leaves the region is an output."""
         nodes = [node for node in self._region if id(node) in self._outputs
                  or any(id(reader) not in self._members for reader in self._readers.get(id(node), []))]

@@ -18,7 +18,7 @@ _BOUND_OPERATORS = ('_CachedOp', '_FusedOp', '_FusedOpHelper', '_FusedOpOutHelpe
 _DIVISORS = ('dilate', 'kernel', 'num_args', 'num_filter', 'num_group', 'num_hidden', 'num_outputs', 'stride')
 
 
-def read_graph(text, where):
+def read_graph(text: bytes, where: str) -> Graph:
     """The graph of a symbol file's text, checked.
 
     Parameters

@@ -1,8 +1,10 @@
 """Write a network packed, after having seen that it computes what the float network computes."""
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
-from typing import List
+from typing import Any, Iterable, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -16,7 +18,7 @@ from .errors import ExportError
 from .fuse import fuse
 from .lower import Row, lower
 from .tracing import trace
-from .verification import Verification, as_arrays, verify
+from .verification import Comparison, Verification, as_arrays, verify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,17 +35,17 @@ class Export:
         Size of the .params file.
     """
     prefix: str
-    rows: List[Row]
+    rows: list[Row]
     verification: Verification
     params_bytes: int
 
     @property
-    def comparison(self):
+    def comparison(self) -> Comparison:
         """The `Comparison` with what the deployed network has to equal."""
         return self.verification.comparison
 
     @property
-    def report(self):
+    def report(self) -> str:
         """A table of the layers, and the totals."""
         width = max([5] + [len(row.name) for row in self.rows])
         lines = ['%-*s  %12s  %12s  %s' % (width, 'layer', 'bytes before', 'bytes after', 'runs')]
@@ -59,8 +61,10 @@ class Export:
         return '\n'.join(lines)
 
 
-def export(net, prefix, data_shape, inputs=None, model=None, classes=None, preprocess=None,
-           exact=False):
+def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Sequence[int],
+           inputs: mx.nd.NDArray | np.ndarray | Iterable | None = None, model: str | None = None,
+           classes: Sequence[str] | None = None, preprocess: Mapping[str, Any] | None = None,
+           exact: bool = False) -> Export:
     """Export a trained network: lowered to binary operators, weights packed, verified, then kept.
 
     The files load with plain MXNet and the one library: `SymbolBlock.imports`, `mx.mod.Module`, the C predict API.

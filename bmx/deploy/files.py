@@ -4,6 +4,8 @@ What a reader needs to know beyond MXNet's format stands in the attribute __bmx_
 JSON. Both files are covered by SHA-256: the symbol holds that of the parameters and its own, which is taken with zeros
 in its place.
 """
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import fcntl
@@ -15,14 +17,15 @@ import os
 import shutil
 import tempfile
 import warnings
-from typing import List, Optional
+from typing import Iterator, Mapping, Sequence
 
 import mxnet as mx
 from mxnet import gluon
 
+from ..graph import Graph
 from ..io.description import check_description, check_shape, parse_json
 from ..io.storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
-from ..ops.program import parse
+from ..ops.program import Program, parse
 from .check import read_graph
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
@@ -61,28 +64,28 @@ class Metadata:
     exact : bool
         Whether float layers are MXNet's operators, as before format 4; else programs compute them.
     """
-    input_shape: List[int]
+    input_shape: list[int]
     params_sha256: str
     model: str
     settings: dict
     layer_defaults: dict
-    classes: Optional[List[str]] = None
-    preprocess: Optional[dict] = None
+    classes: list[str] | None = None
+    preprocess: dict | None = None
     format: int = FORMAT_VERSION
     bit_order: str = BIT_ORDER
-    symbol_sha256: Optional[str] = None
+    symbol_sha256: str | None = None
     exact: bool = False
 
 
-def symbol_path(prefix):
+def symbol_path(prefix: str | os.PathLike) -> str:
     return os.fspath(prefix) + '-symbol.json'
 
 
-def params_path(prefix):
+def params_path(prefix: str | os.PathLike) -> str:
     return os.fspath(prefix) + '-0000.params'
 
 
-def write(prefix, graph, params, metadata):
+def write(prefix: str | os.PathLike, graph: Graph, params: Mapping[str, mx.nd.NDArray], metadata: Metadata) -> None:
     """Write both files in place. `metadata` lacks its digests, which are filled in."""
     auxiliary = set(graph.to_symbol().list_auxiliary_states())
     metadata.params_sha256 = save_arrays(params_path(prefix), {
@@ -99,7 +102,7 @@ def write(prefix, graph, params, metadata):
 
 
 @contextlib.contextmanager
-def scratch(prefix):
+def scratch(prefix: str | os.PathLike) -> Iterator[str]:
     """A folder beside the files, in which new ones are written; a killed process's is deleted by the next one's.
 
     Beside them, so that the final rename stays inside one file system. Who works in a folder has it locked.
@@ -122,7 +125,7 @@ def scratch(prefix):
 
 
 @contextlib.contextmanager
-def _locked(folder, kind=fcntl.LOCK_EX):
+def _locked(folder: str, kind: int = fcntl.LOCK_EX) -> Iterator[bool]:
     """Inside, other processes cannot lock a folder; yields whether that is so: some file systems have no locks."""
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -140,12 +143,12 @@ def _locked(folder, kind=fcntl.LOCK_EX):
         os.close(handle)
 
 
-def _backup_path(prefix):
+def _backup_path(prefix: str | os.PathLike) -> str:
     folder, name = os.path.split(params_path(prefix))
     return os.path.join(folder, TEMPORARY + name)
 
 
-def move(source, target):
+def move(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Rename the pair of files, flushed to disk.
 
     A crash leaves the old pair or the new one: between the two renames the old parameters are kept under another name,
@@ -166,7 +169,7 @@ def move(source, target):
         flush(folder)
 
 
-def _finish_interrupted(target, backup):
+def _finish_interrupted(target: str | os.PathLike, backup: str) -> None:
     """Bring back the parameters of an old pair if an export was killed between its two renames."""
     try:
         metadata, _ = _read_symbol(symbol_path(target))
@@ -179,7 +182,7 @@ def _finish_interrupted(target, backup):
         os.unlink(backup)
 
 
-def _keep(path, backup):
+def _keep(path: str, backup: str) -> None:
     """A second name for a file, or where there are no hard links a copy."""
     try:
         os.link(path, backup)
@@ -193,7 +196,7 @@ def _keep(path, backup):
             raise
 
 
-def load(prefix, ctx=None):
+def load(prefix: str | os.PathLike, ctx: mx.Context | None = None) -> tuple[gluon.SymbolBlock, Metadata]:
     """Load a deployed model.
 
     Parameters
@@ -233,35 +236,35 @@ def load(prefix, ctx=None):
     return net, metadata
 
 
-def import_block(prefix, ctx=None):
+def import_block(prefix: str | os.PathLike, ctx: mx.Context | None = None) -> gluon.SymbolBlock:
     """The network of any pair of files of MXNet, also those that `load` does not know; no digest is looked at."""
     _require_files(prefix)
     graph = read_graph(_read_bytes(symbol_path(prefix)), symbol_path(prefix))
     return _network(graph, _read_bytes(params_path(prefix)), prefix, ctx)
 
 
-def _programs(graph):
+def _programs(graph: Graph) -> list[Program]:
     return [parse(node.attrs['program']) for node in graph.nodes if node.op == 'binary_subgraph']
 
 
-def _require_files(prefix):
+def _require_files(prefix: str | os.PathLike) -> None:
     for path in (symbol_path(prefix), params_path(prefix)):
         if not os.path.isfile(path):
             raise FileNotFoundError('%s is missing; a deployed model is the pair %s and %s'
                                     % (path, symbol_path(prefix), params_path(prefix)))
 
 
-def _compatible(declared, found):
+def _compatible(declared: Sequence[int], found: Sequence[int]) -> bool:
     """Whether a declared shape, in which 0 and -1 are unknown, allows the one found."""
     return len(declared) == len(found) and all(one in (-1, 0, other) for one, other in zip(declared, found))
 
 
-def _read_bytes(path):
+def _read_bytes(path: str) -> bytes:
     with open(path, 'rb') as stream:
         return stream.read()
 
 
-def _read_pair(prefix):
+def _read_pair(prefix: str | os.PathLike) -> tuple[Metadata, bytes, bytes] | None:
     """The metadata and the contents of both files; None if the parameters are not those of the symbol."""
     metadata, symbol = _read_symbol(symbol_path(prefix))
     # where an export was killed between its two files, the old parameters are in the backup
@@ -273,7 +276,7 @@ def _read_pair(prefix):
     return None
 
 
-def _network(graph, params, prefix, ctx):
+def _network(graph: Graph, params: bytes, prefix: str | os.PathLike, ctx: mx.Context | None) -> gluon.SymbolBlock:
     """The SymbolBlock of a checked graph and the bytes of its parameters."""
     try:
         arrays = mx.nd.load_frombuffer(params)
@@ -302,7 +305,7 @@ def _network(graph, params, prefix, ctx):
     return net
 
 
-def _check_outputs(graph, net, metadata, where):
+def _check_outputs(graph: Graph, net: gluon.SymbolBlock, metadata: Metadata, where: str) -> None:
     """Refuse a network that cannot take the input that its description names, or has not as many outputs as names."""
     graph.variable_shapes['data'] = tuple([1] + metadata.input_shape)
     try:
@@ -316,7 +319,7 @@ def _check_outputs(graph, net, metadata, where):
                         % (where, len(metadata.classes), shape))
 
 
-def _read_symbol(path):
+def _read_symbol(path: str) -> tuple[Metadata, bytes]:
     """The metadata and the content of a symbol file whose own digest, if its format has one, is right."""
     symbol = _read_bytes(path)
     complaint = '%s is not a symbol file of MXNet' % path
@@ -337,7 +340,7 @@ def _read_symbol(path):
     return metadata, symbol
 
 
-def _parse_metadata(text, path):
+def _parse_metadata(text: object, path: str) -> Metadata:
     where = 'the attribute %s of %s' % (_KEY, path)
     content = parse_json(text.encode(errors='replace') if isinstance(text, str) else b'', '%s is damaged' % where)
     if not isinstance(content, dict):

@@ -1,13 +1,19 @@
 """Passes that move steps to where they cost less: behind maximum pooling, and into the thresholds of signs."""
-import dataclasses
+from __future__ import annotations
 
+import dataclasses
+from typing import Mapping
+
+import mxnet as mx
 import numpy as np
 
 from ..ops.program import STEPS, Conv, Map, Program, Slice
+from .build import Built
 from .threshold import is_monotone, steps_threshold
+from .variables import Variables
 
 
-def postpone_steps(built, params):
+def postpone_steps(built: Built, params: Mapping[str, mx.nd.NDArray]) -> Built:
     """Let steps that never decrease follow the maximum pooling before which they stand: there are fewer values.
 
     Parameters
@@ -63,7 +69,7 @@ def _values(parameters, params, number):
     return None if number is None else params[parameters[number].name].asnumpy()
 
 
-def fold_steps(built, params, variables):
+def fold_steps(built: Built, params: Mapping[str, mx.nd.NDArray], variables: Variables) -> Built:
     """Fold steps before a sign into thresholds.
 
     Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that are

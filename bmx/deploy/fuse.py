@@ -3,7 +3,11 @@
 Regions of the lowered graph become programs, in passes: `find_regions`, `build`, `postpone_steps`,
 `fold_steps`, `choose_types`, `place`.
 """
-from ..graph import Node
+from __future__ import annotations
+
+import mxnet as mx
+
+from ..graph import Graph, Node, Shapes
 from . import shuffles
 from .build import build
 from .fold import fold_steps, postpone_steps
@@ -13,7 +17,8 @@ from .slots import choose_types, place
 from .variables import Variables, used_parameters
 
 
-def fuse(graph, params, shapes, exact=False):
+def fuse(graph: Graph, params: dict[str, mx.nd.NDArray], shapes: Shapes,
+         exact: bool = False) -> dict[str, mx.nd.NDArray]:
     """Replace regions of a lowered graph by `binary_subgraph` nodes that compute the same, bit for bit.
 
     Parameters

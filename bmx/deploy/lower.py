@@ -1,11 +1,14 @@
 """Rewrite a traced network: binary products become `xnor_popcount` nodes with packed weights."""
-import dataclasses
-from typing import Optional
+from __future__ import annotations
 
+import dataclasses
+from typing import Mapping, Sequence
+
+import mxnet as mx
 import numpy as np
 
 from .. import ops
-from ..graph import Node
+from ..graph import Entry, Graph, Node, Shapes
 from ..graph.parameters import weight_bits
 from ..graph.products import PRODUCTS, find_sum, match_binary_product, why_float
 from .check import PYTHON_OPERATORS
@@ -21,10 +24,11 @@ class Row:
     name: str
     bytes_before: int
     bytes_after: int
-    reason: Optional[str] = None
+    reason: str | None = None
 
 
-def lower(graph, params, shapes, exact=False):
+def lower(graph: Graph, params: Mapping[str, mx.nd.NDArray], shapes: Shapes,
+          exact: bool = False) -> tuple[dict[str, mx.nd.NDArray], list[Row]]:
     """Convert the binary layers of a traced network.
 
     Parameters
@@ -206,7 +210,7 @@ class _Lowering:
                 self.graph.replace(node, node.input(0))
 
 
-def checked_reshape(name, shape, entry):
+def checked_reshape(name: str, shape: Sequence[int], entry: Entry) -> Node:
     """A reshape to sizes, -2 for that of the same axis and -1 for what is left; MXNet's `Reshape` lets values go astray
     where they are not as many."""
     return Node('_npx_reshape', name, {'newshape': str(shape)}, [entry])

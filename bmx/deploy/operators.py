@@ -1,10 +1,13 @@
 """What programs know of MXNet's operators: a row for each operator that can be fused, when, and what it becomes."""
+from __future__ import annotations
+
 import dataclasses
 import math
-from typing import Callable
+from typing import Callable, Iterable
 
 import numpy as np
 
+from ..graph import Node
 from ..ops import can_interleave, interleave_weights, pack_float_weights
 from ..ops.program import Conv, Map, Slice
 from .threshold import norm_values
@@ -52,10 +55,10 @@ class Context:
     plain: set = dataclasses.field(default_factory=set)
     fused: set = dataclasses.field(default_factory=set)
 
-    def shape(self, node):
+    def shape(self, node: Node) -> tuple[int, ...]:
         return self.shapes[node.name, 0]
 
-    def pixels(self, node):
+    def pixels(self, node: Node) -> int:
         """Pixels of a result: of (N, C) those of the image that was flattened to it, or 1."""
         while len(self.shape(node)) == 2:
             if id(node) not in self.fused or not OPERATORS[node.op].pixelwise:
@@ -63,13 +66,13 @@ class Context:
             node = node.input(0)
         return math.prod(self.shape(node)[2:])
 
-    def ask(self, nodes):
+    def ask(self, nodes: Iterable[Node]) -> None:
         """Ask for all nodes of a graph, producers first; `fused` then has those that can be part of a program."""
         for node in nodes:
             if not node.is_variable and self.can_be_fused(node):
                 self.fused.add(id(node))
 
-    def can_be_fused(self, node):
+    def can_be_fused(self, node: Node) -> bool:
         """Whether a node can be part of a program; its producers were asked before."""
         row = OPERATORS.get(node.op)
         if row is None or any(index for _, index in node.inputs) or (self.exact and not row.exact):
@@ -85,18 +88,18 @@ class Context:
         return row.matches(node, self)
 
 
-def rounds_otherwise(node):
+def rounds_otherwise(node: Node) -> bool:
     """Whether programs may round otherwise than MXNet what a node computes."""
     return (node.op in ('Convolution', 'FullyConnected', 'BatchNorm')
             or node.op == 'Pooling' and node.attr('pool_type', 'max') == 'avg')
 
 
-def is_parameter(node):
+def is_parameter(node: Node) -> bool:
     """Whether a node is a variable other than the network's input."""
     return node.is_variable and node.name != 'data'
 
 
-def is_identity(node):
+def is_identity(node: Node) -> bool:
     """Whether a node is the identity of `bmx.nn.PlainLayout`."""
     return node.op == 'clip' and (float(node.attrs['a_min']), float(node.attrs['a_max'])) == (-math.inf, math.inf)
 

@@ -1,8 +1,11 @@
 """Which parts of a lowered graph can be fused: connected regions of operators that programs know."""
+from __future__ import annotations
+
+from ..graph import Graph, Node, Shapes
 from .operators import OPERATORS, Context, is_identity
 
 
-def find_regions(graph, shapes, exact):
+def find_regions(graph: Graph, shapes: Shapes, exact: bool) -> list[list[Node]]:
     """Connected sets of nodes that can be fused, such that nothing leaves a set and comes back to it.
 
     Parameters

@@ -1,10 +1,10 @@
 """Channel shuffles: three operators of MXNet in a row as one node, which programs know, and back."""
-from ..graph import Node
+from ..graph import Graph, Node, Shapes
 
 OP = 'channel_shuffle'
 
 
-def contract(graph, shapes):
+def contract(graph: Graph, shapes: Shapes) -> None:
     """Let each channel shuffle (`bmx.nn.ChannelShuffle`) be one node, with the attribute groups.
 
     Parameters
@@ -27,7 +27,7 @@ def contract(graph, shapes):
             graph.replace(chain[-1], shuffle)
 
 
-def _is_shuffle(split, swap, join, shapes):
+def _is_shuffle(split: Node, swap: Node, join: Node, shapes: Shapes) -> bool:
     producer, output = split.inputs[0]
     before, shape = shapes[producer.name, output], split.attr('shape', ())
     return (len(before) == 4 and len(shape) == 5 and shape[:2] + shape[3:] == (0, -4, -1, -2)
@@ -35,7 +35,7 @@ def _is_shuffle(split, swap, join, shapes):
             and join.attr('shape') == (0, -3, -2) and not split.attr('reverse') and not join.attr('reverse'))
 
 
-def expand(graph):
+def expand(graph: Graph) -> None:
     """Make MXNet's operators of the shuffles that are left; the inverse of `contract`."""
     for node in graph.nodes:
         if node.op == OP:

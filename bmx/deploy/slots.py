@@ -1,6 +1,9 @@
 """Passes that make slots of a program's tensors: what they hold, then where they are."""
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import Sequence
 
 from ..ops.program import TYPES, Conv, FloatConv, Map, Program, Slice, Step, infer_shapes
 
@@ -8,7 +11,7 @@ from ..ops.program import TYPES, Conv, FloatConv, Map, Program, Slice, Step, inf
 _INT16_MAX = 2 ** 15 - 1
 
 
-def choose_types(program):
+def choose_types(program: Program) -> Program:
     """Give each tensor between instructions its type.
 
     Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold it,
@@ -50,7 +53,7 @@ def _bound(conv, bounds):
                               for step in conv.steps)
 
 
-def place(program, data):
+def place(program: Program, data: Sequence[tuple[int, ...]]) -> Program:
     """Put tensors into slots of the workspace; one that is no longer read gives its slot back.
 
     Parameters

@@ -4,8 +4,14 @@ Batch normalisation, a scale, a shift or a PReLU in float32 never decrease (or n
 included. So each channel has an exact boundary among the float32 values, found by bisection: no value is decided
 differently after folding, not even one that lies on the boundary.
 """
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
 import mxnet as mx
 import numpy as np
+
+from ..graph import Node
 
 # Beyond this, (x - mean) could overflow; no feature map comes near.
 _LARGEST = np.float32(2.0 ** 120)
@@ -22,7 +28,7 @@ def _float(order):
     return np.where(order < 0, np.int32(-2 ** 31) - order, order).astype(np.int32).view(np.float32)
 
 
-def find_thresholds(positive, channels):
+def find_thresholds(positive: Callable[[np.ndarray], np.ndarray], channels: int) -> np.ndarray:
     """The thresholds t and directions d with `positive(x)` exactly where `d * x >= d * t`.
 
     Parameters
@@ -51,7 +57,8 @@ def find_thresholds(positive, channels):
     return np.stack([threshold, direction]).astype(np.float32)
 
 
-def batchnorm_threshold(gamma, beta, mean, variance, attrs):
+def batchnorm_threshold(gamma: mx.nd.NDArray, beta: mx.nd.NDArray, mean: mx.nd.NDArray, variance: mx.nd.NDArray,
+                        attrs: Mapping[str, Any]) -> np.ndarray:
     """`find_thresholds` of MXNet's BatchNorm in the plain layout and a sign.
 
     Behind a float convolution MXNet may normalise in a blocked layout, where it rounds otherwise; then the boundary can
@@ -72,7 +79,7 @@ def batchnorm_threshold(gamma, beta, mean, variance, attrs):
     return find_thresholds(positive, gamma.shape[0])
 
 
-def norm_values(node, values):
+def norm_values(node: Node, values: Sequence[np.ndarray]) -> np.ndarray:
     """What the step norm takes for a BatchNorm node: mean, scale and beta, float32 (3, C).
 
     Parameters
@@ -98,7 +105,7 @@ _FUNCTIONS = {
 }
 
 
-def is_monotone(word, values, rising=False):
+def is_monotone(word: str, values: np.ndarray | None, rising: bool = False) -> bool:
     """Whether a step is monotone in each channel, given its parameter; if `rising`, whether it never decreases."""
     if word == 'prelu':
         return bool((values >= 0).all())
@@ -106,7 +113,8 @@ def is_monotone(word, values, rising=False):
     return word in _FUNCTIONS and (not rising or factor is None or bool((factor >= 0).all()))
 
 
-def steps_threshold(steps, channels, threshold=None):
+def steps_threshold(steps: Sequence[tuple[str, np.ndarray | None]], channels: int,
+                    threshold: np.ndarray | None = None) -> np.ndarray | None:
     """`find_thresholds` of monotone steps and the comparison that follows them.
 
     Parameters

@@ -1,4 +1,8 @@
 """From a Gluon network to its graph and parameters."""
+from __future__ import annotations
+
+from typing import Sequence
+
 import mxnet as mx
 
 from ..graph import Graph
@@ -6,7 +10,7 @@ from .errors import ExportError
 from .verification import context_of
 
 
-def trace(net, data_shape):
+def trace(net: mx.gluon.HybridBlock, data_shape: Sequence[int]) -> tuple[Graph, dict[str, mx.nd.NDArray]]:
     """The graph of a network, and its parameters by name."""
     if not isinstance(net, mx.gluon.Block):
         raise ExportError('a network to export is a HybridBlock, got a %s' % type(net).__name__)

@@ -1,5 +1,8 @@
 """Parameters that a conversion makes: packed weights, thresholds, folded constants."""
+from __future__ import annotations
+
 import json
+from typing import Iterable, Mapping
 
 import mxnet as mx
 import numpy as np
@@ -22,10 +25,10 @@ class Variables:
         Bits of those that are weights, where these are not 32.
     """
 
-    def __init__(self, params, bits=None):
+    def __init__(self, params: dict[str, mx.nd.NDArray], bits: Mapping[str, int] | None = None) -> None:
         self._params, self._bits, self._made = params, bits or {}, {}
 
-    def make(self, name, value, sources):
+    def make(self, name: str, value: np.ndarray, sources: Iterable[Node]) -> Node:
         """The variable of a parameter whose value is `value`, a NumPy array; a name of other values gets a number.
 
         `sources` are the variables of the network's own parameters that it stands for, or those of others made here.
@@ -50,7 +53,7 @@ class Variables:
             self._made[name] = Node('null', name, attrs)
         return self._made[name]
 
-    def make_weight(self, variable, value, *form):
+    def make_weight(self, variable: Node, value: np.ndarray, *form: str) -> Node:
         """The variable of a weight in another form, which its name tells: that of the weight, then the form's words.
 
         'packed' is a binary one as `ops.pack_weights` makes it, followed by '7x7' where a dense layer becomes a
@@ -60,13 +63,13 @@ class Variables:
         return self.make('_'.join((variable.name,) + form), value, [variable])
 
 
-def used_parameters(graph, params):
+def used_parameters(graph: Graph, params: Mapping[str, mx.nd.NDArray]) -> dict[str, mx.nd.NDArray]:
     """Those of `params` that a graph reads."""
     names = {node.name for node in graph.nodes if node.is_variable}
     return {name: value for name, value in params.items() if name in names}
 
 
-def fold_constants(graph, params, variables):
+def fold_constants(graph: Graph, params: Mapping[str, mx.nd.NDArray], variables: Variables) -> None:
     """Compute once what depends on parameters alone (scaling factors, signs of weights of float layers).
 
     Parameters

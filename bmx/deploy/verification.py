@@ -1,10 +1,14 @@
 """Compare a deployed network with the float network it was made of."""
+from __future__ import annotations
+
 import dataclasses
+from typing import Callable, Iterable, Iterator, Sequence
 
 import mxnet as mx
 import numpy as np
 
 from ..graph import Graph
+from .arithmetic import OwnNetwork
 
 _IN_PROGRAMS = ('binary_subgraph', 'xnor_popcount')
 # Operators that compute nothing.
@@ -33,10 +37,10 @@ class Comparison:
         Largest difference, as a share of that output's largest value.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.images, self.differing_top1, self.differing_values, self.max_difference = 0, [], [], 0.0
 
-    def update(self, expected, found):
+    def update(self, expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> None:
         """Add a batch: for each output of the networks an array of shape (N, ...)."""
         count = len(expected[0])
         differs = np.zeros(count, bool)
@@ -51,17 +55,18 @@ class Comparison:
         self.images += count
 
     @property
-    def equal(self):
+    def equal(self) -> bool:
         """Whether the networks compute the same: every top-1 agrees, and the values but of a few inputs."""
         return not self.differing_top1 and len(self.differing_values) <= MAX_SHARE * self.images
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ('top-1 equal on %d and values on %d of %d inputs, largest difference %.2g of the largest output'
                 % (self.images - len(self.differing_top1), self.images - len(self.differing_values), self.images,
                    self.max_difference))
 
 
-def compare(net, deployed, batches):
+def compare(net: mx.gluon.Block, deployed: mx.gluon.Block,
+            batches: mx.nd.NDArray | np.ndarray | Iterable) -> Comparison:
     """Run both networks on the same inputs, each where its parameters are.
 
     Parameters
@@ -82,7 +87,8 @@ def compare(net, deployed, batches):
     return _compare([net], deployed, batches)[0]
 
 
-def _compare(networks, deployed, batches):
+def _compare(networks: Sequence[Callable], deployed: mx.gluon.Block,
+             batches: mx.nd.NDArray | np.ndarray | Iterable) -> list[Comparison]:
     """Compare a network with each of some others; returns the comparisons."""
     comparisons = [Comparison() for _ in networks]
     for batch in as_arrays(batches):
@@ -123,12 +129,12 @@ class Verification:
     float_comparison: Comparison
 
     @property
-    def holds(self):
+    def holds(self) -> bool:
         """Whether the deployed network is the float network, converted."""
         exact = not self.to_the_bit or self.comparison.max_difference == 0
         return self.comparison.equal and exact and all(error <= 1 for error in self.errors.values())
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.comparison is self.float_comparison:
             return 'verified against the float network: %s' % self.comparison
         lines = ['verified against the float network in the arithmetic of programs: %s' % self.comparison]
@@ -143,7 +149,8 @@ class Verification:
         return '\n'.join(lines)
 
 
-def verify(net, deployed, batches, own=None):
+def verify(net: mx.gluon.Block, deployed: mx.gluon.Block, batches: mx.nd.NDArray | np.ndarray | Iterable,
+           own: OwnNetwork | None = None) -> Verification:
     """Compare a deployed network with what it was made of.
 
     Parameters
@@ -172,7 +179,7 @@ def verify(net, deployed, batches, own=None):
     return Verification(comparison, to_the_bit, own.errors, float_comparison)
 
 
-def as_arrays(inputs):
+def as_arrays(inputs: mx.nd.NDArray | np.ndarray | Iterable) -> Iterator[mx.nd.NDArray]:
     """Yield the batches of inputs, float32 NDArrays.
 
     Parameters
@@ -200,13 +207,13 @@ def as_arrays(inputs):
         yield array.astype(np.float32, copy=False) if isinstance(array, mx.nd.NDArray) else mx.nd.array(array)
 
 
-def context_of(net):
+def context_of(net: mx.gluon.Block | Callable) -> mx.Context:
     """Where a network computes: the (first) context of its parameters."""
     parameters = list(net.collect_params().values()) if isinstance(net, mx.gluon.Block) else []
     return parameters[0].list_ctx()[0] if parameters else mx.cpu()
 
 
-def _outputs(net, batch):
+def _outputs(net: Callable, batch: mx.nd.NDArray) -> list[np.ndarray]:
     with mx.autograd.pause():
         result = net(batch.as_in_context(context_of(net)))
     values = [part.asnumpy() for part in (result if isinstance(result, (list, tuple)) else [result])]

@@ -1,11 +1,18 @@
 """Signs composed of MXNet's built-in operators, as `bmx.nn.quantizers` writes them where `binarize` cannot serve."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .graph import Entry, Node
+
 
 # From the last operator to the first: x >= 0, times 2, minus 1, without a gradient.
 _SIGN = (('BlockGrad', {}), ('_minus_scalar', {'scalar': 1}), ('_mul_scalar', {'scalar': 2}),
          ('_greater_equal_scalar', {'scalar': 0}))
 
 
-def match_sign(node):
+def match_sign(node: Node) -> tuple[Entry, dict[str, str]] | None:
     """Recognise the last node of a composed sign.
 
     Parameters

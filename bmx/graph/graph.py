@@ -2,14 +2,21 @@
 
 Accounting and deployment both work on it. Layers are recognised by their operators and attributes, never by name.
 """
+from __future__ import annotations
+
 import ast
 import json
 import traceback
 from numbers import Integral
+from typing import Any, Dict, Iterable, Mapping, Sequence, Tuple
 
 import mxnet as mx
 
 from .composed import match_sign
+
+# An output of a node, by its index; the shape of each output, by the name of its node and its index.
+Entry = Tuple['Node', int]
+Shapes = Dict[Tuple[str, int], Tuple[int, ...]]
 
 
 class Node:
@@ -23,17 +30,18 @@ class Node:
         Producer and index of its output.
     """
 
-    def __init__(self, op, name, attrs=None, inputs=()):
+    def __init__(self, op: str, name: str, attrs: Mapping[str, str] | None = None,
+                 inputs: Iterable[Entry] = ()) -> None:
         self.op, self.name, self.attrs, self.inputs = op, name, dict(attrs or {}), list(inputs)
 
     @property
-    def is_variable(self):
+    def is_variable(self) -> bool:
         return self.op == 'null'
 
-    def input(self, index):
+    def input(self, index: int) -> Node:
         return self.inputs[index][0]
 
-    def attr(self, key, default=None):
+    def attr(self, key: str, default: Any = None) -> Any:
         """An attribute as a Python value: number, bool, tuple or string."""
         if key not in self.attrs:
             return default
@@ -42,7 +50,7 @@ class Node:
         except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two: nested too deeply
             return self.attrs[key]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return '%s(%s)' % (self.op, self.name)
 
 
@@ -57,11 +65,11 @@ class Graph:
         Shapes of variables as far as they are known beforehand.
     """
 
-    def __init__(self, outputs, variable_shapes=None):
+    def __init__(self, outputs: Iterable[Entry], variable_shapes: Mapping[str, Sequence[int]] | None = None) -> None:
         self.outputs, self.variable_shapes = list(outputs), dict(variable_shapes or {})
 
     @classmethod
-    def from_symbol(cls, symbol, variable_shapes=None):
+    def from_symbol(cls, symbol: mx.sym.Symbol, variable_shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
         """Read a symbol, without its identities; signs composed of built-in operators become `binarize`.
 
         Operators get unique names: Gluon repeats a name where a block is called twice.
@@ -97,7 +105,7 @@ class Graph:
         return cls([entry(*head) for head in content['heads']], shapes)
 
     @classmethod
-    def from_block(cls, block, data_shape):
+    def from_block(cls, block: mx.gluon.HybridBlock, data_shape: Sequence[int]) -> Graph:
         """Trace a Gluon block with one input, named data, of shape `data_shape`.
 
         The parameters of a block that was never called keep what is deferred of their shapes.
@@ -132,7 +140,7 @@ class Graph:
         shapes = {name: parameter.shape for name, parameter in parameters.items()}
         return cls.from_symbol(symbol, _all_shapes(symbol, dict(shapes, data=tuple(data_shape)), block))
 
-    def copy(self):
+    def copy(self) -> Graph:
         """A graph of other nodes, which are the same."""
         copies = {}
         for node in self.nodes:
@@ -141,7 +149,7 @@ class Graph:
         return Graph([(copies[id(node)], index) for node, index in self.outputs], self.variable_shapes)
 
     @property
-    def nodes(self):
+    def nodes(self) -> list[Node]:
         """All nodes that the outputs need, producers first."""
         order, seen = [], set()
         stack = [(node, False) for node, _ in reversed(self.outputs)]
@@ -155,7 +163,7 @@ class Graph:
                 stack.extend((source, False) for source, _ in reversed(node.inputs) if id(source) not in seen)
         return order
 
-    def to_json(self):
+    def to_json(self) -> str:
         nodes = self.nodes
         index = {id(node): i for i, node in enumerate(nodes)}
         return json.dumps({
@@ -165,10 +173,10 @@ class Graph:
             'heads': [[index[id(node)], i, 0] for node, i in self.outputs],
             'attrs': {'mxnet_version': ['int', 10901]}}, indent=1)
 
-    def to_symbol(self):
+    def to_symbol(self) -> mx.sym.Symbol:
         return mx.sym.load_json(self.to_json())
 
-    def consumers(self):
+    def consumers(self) -> dict[int, list[Node]]:
         """Map id(node) to the nodes that read it, with repetition."""
         readers = {}
         for node in self.nodes:
@@ -176,7 +184,7 @@ class Graph:
                 readers.setdefault(id(source), []).append(node)
         return readers
 
-    def replace(self, old, new, output=0):
+    def replace(self, old: Node, new: Node, output: int = 0) -> None:
         """Let everything that reads output 0 of `old` read an output of `new`."""
         def replaced(entries):
             return [(new, output) if source is old and index == 0 else (source, index) for source, index in entries]
@@ -185,7 +193,7 @@ class Graph:
             node.inputs = replaced(node.inputs)
         self.outputs = replaced(self.outputs)
 
-    def constants(self):
+    def constants(self) -> set[int]:
         """The ids of the nodes that depend on parameters alone, neither on the data nor on running statistics."""
         auxiliary = set(self.to_symbol().list_auxiliary_states())
         found = set()
@@ -198,7 +206,7 @@ class Graph:
                 found.add(id(node))
         return found
 
-    def infer_shapes(self):
+    def infer_shapes(self) -> Shapes:
         """The shape of each output: a dict of (name of the node, index of its output) to tuple."""
         internals = self.to_symbol().get_internals()
         known = {node.name: self.variable_shapes[node.name] for node in self.nodes
@@ -213,7 +221,7 @@ class Graph:
         return found
 
 
-def without_prefix(name, prefix):
+def without_prefix(name: str, prefix: str) -> str:
     """A node's name without the prefix of its network, which parameters that came from elsewhere do not have."""
     return name[len(prefix):] if name.startswith(prefix) else name
 

@@ -1,13 +1,18 @@
 """Which parameters of a float network the variables of a graph stand for, and of how many bits they are."""
-import math
+from __future__ import annotations
 
+import math
+from typing import Mapping, Sequence
+
+from .graph import Graph, Node
 from .products import PRODUCTS, product_bits
 
 # The attribute by which a deployed network's variable tells which of the float network's parameters it stands for.
 PARAMETERS = '__parameters__'
 
 
-def own_parameters(variable, shapes, bits):
+def own_parameters(variable: Node, shapes: Mapping[str, Sequence[int]],
+                   bits: Mapping[str, int]) -> dict[str, list[int]]:
     """The parameters of a float network that a variable stands for, itself or those that its deployed network says.
 
     Parameters
@@ -29,7 +34,7 @@ def own_parameters(variable, shapes, bits):
     return {variable.name: [math.prod(shapes[variable.name]), bits.get(variable.name, 32)]}
 
 
-def read_parameters(graph):
+def read_parameters(graph: Graph) -> dict[int, list[Node]]:
     """The variables, each once, that a node reads itself or through what is computed of variables (a weight's sign).
 
     Returns
@@ -48,7 +53,7 @@ def read_parameters(graph):
     return read
 
 
-def weight_bits(graph):
+def weight_bits(graph: Graph) -> dict[str, int]:
     """Bits of the variables whose quantized values are weights, by name."""
     read, found = read_parameters(graph), {}
     for node in graph.nodes:

@@ -2,10 +2,11 @@
 
 They are recognised by the operators around them, never by names.
 """
-import dataclasses
-from typing import Optional, Tuple
+from __future__ import annotations
 
-from .graph import Node
+import dataclasses
+
+from .graph import Graph, Node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +29,15 @@ class BinaryProduct:
     """
     node: Node
     weight: Node
-    activation: Optional[Node]
-    pad: Tuple[int, ...]
+    activation: Node | None
+    pad: tuple[int, ...]
     pad_value: float
 
 
 PRODUCTS = ('Convolution', 'FullyConnected')
 
 
-def match_binary_product(node):
+def match_binary_product(node: Node) -> BinaryProduct | None:
     """Describe a node as a `BinaryProduct`, or return None if its weights are not binarized."""
     if node.op not in PRODUCTS:
         return None
@@ -87,7 +88,7 @@ def _bits(node, output=0):
     return 32
 
 
-def product_bits(node):
+def product_bits(node: Node) -> tuple[int, int]:
     """Bits of the weights and of the input of a Convolution or FullyConnected, 32 where they are float."""
     return _bits(node.input(1)), _bits(*_activation(node)[0])
 
@@ -99,7 +100,7 @@ def _border(sign):
     return pad if any(pad) else ()
 
 
-def why_float(node, product, graph):
+def why_float(node: Node, product: BinaryProduct | None, graph: Graph) -> str | None:
     """Why a Convolution or FullyConnected cannot run on `xnor_popcount`, as text; None if it can.
 
     Parameters
@@ -132,12 +133,12 @@ def why_float(node, product, graph):
     return None
 
 
-def is_binary(node, graph):
+def is_binary(node: Node, graph: Graph) -> bool:
     """Whether a node is a product that can run on `xnor_popcount`."""
     return node.op in PRODUCTS and why_float(node, match_binary_product(node), graph) is None
 
 
-def find_sum(product, graph):
+def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
     """The node of the sum of alpha_i times term i of a product behind `residual_binarize`, added in the order of i.
 
     Parameters

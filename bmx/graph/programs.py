@@ -1,10 +1,11 @@
 """What the instructions of deployed networks compute, with their sizes."""
+from __future__ import annotations
+
 import dataclasses
 import math
-from typing import Optional
 
 from ..ops.program import Conv, Map, infer_shapes, parse
-from .graph import Node
+from .graph import Node, Shapes
 
 
 @dataclasses.dataclass
@@ -29,29 +30,29 @@ class Layer:
     steps: list
     channels: int
     output: tuple
-    weight: Optional[Node] = None
+    weight: Node | None = None
     binary: bool = True
     kernel: tuple = ()
     groups: int = 1
     binarizations: int = 1
 
     @property
-    def values(self):
+    def values(self) -> int:
         """Values of the result, of one sample."""
         return math.prod(self.output)
 
     @property
-    def macs(self):
+    def macs(self) -> int:
         """Multiply-accumulates of one sample."""
         return 0 if self.weight is None else self.binarizations * self.values * self.weights // self.output[0]
 
     @property
-    def weights(self):
+    def weights(self) -> int:
         """How many weights there are."""
         return self.output[0] * math.prod(self.kernel) * (self.channels // self.groups)
 
 
-def layers(node, shapes):
+def layers(node: Node, shapes: Shapes) -> list[Layer]:
     """What a `binary_subgraph` or `xnor_popcount` node computes, instruction by instruction; nothing for any other.
 
     Parameters

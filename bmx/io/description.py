@@ -3,14 +3,17 @@
 A training leaves it beside its best parameters, X.params, as X.json; a deployed model holds it as well
 (`bmx.deploy.Metadata`).
 """
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
 import os
 import reprlib
-from typing import List
+from typing import Any, Iterable, Mapping
 
 import numpy as np
+from mxnet import gluon
 
 from ..nn import config
 from .formats import write_json
@@ -45,22 +48,23 @@ class Description:
     model: str
     settings: dict
     layer_defaults: dict
-    classes: List[str]
+    classes: list[str]
     preprocess: dict
 
 
-def description_path(params):
+def description_path(params: str) -> str:
     """Where the description of the network of a parameter file is."""
     return os.path.splitext(params)[0] + '.json'
 
 
-def write_description(params, net, classes, preprocess):
+def write_description(params: str, net: gluon.HybridBlock, classes: Iterable[str],
+                      preprocess: Mapping[str, Any]) -> None:
     """Describe a network of `bmx.get_model` beside its parameter file `params`."""
     described = Description(net.model_name, net.model_kwargs, net.layer_defaults, list(classes), preprocess)
     write_json(description_path(params), plain(dataclasses.asdict(described)))
 
 
-def read_description(params):
+def read_description(params: str) -> Description | None:
     """The `Description` beside a parameter file, None if there is none.
 
     Raises
@@ -81,7 +85,7 @@ def read_description(params):
     return Description(**content)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value with Python's own numbers and lists in the place of NumPy's and of tuples, as JSON can hold it."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
@@ -90,7 +94,7 @@ def plain(value):
     return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def parse_json(text, complaint):
+def parse_json(text: bytes, complaint: str) -> Any:
     """What JSON text, bytes in UTF-8, holds; what it cannot hold is a LoadError that begins with `complaint`."""
     try:
         return json.loads(text.decode('utf-8'))
@@ -98,7 +102,7 @@ def parse_json(text, complaint):
         raise LoadError('%s: %s' % (complaint, error or type(error).__name__)) from None
 
 
-def check_description(content, where):
+def check_description(content: Mapping[str, Any], where: str) -> None:
     """Refuse, by a LoadError, values that cannot be those of a `Description` or of `bmx.deploy.Metadata`."""
     for name, accepts in (('model', _is_name), ('settings', _are_settings), ('layer_defaults', _are_scalars),
                           ('classes', _are_names), ('preprocess', _is_part_of_preprocess)):
@@ -115,13 +119,13 @@ def check_description(content, where):
         raise LoadError('%s is damaged, or of another version of bmx: layer_defaults: %s' % (where, error)) from None
 
 
-def check_preprocess(content, where):
+def check_preprocess(content: object, where: str) -> None:
     """Refuse, by a LoadError, what does not say how an image becomes an input of three channels."""
     if not isinstance(content, dict) or not set(_PREPROCESS) <= set(content) or not _is_part_of_preprocess(content):
         raise _damaged(where, 'preprocessing', content)
 
 
-def preprocessing(metadata):
+def preprocessing(metadata: Any) -> Mapping[str, Any]:
     """How an image becomes the input of a deployed model; a LoadError if its `Metadata` do not say it."""
     if metadata.preprocess is None:
         raise LoadError('the model does not say how an image becomes its input: export it again with preprocess=')
@@ -129,36 +133,36 @@ def preprocessing(metadata):
     return metadata.preprocess
 
 
-def check_shape(content, where):
+def check_shape(content: object, where: str) -> None:
     """Refuse, by a LoadError, what cannot be the shape of one input."""
     if not isinstance(content, list) or len(content) > _AXES or not all(
             type(size) is int and size >= 1 for size in content) or math.prod(content) > _NUMBERS[1]:
         raise _damaged(where, 'input_shape', content)
 
 
-def _damaged(where, name, value):
+def _damaged(where: str, name: str, value: object) -> LoadError:
     return LoadError('%s is damaged: its %s cannot be %s' % (where, name, reprlib.repr(value)))
 
 
-def _is_name(value):
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
-def _are_names(value):
+def _are_names(value: object) -> bool:
     return value is None or isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _is_number(value, least=_NUMBERS[0], most=_NUMBERS[1]):
+def _is_number(value: object, least: float = _NUMBERS[0], most: float = _NUMBERS[1]) -> bool:
     return type(value) in (int, float) and least <= value <= most  # which a NaN is not
 
 
-def _are_scalars(value):
+def _are_scalars(value: object) -> bool:
     return isinstance(value, dict) and all(
         each is None or isinstance(each, (str, bool)) or _is_number(each) or each == math.inf
         for each in value.values())
 
 
-def _are_settings(value, depth=_DEPTH):
+def _are_settings(value: object, depth: int = _DEPTH) -> bool:
     if isinstance(value, dict):
         return depth > 0 and all(_are_settings(each, depth - 1) for each in value.values())
     if isinstance(value, list):
@@ -171,7 +175,7 @@ _PREPROCESS = {'size': (2, (int,), 1, 2 ** 14), 'crop_ratio': (1, (int, float), 
                'mean': (3, (int, float), -1e6, 1e6), 'std': (3, (int, float), 1e-6, 1e6)}
 
 
-def _is_part_of_preprocess(value):
+def _is_part_of_preprocess(value: object) -> bool:
     """Whether what there is of a preprocessing can be."""
     if value is None:
         return True

@@ -3,9 +3,12 @@
 A preprocessing is a dict, stored in deployed models: `size` (height, width), `crop_ratio` (share of the resized image's
 shorter side that the central crop keeps), `mean` and `std` (a number a channel, of values in [0, 1]).
 """
+from __future__ import annotations
+
 import math
 import os
 import threading
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -33,16 +36,16 @@ _MODES_OF_16_BITS = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 class _WholeImages:
     """While any thread is inside, Pillow refuses a truncated image, whatever the program has told it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
                 self._before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
             self._inside += 1
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
@@ -52,7 +55,7 @@ class _WholeImages:
 _whole_images = _WholeImages()
 
 
-def _open(stream):
+def _open(stream: BinaryIO) -> Image.Image:
     """`Image.open` of `FORMATS` alone, with a bound of pixels that does not depend on what the program set."""
     Image.init()
     prefix = stream.read(16).ljust(16, b'\0')
@@ -67,7 +70,7 @@ def _open(stream):
     raise ValueError('it is none of ' + ', '.join(FORMATS))
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Decode an image file to RGB, uint8, shape (H, W, 3).
 
     Raises
@@ -83,7 +86,7 @@ def read_image(path):
         return decode_image(stream, path)
 
 
-def decode_image(stream, name):
+def decode_image(stream: BinaryIO, name: str | os.PathLike) -> np.ndarray:
     """Decode what a binary stream holds to RGB, uint8, shape (H, W, 3).
 
     Transparency is dropped, of 16 bits the higher 8 are kept, and of several images the first.
@@ -106,7 +109,7 @@ def decode_image(stream, name):
         raise OSError('%s cannot be decoded as an image: %s' % (name, str(error) or type(error).__name__)) from None
 
 
-def _rgb(image):
+def _rgb(image: Image.Image) -> np.ndarray:
     image.load()
     if image.mode in _MODES_OF_16_BITS:
         gray = (np.asarray(image).clip(0, 0xffff) >> 8).astype(np.uint8)
@@ -117,7 +120,7 @@ def _rgb(image):
     return np.asarray(image.convert('RGB'))
 
 
-def resize_and_crop(image, size, crop_ratio):
+def resize_and_crop(image: np.ndarray, size: Sequence[int], crop_ratio: float) -> np.ndarray:
     """Resize an (H, W, 3) uint8 array so that the central crop of `size` is `crop_ratio` of its shorter side."""
     height, width = size
     scale = max(math.ceil(height / crop_ratio) / image.shape[0], math.ceil(width / crop_ratio) / image.shape[1])
@@ -133,14 +136,14 @@ def resize_and_crop(image, size, crop_ratio):
     return np.asarray(picture.resize((width, height), Image.BILINEAR, box=box))
 
 
-def normalise(image, mean, std):
+def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """From (H, W, 3) uint8 to (3, H, W) float32: values to [0, 1], minus mean, over std."""
     values = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)  # all that a channel can have
     levels = (values / 255 - np.float32(mean)) / np.float32(std)
     return np.stack([np.take(levels[:, channel], image[..., channel]) for channel in range(3)])
 
 
-def prepare(image, preprocess):
+def prepare(image: np.ndarray, preprocess: Mapping[str, Any]) -> np.ndarray:
     """From an (H, W, 3) uint8 image to the (3, H, W) float32 input that `preprocess` describes."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError('an image must be a uint8 array (H, W, 3), got a %s array %s' % (image.dtype, image.shape))
@@ -148,7 +151,8 @@ def prepare(image, preprocess):
                      preprocess['mean'], preprocess['std'])
 
 
-def load_inputs(paths, preprocess, batch_size=32, skipped=None):
+def load_inputs(paths: Iterable[str | os.PathLike], preprocess: Mapping[str, Any], batch_size: int = 32,
+                skipped: Callable[[OSError], object] | None = None) -> Iterator[mx.nd.NDArray]:
     """Yield (N, 3, H, W) NDArray batches of image files.
 
     Parameters
@@ -183,17 +187,17 @@ def load_inputs(paths, preprocess, batch_size=32, skipped=None):
         raise OSError('there is no image that can be read')
 
 
-def is_hidden(name):
+def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is none of the user's: `._x.jpg`, `.ipynb_checkpoints`."""
     return name.startswith('.')
 
 
-def is_image(name):
+def is_image(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
     return not is_hidden(name) and name.lower().endswith(EXTENSIONS)
 
 
-def find_images(folder):
+def find_images(folder: str) -> list[str]:
     """All image files below a folder, sorted; links to folders are followed, hidden files and folders are not.
 
     Raises

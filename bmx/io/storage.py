@@ -1,4 +1,6 @@
 """Files: written whole or not at all, read with errors that say what is wrong with them."""
+from __future__ import annotations
+
 import contextlib
 import errno
 import fcntl
@@ -8,6 +10,7 @@ import os
 import stat
 import struct
 import tempfile
+from typing import Iterable, Iterator, Mapping, Sequence
 
 import mxnet as mx
 
@@ -23,7 +26,7 @@ _INHERITED = 'BMX_LOCK'
 _MAGIC = 0x112
 
 
-def write_file(path, chunks):
+def write_file(path: str | os.PathLike, chunks: Iterable[bytes]) -> str:
     """Write a file whole: what was there before stays until the new content is on the disk and was read back.
 
     What is no file, for example /dev/stdout, is written to directly.
@@ -116,7 +119,7 @@ def _remove_leftovers(path):
             os.unlink(leftover)
 
 
-def array_chunks(arrays):
+def array_chunks(arrays: Mapping[str, mx.nd.NDArray]) -> Iterator[bytes]:
     """The content of the file that `mx.nd.save` writes, as an iterable of bytes for `write_file`.
 
     MXNet's own writer does not notice when closing a file fails, for example on a full disk.
@@ -134,17 +137,17 @@ def array_chunks(arrays):
         yield struct.pack('<Q', len(name)) + name
 
 
-def save_arrays(path, arrays):
+def save_arrays(path: str | os.PathLike, arrays: Mapping[str, mx.nd.NDArray]) -> str:
     """Write a dict of names to NDArrays in the format of `mx.nd.save`; as `write_file`, whose digest is returned."""
     return write_file(path, array_chunks(arrays))
 
 
-def parameter_arrays(net):
+def parameter_arrays(net: mx.gluon.Block) -> dict[str, mx.nd.NDArray]:
     """The parameters of a network as `save_parameters` names them."""
     return {name: parameter._reduce() for name, parameter in net._collect_params_with_prefix().items()}
 
 
-def flush(path):
+def flush(path: str | os.PathLike) -> None:
     """Have the disk hold a file, or the names in a directory."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -153,7 +156,7 @@ def flush(path):
         os.close(handle)
 
 
-def digest(path):
+def digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file, hexadecimal."""
     found = hashlib.sha256()
     with open(path, 'rb') as content:
@@ -162,7 +165,7 @@ def digest(path):
     return found.hexdigest()
 
 
-def lock_folder(path):
+def lock_folder(path: str) -> int | None:
     """Lock a folder for this process and for those it starts with the descriptor that is returned.
 
     The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder, which
@@ -203,7 +206,7 @@ def _is_descriptor_of(handle, path):
         return False
 
 
-def lock_to_inherit(lock):
+def lock_to_inherit(lock: int | None) -> tuple[tuple[int, ...], dict[str, str]]:
     """What a process that is to share a lock of `lock_folder` needs: descriptors and variables of the environment."""
     return ((), {}) if lock is None else ((lock,), {_INHERITED: str(lock)})
 
@@ -212,14 +215,15 @@ class LoadError(ValueError):
     """A file that is not what its name promises; the message says which, and what is wrong with it."""
 
 
-def sentence(error):
+def sentence(error: Exception) -> str:
     """What an MXNetError says, without its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line.partition('MXNetError: ')[2] for line in lines if 'MXNetError: ' in line]
     return (named or lines)[-1]
 
 
-def load_parameters(net, path, ctx=None):
+def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
+                    ctx: mx.Context | Sequence[mx.Context] | None = None) -> None:
     """Load trained parameters into a network, with errors that say what is wrong with the file.
 
     Parameters

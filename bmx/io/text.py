@@ -1,7 +1,10 @@
 """Text for people, on a terminal."""
+from __future__ import annotations
+
+from typing import Iterable, Sequence
 
 
-def printable(text):
+def printable(text: str) -> str:
     """Text for a terminal: control characters, and what else is not printable, as escapes; lines stay lines.
 
     Names of classes, files and models come from elsewhere, and a terminal acts on escape sequences among them.
@@ -10,7 +13,7 @@ def printable(text):
                    for each in str(text))
 
 
-def table(header, lines):
+def table(header: Sequence[object], lines: Iterable[Sequence[object]]) -> str:
     """Aligned text of a header and lines of cells, which are strings or numbers."""
     cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -18,7 +21,7 @@ def table(header, lines):
                                for column, (cell, width) in enumerate(zip(line, widths))) for line in cells)
 
 
-def cell_text(value):
+def cell_text(value: object) -> str:
     """A value as `table` shows it: a float in a few digits, None as -."""
     if value is None:
         return '-'

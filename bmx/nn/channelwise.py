@@ -2,14 +2,18 @@
 
 On the CPU they are one pass of the operator `channelwise` each way, elsewhere MXNet's broadcasting operators.
 """
+from __future__ import annotations
+
+from typing import Any
+
 import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from .quantizers import has_operator, namespace
+from .quantizers import Tensor, has_operator, namespace
 
 
-def scale_channels(x, scale, channel_shape):
+def scale_channels(x: Tensor, scale: Tensor, channel_shape: tuple[int, ...]) -> Tensor:
     """Multiply each channel by its factor.
 
     Parameters
@@ -45,12 +49,13 @@ class Scale(gluon.HybridBlock):
     Inputs and outputs: (N, C, ...).
     """
 
-    def __init__(self, initial=0.001, prefix=None, params=None):
+    def __init__(self, initial: float = 0.001, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.scale = self.params.get('scale', shape=(1,), init=mx.init.Constant(float(initial)))
 
-    def hybrid_forward(self, F, x, scale):
+    def hybrid_forward(self, F: Any, x: Tensor, scale: Tensor) -> Tensor:
         if has_operator(x):
             return F.channelwise(x, scale, kind='scale')
         return F.broadcast_mul(x, scale)
@@ -69,7 +74,7 @@ class PReLU(nn.PReLU):
     Inputs and outputs: (N, C, ...).
     """
 
-    def hybrid_forward(self, F, x, alpha):
+    def hybrid_forward(self, F: Any, x: Tensor, alpha: Tensor) -> Tensor:
         if has_operator(x):
             return F.channelwise(x, alpha, kind='prelu')
         return super().hybrid_forward(F, x, alpha)

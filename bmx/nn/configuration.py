@@ -1,13 +1,16 @@
 """Defaults of the quantized layers, and the scope that changes them."""
+from __future__ import annotations
+
 import contextlib
 import contextvars
 import dataclasses
 from numbers import Real
-from typing import Optional
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
 from . import quantizers
+from .quantizers import Tensor
 
 BITS = tuple(range(1, 9)) + (32,)
 SCALINGS = ('none', 'constant', 'gradient')
@@ -39,7 +42,7 @@ class Config:
         Only where weights and activations have 1 bit. See docs/semantics.md, "Several binarizations".
     """
     bits: int = 1
-    activation_bits: Optional[int] = None
+    activation_bits: int | None = None
     quantizer: str = 'ste_sign'
     clip_threshold: float = 1.3
     scaling: str = 'none'
@@ -60,21 +63,21 @@ class Config:
         object.__setattr__(self, 'clip_threshold', threshold.item() if isinstance(threshold, np.generic) else threshold)
 
     @property
-    def input_bits(self):
+    def input_bits(self) -> int:
         """Bits of the activations: `activation_bits`, or where that is None those of the weights."""
         return self.bits if self.activation_bits is None else self.activation_bits
 
     @property
-    def border(self):
+    def border(self) -> int:
         """What a convolution's padding holds: `pad_value` among signs, else 0."""
         return self.pad_value if self.input_bits == 1 and self.bits < 32 else 0
 
     @property
-    def terms(self):
+    def terms(self) -> int:
         """How many signs stand for an activation: `binarizations` among signs, else 1."""
         return self.binarizations if self.input_bits == self.bits == 1 else 1
 
-    def quantize_activation(self, x, padding=()):
+    def quantize_activation(self, x: Tensor, padding: Sequence[int] = ()) -> Tensor | tuple[Tensor, Tensor]:
         """Quantize an NDArray or Symbol to `input_bits`; the dtype stays. Signs get a border of `pad_value`.
 
         With several `terms` it returns their signs and scales, see `bmx.nn.quantizers.residual_sign`.
@@ -86,26 +89,26 @@ class Config:
             return self._sign(x, padding=padding, pad_value=self.pad_value)
         return x if self.input_bits == 32 else quantizers.k_bit_activation(x, self.input_bits)
 
-    def quantize_weight(self, x):
+    def quantize_weight(self, x: Tensor) -> Tensor:
         """Quantize an NDArray or Symbol to `bits`; the dtype stays."""
         if self.bits == 1:
             return self._sign(x)
         return x if self.bits == 32 else quantizers.k_bit_weight(x, self.bits)
 
-    def _sign(self, x, **arguments):
+    def _sign(self, x: Tensor, **arguments: Any) -> Tensor:
         return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, **arguments)
 
 
 _current = contextvars.ContextVar('bmx.nn.config', default=Config())
 
 
-def resolve(**given):
+def resolve(**given: Any) -> Config:
     """The scope's configuration with what was given to a layer; None means "not given", 0 means 0."""
     return dataclasses.replace(_current.get(), **{key: value for key, value in given.items() if value is not None})
 
 
 @contextlib.contextmanager
-def config(**defaults):
+def config(**defaults: Any) -> Iterator[Config]:
     """Set the defaults of the quantized layers that are built inside the scope, in this thread.
 
     Parameters

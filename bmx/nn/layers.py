@@ -6,8 +6,12 @@ input has a layer cannot see: where these are not `bits`, the scope's `activatio
 binarizations an activation has two outputs, signs and scales, and a layer two inputs, also as a pair:
 `layer(activation(x))`, as in a `HybridSequential`, or `layer(signs, scales)`.
 """
-from numbers import Integral
+from __future__ import annotations
 
+from numbers import Integral
+from typing import Any, Sequence
+
+import mxnet as mx
 from mxnet import gluon
 from mxnet.base import numeric_types
 from mxnet.gluon import nn
@@ -15,7 +19,7 @@ from mxnet.symbol import Symbol
 
 from .channelwise import scale_channels
 from .configuration import config, resolve
-from .quantizers import pad
+from .quantizers import Tensor, pad
 
 
 class QActivation(gluon.HybridBlock):
@@ -36,8 +40,9 @@ class QActivation(gluon.HybridBlock):
     signs, (m * N, C, ...), and their scales, (m, N).
     """
 
-    def __init__(self, bits=None, quantizer=None, clip_threshold=None, padding=(), pad_value=None, prefix=None,
-                 params=None, binarizations=None):
+    def __init__(self, bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
+                 padding: Sequence[int] = (), pad_value: int | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None, binarizations: int | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         self.quantization = resolve(activation_bits=bits, quantizer=quantizer, clip_threshold=clip_threshold,
                                     pad_value=pad_value, binarizations=binarizations)
@@ -46,7 +51,7 @@ class QActivation(gluon.HybridBlock):
             raise ValueError('%s: activations of %d bits get no border, only signs do, got padding=%s; pad in the '
                              'layer that follows' % (self.name, self.quantization.input_bits, self._padding))
 
-    def _widths(self, padding):
+    def _widths(self, padding: object) -> tuple[int, ...]:
         """The widths of the border as Python's integers; how many axes one number would be for is not known yet."""
         if not (isinstance(padding, (tuple, list)) and len(padding) <= 2
                 and all(isinstance(width, Integral) and width >= 0 for width in padding)):
@@ -54,10 +59,10 @@ class QActivation(gluon.HybridBlock):
                              'and (1,) for rows, got %r' % (self.name, padding))
         return tuple(map(int, padding))
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return self.quantization.quantize_activation(x, padding=self._padding)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return '%s(%s)' % (type(self).__name__, self.quantization)
 
 
@@ -145,10 +150,14 @@ class QConv1D(_QConv, nn.Conv1D):
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
     """
 
-    def __init__(self, channels, kernel_size, strides=1, padding=0, dilation=1, groups=1, layout='NCW',
-                 activation=None, use_bias=True, weight_initializer=None, bias_initializer='zeros', in_channels=0,
-                 bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None, binarizations=None,
-                 **kwargs):
+    def __init__(self, channels: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = 1,
+                 padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
+                 layout: str = 'NCW', activation: str | None = None, use_bias: bool = True,
+                 weight_initializer: str | mx.init.Initializer | None = None,
+                 bias_initializer: str | mx.init.Initializer | None = 'zeros', in_channels: int = 0,
+                 bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
+                 scaling: str | None = None, pad_value: int | None = None, binarizations: int | None = None,
+                 **kwargs: Any) -> None:
         super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
                          weight_initializer, bias_initializer, in_channels, **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
@@ -164,10 +173,14 @@ class QConv2D(_QConv, nn.Conv2D):
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
     """
 
-    def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1,
-                 layout='NCHW', activation=None, use_bias=True, weight_initializer=None, bias_initializer='zeros',
-                 in_channels=0, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
-                 binarizations=None, **kwargs):
+    def __init__(self, channels: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = (1, 1),
+                 padding: int | Sequence[int] = (0, 0), dilation: int | Sequence[int] = (1, 1), groups: int = 1,
+                 layout: str = 'NCHW', activation: str | None = None, use_bias: bool = True,
+                 weight_initializer: str | mx.init.Initializer | None = None,
+                 bias_initializer: str | mx.init.Initializer | None = 'zeros', in_channels: int = 0,
+                 bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
+                 scaling: str | None = None, pad_value: int | None = None, binarizations: int | None = None,
+                 **kwargs: Any) -> None:
         super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
                          weight_initializer, bias_initializer, in_channels, **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
@@ -184,9 +197,11 @@ class QDense(_QuantizedLayer, nn.Dense):
         two axes, or any number where `flatten`.
     """
 
-    def __init__(self, units, activation=None, use_bias=True, flatten=True, dtype='float32', weight_initializer=None,
-                 bias_initializer='zeros', in_units=0, bits=None, quantizer=None, clip_threshold=None, scaling=None,
-                 binarizations=None, **kwargs):
+    def __init__(self, units: int, activation: str | None = None, use_bias: bool = True, flatten: bool = True,
+                 dtype: str = 'float32', weight_initializer: str | mx.init.Initializer | None = None,
+                 bias_initializer: str | mx.init.Initializer | None = 'zeros', in_units: int = 0,
+                 bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
+                 scaling: str | None = None, binarizations: int | None = None, **kwargs: Any) -> None:
         super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units,
                          **kwargs)
         self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
@@ -195,7 +210,8 @@ class QDense(_QuantizedLayer, nn.Dense):
             raise ValueError('%s: flatten=False is for one binarization, got %d; the scales are of whole samples'
                              % (self.name, self.quantization.terms))
 
-    def hybrid_forward(self, F, x, scales=None, weight=None, bias=None):
+    def hybrid_forward(self, F: Any, x: Tensor | Sequence[Tensor], scales: Tensor | None = None, weight: Tensor = None,
+                       bias: Tensor | None = None) -> Tensor:
         x, scales = self._inputs(x, scales)
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)
@@ -221,9 +237,13 @@ class BinaryConv(gluon.HybridBlock):
     Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
     """
 
-    def __init__(self, channels, kernel_size, strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, in_channels=0,
-                 weight_initializer=None, bits=None, quantizer=None, clip_threshold=None, scaling=None, pad_value=None,
-                 activation_bits=None, prefix=None, params=None, binarizations=None):
+    def __init__(self, channels: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = (1, 1),
+                 padding: int | Sequence[int] = (0, 0), dilation: int | Sequence[int] = (1, 1), groups: int = 1,
+                 in_channels: int = 0, weight_initializer: str | mx.init.Initializer | None = None,
+                 bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
+                 scaling: str | None = None, pad_value: int | None = None, activation_bits: int | None = None,
+                 prefix: str | None = None, params: gluon.ParameterDict | None = None,
+                 binarizations: int | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         if not isinstance(padding, numeric_types) and len(padding) != 2:
             raise ValueError('%s: padding must be one number, or two for height and width, got %r'
@@ -243,7 +263,7 @@ class BinaryConv(gluon.HybridBlock):
             self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
                                 in_channels=in_channels, weight_initializer=weight_initializer)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return self.conv(self.activation(x))
 
 
@@ -262,9 +282,11 @@ class BinaryDense(gluon.HybridBlock):
     Inputs: (N, ...). Outputs: (N, units); without `flatten` (..., units).
     """
 
-    def __init__(self, units, use_bias=False, flatten=True, in_units=0, weight_initializer=None, bits=None,
-                 quantizer=None, clip_threshold=None, scaling=None, activation_bits=None, prefix=None, params=None,
-                 binarizations=None):
+    def __init__(self, units: int, use_bias: bool = False, flatten: bool = True, in_units: int = 0,
+                 weight_initializer: str | mx.init.Initializer | None = None, bits: int | None = None,
+                 quantizer: str | None = None, clip_threshold: float | None = None, scaling: str | None = None,
+                 activation_bits: int | None = None, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None, binarizations: int | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, binarizations=binarizations) as quantization:
@@ -272,11 +294,11 @@ class BinaryDense(gluon.HybridBlock):
             self.dense = QDense(units, use_bias=use_bias, flatten=flatten, in_units=in_units,
                                 weight_initializer=weight_initializer)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return self.dense(self.activation(x))
 
 
-def quantized_layers(net):
+def quantized_layers(net: gluon.Block) -> list[gluon.Block]:
     """The `QConv1D`, `QConv2D` and `QDense` of a net, of whatever bits, in the order of its blocks.
 
     Parameters
@@ -292,7 +314,7 @@ def quantized_layers(net):
     return found
 
 
-def binary_parameters(net):
+def binary_parameters(net: gluon.Block) -> list[gluon.Parameter]:
     """The parameters of a net that its layers binarize (to 1 bit), in the order of its blocks, each once.
 
     Parameters

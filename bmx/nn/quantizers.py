@@ -4,21 +4,25 @@ Those of 1 bit share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 el
 the operator `binarize`, or of several binarizations `residual_binarize`; elsewhere the same function is composed of
 MXNet's built-in operators, as those of more bits are everywhere.
 """
+from __future__ import annotations
+
 import ast
 import dataclasses
-from typing import Callable
+from typing import Any, Callable, Sequence, Union
 
 import mxnet as mx
 
 from .. import ops
 
+Tensor = Union[mx.nd.NDArray, mx.sym.Symbol]
 
-def namespace(x):
+
+def namespace(x: Tensor) -> Any:
     """`mx.nd` or `mx.sym`, whichever an array belongs to."""
     return mx.sym if isinstance(x, mx.sym.Symbol) else mx.nd
 
 
-def has_operator(x):
+def has_operator(x: Tensor) -> bool:
     """Whether the operators of this package can serve: they compute on the CPU."""
     # A symbol has no device: Gluon traces a graph inside the context of the data it was called with.
     context = mx.current_context() if isinstance(x, mx.sym.Symbol) else x.context
@@ -39,12 +43,12 @@ def _awaits_shape(x):
     return None not in shapes and any(size <= 0 for shape in shapes for size in ast.literal_eval(shape))
 
 
-def clip(x, low, high):
+def clip(x: Tensor, low: float, high: float) -> Tensor:
     """MXNet's `clip`, but for its gradient, which it would not add to what is there."""
     return namespace(x).clip(ops.behind_identity(x), low, high)
 
 
-def pad(x, padding, value):
+def pad(x: Tensor, padding: Sequence[int], value: float) -> Tensor:
     """Put a border of `value` around the last axes of an image (N, C, H, W) or a row (N, C, W).
 
     Parameters
@@ -106,7 +110,8 @@ def _sign(quantizer, x, clip_threshold, composed, padding, pad_value):
     return pad(sign, padding, pad_value)
 
 
-def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
+def ste_sign(x: Tensor, clip_threshold: float = 1.3, composed: bool = False, padding: Sequence[int] = (),
+             pad_value: int = -1) -> Tensor:
     """Sign with the clipped straight-through estimator (Hubara et al. 2016; MeliusNet, Equations 1 to 3).
 
     Parameters
@@ -128,7 +133,8 @@ def ste_sign(x, clip_threshold=1.3, composed=False, padding=(), pad_value=-1):
     return _sign('ste_sign', x, clip_threshold, composed, padding, pad_value)
 
 
-def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1):
+def approx_sign(x: Tensor, clip_threshold: float | None = None, composed: bool = False, padding: Sequence[int] = (),
+                pad_value: int = -1) -> Tensor:
     """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al., ECCV 2018).
 
     The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0. `clip_threshold` is ignored: the
@@ -137,8 +143,8 @@ def approx_sign(x, clip_threshold=None, composed=False, padding=(), pad_value=-1
     return _sign('approx_sign', x, clip_threshold, composed, padding, pad_value)
 
 
-def residual_sign(x, binarizations, quantizer='ste_sign', clip_threshold=1.3, composed=False, padding=(),
-                  pad_value=-1):
+def residual_sign(x: Tensor, binarizations: int, quantizer: str = 'ste_sign', clip_threshold: float = 1.3,
+                  composed: bool = False, padding: Sequence[int] = (), pad_value: int = -1) -> tuple[Tensor, Tensor]:
     """Several binarizations of each sample (Tang, Hua and Wang, AAAI 2017, Equations 3 and 4, Algorithm 1).
 
     E_1 = x, H_i = sign(E_i), alpha_i = mean |E_i| over the sample, E_(i+1) = E_i - alpha_i H_i: x is about the sum of
@@ -194,7 +200,7 @@ def _quantize_k(x, bits):
     return namespace(x).contrib.round_ste(clip(x, 0, 1) * steps) / steps
 
 
-def k_bit_activation(x, bits):
+def k_bit_activation(x: Tensor, bits: int) -> Tensor:
     """Activations of several bits (DoReFa-Net, Zhou et al. 2016, section 2.4).
 
     quantize_k(clip(x, 0, 1)) with quantize_k(x) = round((2^bits - 1) x) / (2^bits - 1). A half is rounded up. The
@@ -215,7 +221,7 @@ def k_bit_activation(x, bits):
     return _quantize_k(x, bits)
 
 
-def k_bit_weight(x, bits):
+def k_bit_weight(x: Tensor, bits: int) -> Tensor:
     """Weights of several bits (DoReFa-Net, Zhou et al. 2016, section 2.3).
 
     2 quantize_k(tanh(x) / (2 m) + 1/2) - 1 with m = max |tanh(x)| over the whole array and the quantize_k of

@@ -1,8 +1,12 @@
 """Blocks around the binary layers that stay float: stems and channel shuffle."""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from .quantizers import clip
+from .quantizers import Tensor, clip
 
 
 class ChannelShuffle(gluon.HybridBlock):
@@ -16,15 +20,15 @@ class ChannelShuffle(gluon.HybridBlock):
     Inputs and outputs: (N, C, H, W).
     """
 
-    def __init__(self, groups, prefix=None, params=None):
+    def __init__(self, groups: int, prefix: str | None = None, params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         self._groups = groups
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         x = F.reshape(x, shape=(0, -4, self._groups, -1, -2))
         return F.reshape(F.swapaxes(x, 1, 2), shape=(0, -3, -2))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return 'ChannelShuffle(groups=%d)' % self._groups
 
 
@@ -37,12 +41,12 @@ class PlainLayout(gluon.HybridBlock):
     as in the plain layout, in which thresholds are found (docs/semantics.md).
     """
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         # An identity that oneDNN does not know and that writes elsewhere: not true of identity, reshape or x * 1.
         return clip(x, -float('inf'), float('inf'))
 
 
-def grouped_conv(channels, kernel_size, groups, **kwargs):
+def grouped_conv(channels: int, kernel_size: int | Sequence[int], groups: int, **kwargs: Any) -> gluon.HybridBlock:
     """A float grouped convolution without bias between two `PlainLayout`."""
     block = nn.HybridSequential(prefix='')
     block.add(PlainLayout(), nn.Conv2D(channels, kernel_size, groups=groups, use_bias=False, **kwargs), PlainLayout())
@@ -73,7 +77,8 @@ class GroupedStem(_Stem):
     Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
     """
 
-    def __init__(self, channels=64, prefix=None, params=None):
+    def __init__(self, channels: int = 64, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             _add_norm(self, nn.Conv2D(channels // 2, 3, 2, 1, use_bias=False))
@@ -88,7 +93,8 @@ class ImageNetStem(_Stem):
     Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
     """
 
-    def __init__(self, channels=64, prefix=None, params=None):
+    def __init__(self, channels: int = 64, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             _add_norm(self, nn.Conv2D(channels, 7, 2, 3, use_bias=False))
@@ -103,7 +109,8 @@ class ThumbnailStem(_Stem):
 
     strides = 1
 
-    def __init__(self, channels=64, prefix=None, params=None):
+    def __init__(self, channels: int = 64, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.add(nn.Conv2D(channels, 3, self.strides, 1, use_bias=False), PlainLayout())
@@ -124,7 +131,8 @@ class AlexNetStem(_Stem):
     Inputs: (N, 3, H, W). Outputs: (N, channels, (H - 11) / 4 + 1, (W - 11) / 4 + 1), rounded down.
     """
 
-    def __init__(self, channels=96, prefix=None, params=None):
+    def __init__(self, channels: int = 96, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.add(nn.Conv2D(channels, 11, 4, use_bias=False), PlainLayout())
@@ -134,7 +142,7 @@ STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetSte
          'thumbnail': ThumbnailStem}
 
 
-def make_stem(name, channels=64):
+def make_stem(name: str, channels: int = 64) -> gluon.HybridBlock:
     """The stem of that name in `STEMS`.
 
     Raises

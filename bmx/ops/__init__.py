@@ -3,20 +3,28 @@ importing this package loads them, once.
 
 Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``mx.sym.xnor_popcount``.
 """
+from __future__ import annotations
 
 import contextlib
 import ctypes
 import dataclasses
 import itertools
-from typing import Dict, List
+from typing import Iterator
 
 import mxnet as mx
 
 from . import reference
 from .calls import behind_identity, keep_careful, keep_shapes_known, load_operators
 from .library import find_library
-from .packing import (can_interleave, deinterleave_weights, interleave_weights, pack_float_weights, pack_weights,
-                      unpack_float_weights, unpack_weights)
+from .packing import (
+    can_interleave,
+    deinterleave_weights,
+    interleave_weights,
+    pack_float_weights,
+    pack_weights,
+    unpack_float_weights,
+    unpack_weights,
+)
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights', 'isa',
            'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product', 'measure_product',
@@ -24,7 +32,7 @@ __all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterlea
            'unpack_weights', 'use_kernel']
 
 
-def library_path():
+def library_path() -> str:
     """Absolute path of the C++ library, for ``mx.library.load`` or MXNet's ``MXLoadLib``.
 
     Returns
@@ -68,7 +76,7 @@ _PATH = find_library()
 _LIBRARY = _load(_PATH)
 
 
-def isa():
+def isa() -> str:
     """Name of the kernel in use: the fastest this CPU supports, or the one that ``BMX_ISA`` names.
 
     Returns
@@ -78,7 +86,7 @@ def isa():
     return _LIBRARY.bmx_current_kernel().decode()
 
 
-def kernels():
+def kernels() -> tuple[str, ...]:
     """Names of all kernels in the library, the slowest first, whether or not this CPU supports them.
 
     Returns
@@ -88,7 +96,7 @@ def kernels():
     return _names(_LIBRARY.bmx_kernel_name)
 
 
-def use_kernel(name):
+def use_kernel(name: str) -> None:
     """Put a kernel in use for the whole process; for tests and benchmarks.
 
     Parameters
@@ -105,7 +113,7 @@ def use_kernel(name):
         raise ValueError(_LIBRARY.bmx_last_error().decode())
 
 
-def supported_kernels():
+def supported_kernels() -> tuple[str, ...]:
     """Those of :func:`kernels` that this CPU supports.
 
     Returns
@@ -115,7 +123,7 @@ def supported_kernels():
     return tuple(name for index, name in enumerate(kernels()) if _LIBRARY.bmx_kernel_supported(index))
 
 
-def measure_bound(kernel):
+def measure_bound(kernel: str) -> float:
     """How fast a kernel could be: the loop of its instructions alone, without loads that could miss, on one thread.
 
     Parameters
@@ -135,7 +143,7 @@ def measure_bound(kernel):
     return _measured(_LIBRARY.bmx_measure_bound(kernel.encode()))
 
 
-def measure_float_bound(kernel):
+def measure_float_bound(kernel: str) -> float:
     """How fast a kernel's float32 convolution could be: a loop of its multiply-adds in registers, on one thread.
 
     Parameters
@@ -155,7 +163,8 @@ def measure_float_bound(kernel):
     return _measured(_LIBRARY.bmx_measure_float_bound(kernel.encode()))
 
 
-def measure_product(kernel, height, width, channels, filters, window):
+def measure_product(kernel: str, height: int, width: int, channels: int, filters: int,
+                    window: tuple[int, int]) -> float:
     """Time a kernel's product of one image alone, without packing and epilogue, on one thread.
 
     Parameters
@@ -180,7 +189,8 @@ def measure_product(kernel, height, width, channels, filters, window):
     return _measured(_LIBRARY.bmx_measure_product(kernel.encode(), height, width, channels, filters, *window))
 
 
-def measure_float_product(kernel, height, width, channels, filters, groups, window, stride):
+def measure_float_product(kernel: str, height: int, width: int, channels: int, filters: int, groups: int,
+                          window: tuple[int, int], stride: int) -> float:
     """Time a kernel's float convolution of one image, from planar data to planar results, on one thread.
 
     Parameters
@@ -235,12 +245,12 @@ class Profile:
     instructions : list of float
         Seconds of each instruction of the programs that ran, in their order.
     """
-    phases: Dict[str, float] = dataclasses.field(default_factory=dict)
-    instructions: List[float] = dataclasses.field(default_factory=list)
+    phases: dict[str, float] = dataclasses.field(default_factory=dict)
+    instructions: list[float] = dataclasses.field(default_factory=list)
 
 
 @contextlib.contextmanager
-def profile():
+def profile() -> Iterator[Profile]:
     """Account for the time that the library spends while the scope is open.
 
     Yields

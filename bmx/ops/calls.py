@@ -1,8 +1,11 @@
 """What callers of this package's operators need not think of, although MXNet does not tell a library about it."""
+from __future__ import annotations
+
 import ctypes
 import functools
 import itertools
 import json
+from typing import Any, Callable, Collection
 
 import mxnet as mx
 from mxnet.base import _LIB, OpHandle, c_str, check_call, mx_uint
@@ -15,7 +18,7 @@ _OPERATORS = {'binarize': True, 'channelwise': True, 'residual_binarize': True, 
 _readers = itertools.count()
 
 
-def behind_identity(value):
+def behind_identity(value: Any) -> Any:
     """An array or symbol as an operator should get it which always overwrites the gradient of its input.
 
     MXNet lets gradients add up where a parameter or an array asks for it (grad_req='add') and where 8 or more nodes
@@ -37,7 +40,7 @@ def behind_identity(value):
     return mx.nd.identity(value) if isinstance(value, mx.nd.NDArray) and mx.autograd.is_recording() else value
 
 
-def _check(name, value):
+def _check(name: str, value: Any) -> None:
     """Refuse an array without dimensions.
 
     For the shapes of all inputs together MXNet reserves the sum of their numbers of dimensions, in which one that has
@@ -47,7 +50,7 @@ def _check(name, value):
         raise mx.MXNetError('%s: an input has no dimensions; a single value has shape (1,)' % name)
 
 
-def _careful(name, function):
+def _careful(name: str, function: Callable) -> Callable:
     """An operator's function that looks at its inputs first."""
     def prepared(value):
         _check(name, value)
@@ -60,7 +63,7 @@ def _careful(name, function):
     return operator
 
 
-def keep_careful(load):
+def keep_careful(load: Callable) -> Callable:
     """`mx.library.load`, after which the functions of this package's operators look at their inputs first."""
     @functools.wraps(load)
     def loads(*arguments, **named):
@@ -71,14 +74,14 @@ def keep_careful(load):
     return loads
 
 
-def _put(package, name, function):
+def _put(package: Any, name: str, function: Callable) -> None:
     """Give a package of MXNet's the function of an operator, which looks at its inputs first."""
     function = _careful(name, function)
     for module in (package, package.op):
         setattr(module, name, function)
 
 
-def load_operators(path):
+def load_operators(path: str) -> None:
     """Load this package's library and make the functions of its operators.
 
     `mx.library.load` makes those of all of MXNet's operators anew, which takes longer than all else in this package's
@@ -92,7 +95,7 @@ def load_operators(path):
             _put(package, name, make(handle, name, name))
 
 
-def _check_shapes(symbol, given):
+def _check_shapes(symbol: mx.sym.Symbol, given: Collection[str]) -> None:
     """Refuse to infer shapes where an operator of this package would read one that nothing tells.
 
     MXNet counts its dimensions as -1 when it reserves memory for the shapes of all inputs, and writes beyond it.
@@ -107,7 +110,7 @@ def _check_shapes(symbol, given):
                 raise mx.MXNetError('give the shape of %s, which %s reads' % (found['name'], node['name']))
 
 
-def keep_shapes_known(symbol_class):
+def keep_shapes_known(symbol_class: type) -> None:
     """Let a class of symbols check what it is given before MXNet infers shapes."""
     infer, bind = symbol_class._infer_shape_impl, symbol_class.simple_bind
 

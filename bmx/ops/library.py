@@ -1,4 +1,6 @@
 """Where the C++ library is; read by `setup.py`, too, so it imports nothing of this package."""
+from __future__ import annotations
+
 import hashlib
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ _NAME = Path('bmx', 'ops', 'libbmx.so')
 _FOLDER = Path(__file__).resolve().parent
 
 
-def fingerprint(folder=_FOLDER / 'src'):
+def fingerprint(folder: Path = _FOLDER / 'src') -> str | None:
     """What tells the C++ sources in a folder from others, as the library that is made of them holds it.
 
     Returns
@@ -25,7 +27,7 @@ def fingerprint(folder=_FOLDER / 'src'):
     return digest.hexdigest()
 
 
-def find_library():
+def find_library() -> str:
     """The library beside this file; in a clone without one, or with one of other sources, that of an installed bmx.
 
     Returns

@@ -3,16 +3,19 @@
 Binary: one bit a weight, 1 for +1 and 0 for -1, least significant bit first along the input channel; in programs also
 interleaved, words of filters next to each other. Float: filters next to each other, as many as a vector holds.
 """
+from __future__ import annotations
+
+from typing import Sequence
 
 import numpy as np
 
 
-def packed_bytes(channels):
+def packed_bytes(channels: int) -> int:
     """Bytes that hold a weight of 1 bit for each of so many channels."""
     return (channels + 7) // 8
 
 
-def pack_weights(weight):
+def pack_weights(weight: np.ndarray) -> np.ndarray:
     """Binarize and pack weights of Gluon's layout.
 
     Parameters
@@ -39,7 +42,7 @@ def pack_weights(weight):
     return np.packbits(np.moveaxis(weight, 1, -1) >= 0, axis=-1, bitorder='little')
 
 
-def unpack_weights(packed, channels):
+def unpack_weights(packed: np.ndarray, channels: int) -> np.ndarray:
     """Inverse of :func:`pack_weights` up to the sign.
 
     Parameters
@@ -75,7 +78,7 @@ BLOCK_FILTERS = 64
 WORD_BYTES = 8
 
 
-def can_interleave(packed_shape, groups=1):
+def can_interleave(packed_shape: Sequence[int], groups: int = 1) -> bool:
     """Whether blocks are full, and words so nearly that weights become at most a thirty-second larger if interleaved.
 
     Parameters
@@ -91,7 +94,7 @@ def can_interleave(packed_shape, groups=1):
     return packed_shape[0] % (groups * BLOCK_FILTERS) == 0 and 32 * (-packed_shape[-1] % WORD_BYTES) <= packed_shape[-1]
 
 
-def interleave_weights(packed):
+def interleave_weights(packed: np.ndarray) -> np.ndarray:
     """Order packed weights as the kernels read them.
 
     Parameters
@@ -110,7 +113,7 @@ def interleave_weights(packed):
     return np.ascontiguousarray(packed.reshape(blocks, BLOCK_FILTERS, words, WORD_BYTES).swapaxes(1, 2))
 
 
-def deinterleave_weights(interleaved, kernel, channels):
+def deinterleave_weights(interleaved: np.ndarray, kernel: tuple[int, ...], channels: int) -> np.ndarray:
     """Inverse of :func:`interleave_weights`.
 
     Parameters
@@ -135,7 +138,7 @@ def deinterleave_weights(interleaved, kernel, channels):
 FLOAT_LANES = 16
 
 
-def pack_float_weights(weight, groups=1):
+def pack_float_weights(weight: np.ndarray, groups: int = 1) -> np.ndarray:
     """Order float weights of Gluon's layout as the kernels read them.
 
     Parameters
@@ -169,7 +172,7 @@ def pack_float_weights(weight, groups=1):
     return np.ascontiguousarray(padded.reshape(groups, blocks, lanes, -1).swapaxes(2, 3))
 
 
-def unpack_float_weights(packed, filters, shape):
+def unpack_float_weights(packed: np.ndarray, filters: int, shape: tuple[int, ...]) -> np.ndarray:
     """Inverse of :func:`pack_float_weights`.
 
     Parameters

@@ -4,10 +4,12 @@ A program is a chain of instructions over feature maps (docs/fused-graph.md). `p
 `parse` accepts what the operator's own parser (`bmx/ops/src/program.cc`) accepts. What a word means and since which file
 format it is known stands in `WORDS`, for steps in `STEPS`.
 """
+from __future__ import annotations
+
 import dataclasses
 import math
 import re
-from typing import Callable, Optional, Tuple, Union
+from typing import Callable, Sequence
 
 from .packing import BLOCK_FILTERS
 
@@ -30,10 +32,10 @@ class Slice:
     end: int
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         return self.end - self.begin
 
-    def __str__(self):
+    def __str__(self) -> str:
         return '%s[%d:%d]' % (self.tensor, self.begin, self.end)
 
 
@@ -41,9 +43,9 @@ class Slice:
 class Step:
     """An elementwise step: a word of `STEPS`, and the parameter's number or the slice that it takes, if any."""
     word: str
-    operand: Union[None, int, Slice] = None
+    operand: None | int | Slice = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         kind = STEPS[self.word].operand
         return self.word + {None: '', 'parameter': ':p%s', 'slice': ':%s'}[kind] % (() if kind is None else self.operand)
 
@@ -55,19 +57,19 @@ class Destination:
     A `flat` output has the shape (N, C * H * W) instead of (N, C, H, W).
     """
     tensor: str
-    type: Optional[str] = None
+    type: str | None = None
     flat: bool = False
 
     @property
-    def is_output(self):
+    def is_output(self) -> bool:
         return self.tensor[0] == 'y'
 
     @property
-    def layout(self):
+    def layout(self) -> str | None:
         """A key of `TYPES`; outputs are planar."""
         return 'planar' if self.is_output else self.type
 
-    def __str__(self):
+    def __str__(self) -> str:
         kind = 'flat' if self.flat else self.type
         return self.tensor if kind is None else '%s:%s' % (self.tensor, kind)
 
@@ -78,34 +80,34 @@ class Instruction:
 
     Some have `before`, steps on the sources, or `own_parameters`, numbers of parameters beside those of steps.
     """
-    sources: Tuple[Slice, ...]
+    sources: tuple[Slice, ...]
     out: Destination
-    steps: Tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = ()
     before = ()
     own_parameters = ()
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Channels of the concatenated sources."""
         return sum(piece.channels for piece in self.sources)
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[Slice]:
         """Slices that are read before the steps, in order."""
         return list(self.sources) + _summands(self.before)
 
     @property
-    def reads(self):
+    def reads(self) -> list[Slice]:
         """All slices that are read, in order."""
         return self.inputs + _summands(self.steps)
 
     @property
-    def parameters(self):
+    def parameters(self) -> list[int]:
         """Numbers of the parameters that are read, in order, with repetition."""
         return list(self.own_parameters) + [step.operand for step in self.before + self.steps
                                             if STEPS[step.word].operand == 'parameter']
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = [OPERATIONS[type(self)].name]
         for word in _words(type(self)):
             value = getattr(self, word.field)
@@ -121,25 +123,25 @@ class Convolution(Instruction):
     A dense layer is one that is `whole`: images of another size than the kernel's are refused.
     """
     weight: int = None
-    kernel: Tuple[int, int] = None
-    stride: Tuple[int, int] = (1, 1)
-    pad: Tuple[int, int] = (0, 0)
-    dilate: Tuple[int, int] = (1, 1)
+    kernel: tuple[int, int] = None
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    dilate: tuple[int, int] = (1, 1)
     filters: int = None
     groups: int = 1
     whole: int = 0
 
     @property
-    def own_parameters(self):
+    def own_parameters(self) -> tuple[int, ...]:
         return (self.weight,)
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """Weights of a filter."""
         return math.prod(self.kernel) * (self.channels // self.groups)
 
     @property
-    def multiply_accumulates(self):
+    def multiply_accumulates(self) -> int:
         """For one pixel of the output."""
         return self.filters * self.depth
 
@@ -150,21 +152,21 @@ class Conv(Convolution):
 
     The weights are packed, or as :func:`bmx.ops.interleave_weights` orders them.
     """
-    threshold: Optional[int] = None
+    threshold: int | None = None
     pad_value: int = -1
     binarizations: int = 1
     interleaved: int = 0
 
     @property
-    def own_parameters(self):
+    def own_parameters(self) -> tuple[int, ...]:
         return (self.weight,) if self.threshold is None else (self.weight, self.threshold)
 
     @property
-    def multiply_accumulates(self):
+    def multiply_accumulates(self) -> int:
         return self.binarizations * super().multiply_accumulates
 
     @property
-    def largest(self):
+    def largest(self) -> int:
         """The largest magnitude of one product of signs."""
         return self.depth
 
@@ -176,7 +178,7 @@ class FloatConv(Convolution):
     The weights are as :func:`bmx.ops.pack_float_weights` makes them. An output is one chain of fused multiply-adds in
     float32: from +0 on, for each channel of the group, row and column of the window.
     """
-    before: Tuple[Step, ...] = ()
+    before: tuple[Step, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,11 +189,11 @@ class Map(Instruction):
     average is the sum, row by row, divided by the number of pixels, with `count_pad` of those of the padding, too.
     `shuffle`: the groups of a channel shuffle.
     """
-    before: Tuple[Step, ...] = ()
-    pool: Optional[str] = None
-    kernel: Optional[Tuple[int, int]] = None
-    stride: Tuple[int, int] = (1, 1)
-    pad: Tuple[int, int] = (0, 0)
+    before: tuple[Step, ...] = ()
+    pool: str | None = None
+    kernel: tuple[int, int] | None = None
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
     full: int = 0
     shuffle: int = 1
     global_: int = 0
@@ -201,14 +203,14 @@ class Map(Instruction):
 @dataclasses.dataclass(frozen=True)
 class Program:
     """Instructions in the order in which they run."""
-    instructions: Tuple[Instruction, ...]
+    instructions: tuple[Instruction, ...]
 
     @property
-    def file_format(self):
+    def file_format(self) -> int:
         """The oldest format of model files that knows every word."""
         return max(_since(instruction) for instruction in self.instructions)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return '; '.join(str(instruction) for instruction in self.instructions)
 
 
@@ -222,7 +224,7 @@ def _summands(steps):
 @dataclasses.dataclass(frozen=True)
 class StepWord:
     """What a step takes (None, 'parameter' or 'slice'), and the file format that brought it."""
-    operand: Optional[str]
+    operand: str | None
     since: int = 2
 
 
@@ -264,7 +266,7 @@ class Word:
     kinds: tuple
     value: _Value
     default: object
-    since: Union[int, Callable] = 2
+    since: int | Callable = 2
 
 
 REQUIRED = object()
@@ -458,7 +460,7 @@ def _since(instruction):
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-def parse(text, num_data=None, num_outputs=None):
+def parse(text: str, num_data: int | None = None, num_outputs: int | None = None) -> Program:
     """Read a program.
 
     Parameters
@@ -552,7 +554,7 @@ def _check_whole(program, num_data, num_outputs):
 # Shapes ---------------------------------------------------------------------------------------------------------------
 
 
-def infer_shapes(program, data):
+def infer_shapes(program: Program, data: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     """The results' shapes of a program whose data inputs have known ones.
 
     Parameters

@@ -1,4 +1,7 @@
 """What the operators mean, in NumPy. It is read and compared with, never optimised."""
+from __future__ import annotations
+
+from typing import Sequence
 
 import numpy as np
 
@@ -6,8 +9,10 @@ from .packing import deinterleave_weights, unpack_float_weights, unpack_weights
 from .program import Conv, FloatConv, Map, parse
 
 
-def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), dilate=(), num_filter=None,
-                  num_group=1, pad_value=-1, binarizations=1):
+def xnor_popcount(data: np.ndarray, weight: np.ndarray, threshold: np.ndarray | None = None,
+                  kernel: tuple[int, ...] = (), stride: tuple[int, ...] = (), pad: tuple[int, ...] = (),
+                  dilate: tuple[int, ...] = (), num_filter: int | None = None, num_group: int = 1, pad_value: int = -1,
+                  binarizations: int = 1) -> np.ndarray:
     """Convolution, or without `kernel` a dense layer, of sign(data) with packed binary weights.
 
     With several binarizations the sum of alpha_i times the product of the signs H_i of :func:`residual_binarize`, in
@@ -72,7 +77,8 @@ def xnor_popcount(data, weight, threshold=None, kernel=(), stride=(), pad=(), di
     return out
 
 
-def residual_binarize(data, binarizations, pad=(), pad_value=-1):
+def residual_binarize(data: np.ndarray, binarizations: int, pad: tuple[int, ...] = (),
+                      pad_value: int = -1) -> tuple[np.ndarray, np.ndarray]:
     """Several binarizations of each sample (Tang et al. 2017, Equation 4).
 
     E_1 = data, H_i = sign(E_i), alpha_i = mean |E_i| over the sample, E_(i+1) = E_i - alpha_i H_i. A mean is added up
@@ -111,7 +117,7 @@ def residual_binarize(data, binarizations, pad=(), pad_value=-1):
     return np.concatenate(signs), np.stack(scales)
 
 
-def channelwise(data, values, kind):
+def channelwise(data: np.ndarray, values: np.ndarray, kind: str) -> np.ndarray:
     """A product with one value a channel: of all data, or of what is not positive.
 
     Parameters
@@ -132,7 +138,8 @@ def channelwise(data, values, kind):
     return product if kind == 'scale' else np.where(data > 0, data, product)
 
 
-def channelwise_gradients(gradient, data, values, kind):
+def channelwise_gradients(gradient: np.ndarray, data: np.ndarray, values: np.ndarray,
+                          kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The gradients of :func:`channelwise` that arise of one of its result.
 
     Parameters
@@ -160,7 +167,9 @@ def _along_channels(values, data):
     return values.reshape((1, -1) + (1,) * (data.ndim - 2))
 
 
-def float_convolution(data, weight, num_filter, kernel, stride=(1, 1), pad=(0, 0), dilate=(1, 1), num_group=1):
+def float_convolution(data: np.ndarray, weight: np.ndarray, num_filter: int, kernel: tuple[int, ...],
+                      stride: tuple[int, ...] = (1, 1), pad: tuple[int, ...] = (0, 0), dilate: tuple[int, ...] = (1, 1),
+                      num_group: int = 1) -> np.ndarray:
     """Convolution in float32 as a program's `fconv` has it: one chain of fused multiply-adds for each output.
 
     It begins with +0 and takes, for each channel of the group, row and column of the window, ``fma(x, w, sum)``.
@@ -208,7 +217,8 @@ def _fma(x, w, total):
         return rounded.astype(np.float32)
 
 
-def binary_subgraph(program, data, parameters, num_outputs=1):
+def binary_subgraph(program: str, data: Sequence[np.ndarray], parameters: Sequence[np.ndarray],
+                    num_outputs: int = 1) -> list[np.ndarray]:
     """Run a program: a chain of convolutions and elementwise maps (:mod:`bmx.ops.program`).
 
     Parameters

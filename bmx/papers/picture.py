@@ -1,4 +1,6 @@
 """The picture of a paper: accuracy against what it costs."""
+from __future__ import annotations
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -6,6 +8,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from ..io.formats import save_picture
+from .tables import Filled, Paper
 
 _TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 1.5, 2, 3, 4, 5, 7)]
 _FEW_TICKS = [digit * power for power in (0.1, 1, 10, 100) for digit in (1, 2, 5)]
@@ -20,7 +23,7 @@ _SWEEPS = 4
 _FONT = 8
 
 
-def draw(path, paper, filled):
+def draw(path: str, paper: Paper, filled: Filled) -> None:
     """Draw the rows that have a point, accuracy against each of the paper's costs.
 
     Parameters

@@ -1,8 +1,10 @@
 """Tables of papers: each printed number beside the one that this package counts."""
+from __future__ import annotations
+
 import dataclasses
 import decimal
 import textwrap
-from typing import Callable, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional
 
 from ..accounting import summary
 from ..io.text import table as aligned
@@ -20,7 +22,7 @@ _WIDTH = 118  # columns of text
 class Column:
     """A column: its head, the unit included, and the number or text that it shows of a `Summary`, if any."""
     head: str
-    quantity: Optional[Callable] = None
+    quantity: Callable | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +50,11 @@ class Row:
     """
     name: str
     printed: str
-    network: Optional[str] = None
+    network: str | None = None
     settings: dict = dataclasses.field(default_factory=dict)
     quantities: dict = dataclasses.field(default_factory=dict)
     notes: dict = dataclasses.field(default_factory=dict)
-    point: Optional[Tuple[str, str]] = None
+    point: tuple[str, str] | None = None
     layers: dict = dataclasses.field(default_factory=dict)
 
 
@@ -60,10 +62,10 @@ class Row:
 class Table:
     """A table: its title, columns (that of the names first), rows, remarks below it, and the input of its networks."""
     title: str
-    columns: Tuple[Column, ...]
-    rows: Tuple[Row, ...]
-    remarks: Tuple[str, ...] = ()
-    shape: Tuple[int, ...] = (1, 3, 224, 224)
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    remarks: tuple[str, ...] = ()
+    shape: tuple[int, ...] = (1, 3, 224, 224)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +81,9 @@ class Series:
 class Paper:
     """A paper: its source, its tables, and a picture of one column against others, with a look for each series."""
     title: str
-    tables: Tuple[Table, ...]
+    tables: tuple[Table, ...]
     accuracy: str
-    costs: Tuple[str, ...]
+    costs: tuple[str, ...]
     series: dict
 
 
@@ -92,12 +94,15 @@ class Cell:
     row: Row
     column: str
     printed: str
-    counted: Union[float, str, None] = None
-    mark: Optional[str] = None
-    note: Optional[str] = None
+    counted: float | str | None = None
+    mark: str | None = None
+    note: str | None = None
 
 
-def compare(printed, counted):
+Filled = Dict[str, List[List[Optional[Cell]]]]  # of each table, by its title, each row's cells
+
+
+def compare(printed: Any, counted: Any) -> str:
     """How a counted number or text stands to the printed one: a key of `MARKS`."""
     if printed == '+':
         return 'added'
@@ -110,7 +115,7 @@ def compare(printed, counted):
     return 'about' if printed.startswith('~') and abs(exact - number) <= _ABOUT * number else 'differs'
 
 
-def fill(paper):
+def fill(paper: Paper) -> Filled:
     """Count every network of a paper once.
 
     Returns
@@ -143,7 +148,7 @@ def fill(paper):
             for table in paper.tables}
 
 
-def records(filled):
+def records(filled: Filled) -> list[dict[str, Any]]:
     """The cells of `fill` as a flat list of dicts of numbers and texts, for files."""
     def settings(row):
         return ' '.join('%s=%s' % setting for setting in sorted({**row.settings, **row.layers}.items()))
@@ -155,7 +160,7 @@ def records(filled):
             for rows in filled.values() for cells in rows for cell in cells if cell is not None]
 
 
-def text(paper, filled):
+def text(paper: Paper, filled: Filled) -> str:
     """The tables as text, each with its notes."""
     parts = [paper.title]
     for table in paper.tables:

@@ -1,10 +1,29 @@
 """A picture of a network's structure: stages of blocks as bars, layers as lists, each kind of block once in detail."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from matplotlib.figure import Figure
+
 from ..io.formats import refuse_picture, save_picture
-from ..structure import BLOCK, IMPROVED, KEPT, MERGED, MODULE, NEW
+from ..structure import BLOCK, IMPROVED, KEPT, MERGED, MODULE, NEW, Block, Summary
 from .detail import Detail
 from .panels import SEPARATOR, List, Stage, amount, channels, size_text
-from .sheet import (BINARY, COLORS, FAINT, FEW_BITS, FLOAT, HATCHES, LINE, NORMAL, SMALL, Sheet, bits_color, shape_text,
-                    text_width)
+from .sheet import (
+    BINARY,
+    COLORS,
+    FAINT,
+    FEW_BITS,
+    FLOAT,
+    HATCHES,
+    LINE,
+    NORMAL,
+    SMALL,
+    Sheet,
+    bits_color,
+    shape_text,
+    text_width,
+)
 
 _WIDTH, _MARGIN, _GAP = 1036, 22, 20  # the width, without margins, grows where one stage needs it
 _BAR_HEIGHT, _LIST_LINES, _TITLE = 150, 14, 15
@@ -13,7 +32,7 @@ _LEGEND = {KEPT: 'channels passed on as they are', NEW: 'new channels',
            MERGED: 'sum of two results: the shortcut changes the shape'}
 
 
-def draw(path, name, shape, blocks, counted):
+def draw(path: str, name: str, shape: Sequence[int], blocks: Sequence[Block], counted: Summary) -> None:
     """Draw a network.
 
     Parameters
@@ -38,7 +57,7 @@ def draw(path, name, shape, blocks, counted):
     save_picture(path, picture(name, shape, blocks, counted))
 
 
-def picture(name, shape, blocks, counted):
+def picture(name: str, shape: Sequence[int], blocks: Sequence[Block], counted: Summary) -> Figure:
     """The picture as a matplotlib Figure; the parameters are those of `draw`."""
     panels = _panels(blocks)
     details = [Detail(alike) for alike in _kinds(blocks)]

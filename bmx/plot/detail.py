@@ -1,7 +1,24 @@
 """The part of the picture that shows the inside of a block."""
-from ..structure import IMPROVED, NEW
-from .sheet import (BORDER, COLORS, FAINT, INK, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text,
-                    text_width)
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..structure import IMPROVED, NEW, Block
+from .sheet import (
+    BORDER,
+    COLORS,
+    FAINT,
+    INK,
+    LINE,
+    NORMAL,
+    PAD,
+    SMALL,
+    Sheet,
+    bits_color,
+    bits_text,
+    shape_text,
+    text_width,
+)
 
 
 class Detail:
@@ -9,7 +26,7 @@ class Detail:
 
     _SPACE = 20  # between boxes
 
-    def __init__(self, alike):
+    def __init__(self, alike: Sequence[Block]) -> None:
         self._block = block = alike[0]
         self._heading = '%s%s' % (block.name, '' if len(alike) == 1 else ' and %d more like it' % (len(alike) - 1))
         self._boxes = [self._texts(layer) for layer in block.layers]
@@ -45,7 +62,7 @@ class Detail:
     def _box_height(self, place):
         return 12 + 14 * len(self._boxes[place])
 
-    def draw(self, sheet, x, y, height):
+    def draw(self, sheet: Sheet, x: float, y: float, height: float) -> None:
         block, last = self._block, len(self._boxes) - 1
         sheet.text(x + PAD, y + PAD + 10, block.kind, NORMAL, bold=True)
         sheet.text(x + PAD + text_width(block.kind + '   ', NORMAL, True), y + PAD + 10, self._heading, color=FAINT)

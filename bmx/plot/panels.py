@@ -1,25 +1,42 @@
 """Parts of the picture that show the network in its order: lists of layers, and stages as bars."""
-from ..structure import MODULE
-from .sheet import (BORDER, COLORS, FAINT, HATCHES, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text,
-                    text_width)
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..structure import MODULE, Block
+from .sheet import (
+    BORDER,
+    COLORS,
+    FAINT,
+    HATCHES,
+    LINE,
+    NORMAL,
+    PAD,
+    SMALL,
+    Sheet,
+    bits_color,
+    bits_text,
+    shape_text,
+    text_width,
+)
 
 _TEXT = 140  # how wide a line of a list is that is broken at no comma
 _RULE = 6  # what a rule between lines adds to their distance
 SEPARATOR = '  \u00b7  '
 
 
-def amount(count, digits=3):
+def amount(count: float, digits: int = 3) -> str:
     for exponent in (9, 6, 3):
         if count >= 10 ** exponent:
             return '%.*ge%d' % (digits, count / 10 ** exponent, exponent)
     return '%d' % count
 
 
-def size_text(count):
+def size_text(count: float) -> str:
     return '%.2f MiB' % (count / 2 ** 20) if count >= 2 ** 20 / 10 else '%.1f KiB' % (count / 1024)
 
 
-def sums(blocks):
+def sums(blocks: Sequence[Block]) -> list[str]:
     """Operations and size of some blocks, as texts."""
     bops, flops = sum(block.bops for block in blocks), sum(block.flops for block in blocks)
     texts = ['%s %s' % (amount(count), unit) for count, unit in ((bops, 'BOPs'), (flops, 'FLOPs')) if count]
@@ -38,14 +55,14 @@ def _wrap(texts, separator, width):
     return lines
 
 
-def channels(block):
+def channels(block: Block) -> int:
     return block.output_shape[0] if block.output_shape else 1
 
 
 class List:
     """Layers one below the other: a stem, a transition, a classifier."""
 
-    def __init__(self, blocks):
+    def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks, self._sums = blocks, SEPARATOR.join(sums(blocks))
         self._lines, self._rules = [], []  # text, bits, shape, whether it is a title; the lines above which a rule goes
         shape = blocks[0].input_shape
@@ -71,7 +88,7 @@ class List:
         self.foot = 1
         self.height = 2 * PAD + LINE * (len(self._lines) + self.foot) + _RULE * len(self._rules)
 
-    def draw(self, sheet, x, y, height):
+    def draw(self, sheet: Sheet, x: float, y: float, height: float) -> None:
         top = y + PAD + 10 - LINE
         for number, (text, bits, shape, title) in enumerate(self._lines):
             top += LINE
@@ -88,7 +105,7 @@ class List:
 class Stage:
     """Blocks in a row at one resolution, a bar each: as high as its output has channels."""
 
-    def __init__(self, blocks, scale, pitch):
+    def __init__(self, blocks: Sequence[Block], scale: float, pitch: float) -> None:
         self.blocks, self._scale, self._pitch = blocks, scale, pitch
         self._title, self._resolution = blocks[0].stage or 'blocks', shape_text(blocks[0].output_shape[1:])
         kinds, cost = _pattern(blocks), sums(blocks)
@@ -104,7 +121,7 @@ class Stage:
         lines, label = 1 + len(self._kinds) + self.foot, 34 if self._rotated else 18
         self.height = 2 * PAD + lines * LINE + label + 12 + scale * max(widths)
 
-    def draw(self, sheet, x, y, height):
+    def draw(self, sheet: Sheet, x: float, y: float, height: float) -> None:
         sheet.text(x + PAD, y + PAD + 10, self._title, NORMAL, bold=True)
         sheet.text(x + self.width - PAD, y + PAD + 10, self._resolution, color=FAINT, ha='right')
         for number, line in enumerate(self._kinds):

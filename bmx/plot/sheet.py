@@ -1,4 +1,8 @@
 """Lines, boxes and text at places given in pixels; colours and sizes of type."""
+from __future__ import annotations
+
+from typing import Sequence
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -16,22 +20,22 @@ COLORS = {KEPT: '#d5dae0', NEW: '#f4b942', IMPROVED: '#58b368', MERGED: '#58b368
 HATCHES = {MERGED: '////'}
 
 
-def shape_text(shape):
+def shape_text(shape: Sequence[int]) -> str:
     return '\u00d7'.join(map(str, shape))
 
 
-def bits_color(bits):
+def bits_color(bits: str) -> str:
     """The colour of a product by its 'weights/activations'."""
     if bits == '1/1':
         return BINARY
     return FLOAT if '32' in bits.split('/') else FEW_BITS
 
 
-def bits_text(bits):
+def bits_text(bits: str) -> str:
     return {'1/1': 'binary', '32/32': 'float', '1/32': 'binary weights'}.get(bits, 'bits ' + bits)
 
 
-def text_width(text, size, bold=False):
+def text_width(text: str, size: float, bold: bool = False) -> float:
     properties = FontProperties(size=size, weight='bold' if bold else 'normal')
     return text_to_path.get_text_width_height_descent(text, properties, ismath=False)[0] * _DPI / 72
 
@@ -39,33 +43,34 @@ def text_width(text, size, bold=False):
 class Sheet:
     """What is drawn, in pixels from the upper left corner."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._figure = Figure(dpi=_DPI, facecolor='white')
         FigureCanvasAgg(self._figure)
         self._axes = self._figure.add_axes([0, 0, 1, 1])
         self._axes.axis('off')
 
-    def figure(self, width, height):
+    def figure(self, width: float, height: float) -> Figure:
         self._figure.set_size_inches(width / _DPI, height / _DPI)
         self._axes.set(xlim=(0, width), ylim=(height, 0))
         return self._figure
 
-    def text(self, x, y, text, size=SMALL, bold=False, color=INK, ha='left', va='baseline', rotation=0):
+    def text(self, x: float, y: float, text: str, size: float = SMALL, bold: bool = False, color: str = INK,
+             ha: str = 'left', va: str = 'baseline', rotation: float = 0) -> None:
         self._axes.text(x, y, text, fontsize=size, weight='bold' if bold else 'normal', color=color, ha=ha, va=va,
                         rotation=rotation, parse_math=False)
 
-    def rectangle(self, x, y, width, height, color, hatch=None):
+    def rectangle(self, x: float, y: float, width: float, height: float, color: str, hatch: str | None = None) -> None:
         self._axes.add_patch(Rectangle((x, y), width, height, facecolor=color, hatch=hatch, linewidth=0,
                                        edgecolor='white'))
 
-    def box(self, x, y, width, height, color, edge=BORDER):
+    def box(self, x: float, y: float, width: float, height: float, color: str, edge: str = BORDER) -> None:
         self._axes.add_patch(FancyBboxPatch((x, y), width, height, facecolor=color, edgecolor=edge, linewidth=0.8,
                                             boxstyle='round,pad=0,rounding_size=4'))
 
-    def line(self, *points):
+    def line(self, *points: tuple[float, float]) -> None:
         self._axes.plot(*zip(*points), color=FAINT, linewidth=1, solid_joinstyle='round')
 
-    def arrow(self, *points):
+    def arrow(self, *points: tuple[float, float]) -> None:
         """A line whose last part, horizontal or vertical, ends in an arrow head."""
         (x0, y0), (x, y) = points[-2:]
         self.line(*points)

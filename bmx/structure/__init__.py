@@ -3,15 +3,19 @@
 Derived from the network alone, its Gluon blocks and traced graph (`traced`) or its programs (`programs`); no model has
 code of its own here.
 """
+from __future__ import annotations
+
+from typing import Sequence
+
 from mxnet import gluon
 
-from ..accounting import summary
+from ..accounting import Summary, summary
 from .blocks import BLOCK, IMPROVED, KEPT, LAYER, MERGED, MODULE, NEW, Block, Layer
 from .programs import instruction_blocks
 from .traced import gluon_blocks
 
 
-def structure(net, shape):
+def structure(net: gluon.HybridBlock, shape: Sequence[int]) -> tuple[list[Block], Summary]:
     """The blocks of a network, in the order in which they are computed.
 
     A sequence that holds more than layers is a stage and gives its elements; so does a block that only calls others.

@@ -1,6 +1,8 @@
 """The blocks of a network as data: what each does to the feature map."""
+from __future__ import annotations
+
 import dataclasses
-from typing import List, Tuple
+from typing import Any, Collection, Iterable
 
 # How channels of a block's output come about: passed on as they came; computed; computed and added to what came (a
 # shortcut around the computation); the sum of two results (a shortcut that changes the shape).
@@ -28,8 +30,8 @@ class Layer:
 
     text: str
     bits: str
-    output_shape: List[int]
-    inputs: List[int]
+    output_shape: list[int]
+    inputs: list[int]
 
 
 @dataclasses.dataclass
@@ -66,26 +68,26 @@ class Block:
     kind: str
     role: str
     stage: str
-    reads: List[str]
-    input_shape: List[int]
-    output_shape: List[int]
-    bits: List[str]
-    channels: List[Tuple[str, int]]
+    reads: list[str]
+    input_shape: list[int]
+    output_shape: list[int]
+    bits: list[str]
+    channels: list[tuple[str, int]]
     bops: int
     flops: int
     size_bits: int
-    layers: List[Layer]
+    layers: list[Layer]
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
 
-def spread(pieces):
+def spread(pieces: Iterable[tuple[str, int]]) -> list[str]:
     """A kind for each channel."""
     return [kind for kind, count in pieces for _ in range(count)]
 
 
-def merge(pieces):
+def merge(pieces: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Pieces of different kinds, of (kind, number of channels) in which neighbours may be alike."""
     merged = []
     for kind, count in pieces:
@@ -95,7 +97,7 @@ def merge(pieces):
     return merged
 
 
-def sum_of(kinds):
+def sum_of(kinds: Collection[str]) -> str:
     """The kind of a channel that is the sum of some."""
     if MERGED in kinds:
         return MERGED

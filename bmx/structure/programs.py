@@ -1,11 +1,17 @@
 """The blocks of a network from files: instructions of programs and the operators between them, as one list of steps."""
+from __future__ import annotations
+
 import collections
 import dataclasses
 import itertools
 import math
 import os
 import re
+from typing import Sequence
 
+from mxnet import gluon
+
+from ..accounting import Summary
 from ..graph import Graph
 from ..graph.parameters import own_parameters, weight_bits
 from ..graph.programs import layers
@@ -61,7 +67,7 @@ class _Step:
         return found
 
 
-def instruction_blocks(net, shape, counted):
+def instruction_blocks(net: gluon.SymbolBlock, shape: Sequence[int], counted: Summary) -> list[Block]:
     """The blocks of a SymbolBlock; `counted` is its `Summary`."""
     steps = _Reader(Graph.from_block(net, shape), counted).steps
     runs = _runs(steps)

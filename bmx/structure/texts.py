@@ -1,7 +1,11 @@
 """Operators and instructions in words."""
-import math
+from __future__ import annotations
 
-from ..ops.program import Conv, Convolution, Map
+import math
+from typing import Sequence
+
+from ..graph import Node
+from ..ops.program import Conv, Convolution, Instruction, Map
 
 SUMS = ('elemwise_add', 'broadcast_add', 'add_n')
 _ACTIVATIONS = {'relu': 'ReLU', 'prelu': 'PReLU', 'leaky': 'leaky ReLU', 'elu': 'ELU', 'selu': 'SELU', 'gelu': 'GELU',
@@ -14,13 +18,13 @@ KERNELS = {'Convolution': 'conv', 'Deconvolution': 'transposed conv', 'Pooling':
 _STEPS = {'mul': '\u00d7', 'add': 'bias', 'norm': 'batch norm', 'relu': 'ReLU', 'prelu': 'PReLU', 'plus': '+'}
 
 
-def changes_nothing(node):
+def changes_nothing(node: Node) -> bool:
     if node.op == 'clip':
         return math.isinf(float(node.attrs['a_min'])) and math.isinf(float(node.attrs['a_max']))
     return node.op == 'Reshape' and not any(node.attr('shape'))
 
 
-def operator_text(node, channels=0):
+def operator_text(node: Node, channels: int = 0) -> str:
     """What an operator computes, in words; `channels` are those of its input."""
     if node.op in ('Activation', 'LeakyReLU'):
         return _ACTIVATIONS.get(node.attr('act_type'), node.attr('act_type'))
@@ -40,29 +44,29 @@ def operator_text(node, channels=0):
                      KERNELS[node.op])
 
 
-def conv_text(kernel, stride, groups, channels, name='conv'):
+def conv_text(kernel: Sequence[int], stride: Sequence[int], groups: int, channels: int, name: str = 'conv') -> str:
     """A convolution in words; `channels` are those of its input."""
     depthwise = 1 < groups == channels
     text = '%s%s %s%s' % ('depthwise ' * depthwise, name, _sizes(kernel), _stride_text(stride))
     return text if depthwise or groups == 1 else '%s, %d groups' % (text, groups)
 
 
-def pool_text(kind, kernel, stride, whole):
+def pool_text(kind: str, kernel: Sequence[int], stride: Sequence[int], whole: bool) -> str:
     """Pooling (of a `kind`, 'max', say) in words, of the `whole` image or with a window."""
     if whole:
         return 'global %s pool' % kind
     return '%s pool %s%s' % (kind, _sizes(kernel), '' if stride == kernel else _stride_text(stride))
 
 
-def _stride_text(stride):
+def _stride_text(stride: Sequence[int]) -> str:
     return ', stride ' + _sizes(stride if len(set(stride)) > 1 else stride[:1]) if max(stride) > 1 else ''
 
 
-def _sizes(sizes):
+def _sizes(sizes: Sequence[int]) -> str:
     return '\u00d7'.join(map(str, sizes))
 
 
-def instruction_text(instruction):
+def instruction_text(instruction: Instruction) -> str:
     """What an instruction of a program computes of its sources, in words."""
     words = [_STEPS[step.word] for step in instruction.before]
     if isinstance(instruction, Conv):

@@ -1,11 +1,14 @@
 """The blocks of a network of Gluon blocks, from their tree and the traced graph alone."""
+from __future__ import annotations
+
 import contextlib
 import dataclasses
-import math
+from typing import Sequence
 
 import mxnet as mx
 from mxnet.gluon import nn
 
+from ..accounting import Summary
 from ..graph import Graph, without_prefix
 from ..graph.products import PRODUCTS
 from .blocks import BLOCK, KEPT, LAYER, MODULE, NEW, Block, Layer, merge, spread, sum_of
@@ -15,7 +18,7 @@ _MARK = '__bmx_block__'
 _UNARY = ('Activation', 'BatchNorm', 'LeakyReLU', 'relu')
 
 
-def gluon_blocks(net, shape, counted):
+def gluon_blocks(net: mx.gluon.HybridBlock, shape: Sequence[int], counted: Summary) -> list[Block]:
     """The blocks of a network of Gluon blocks; `counted` is its `Summary`, made before: the parameters' variables made
     here are kept, and would keep a mark."""
     traced = _Traced(net, shape, {row['name']: row for row in counted.layers})

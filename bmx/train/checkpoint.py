@@ -4,6 +4,8 @@ A checkpoint is a directory ``checkpoint-EEEE`` (EEEE epochs are finished) or ``
 batches of the next one) with ``net.params``, ``trainer.states`` and ``checkpoint.json``. It is written under a
 temporary name, flushed to the disk, read back and renamed. Random states are not in it: see `randomness`.
 """
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
@@ -12,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+from typing import Any, Iterable, Iterator, Mapping
 
 from ..io.storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
@@ -45,13 +48,13 @@ class CheckpointStore:
         The checkpoint of every `save_frequency`-th epoch is kept for good (0: of none), beside the newest two.
     """
 
-    def __init__(self, directory, save_frequency):
+    def __init__(self, directory: str | os.PathLike, save_frequency: int) -> None:
         self.directory = os.fspath(directory)
         self._save_frequency = save_frequency
         self._locked, self._lock = False, None
 
     @contextlib.contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[int | None]:
         """Keep other trainings out of the directory, which is made; within it, this store may be locked again.
 
         Yields what `storage.lock_folder` returned.
@@ -90,12 +93,12 @@ class CheckpointStore:
                       for match in matches if match)
 
     @property
-    def newest(self):
+    def newest(self) -> str | None:
         """Path of the newest checkpoint, whole or not; None if there is none."""
         listed = self._listed()
         return listed[-1][2] if listed else None
 
-    def save(self, epoch, batch, state, contents):
+    def save(self, epoch: int, batch: int, state: Mapping[str, Any], contents: Mapping[str, Iterable[bytes]]) -> str:
         """Write one checkpoint, then delete the ones that are no longer needed.
 
         Parameters
@@ -150,7 +153,7 @@ class CheckpointStore:
             if batch or not self._save_frequency or epoch % self._save_frequency:
                 shutil.rmtree(path)
 
-    def latest(self):
+    def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, with a warning for every newer one that is not.
 
         Returns
@@ -192,7 +195,7 @@ def _defaults(arguments):
     return json.loads(json.dumps({name: recipe[name] for name in arguments if name in recipe}))
 
 
-def check_same_training(checkpoint, arguments):
+def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> None:
     """Refuse to continue a training with other arguments.
 
     Parameters

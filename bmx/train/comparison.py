@@ -1,7 +1,10 @@
 """Results of a study's trainings: tables over variants and seeds, and a picture of each comparison."""
+from __future__ import annotations
+
 import math
 import os
 import statistics
+from typing import Any, Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -11,7 +14,8 @@ from ..io.formats import save_picture, write_csv
 from ..io.text import table
 from . import sign_flips
 from .errors import TrainingError
-from .study import RESULT_FILES
+from .runs import Run
+from .study import RESULT_FILES, Study
 
 # A row for each run; accuracies and `sign_flips` (mean of the epochs) in %.
 RESULTS = ('variant', 'seed', 'epochs', 'of_epochs', 'best_val_top1', 'last_val_top1', 'last_train_top1', 'seconds',
@@ -22,14 +26,14 @@ SUMMARY = ('comparison', 'variant', 'seeds', 'mean', 'std', 'min', 'max', 'diffe
            'last_mean', 'train_mean', 'sign_flips')
 
 
-def describe_data(record):
+def describe_data(record: Mapping[str, Any]) -> str:
     """The data of a run's record in words."""
     data = record['data']
     return '%s, %d training and %d validation images in %d classes' % (
         record['data_name'], data['train_images'], data['val_images'], len(data['classes']))
 
 
-def result(run):
+def result(run: Run) -> dict[str, Any]:
     """The row of `RESULTS` of a run with at least one epoch."""
     history, record = run.history, run.record
     seconds = sum(row['seconds'] for row in history)
@@ -48,7 +52,7 @@ def _mean(values):
     return None if None in values else statistics.mean(values)
 
 
-def summarize(study, results):
+def summarize(study: Study, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of `SUMMARY`.
 
     Parameters
@@ -88,7 +92,7 @@ def summarize(study, results):
     return rows
 
 
-def write(study, runs, directory):
+def write(study: Study, runs: Sequence[Run], directory: str) -> str:
     """Write results.csv, summary.csv, results.png and, if a run has counted any, sign-flips.png.
 
     Parameters
@@ -150,7 +154,8 @@ _LEGEND = ('Left: a dot is a seed (hollow: not finished, not counted), the line 
 _CURVES = (('val_top1', 100, 'validation top-1 / %'), ('train_loss', 1, 'training loss'))
 
 
-def draw(path, study, runs, results, summary):
+def draw(path: str, study: Study, runs: Sequence[Run], results: Sequence[Mapping[str, Any]],
+         summary: Sequence[Mapping[str, Any]]) -> None:
     """Draw a row of panels for each comparison of which something is trained: the best accuracies, then the curves."""
     trained = {run.variant.name for run in runs}
     shown = {title: names for title, names in study.comparisons.items() if trained.intersection(names)}

@@ -1,9 +1,12 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
+from __future__ import annotations
+
 import dataclasses
 import math
 import os
 import shutil
 import time
+from typing import Sequence
 
 import mxnet as mx
 import numpy as np
@@ -13,8 +16,10 @@ from tqdm import tqdm
 from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_arrays
 from ..nn import binary_parameters
 from . import recipes, regularizers, sign_flips, states
-from .checkpoint import check_same_training
+from .checkpoint import Checkpoint, CheckpointStore, check_same_training
+from .data import ImageData
 from .errors import TrainingError
+from .options import TrainingOptions
 from .progress import COLUMNS, draw_curves, duration, logger, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
@@ -28,7 +33,7 @@ MAX_SILENCE = 60
 class Interrupted(Exception):
     """The training was asked to stop, and saved a checkpoint; `checkpoint` is its path."""
 
-    def __init__(self, checkpoint):
+    def __init__(self, checkpoint: str) -> None:
         super().__init__('stopped; saved %s' % checkpoint)
         self.checkpoint = checkpoint
 
@@ -36,7 +41,8 @@ class Interrupted(Exception):
 class Totals:
     """Sums over the images of one epoch so far; plain numbers, so that a checkpoint can hold them."""
 
-    def __init__(self, images=0, loss=0.0, top1=0, top5=0, skipped=0, seconds=0.0):
+    def __init__(self, images: int = 0, loss: float = 0.0, top1: int = 0, top5: int = 0, skipped: int = 0,
+                 seconds: float = 0.0) -> None:
         self.images = images
         self.loss = loss
         self.top1 = top1
@@ -44,7 +50,7 @@ class Totals:
         self.skipped = skipped
         self.seconds = seconds
 
-    def add(self, scores, label, loss):
+    def add(self, scores: np.ndarray, label: np.ndarray, loss: float) -> None:
         """Count one batch: scores (N, classes) and labels (N,) as NumPy arrays, the sum of its losses."""
         best = np.argsort(-scores, axis=1)[:, :5]
         hits = best == label.astype(int)[:, None]
@@ -53,12 +59,12 @@ class Totals:
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.sum())
 
-    def mean(self, name):
+    def mean(self, name: str) -> float:
         """Mean over the images; NaN of no images."""
         return getattr(self, name) / self.images if self.images else math.nan
 
     @property
-    def images_per_s(self):
+    def images_per_s(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
 
 
@@ -78,7 +84,8 @@ class Training:
         Batches between two log lines; 0: none.
     """
 
-    def __init__(self, net, data, *, recipe, options, store, contexts, log_interval=50):
+    def __init__(self, net: gluon.HybridBlock, data: ImageData, *, recipe: recipes.Recipe, options: TrainingOptions,
+                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50) -> None:
         self.net = net
         self.data = data
         self.history = []
@@ -108,7 +115,7 @@ class Training:
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
-    def restore(self, checkpoint):
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Go to where a `Checkpoint` was saved."""
         state = checkpoint.state
         try:
@@ -129,7 +136,7 @@ class Training:
         self._epoch, self._batch, self._totals = checkpoint.epoch, checkpoint.batch, totals
         self.best, self.history = best, history
 
-    def load(self, params=None, optimizer=None, epoch=0):
+    def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0) -> None:
         """Load parameters and optimizer states from single files and start at `epoch`."""
         if params is not None:
             load_parameters(self.net, params, ctx=self._contexts)
@@ -150,13 +157,13 @@ class Training:
             'net.params': array_chunks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
 
     @property
-    def best_params(self):
+    def best_params(self) -> str:
         """Path of the parameters with the best validation top-1 so far."""
         return os.path.join(self._store.directory, '%s-best.params' % self._options.model)
 
     # Epochs ---------------------------------------------------------------------------------------------------------
 
-    def run(self):
+    def run(self) -> None:
         """Train to the last epoch.
 
         Raises
@@ -184,7 +191,7 @@ class Training:
     def _tell_stop():
         logger.info('stopping after this step; once more stops at once, without saving')
 
-    def try_one_step(self):
+    def try_one_step(self) -> None:
         """One step of training and one of validation; saves nothing."""
         for batches, use in ((self.data.train_batches(0), self._train_step),
                              (self.data.val_batches(), lambda batch: self._evaluate(batch, Totals()))):

@@ -1,16 +1,20 @@
 """A training before it begins: what is settled, and what is built from that."""
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import math
+from typing import Any, Mapping, Sequence
 
 import mxnet as mx
 
-from ..deploy import export
+from ..deploy import Export, export
 from ..io.storage import load_parameters, sentence
 from ..network import NetworkOptions, images_fit
 from ..nn import Config, binary_parameters
 from . import recipes, regularizers
-from .data import DEFAULT_DIR, Source, open_data
+from .checkpoint import CheckpointStore
+from .data import DEFAULT_DIR, ImageData, Source, open_data
 from .errors import TrainingError
 from .loop import Training
 from .options import DataOptions, TrainingOptions
@@ -38,27 +42,27 @@ class Plan:
     options: TrainingOptions
 
     @property
-    def network(self):
+    def network(self) -> NetworkOptions:
         """The `NetworkOptions` of what is trained."""
         return NetworkOptions(self.options.model, self.options.model_kwargs,
                               {name: getattr(self.recipe, name) for name in _LAYERS})
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of one image as the network sees it, with a batch axis: ``(1, 3, H, W)``."""
         return (1, 3) + (self.recipe.input_size,) * 2
 
     @property
-    def contexts(self):
+    def contexts(self) -> list[mx.Context]:
         """The devices, as MXNet names them."""
         return [mx.gpu(index) for index in range(self.options.num_gpus)] or [mx.cpu()]
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int:
         """Images of a step, on all devices."""
         return self.recipe.batch_size * max(1, self.options.num_gpus)
 
-    def open_data(self, num_workers=4):
+    def open_data(self, num_workers: int = 4) -> ImageData:
         """The `ImageData`, read by so many threads."""
         recipe = self.recipe
         return open_data(self.source, DataOptions(
@@ -67,7 +71,7 @@ class Plan:
             num_workers=num_workers))
 
 
-def settle(source, options, given):
+def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -> Plan:
     """Settle what is not given by the recipe of the model's family and of the kind of data.
 
     Parameters
@@ -103,7 +107,7 @@ def settle(source, options, given):
     return Plan(source, recipe, options)
 
 
-def describe(data, recipe):
+def describe(data: ImageData, recipe: recipes.Recipe) -> None:
     """Log what is trained on, and how."""
     if data.kind == 'digits':
         logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits',
@@ -113,7 +117,7 @@ def describe(data, recipe):
     logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(dataclasses.asdict(recipe).items())))
 
 
-def build_net(plan, classes, contexts, hybridize=True):
+def build_net(plan: Plan, classes: int, contexts: Sequence[mx.Context], hybridize: bool = True) -> mx.gluon.HybridBlock:
     """The network: initialized, shapes settled, every parameter with its weight decay.
 
     Parameters
@@ -156,14 +160,15 @@ def build_net(plan, classes, contexts, hybridize=True):
     return net
 
 
-def begin(plan, data, store, hybridize=True, log_interval=50):
+def begin(plan: Plan, data: ImageData, store: CheckpointStore, hybridize: bool = True,
+          log_interval: int = 50) -> Training:
     """The `Training` at its beginning; of the arguments `build_net` and `Training` tell."""
     net = build_net(plan, len(data.classes), plan.contexts, hybridize)
     return Training(net, data, recipe=plan.recipe, options=plan.options, store=store, contexts=plan.contexts,
                     log_interval=log_interval)
 
 
-def export_best(training, prefix):
+def export_best(training: Training, prefix: str) -> Export:
     """Write the best network of a training packed, verified on images of its data; returns the `deploy.Export`."""
     data, net = training.data, training.net
     net.cast('float32')

@@ -1,7 +1,10 @@
 """What a training tells: log lines, metrics.csv, the picture of the curves."""
+from __future__ import annotations
+
 import contextlib
 import logging
 import sys
+from typing import Any, Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -57,7 +60,7 @@ class _Console(_Lasting, logging.StreamHandler):
             self.handleError(record)
 
 
-def configure_logging(path=None):
+def configure_logging(path: str | None = None) -> None:
     """Log to the console and to a file.
 
     The file gets every line. A terminal shows a progress bar, so the lines within an epoch (level DEBUG) go to the
@@ -83,7 +86,7 @@ def configure_logging(path=None):
         logger.addHandler(file)
 
 
-def write_metrics(path, history):
+def write_metrics(path: str, history: Sequence[Mapping[str, Any]]) -> None:
     """Write all rows (dicts with the keys `COLUMNS`) of a training as CSV."""
     write_csv(path, [{key: row[key] for key in COLUMNS} for row in history], COLUMNS)
 
@@ -93,7 +96,7 @@ _CURVES = (('loss', (('train_loss', 'training'), ('val_loss', 'validation'))),
                              ('val_top5', 'validation top-5'))))
 
 
-def draw_curves(path, history, title):
+def draw_curves(path: str, history: Sequence[Mapping[str, Any]], title: str) -> None:
     """Draw loss and accuracy against the epoch; without the top-5 where that is always 100 %."""
     figure = Figure(figsize=(11, 4.2), dpi=120, constrained_layout=True)
     FigureCanvasAgg(figure)
@@ -112,7 +115,7 @@ def draw_curves(path, history, title):
     save_picture(path, figure)
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, seconds = divmod(int(round(seconds)), 60)
     return '%d:%02d:%02d' % (*divmod(minutes, 60), seconds)

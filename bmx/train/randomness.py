@@ -8,7 +8,7 @@ import numpy as np
 _PURPOSES = {'init': 0, 'order': 1, 'sample': 2, 'step': 3, 'reader': 4}
 
 
-def stream(seed, purpose, *position):
+def stream(seed: int, purpose: str, *position: int) -> np.random.RandomState:
     """Random numbers for one purpose at one position of the training.
 
     Parameters
@@ -28,6 +28,6 @@ def stream(seed, purpose, *position):
     return np.random.RandomState((seed, _PURPOSES[purpose]) + position)
 
 
-def integer(seed, purpose, *position):
+def integer(seed: int, purpose: str, *position: int) -> int:
     """One integer in [0, 2**31) from :func:`stream`, to seed a generator that is not NumPy's."""
     return int(stream(seed, purpose, *position).randint(2 ** 31))

@@ -3,8 +3,10 @@
 A value is looked up in this order: the command line, `DATASETS`, `RECIPES`, `Recipe`. Nothing is ever replaced because
 it is 0.
 """
+from __future__ import annotations
+
 import dataclasses
-from typing import Optional, Tuple
+from typing import Any, Mapping
 
 import mxnet as mx
 
@@ -31,17 +33,17 @@ class Recipe:
     lr_mode: str = 'cosine'
     lr_decay: float = 0.1
     lr_decay_period: int = 0
-    lr_decay_epoch: Tuple[int, ...] = (40, 60)
+    lr_decay_epoch: tuple[int, ...] = (40, 60)
     warmup_lr: float = 0.0
     warmup_epochs: int = 5
     bits: int = 1
-    activation_bits: Optional[int] = None
+    activation_bits: int | None = None
     quantizer: str = 'ste_sign'
     clip_threshold: float = 1.3
     scaling: str = 'none'
     binarizations: int = 1
     augmentation: str = 'paper'
-    stem: Optional[str] = None
+    stem: str | None = None
     input_size: int = 224
     crop_ratio: float = 0.875
 
@@ -106,7 +108,7 @@ DATASETS = {
 _USES_MOMENTUM = ('sgd', 'nag', 'signum', 'lbsgd')
 
 
-def resolve(model, dataset, given):
+def resolve(model: str, dataset: str, given: Mapping[str, Any]) -> Recipe:
     """The complete recipe of one training.
 
     Parameters
@@ -142,7 +144,7 @@ def resolve(model, dataset, given):
     return recipe
 
 
-def optimizer(recipe, dtype):
+def optimizer(recipe: Recipe, dtype: str) -> tuple[str, dict[str, Any]]:
     """Name and parameters of the recipe's optimizer, as `gluon.Trainer` takes them.
 
     Its weight decay is 1: that of a parameter is what `regularizers.set_decays` gave it.

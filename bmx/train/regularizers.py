@@ -2,12 +2,17 @@
 
 docs/semantics.md, "Regularizers", has the formulas and their sources.
 """
+from __future__ import annotations
+
+from typing import Iterable
+
 import mxnet as mx
 
 from ..nn import binary_parameters
+from .recipes import Recipe
 
 
-def set_decays(net, recipe, no_wd=False):
+def set_decays(net: mx.gluon.Block, recipe: Recipe, no_wd: bool = False) -> None:
     """Give every parameter its weight decay as `wd_mult`, for an optimizer whose own weight decay is 1.
 
     The gradient of the bipolar regularizer is that of a negative weight decay.
@@ -29,7 +34,7 @@ def set_decays(net, recipe, no_wd=False):
             parameter.wd_mult = 0.0
 
 
-def clip(parameters):
+def clip(parameters: Iterable[mx.gluon.Parameter]) -> None:
     """Clip parameters to [-1, 1], on every device."""
     for parameter in parameters:
         for array in parameter.list_data():

@@ -1,4 +1,6 @@
 """Trainings of a study as processes: what is done, what goes on, several side by side, an orderly stop."""
+from __future__ import annotations
+
 import collections
 import contextlib
 import csv
@@ -12,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any, Callable, Iterable, Sequence
 
 import mxnet as mx
 
@@ -20,12 +23,14 @@ from ..io.formats import write_json
 from ..io.storage import lock_to_inherit
 from . import sign_flips
 from .checkpoint import CheckpointStore
+from .data import ImageData
 from .errors import TrainingError
-from .plan import build_net
+from .plan import Plan, build_net
 from .progress import COLUMNS, duration, logger
 from .recipes import DATASETS, optimizer
 from .schedule import learning_rate
 from .signals import StopSignals
+from .study import Variant
 
 # Seconds between two looks at the processes, and between two lines of progress where there is no terminal.
 _PAUSE = 0.2
@@ -54,7 +59,7 @@ class Run:
         raise it, too.
     """
 
-    def __init__(self, variant, seed, save_dir):
+    def __init__(self, variant: Variant, seed: int, save_dir: str) -> None:
         self.variant = variant
         self.seed = seed
         self.directory = os.path.join(save_dir, variant.name, 'seed%d' % seed)
@@ -63,40 +68,40 @@ class Run:
         self.history, self.sign_flips  # damaged: now, not in the middle
 
     @property
-    def name(self):
+    def name(self) -> str:
         return '%s, seed %d' % (self.variant.name, self.seed)
 
     @property
-    def history(self):
+    def history(self) -> list[dict[str, float | None]]:
         """Rows of metrics.csv so far, as dicts of floats; None where a value is not known."""
         return _read_history(os.path.join(self.directory, 'metrics.csv'))
 
     @property
-    def sign_flips(self):
+    def sign_flips(self) -> dict[str, list[float]]:
         """Name of a layer to its percentages of sign_flips.csv so far; empty where there are none."""
         return sign_flips.read(os.path.join(self.directory, 'sign_flips.csv'))
 
     @property
-    def begun(self):
+    def begun(self) -> bool:
         """Whether there is something of a training that another one would mix with."""
         return bool(glob.glob(os.path.join(glob.escape(self.directory), 'checkpoint-*'))) or bool(self.history)
 
     @property
-    def complete(self):
+    def complete(self) -> bool:
         """Whether all epochs are in its metrics."""
         return self.record is not None and len(self.history) >= self.record['epochs']
 
     @property
-    def done(self):
+    def done(self) -> bool:
         """Whether nothing is left to do, the export included."""
         return self.complete and self.record['done']
 
-    def write(self):
+    def write(self) -> None:
         """Write the record; the directory has to exist."""
         write_json(self._path, self.record)
 
 
-def facts(plan, data):
+def facts(plan: Plan, data: ImageData) -> dict[str, Any]:
     """What the record of a run says of its training, after all of it has been tried that can be before it starts.
 
     Parameters
@@ -183,7 +188,7 @@ def _read_history(path):
     return rows
 
 
-def find_runs(variants, save_dir):
+def find_runs(variants: Iterable[Variant], save_dir: str) -> tuple[list[Run], list[str]]:
     """The runs of some variants that have a directory.
 
     Returns
@@ -266,7 +271,8 @@ def _processes():
             process.popen.wait()
 
 
-def train(planned, command, jobs, threads, write_results):
+def train(planned: Sequence[Run], command: Sequence[str], jobs: int, threads: int,
+          write_results: Callable[[], str]) -> tuple[dict[str, str], bool]:
     """Train all runs that are not done.
 
     Parameters

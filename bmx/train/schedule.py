@@ -1,12 +1,17 @@
 """The learning rate of every step, as a pure function of the recipe and of the epochs so far."""
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
 from gluoncv.utils import LRScheduler, LRSequential
 
 from .errors import TrainingError
+from .recipes import Recipe
 
 LR_MODES = ('constant', 'step', 'linear', 'poly', 'cosine', 'plateau')
 
 
-def learning_rate(recipe, batches_per_epoch):
+def learning_rate(recipe: Recipe, batches_per_epoch: int) -> Callable[[int, Sequence[Mapping[str, Any]]], float]:
     """GluonCV's schedule, linear warm-up and then `lr_mode`; and mode plateau, whose rate the losses decide.
 
     Parameters
@@ -44,7 +49,7 @@ def learning_rate(recipe, batches_per_epoch):
     return lambda step, history: schedule(step)
 
 
-def plateaus(history, warmup_epochs):
+def plateaus(history: Sequence[Mapping[str, Any]], warmup_epochs: float) -> int:
     """How many epochs after the warm-up did not bring the training loss below that of every epoch before them."""
     count, lowest = 0, float('inf')
     for row in history:

@@ -3,14 +3,18 @@
 Tang et al., "How to Train a Compact Binary Neural Network with High Accuracy?", AAAI 2017, Figure 2. Counted are the
 weights of all quantized layers, of whatever bits, so that a network with bits=32 can be compared with its binary twin.
 """
+from __future__ import annotations
+
 import csv
 import math
 import os
 import textwrap
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mxnet import gluon
 
 from ..graph import without_prefix
 from ..io.formats import save_picture, write_csv
@@ -38,7 +42,7 @@ class SignFlips:
         Name of a layer, without the net's prefix, to its number of weights, in the order of the net's blocks.
     """
 
-    def __init__(self, net):
+    def __init__(self, net: gluon.Block) -> None:
         by_weight = {}
         for layer in quantized_layers(net):
             by_weight.setdefault(layer.weight.name, layer)  # shared weights count for their first layer
@@ -47,7 +51,7 @@ class SignFlips:
         self.layers = {without_prefix(layer.name, net.prefix): int(np.prod(layer.weight.shape)) for layer in layers}
         self.restart()
 
-    def restart(self, steps=0, flips=None):
+    def restart(self, steps: int = 0, flips: Sequence[int] | None = None) -> None:
         """Go on from a `state`, or from nothing, with the weights as they are now."""
         self._steps = steps
         self._flips = list(flips or [0] * len(self._weights))
@@ -58,11 +62,11 @@ class SignFlips:
         return weight.list_data()[0].asnumpy() < 0  # the sign of 0 is +1
 
     @property
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What `restart` needs to know, for JSON."""
         return {'steps': self._steps, 'flips': self._flips}
 
-    def count(self):
+    def count(self) -> None:
         """Count what a step has changed."""
         self._steps += 1
         for index, weight in enumerate(self._weights):
@@ -70,7 +74,7 @@ class SignFlips:
             self._flips[index] += int(np.count_nonzero(before != now))
             self._negative[index] = now
 
-    def percentages(self):
+    def percentages(self) -> tuple[float | None, list[float]]:
         """Mean percentage of weights that change sign in a step: of all (None of no layers), and a list by layer."""
         if not self.layers:
             return None, []
@@ -81,7 +85,7 @@ class SignFlips:
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
-def write(path, layers, history):
+def write(path: str, layers: Mapping[str, int], history: Sequence[Mapping[str, Any]]) -> None:
     """Write sign_flips.csv.
 
     Parameters
@@ -96,7 +100,7 @@ def write(path, layers, history):
                      for (name, weights), percentage in zip(layers.items(), row['sign_flips_of_layers'])], COLUMNS)
 
 
-def read(path):
+def read(path: str) -> dict[str, list[float]]:
     """Read a file like sign_flips.csv.
 
     Returns
@@ -135,7 +139,7 @@ def read(path):
 
 # Pictures -------------------------------------------------------------------------------------------------------------
 
-def draw(path, layers, history, title):
+def draw(path: str, layers: Mapping[str, int], history: Sequence[Mapping[str, Any]], title: str) -> None:
     """Draw the percentages of a training layer by layer, a line for each of some epochs; arguments as of `write`."""
     shown = sorted({round(place) for place in np.linspace(0, len(history) - 1, _LINES)})
     lines = [('epoch %d (mean %.3g %%)' % (history[index]['epoch'], history[index]['sign_flips']),
@@ -147,7 +151,8 @@ def draw(path, layers, history, title):
     save_picture(path, figure)
 
 
-def draw_comparisons(path, comparisons, title):
+def draw_comparisons(path: str, comparisons: Mapping[str, Mapping[str, Sequence[Mapping[str, Sequence[float]]]]],
+                     title: str) -> None:
     """Draw a panel for each comparison, in it a line for each variant.
 
     Parameters

@@ -1,6 +1,9 @@
 """Signals that ask a training to stop."""
+from __future__ import annotations
+
 import signal
 import threading
+from typing import Callable
 
 # That of Ctrl-C and that of the end of the terminal stay ignored where they are, in the background or after nohup.
 _IF_NOT_IGNORED = (signal.SIGINT, signal.SIGHUP)
@@ -20,7 +23,7 @@ class StopSignals:
         Called without arguments at each wish.
     """
 
-    def __init__(self, most=None, heard=lambda: None):
+    def __init__(self, most: int | None = None, heard: Callable[[], object] = lambda: None) -> None:
         self.count = 0
         self._most = most
         self._heard = heard

@@ -1,7 +1,10 @@
 """The state of an optimizer as a file: what gluon.Trainer.save_states writes, a pickle, read without trusting it."""
+from __future__ import annotations
+
 import io
 import math
 import numbers
+import os
 import pickle
 import struct
 
@@ -19,12 +22,12 @@ _TYPES = {0: ('float32', 4), 1: ('float64', 8), 2: ('float16', 2), 3: ('uint8', 
 _KEPT = {'param_dict', 'lr_scheduler'}
 
 
-def dump(trainer):
+def dump(trainer: mx.gluon.Trainer) -> bytes:
     """The bytes that `trainer.save_states` writes."""
     return _updaters(trainer)[0].get_states(dump_optimizer=True)
 
 
-def load(trainer, path):
+def load(trainer: mx.gluon.Trainer, path: str | os.PathLike) -> None:
     """Do what `trainer.load_states` does with a file from anywhere.
 
     Python's pickles may call whatever they name. In this file there can be nothing but numbers and arrays of the

@@ -54,7 +54,7 @@ class Study:
     comparisons: Dict[str, List[str]]
 
 
-def read_study(path):
+def read_study(path: str) -> Study:
     """Read and check a study.
 
     Parameters

@@ -1,10 +1,13 @@
 """Data sets: where they are looked for, how they are opened. Nothing is ever downloaded."""
+from __future__ import annotations
+
 import dataclasses
 import glob
 import os
-from typing import Dict, Union
+from typing import Mapping
 
 from ..errors import TrainingError
+from ..options import DataOptions
 from .base import Batch, ImageData
 from .recordio import open_records
 from .samples import open_cifar10, open_digits, open_folder
@@ -17,10 +20,10 @@ DEFAULT_DIR = os.path.join('~', '.mxnet', 'datasets', 'imagenet')
 class Source:
     """A data set that was found: its kind (key of `recipes.DATASETS`) and its place (path, files or None)."""
     kind: str
-    location: Union[str, Dict[str, str], None]
+    location: str | dict[str, str] | None
 
 
-def find_data(data_dir=None, records=None):
+def find_data(data_dir: str | None = None, records: Mapping[str, str] | None = None) -> Source:
     """Find the data set a user means.
 
     Parameters
@@ -60,7 +63,7 @@ def find_data(data_dir=None, records=None):
     return Source('folder', path)
 
 
-def open_data(source, options):
+def open_data(source: Source, options: DataOptions) -> ImageData:
     """Open what :func:`find_data` found.
 
     Parameters

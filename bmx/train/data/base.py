@@ -1,6 +1,10 @@
 """The interface of every data set."""
+from __future__ import annotations
+
 import dataclasses
-from typing import Any
+from typing import Any, Iterator, Mapping, Sequence
+
+from ..options import DataOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,8 @@ class ImageData:
     options : options.DataOptions
     """
 
-    def __init__(self, kind, train_size, val_size, classes, preprocess, options):
+    def __init__(self, kind: str, train_size: int, val_size: int, classes: Sequence[str], preprocess: Mapping[str, Any],
+                 options: DataOptions) -> None:
         self.kind = kind
         self.train_size = train_size
         self.val_size = val_size
@@ -39,25 +44,25 @@ class ImageData:
         self.options = options
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """Shape of one image as the network sees it, ``(3, H, W)``."""
         return (3,) + tuple(self.preprocess['size'])
 
     @property
-    def num_train_batches(self):
+    def num_train_batches(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
         return -(-self.train_size // self.options.batch_size)
 
     @property
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What has to be the same when a training is resumed, as a dict for JSON."""
         return {'kind': self.kind, 'train_images': self.train_size, 'val_images': self.val_size,
                 'classes': list(self.classes)}
 
-    def train_batches(self, epoch, start_batch=0):
+    def train_batches(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Iterator over the `Batch` es of one epoch, from `start_batch` on: always the same for the same arguments."""
         raise NotImplementedError
 
-    def val_batches(self):
+    def val_batches(self) -> Iterator[Batch]:
         """Iterator over the `Batch` es of the validation images, in their order."""
         raise NotImplementedError

@@ -3,14 +3,18 @@
 They are read here and not by MXNet's `ImageRecordIter`: that ends the process where a record is damaged or an image
 cannot be decoded, reads truncated images as whole, and what an index leaves out as well.
 """
+from __future__ import annotations
+
 import io
 import logging
 import os
 import struct
 import time
+from typing import Any, Callable, Mapping
 
 from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD, decode_image
 from ..errors import TrainingError
+from ..options import DataOptions
 from .samples import SampleData, class_names
 
 _logger = logging.getLogger('bmx.train')
@@ -44,7 +48,7 @@ class RecordSamples:
         The index is not one.
     """
 
-    def __init__(self, path, index_path):
+    def __init__(self, path: str, index_path: str) -> None:
         self.path = path
         self.num_classes, self.why = MAX_CLASSES, ''
         self._index_path = index_path
@@ -61,7 +65,7 @@ class RecordSamples:
         label, start, content = self._record(offset, None)
         return decode_image(io.BytesIO(content[start:]), 'the record at byte %d of %s' % (offset, self.path)), label
 
-    def labels(self, seconds=float('inf')):
+    def labels(self, seconds: float = float('inf')) -> list[int]:
         """The labels of the first records, without their images: of as many as can be read in some seconds.
 
         Raises
@@ -154,7 +158,8 @@ def _folder_names(record_path, num_classes):
     return class_names([names[label] for label in range(num_classes)])
 
 
-def open_records(files, options, make_preprocess):
+def open_records(files: Mapping[str, str], options: DataOptions,
+                 make_preprocess: Callable[..., dict[str, Any]]) -> SampleData:
     """Two RecordIO files with their indices; the labels of the validation images tell how many classes there are."""
     train, val = (RecordSamples(files[part], files[part + '_idx']) for part in ('train', 'val'))
     val.num_classes = train.num_classes = max(val.labels()) + 1

@@ -1,8 +1,11 @@
 """Images that can be read one by one: folders of photographs, CIFAR-10's binary files, scikit-learn's digits."""
+from __future__ import annotations
+
 import glob
 import logging
 import os
 from collections import Counter
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from gluoncv.data import ImageNet1kAttr
@@ -12,6 +15,7 @@ from sklearn.model_selection import train_test_split
 
 from ...io.preprocess import EXTENSIONS, IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare, read_image
 from ..errors import TrainingError
+from ..options import DataOptions
 from ..randomness import stream
 from .base import Batch, ImageData
 from .transforms import augment
@@ -24,7 +28,7 @@ CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog
 class FileSamples:
     """Image files, decoded when asked for: `items` are pairs of path and label."""
 
-    def __init__(self, items):
+    def __init__(self, items: Sequence[tuple[str, int]]) -> None:
         self._items = items
 
     def __len__(self):
@@ -79,7 +83,8 @@ class SampleData(ImageData):
     unlike forked processes, receive no Ctrl-C of their own and leave nothing behind when the training is killed.
     """
 
-    def __init__(self, kind, train, val, classes, preprocess, options):
+    def __init__(self, kind: str, train: Any, val: Any, classes: Sequence[str], preprocess: Mapping[str, Any],
+                 options: DataOptions) -> None:
         super().__init__(kind, len(train), len(val), classes, preprocess, options)
         self._train = _Reader(train, self._augment)
         self._val = _Reader(val, lambda image, epoch, index: prepare(image, preprocess))
@@ -96,11 +101,11 @@ class SampleData(ImageData):
         return iter(gluon.data.DataLoader(reader, batch_sampler=keys, batchify_fn=_batchify, num_workers=workers,
                                           prefetch=workers, thread_pool=True, timeout=3600))
 
-    def train_batches(self, epoch, start_batch=0):
+    def train_batches(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         order = stream(self.options.seed, 'order', epoch).permutation(self.train_size)
         return self._batches(self._train, order, epoch, start_batch)
 
-    def val_batches(self):
+    def val_batches(self) -> Iterator[Batch]:
         return self._batches(self._val, range(self.val_size), 0, 0)
 
 
@@ -128,7 +133,7 @@ def _entries(directory):
     return sorted(os.scandir(directory), key=lambda entry: entry.name)
 
 
-def open_folder(path, options, make_preprocess):
+def open_folder(path: str, options: DataOptions, make_preprocess: Callable[..., dict[str, Any]]) -> SampleData:
     """``path/train/CLASS/*.jpg`` and ``path/val/CLASS/*.jpg``, ImageNet's classes by their names."""
     parts = {}
     for part in ('train', 'val'):
@@ -148,7 +153,7 @@ def open_folder(path, options, make_preprocess):
                       make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
 
 
-def class_names(folders):
+def class_names(folders: Iterable[str]) -> list[str]:
     """English names of ImageNet's folders (n01440764: tench); other folders are called what they are called."""
     attributes = ImageNet1kAttr()
     known = dict(zip(attributes.synset, attributes.classes))
@@ -170,7 +175,7 @@ def _read_cifar10(paths):
     return gluon.data.ArrayDataset(np.concatenate(images), np.concatenate(labels))
 
 
-def open_cifar10(path, options, make_preprocess):
+def open_cifar10(path: str, options: DataOptions, make_preprocess: Callable[..., dict[str, Any]]) -> SampleData:
     """``data_batch_*.bin`` and ``test_batch.bin`` of https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz."""
     test = os.path.join(path, 'test_batch.bin')
     if not os.path.isfile(test):
@@ -180,7 +185,7 @@ def open_cifar10(path, options, make_preprocess):
                       make_preprocess((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)), options)
 
 
-def open_digits(options, make_preprocess):
+def open_digits(options: DataOptions, make_preprocess: Callable[..., dict[str, Any]]) -> SampleData:
     """Scikit-learn's 1797 handwritten digits of 8x8 pixels as RGB; a fixed fifth of every class is held out."""
     digits = load_digits()
     pixels = (digits.images * (255 / 16)).round().astype(np.uint8)

@@ -2,7 +2,10 @@
 
 Pictures are uint8 arrays (H, W, 3); how they are evaluated without augmentation is `bmx.io.preprocess`.
 """
+from __future__ import annotations
+
 import math
+from typing import Any, Mapping
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -10,12 +13,12 @@ from PIL import Image, ImageEnhance
 from ...io import preprocess
 
 
-def fit(image, _rng, view):
+def fit(image: np.ndarray, _rng: np.random.RandomState, view: Mapping[str, Any]) -> np.ndarray:
     """Resize and cut out the centre, as at evaluation."""
     return preprocess.resize_and_crop(image, view['size'], view['crop_ratio'])
 
 
-def random_resized_crop(image, rng, view):
+def random_resized_crop(image: np.ndarray, rng: np.random.RandomState, view: Mapping[str, Any]) -> np.ndarray:
     """A rectangle of 8 to 100 % of the area and an aspect of 3/4 to 4/3, resized (Szegedy et al., "Inception", 2015)."""
     height, width = image.shape[:2]
     for _ in range(10):
@@ -29,7 +32,7 @@ def random_resized_crop(image, rng, view):
     return fit(image, rng, view)
 
 
-def random_crop(image, rng, view):
+def random_crop(image: np.ndarray, rng: np.random.RandomState, view: Mapping[str, Any]) -> np.ndarray:
     """Resize to a square, whatever the aspect (256x256 for inputs of 224x224), and cut out a rectangle anywhere.
 
     Tang et al., "How to Train a Compact Binary Neural Network", AAAI 2017; Phan et al., "MoBiNet", WACV 2020.
@@ -41,7 +44,7 @@ def random_crop(image, rng, view):
     return resized[top:top + height, left:left + width]
 
 
-def random_shift(image, rng, _view):
+def random_shift(image: np.ndarray, rng: np.random.RandomState, _view: Mapping[str, Any]) -> np.ndarray:
     """Move by up to an eighth of the size, black outside: pad and crop, as is usual for CIFAR-10 (4 of 32 pixels)."""
     height, width = image.shape[:2]
     reach = height // 8
@@ -50,12 +53,13 @@ def random_shift(image, rng, _view):
     return padded[top:top + height, left:left + width]
 
 
-def random_flip(image, rng, _view):
+def random_flip(image: np.ndarray, rng: np.random.RandomState, _view: Mapping[str, Any]) -> np.ndarray:
     """Mirror every second image."""
     return image[:, ::-1] if rng.rand() < 0.5 else image
 
 
-def color_jitter(image, rng, _view, strength=0.4):
+def color_jitter(image: np.ndarray, rng: np.random.RandomState, _view: Mapping[str, Any],
+                 strength: float = 0.4) -> np.ndarray:
     """Brightness, contrast and saturation by up to 40 %, in random order."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
@@ -69,7 +73,8 @@ _PCA_VALUES = np.array([55.46, 4.794, 1.148])
 _PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
-def pca_lighting(image, rng, _view, strength=0.1):
+def pca_lighting(image: np.ndarray, rng: np.random.RandomState, _view: Mapping[str, Any],
+                 strength: float = 0.1) -> np.ndarray:
     """Add to every pixel one random colour along the principal components of ImageNet's colours."""
     offset = _PCA_VECTORS @ (rng.normal(0, strength, 3) * _PCA_VALUES)
     return np.clip(image + offset.astype(np.float32), 0, 255).round().astype(np.uint8)
@@ -87,7 +92,7 @@ AUGMENTATIONS = {
 }
 
 
-def augment(image, name, rng, view):
+def augment(image: np.ndarray, name: str, rng: np.random.RandomState, view: Mapping[str, Any]) -> np.ndarray:
     """Apply ``AUGMENTATIONS[name]`` and normalise.
 
     Parameters
