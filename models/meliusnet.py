@@ -53,7 +53,7 @@ class MeliusNet(GrowingNet):
 
     def __init__(self, improve='newest', **kwargs):
         if improve not in ('newest', 'all'):
-            raise ValueError("improve must be 'newest' or 'all', got %r" % (improve,))
+            raise ValueError(f"improve must be 'newest' or 'all', got {improve!r}")
         self._improve = improve
         super().__init__(**kwargs)
 

@@ -197,7 +197,7 @@ def test_a_deployed_network_costs_what_its_float_network_costs(name, tmp_path):
 
 def test_binary_operations_of_files_from_before():
     for version, bops in ((1, 8 * 27 * 36 + 8 * 72 * 4 + 4 * 32), (2, None), (3, None)):
-        path = os.path.join(os.path.dirname(__file__), 'data', 'format-%d-symbol.json' % version)
+        path = os.path.join(os.path.dirname(__file__), 'data', f'format-{version}-symbol.json')
         counted = bmx.summary(mx.sym.load(path), (1, 3, 6, 6))
         assert counted.bops == bops or bops is None and counted.bops > 8 * 27 * 36 + 8 * 72 * 36
         assert counted.flops == 0

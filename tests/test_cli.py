@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     generator = np.random.RandomState(0)
     for index, size in enumerate([(20, 30), (16, 16), (40, 18)]):
         pixels = generator.randint(0, 255, size=size + (3,)).astype(np.uint8)
-        Image.fromarray(pixels).save(str(path / 'images' / ('%d.png' % index)))
+        Image.fromarray(pixels).save(str(path / 'images' / f'{index}.png'))
     (path / 'names.txt').write_text('cat\ndog\nfish\n')
     (path / 'latin-1.txt').write_bytes('chat\nchien\np\u00eache\n'.encode('latin-1'))
     (path / 'broken').mkdir()
@@ -162,7 +162,7 @@ def test_bad_images_among_those_to_verify_on(folder, tmp_path, capsys):
     out, error = capsys.readouterr()
     assert 'on 2 of 2 inputs' in out
     assert [line.split(' cannot')[0] for line in error.splitlines()] == [
-        'skipped: %s' % (images / name) for name in ('1.png', '3.jpg')]
+        f'skipped: {images / name}' for name in ('1.png', '3.jpg')]
     assert main(['verify', str(tmp_path / 'net'), '--params', str(folder / 'net.params'), '--data-dir', str(images)]
                 ) == 0
     out, error = capsys.readouterr()
@@ -178,7 +178,7 @@ def test_a_terminal_gets_no_escape_sequences(folder, tmp_path, capsys):
     assert main(['predict', str(tmp_path / 'net'), str(image), str(tmp_path / 'b\x1b[31m\n.png')]) == 1
     out, error = capsys.readouterr()
     assert r'\x1b]0;title\x07cat' in out and r'dog\x9b31m' in out and r'\u202efish' in out and r'a\x1b[31m.png' in out
-    assert error.endswith('no such image: %s/b\\x1b[31m\\n.png\n' % tmp_path)
+    assert error.endswith(f'no such image: {tmp_path}/b\\x1b[31m\\n.png\n')
     assert all(each.isprintable() or each == '\n' for each in out + error)
     assert main(['predict', str(tmp_path / 'net'), str(image), '--json']) == 0  # a program gets what it is
     assert json.loads(capsys.readouterr().out)[0]['image'] == str(image)
@@ -241,7 +241,7 @@ def test_a_model_that_is_no_classifier(folder, tmp_path, capsys):
 
 
 def test_a_reader_that_has_seen_enough():
-    run = subprocess.run('%s -W ignore -m bmx summary meliusnet22 | head -1' % shlex.quote(sys.executable), shell=True,
+    run = subprocess.run(f'{shlex.quote(sys.executable)} -W ignore -m bmx summary meliusnet22 | head -1', shell=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert run.stdout.startswith(b'layer') and b'Broken' not in run.stderr
 
@@ -343,7 +343,7 @@ def test_preprocessing_that_argparse_refuses(option, value, folder, capsys):
     with pytest.raises(SystemExit):
         main(['export', '--model', 'meliusnet22', '--params', str(folder / 'net.params'), '--out', str(folder / 'x'),
               option, '0.5', value, '0.5'] + SMALL)
-    assert 'argument %s: must be' % option in capsys.readouterr().err
+    assert f'argument {option}: must be' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)),
@@ -367,14 +367,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(['--version'])
-    assert stop.value.code == 0 and capsys.readouterr().out == 'bmx %s\n' % bmx.__version__
+    assert stop.value.code == 0 and capsys.readouterr().out == f'bmx {bmx.__version__}\n'
 
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, '--help'])
-    assert stop.value.code == 0 and capsys.readouterr().out.startswith('usage: bmx %s ' % command)
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith(f'usage: bmx {command} ')
 
 
 def test_every_module_of_a_command_is_in_the_table():
@@ -405,8 +405,8 @@ def test_commands_that_are_not_called_are_not_loaded(arguments, loaded):
 def test_scripts_are_commands_from_any_folder(name, tmp_path):
     run = subprocess.run([sys.executable, '-W', 'ignore', os.path.join(ROOT, name), '--save-dir', 'x', '--nonsense'],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=str(tmp_path))
-    assert run.returncode == 2 and run.stderr.startswith('usage: %s ' % name)
-    assert run.stderr.splitlines()[-1].startswith('%s: error: ' % name) and not run.stdout
+    assert run.returncode == 2 and run.stderr.startswith(f'usage: {name} ')
+    assert run.stderr.splitlines()[-1].startswith(f'{name}: error: ') and not run.stdout
 
 
 def test_interrupted(capsys, monkeypatch):

@@ -166,7 +166,7 @@ def test_branches(tmp_path):
 
 @pytest.mark.parametrize('version', [1, 2, 3])
 def test_files_from_before(version):
-    net, metadata = bmx.deploy.load(os.path.join(os.path.dirname(__file__), 'data', 'format-%d' % version))
+    net, metadata = bmx.deploy.load(os.path.join(os.path.dirname(__file__), 'data', f'format-{version}'))
     shape = (1,) + tuple(metadata.input_shape)
     blocks, counted = structure(net, shape)
     assert sum(block.bops for block in blocks) == counted.bops > 0

@@ -16,8 +16,8 @@ FOLDER = Path(__file__).resolve().parent / 'native'
 def run_make(target, *tools):
     missing = [tool for tool in ('make',) + tools if shutil.which(tool) is None]
     if missing:
-        pytest.skip('needs {}'.format(' and '.join(missing)))
-    result = subprocess.run(['make', '-s', '-j{}'.format(os.cpu_count()), '-C', str(FOLDER), target, 'THINNING=6'],
+        pytest.skip(f'needs {" and ".join(missing)}')
+    result = subprocess.run(['make', '-s', f'-j{os.cpu_count()}', '-C', str(FOLDER), target, 'THINNING=6'],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     assert result.returncode == 0, result.stdout
     print(result.stdout)

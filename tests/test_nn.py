@@ -28,7 +28,7 @@ LAYERS = [
     (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, activation='tanh')),
     (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, flatten=False)),
 ]
-IDS = ['%s-%d' % (row[0].__name__, index) for index, row in enumerate(LAYERS)]
+IDS = [f'{row[0].__name__}-{index}' for index, row in enumerate(LAYERS)]
 
 
 def random(shape, seed=0):
@@ -172,7 +172,7 @@ def test_padded_activation(shape, padding):
 def test_only_signs_have_a_border(bits):
     x = random((2, 3, 4, 5))
     assert bmx.nn.QActivation(bits=bits, padding=(0, 0))(x).shape == x.shape
-    with pytest.raises(ValueError, match=r'activations of %d bits get no border.* got padding=\(1, 2\)' % bits):
+    with pytest.raises(ValueError, match=rf'activations of {bits} bits get no border.* got padding=\(1, 2\)'):
         bmx.nn.QActivation(bits=bits, padding=(1, 2))
 
 
@@ -414,7 +414,7 @@ def test_border_that_cannot_be(padding):
     with pytest.raises(ValueError) as error:
         bmx.nn.QActivation(padding=padding, prefix='sign_')
     assert str(error.value) == ('sign: padding must be a tuple of the widths at the last axes, such as (1, 1) for '
-                                'images and (1,) for rows, got %r' % (padding,))
+                                f'images and (1,) for rows, got {padding!r}')
 
 
 @pytest.mark.parametrize('padding', [(1,), (1, 1, 1)])

@@ -102,7 +102,7 @@ for call in json.loads(sys.argv[1]):
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', prelude + code, calls], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(cases), '%s: exit code %d\n%s' % (cases[len(found)][0], done.returncode, done.stderr)
+    assert len(found) == len(cases), f'{cases[len(found)][0]}: exit code {done.returncode}\n{done.stderr}'
     return zip(cases, found)
 
 

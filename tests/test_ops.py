@@ -386,7 +386,7 @@ def test_bmx_isa_forces_a_kernel(name):
     if name in ops.supported_kernels():
         assert result.stdout.strip() == name
     else:
-        assert "no kernel '{}' for this CPU (BMX_ISA)".format(name) in result.stderr
+        assert f"no kernel '{name}' for this CPU (BMX_ISA)" in result.stderr
 
 
 def test_empty_bmx_isa_counts_as_unset():

@@ -193,7 +193,7 @@ BEGINNINGS = {'.png': b'\x89PNG', '.svg': b'<?xml', '.pdf': b'%PDF'}
 def test_files(ending, tmp_path, capsys):
     path = tmp_path / ('net' + ending.upper())
     assert main(['plot', 'resnete18', '--stem', 'thumbnail', '--out', str(path)]) == 0
-    assert capsys.readouterr().out == '%s\n' % path
+    assert capsys.readouterr().out == f'{path}\n'
     assert path.read_bytes().startswith(BEGINNINGS[ending]) and os.listdir(str(tmp_path)) == [path.name]
 
 

@@ -17,7 +17,7 @@ def complain(text):
 
 def skipped(error):
     """Tell of a file that is left out."""
-    complain('skipped: %s' % error)
+    complain(f'skipped: {error}')
 
 
 def end_output():

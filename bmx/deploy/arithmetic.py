@@ -93,7 +93,7 @@ class Replaced:
         return float(np.where(np.isnan(error), np.inf, error).max(initial=0))
 
     def _apply(self, data, parameters):
-        inputs = [Node('null', 'input%d' % index) for index in range(1 + len(parameters))]
+        inputs = [Node('null', f'input{index}') for index in range(1 + len(parameters))]
         attrs = {key: value for key, value in self.node.attrs.items() if not key.startswith('__')}
         symbol = Graph([(Node(self.node.op, 'operator', attrs, [(node, 0) for node in inputs]), 0)]).to_symbol()
         values = dict(zip([node.name for node in inputs], [data] + list(parameters)))

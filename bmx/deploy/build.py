@@ -83,8 +83,8 @@ class Builder:
             return self.values[id(producer)]
         shape = self._shapes[producer.name, index]
         if (id(producer), index) not in self._data:
-            tensor = self._data[id(producer), index] = 'x%d' % len(self._data)
-            self._entries.append(self._as_image(producer, index, '%s_%s' % (self._region[-1].name, tensor)))
+            tensor = self._data[id(producer), index] = f'x{len(self._data)}'
+            self._entries.append(self._as_image(producer, index, f'{self._region[-1].name}_{tensor}'))
             self._sizes[tensor] = self._size_of(shape)
         return [Slice(self._data[id(producer), index], 0, shape[1])]
 
@@ -187,11 +187,11 @@ class Builder:
                  or any(id(reader) not in self._members for reader in self._readers.get(id(node), []))]
         written = [piece.tensor for node in nodes for piece in self.values[id(node)]]
         for index, node in enumerate(nodes):
-            self._write_output(node, 'y%d' % index, written)
+            self._write_output(node, f'y{index}', written)
         return Built(Program(tuple(self.instructions.values())), self._entries, self._parameters, nodes)
 
     def _add(self, instruction, shape):
-        tensor = 't%d' % (len(self._sizes))
+        tensor = f't{len(self._sizes)}'
         self.instructions[tensor] = dataclasses.replace(instruction, out=Destination(tensor))
         self._sizes[tensor] = self._size_of(shape)
         return self._whole(tensor)

@@ -120,7 +120,7 @@ class _Folding:
             self._folded += 1
             conv = self._instructions[reader]
             before = [self._parameters[conv.threshold]] if conv.threshold is not None else []
-            name = '%s_threshold%d' % (self._parameters[conv.weight].name, self._folded)
+            name = f'{self._parameters[conv.weight].name}_threshold{self._folded}'
             self._parameters.append(self._variables.make(name, values, sources + before))
             self._instructions[reader] = dataclasses.replace(conv, threshold=len(self._parameters) - 1)
         self._instructions[tensor] = dataclasses.replace(instruction, steps=kept)

@@ -116,7 +116,7 @@ def _replaced(instruction, program, writer, sizes, dying):
 def _rename(instruction, slots):
     """An instruction on slots in place of tensors."""
     def slot(piece):
-        return dataclasses.replace(piece, tensor='s%d' % slots[piece.tensor]) if piece.tensor in slots else piece
+        return dataclasses.replace(piece, tensor=f's{slots[piece.tensor]}') if piece.tensor in slots else piece
 
     def steps(items):
         return tuple(Step(step.word, slot(step.operand)) if isinstance(step.operand, Slice) else step for step in items)

@@ -25,7 +25,7 @@ class ChannelShuffle(gluon.HybridBlock):
         return F.reshape(F.swapaxes(x, 1, 2), shape=(0, -3, -2))
 
     def __repr__(self):
-        return 'ChannelShuffle(groups=%d)' % self._groups
+        return f'ChannelShuffle(groups={self._groups})'
 
 
 class PlainLayout(gluon.HybridBlock):
@@ -143,5 +143,5 @@ def make_stem(name, channels=64):
         Unknown name; the message lists the known ones.
     """
     if name not in STEMS:
-        raise ValueError('unknown stem %r; choose from %s' % (name, ', '.join(STEMS)))
+        raise ValueError(f'unknown stem {name!r}; choose from {", ".join(STEMS)}')
     return STEMS[name](channels)

@@ -44,7 +44,7 @@ def _check(name, value):
     none counts as -1, and writes beyond that memory before it asks the library.
     """
     if isinstance(value, mx.nd.NDArray) and not value.shape:
-        raise mx.MXNetError('%s: an input has no dimensions; a single value has shape (1,)' % name)
+        raise mx.MXNetError(f'{name}: an input has no dimensions; a single value has shape (1,)')
 
 
 def _careful(name, function):
@@ -104,7 +104,7 @@ def _check_shapes(symbol, given):
             while found['inputs']:  # where the data comes from
                 found = nodes[found['inputs'][0][0]]
             if found['op'] == 'null' and found['name'] not in given and '__shape__' not in found.get('attrs', {}):
-                raise mx.MXNetError('give the shape of %s, which %s reads' % (found['name'], node['name']))
+                raise mx.MXNetError(f'give the shape of {found["name"]}, which {node["name"]} reads')
 
 
 def keep_shapes_known(symbol_class):

@@ -46,7 +46,7 @@ def _share(*parts):
 def _reductions(counted):
     """Channels behind and before each transition; its layers are a BatchNorm and a convolution."""
     channels = [layer['output_shape'][1] for layer in counted.layers if layer['name'].startswith('transition')]
-    return ','.join('%d/%d' % pair for pair in zip(channels[1::2], channels[::2]))
+    return ','.join(f'{behind}/{before}' for behind, before in zip(channels[1::2], channels[::2]))
 
 
 BITS_1_32 = {'bits': 1, 'activation_bits': 32, 'scaling': 'constant'}

@@ -130,12 +130,11 @@ def resolve(model, dataset, given):
     family = max((prefix for prefix in RECIPES if model.lower().startswith(prefix)), key=len)
     given = {key: value for key, value in given.items() if value is not None}
     recipe = Recipe()
-    for where, row in (('the recipe of %s' % family, RECIPES[family]), ('that of %s' % dataset, DATASETS[dataset]),
+    for where, row in ((f'the recipe of {family}', RECIPES[family]), (f'that of {dataset}', DATASETS[dataset]),
                        ('what is given', given)):
         unknown = set(row).difference(KEYS)
         if unknown:
-            raise TrainingError('%s has %s: the keys of a recipe are %s' % (where, ', '.join(sorted(unknown)),
-                                                                            ', '.join(KEYS)))
+            raise TrainingError(f'{where} has {", ".join(sorted(unknown))}: the keys of a recipe are {", ".join(KEYS)}')
         recipe = dataclasses.replace(recipe, **row)
     if 'warmup_epochs' not in given:  # a short training still gets beyond its warm-up
         recipe = dataclasses.replace(recipe, warmup_epochs=min(recipe.warmup_epochs, recipe.num_epochs - 1))
@@ -149,8 +148,8 @@ def optimizer(recipe, dtype):
     """
     name = recipe.optimizer.lower()
     if name not in mx.optimizer.Optimizer.opt_registry:
-        raise TrainingError('unknown --optimizer %r: choose one of %s'
-                            % (name, ', '.join(sorted(mx.optimizer.Optimizer.opt_registry))))
+        raise TrainingError(f'unknown --optimizer {name!r}: choose one of '
+                            f'{", ".join(sorted(mx.optimizer.Optimizer.opt_registry))}')
     parameters = {'learning_rate': recipe.lr, 'wd': 1.0, 'multi_precision': dtype != 'float32'}
     if name in _USES_MOMENTUM:
         parameters['momentum'] = recipe.momentum

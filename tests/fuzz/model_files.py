@@ -79,7 +79,7 @@ def prepare(folder):
         net.initialize(mx.init.Normal(1))
         bmx.export(net, os.path.join(folder, name), (1,) + shape)
         models.append(_Model(os.path.join(folder, name)))
-    models += [_Model(os.path.join(DATA, 'format-%d' % version)) for version in (1, 2, 3)]
+    models += [_Model(os.path.join(DATA, f'format-{version}')) for version in (1, 2, 3)]
     for model in models:
         model.input.wait_to_read()
     return models

@@ -40,8 +40,9 @@ def prepare(folder):
         records += _record(index % 3, image.getvalue())
     state['offsets'] = offsets
     state['files'] = {
-        'data.rec': records, 'data.idx': ''.join('%d\t%d\n' % pair for pair in enumerate(offsets)).encode(),
-        'data.lst': ''.join('%d\t%d\t%s/%d.jpg\n' % (index, index % 3, ('cat', 'dog', 'owl')[index % 3], index)
+        'data.rec': records,
+        'data.idx': ''.join(f'{index}\t{offset}\n' for index, offset in enumerate(offsets)).encode(),
+        'data.lst': ''.join(f'{index}\t{index % 3}\t{("cat", "dog", "owl")[index % 3]}/{index}.jpg\n'
                             for index in range(6)).encode(),
         'names.txt': b'cat\ndog\nowl\n'}
     prefix, params = commands.exported_model(folder, _MODEL)
