@@ -35,7 +35,8 @@ def find_compiler():
     for command in [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++']:
         if shutil.which(shlex.split(command)[0]):
             return shlex.split(command)
-    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++), or set CXX to the one you have.')
+    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++), or set CXX to the one you '
+             'have.')
 
 
 def find_mxnet():

@@ -6,7 +6,6 @@ from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, PReLU, grouped_conv, make_stem
 
-
 # The largest number of channels, classes, groups; of blocks in a stage.
 MAX_COUNT, MAX_BLOCKS = 1 << 20, 1000
 

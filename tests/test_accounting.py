@@ -74,7 +74,8 @@ COUNTS = {
     'channels last': (lambda: nn.Conv2D(8, 3, layout='NHWC', use_bias=False), (1, 10, 10, 3), 8 * 3 * 9 * 64, 0, None),
     'second output': (Split, (3, 8, 4, 4), 4 * 6 * 16, 0, None),
     'rows': (Rows, (5, 2, 4, 4), 2 * 16 * 4, 0, 0),
-    'transposed': (lambda: nn.Conv2DTranspose(6, 3, in_channels=4, use_bias=False), (1, 4, 5, 5), 4 * 6 * 9 * 25, 0, None),
+    'transposed': (lambda: nn.Conv2DTranspose(6, 3, in_channels=4, use_bias=False), (1, 4, 5, 5), 4 * 6 * 9 * 25,
+                   0, None),
     'binary classifier': (lambda: binary_dense(True), (2, 64), 0, 640, 0),
     'binary rows': (lambda: binary_dense(False), (2, 7, 64), 0, 7 * 640, 0),
 }

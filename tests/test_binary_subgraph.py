@@ -291,9 +291,10 @@ def test_padding_counts_in_averages(isa, size, kernel, stride, pad, full):
     if any(size[i] + 2 * pad[i] < kernel[i] for i in range(2)):
         pytest.skip('nothing to pool')
     data = make_data((2, 21) + size)
-    out, = check(f'map in=x0[0:21] out=y0 pool=avg {sizes(kernel=kernel, stride=stride, pad=pad)} full={full} count_pad=1',
-                 [data], [])
-    if all(stride[i] <= kernel[i] for i in range(2)):  # else MXNet divides by 0 where a window begins behind the padding
+    window = sizes(kernel=kernel, stride=stride, pad=pad)
+    out, = check(f'map in=x0[0:21] out=y0 pool=avg {window} full={full} count_pad=1', [data], [])
+    # Otherwise MXNet divides by 0 where a window begins behind the padding.
+    if all(stride[i] <= kernel[i] for i in range(2)):
         expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type='avg',
                                  pooling_convention='full' if full else 'valid', count_include_pad=True).asnumpy()
         assert out.shape == expected.shape and np.allclose(out, expected, rtol=1e-5, atol=1e-5)

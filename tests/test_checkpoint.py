@@ -17,13 +17,13 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import train, write_folder
 from mxnet import gluon
 
 from bmx.io.storage import LOCK, TEMPORARY, LoadError, digest, lock_to_inherit
 from bmx.train import CheckpointStore, TrainingError, states
 from bmx.train.checkpoint import Checkpoint, check_same_training
 from bmx.train.signals import StopSignals
+from helpers import train, write_folder
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -344,7 +344,8 @@ def test_checkpoints_that_no_training_wrote(uninterrupted, tiny_model, tmp_path,
     path.write_text(json.dumps(state))
     assert train(uninterrupted.arguments + ['--save-dir', str(tmp_path / 'run'), '--resume']) == 1
     out = capsys.readouterr().out
-    assert re.search(r'error: .*checkpoint-0003 is damaged \(.*\): start anew|cannot resume .* other arguments', out), out
+    message = r'error: .*checkpoint-0003 is damaged \(.*\): start anew|cannot resume .* other arguments'
+    assert re.search(message, out), out
 
 
 def test_ctrl_c_from_outside(uninterrupted):

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import bmx
-from bmx.io import preprocess
 from bmx.cli import COMMANDS, main
+from bmx.io import preprocess
 from bmx.io.description import write_description
 from bmx.network import images_fit
 from bmx.structure import structure
@@ -206,7 +206,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_file_that_cannot_be_written_is_no_matter_of_shapes(folder, tmp_path):
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _NO_ROOM] + _export(folder, tmp_path / 'net'),
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 1 and 'Traceback' not in run.stderr
     assert 'too small' not in run.stderr and run.stderr.startswith('bmx export: ')
 
@@ -278,9 +278,11 @@ ERRORS = {
     'nothing to compare with': (['verify', '{}/out', '--data-dir', '{}/images'], 'give its --params'),
     'contradiction': (['summary', 'meliusnet22', '--stem', 'imagenet', '--set', 'stem=grouped'], 'contradicts'),
     'image too small': (['summary', 'meliusnet22', '--input-size', '8'],
-                        '^bmx summary: images of 8x8 pixels are too small for meliusnet22: give a larger --input-size\n$'),
+                        '^bmx summary: images of 8x8 pixels are too small for meliusnet22: give a larger '
+                        '--input-size\n$'),
     'image too small to plot': (['plot', 'resnete18', '--input-size', '1', '--json'],
-                                '^bmx plot: images of 1x1 pixels are too small for resnete18: give a larger --input-size\n$'),
+                                '^bmx plot: images of 1x1 pixels are too small for resnete18: give a larger '
+                                '--input-size\n$'),
     'no stages': (['summary', 'resnete18', '--set', 'layers=()', '--set', 'channels=()'], 'layers takes whole numbers'),
     'groups that do not divide': (['summary', 'meliusnet59', '--set', 'groups=5'], 'must divide group size'),
     'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'],
@@ -298,7 +300,8 @@ ERRORS = {
                               'blocks takes whole numbers from 1 to 1000'),
     'classes out of bounds': (['summary', 'meliusnet22', '--set', 'classes=1000000000000'],
                               'classes takes whole numbers from 1 to 1048576, got 1000000000000'),
-    'shares out of bounds': (['summary', 'meliusnet22', '--set', 'reductions=(1e300,1,1)'], 'reductions must be shares'),
+    'shares out of bounds': (['summary', 'meliusnet22', '--set', 'reductions=(1e300,1,1)'],
+                             'reductions must be shares'),
     'a layer without a kind': (['summary', 'nin_binary', '--set', 'layers=({1:2},)'],
                                r"nin_binary does not take these settings \(layers=\({1: 2},\)\): 'kind'"),
     'a number for a sequence': (['summary', 'meliusnet22', '--set', 'blocks=5'], r'these settings \(blocks=5\)'),
@@ -397,14 +400,14 @@ finally:
                                                                             "['output', 'predict']")])
 def test_commands_that_are_not_called_are_not_loaded(arguments, loaded):
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _LOADED] + arguments, stdout=subprocess.PIPE,
-                         stderr=subprocess.DEVNULL, universal_newlines=True)
+                         stderr=subprocess.DEVNULL, text=True)
     assert run.stdout.splitlines()[-1] == loaded
 
 
 @pytest.mark.parametrize('name', ['train_imagenet.py', 'run_recipes.py'])
 def test_scripts_are_commands_from_any_folder(name, tmp_path):
     run = subprocess.run([sys.executable, '-W', 'ignore', os.path.join(ROOT, name), '--save-dir', 'x', '--nonsense'],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=str(tmp_path))
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=str(tmp_path))
     assert run.returncode == 2 and run.stderr.startswith(f'usage: {name} ')
     assert run.stderr.splitlines()[-1].startswith(f'{name}: error: ') and not run.stdout
 

@@ -8,7 +8,6 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import write_cifar10, write_folder
 from PIL import Image
 
 from bmx.io import preprocess
@@ -16,6 +15,8 @@ from bmx.train import DataOptions, TrainingError
 from bmx.train import data as train_data
 from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, recordio, samples
 from bmx.train.data.transforms import augment
+from helpers import write_cifar10, write_folder
+
 
 def options(**given):
     settings = dict(batch_size=4, num_workers=2, augmentation='paper', seed=7, input_size=16, crop_ratio=0.875)

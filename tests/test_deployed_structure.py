@@ -4,13 +4,13 @@ import os
 import mxnet as mx
 import pytest
 from mxnet import gluon
-from test_plot import check_picture
 
 import bmx
 from bmx.graph import Graph
 from bmx.ops.program import parse
 from bmx.structure import structure
 from bmx.structure.texts import instruction_text
+from test_plot import check_picture
 
 # Settings and height of an image.
 MODELS = {'meliusnet22': ({'stem': 'thumbnail', 'blocks': (2, 1), 'reductions': (0.5,)}, 16),

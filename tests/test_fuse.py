@@ -356,7 +356,7 @@ def test_random_networks(seed, tmp_path):
     """In programs, on whole numbers, which lie on thresholds; the naive interpreter answers the same."""
     x = random((2, 6, 7, 9), seed).round()
     net = randomize(random_network(seed), x)
-    for name, parameter in net.collect_params('.*(beta|running_mean)').items():
+    for parameter in net.collect_params('.*(beta|running_mean)').values():
         parameter.set_data(parameter.data().round())
     prefix = str(tmp_path / 'net')
     assert bmx.export(net, prefix, x.shape, x).comparison.max_difference == 0

@@ -88,7 +88,8 @@ def test_setup_says_which_python_it_needs(version):
     if python is None or subprocess.run([python, '--version'], stderr=subprocess.DEVNULL).returncode:
         pytest.skip('no python' + version)
     done = subprocess.run([python, 'setup.py', '--version'], cwd=ROOT, stderr=subprocess.PIPE, timeout=5)
-    assert done.returncode == 1 and re.fullmatch(r'bmx: MXNet .* runs on Python 3\.8 to 3\.11, .*\n', done.stderr.decode())
+    assert done.returncode == 1
+    assert re.fullmatch(r'bmx: MXNet .* runs on Python 3\.8 to 3\.11, .*\n', done.stderr.decode())
 
 
 # The library of a clone -----------------------------------------------------------------------------------------------

@@ -4,18 +4,18 @@ import json
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import arguments, train, write_folder
 from mxnet import autograd
 from mxnet.gluon import nn
 from mxnet.test_utils import assert_almost_equal
-from test_deploy import own, randomize, sequential
-from test_nn import IDS, LAYERS, initialized, random
 
 import bmx
 from bmx import deploy
 from bmx.cli import main
 from bmx.deploy import files
 from bmx.nn import quantizers
+from helpers import arguments, train, write_folder
+from test_deploy import own, randomize, sequential
+from test_nn import IDS, LAYERS, initialized, random
 
 
 def differentiated(function, x, head):

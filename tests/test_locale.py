@@ -53,5 +53,5 @@ def test_decimal_comma(tmp_path):
     if not (tmp_path / 'de_DE.UTF-8').exists():
         pytest.skip(f'localedef has no de_DE (exit code {made.returncode})')
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', LAYERS, str(tmp_path / 'net')], stderr=subprocess.PIPE,
-                          universal_newlines=True, env=dict(os.environ, LOCPATH=str(tmp_path), LC_ALL='de_DE.UTF-8'))
+                          text=True, env=dict(os.environ, LOCPATH=str(tmp_path), LC_ALL='de_DE.UTF-8'))
     assert done.returncode == 0, done.stderr

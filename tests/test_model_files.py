@@ -14,7 +14,6 @@ from mxnet.gluon import nn
 
 import bmx
 from bmx import deploy
-from bmx.io import storage
 from bmx.deploy import files
 from test_deploy import own, random, sequential, small_net
 

@@ -19,7 +19,8 @@ from bmx.nn import quantizers
 LAYERS = [
     (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3)),
     (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3, padding=1, strides=2)),
-    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9), dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9),
+     dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
     (bmx.nn.QConv2D, nn.Conv2D, (1, 5, 4, 4), dict(channels=5, kernel_size=3, groups=5, use_bias=False, padding=1)),
     (bmx.nn.QConv2D, nn.Conv2D, (1, 3, 4, 4), dict(channels=2, kernel_size=1, activation='relu', in_channels=3)),
     (bmx.nn.QConv1D, nn.Conv1D, (2, 3, 8), dict(channels=4, kernel_size=3, padding=1)),
@@ -334,7 +335,8 @@ def test_channel_shuffle(groups, height):
     assert (block(x).asnumpy() == expected).all()
 
 
-@pytest.mark.parametrize('name, size', [('alexnet', 6), ('grouped', 8), ('imagenet', 8), ('mobilenet', 16), ('thumbnail', 32)])
+@pytest.mark.parametrize('name, size', [('alexnet', 6), ('grouped', 8), ('imagenet', 8), ('mobilenet', 16),
+                                        ('thumbnail', 32)])
 def test_stems(name, size):
     stem = bmx.nn.make_stem(name, 64)
     stem.initialize()

@@ -232,7 +232,7 @@ def test_module(saved):
 
 def run_python(code, *arguments, **environment):
     return subprocess.run([sys.executable, '-c', code] + [str(argument) for argument in arguments],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env=dict(os.environ, **environment))
 
 

@@ -157,8 +157,8 @@ def test_readme_prints_what_is_counted(filled):
     with open(README) as stream:
         content = stream.read()
     marks = [cell.mark for cell in cells_of(filled['meliusnet'])]
-    told = tuple(map(int, re.search(r'(\d+) of\s(\d+) are the printed digits, rounded or cut, (\d+)\swithin\s5 %.*?(\d+) differ',
-                                    content, re.S).groups()))
+    sentence = r'(\d+) of\s(\d+) are the printed digits, rounded or cut, (\d+)\swithin\s5 %.*?(\d+) differ'
+    told = tuple(map(int, re.search(sentence, content, re.S).groups()))
     assert told == (marks.count('equal') + marks.count('cut'), len(marks) - marks.count(None), marks.count('about'),
                     marks.count('differs'))
     lines = re.findall(r'^\| `(\w+)` \| (\S+) \((.+?)\) \| (\S+) \((.+?)\) \| (\S+) % \|$', content, re.M)

@@ -7,7 +7,6 @@ import shutil
 import sys
 
 import pytest
-from helpers import STUDY, train, write_folder
 from PIL import Image
 
 from bmx import cli
@@ -16,6 +15,7 @@ from bmx.train import CheckpointStore, comparison, recipes, runs, sign_flips
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.study import read_study
+from helpers import STUDY, train, write_folder
 
 # Writes a row of metrics.csv an epoch, whose accuracy tells the learning rate, the seed and the epoch.
 STAND_IN = '''

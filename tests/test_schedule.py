@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers import arguments, prepare, read_metrics
 
 from bmx.train import TrainingError, recipes
 from bmx.train.schedule import learning_rate
+from helpers import arguments, prepare, read_metrics
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
 

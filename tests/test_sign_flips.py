@@ -4,13 +4,13 @@ import csv
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import arguments, prepare, read_metrics, train
 from mxnet import gluon
 from PIL import Image
 
 import bmx
 from bmx.train import TrainingError, sign_flips
 from bmx.train.sign_flips import COLUMNS, SignFlips
+from helpers import arguments, prepare, read_metrics, train
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
 

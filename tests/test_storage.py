@@ -181,7 +181,7 @@ def test_links_and_devices_stay(tmp_path):
 def test_output_on_a_full_disk_is_one_line():
     with open('/dev/full', 'w') as full:
         done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'bmx', 'summary', 'nin_binary', '--json'],
-                              stdout=full, stderr=subprocess.PIPE, universal_newlines=True)
+                              stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, 'bmx summary: [Errno 28] No space left on device\n')
 
 
@@ -212,7 +212,8 @@ def test_shared_parameters(tmp_path, deduplicate):
     (lambda content: [content.pop(name) for name in ('0.weight', '1.weight')],
      r'2 of its 6 parameters are missing \(0.weight'),
     (lambda content: content.update(other=mx.nd.ones((1,))), r'0 of .* missing, 1 are unknown \(other, ...\)'),
-    (lambda content: content.update({'2.bias': mx.nd.ones((4,))}), r'parameter 2.bias has shape \(4,\), .* wants \(3,\)'),
+    (lambda content: content.update({'2.bias': mx.nd.ones((4,))}),
+     r'parameter 2.bias has shape \(4,\), .* wants \(3,\)'),
 ])
 def test_parameters_of_another_network(tmp_path, change, message):
     net = shared()

@@ -74,5 +74,6 @@ def _layer(instruction, prefix):
              'x'.join(map(str, size)), f'groups of {instruction.channels // groups}' if groups > 1 else '',
              '' if instruction.binary else 'float']
     name = next(iter(instruction.weight.attr(PARAMETERS)))
-    return {'name': re.sub('_weight$', '', without_prefix(name, prefix)), 'implementation': ' '.join(filter(None, words)),
+    return {'name': re.sub('_weight$', '', without_prefix(name, prefix)),
+            'implementation': ' '.join(filter(None, words)),
             'ops': instruction.macs / (64 if instruction.binary else 1), 'outputs': instruction.values}

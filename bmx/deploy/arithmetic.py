@@ -1,9 +1,9 @@
 """The float network in the arithmetic of programs: what a deployed network has to equal, to the bit.
 
 MXNet's float operators add up in an order that differs from CPU to CPU. Programs have an order of their own, which is
-the same everywhere (docs/semantics.md, "Float arithmetic"). A deployed network is compared with the traced network whose
-float operators are computed one by one by single instructions: that proves all that the exporter did. Each of these
-operators is compared with MXNet's on what it really gets: that proves the instructions.
+the same everywhere (docs/semantics.md, "Float arithmetic"). A deployed network is compared with the traced network
+whose float operators are computed one by one by single instructions: that proves all that the exporter did. Each of
+these operators is compared with MXNet's on what it really gets: that proves the instructions.
 """
 import dataclasses
 

@@ -1,7 +1,7 @@
 """From a region of a graph to a program whose tensors have neither types nor places yet.
 
-Concatenations and slices vanish: a value is a list of slices of tensors. Tensors between instructions are called t0, t1,
-...; `choose_types` and `place` make slots of them.
+Concatenations and slices vanish: a value is a list of slices of tensors. Tensors between instructions are called t0,
+t1, ...; `choose_types` and `place` make slots of them.
 """
 import dataclasses
 
@@ -174,7 +174,7 @@ class Builder:
         return self._whole(tensor)
 
     def shuffle(self, node, groups):
-        """Shuffle the channels of the input where it is written, or in an instruction of its own; returns the result."""
+        """Shuffle the channels of the input where it is written, or in an instruction of its own; gives the result."""
         tensor = self.own(node)
         if not isinstance(self.instructions.get(tensor), Map):
             tensor = self.add(Map, node)[0].tensor

@@ -66,9 +66,9 @@ def _values(parameters, params, number):
 def fold_steps(built, params, variables):
     """Fold steps before a sign into thresholds.
 
-    Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that are
-    monotone in each channel are left out, and each of these convolutions compares with other thresholds. A map that has
-    nothing left to do vanishes.
+    Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that
+    are monotone in each channel are left out, and each of these convolutions compares with other thresholds. A map that
+    has nothing left to do vanishes.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class _Lowering:
         return Row(product.node.name, size, self.params[packed.name].size)
 
     def _packed_weight(self, weight, kernel=()):
-        """Packed weights; those of a dense layer, (O, C * kernel), in the shape of a convolution's if it has a kernel."""
+        """Packed weights; those of a dense layer, (O, C * kernel), in a convolution's shape if it has a kernel."""
         value, form = self.params[weight.name].asnumpy(), ['packed']
         if kernel:
             value = value.reshape((len(value), -1) + kernel)

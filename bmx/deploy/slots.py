@@ -11,8 +11,9 @@ _INT16_MAX = 2 ** 15 - 1
 def choose_types(program):
     """Give each tensor between instructions its type.
 
-    Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold it,
-    and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken fastest.
+    Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold
+    it, and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken
+    fastest.
 
     Parameters
     ----------

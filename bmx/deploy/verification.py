@@ -134,12 +134,12 @@ class Verification:
         lines = [f'verified against the float network in the arithmetic of programs: {self.comparison}']
         if self.errors:
             name, error = max(self.errors.items(), key=lambda item: item[1])
-            lines.append(f"its {len(self.errors)} float operators against MXNet's: largest error {error:.2g} of what two "
-                         f'orders of additions explain ({name})')
+            lines.append(f"its {len(self.errors)} float operators against MXNet's: largest error {error:.2g} of what "
+                         f'two orders of additions explain ({name})')
         lines.append(f'beside the float network as MXNet computes it on this CPU: {self.float_comparison}')
         if self.float_comparison.differing_values:
-            lines.append('(MXNet adds up in an order that differs from CPU to CPU; a value next to a threshold then takes '
-                         'the other sign)')
+            lines.append('(MXNet adds up in an order that differs from CPU to CPU; a value next to a threshold then '
+                         'takes the other sign)')
         return '\n'.join(lines)
 
 

@@ -165,8 +165,8 @@ def digest(path):
 def lock_folder(path):
     """Lock a folder for this process and for those it starts with the descriptor that is returned.
 
-    The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder, which
-    stays there: network disks lock files only.
+    The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder,
+    which stays there: network disks lock files only.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ class Config:
         return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, **arguments)
 
 
-_current = contextvars.ContextVar('bmx.nn.config', default=Config())
+_current = contextvars.ContextVar('bmx.nn.config', default=Config())  # noqa: B039  (it is frozen)
 
 
 def resolve(**given):

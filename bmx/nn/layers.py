@@ -156,7 +156,7 @@ class QConv1D(_QConv, nn.Conv1D):
 
 
 class QConv2D(_QConv, nn.Conv2D):
-    """Convolution over (N, C, H, W) with quantized weights; `mxnet.gluon.nn.Conv2D`'s parameters, and those of `Config`.
+    """Convolution over (N, C, H, W) with quantized weights; parameters of `mxnet.gluon.nn.Conv2D` and of `Config`.
 
     Parameters
     ----------

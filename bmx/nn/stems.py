@@ -130,7 +130,7 @@ class AlexNetStem(_Stem):
             self.add(nn.Conv2D(channels, 11, 4, use_bias=False), PlainLayout())
 
 
-STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem, 
+STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem,
          'thumbnail': ThumbnailStem}
 
 

@@ -15,13 +15,20 @@ import mxnet as mx
 from . import reference
 from .calls import behind_identity, keep_careful, keep_shapes_known, load_operators
 from .library import find_library
-from .packing import (can_interleave, deinterleave_weights, interleave_weights, pack_float_weights, pack_weights,
-                      unpack_float_weights, unpack_weights)
+from .packing import (
+    can_interleave,
+    deinterleave_weights,
+    interleave_weights,
+    pack_float_weights,
+    pack_weights,
+    unpack_float_weights,
+    unpack_weights,
+)
 
-__all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights', 'isa',
-           'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product', 'measure_product',
-           'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_float_weights',
-           'unpack_weights', 'use_kernel']
+__all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights',
+           'isa', 'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product',
+           'measure_product', 'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels',
+           'unpack_float_weights', 'unpack_weights', 'use_kernel']
 
 
 def library_path():

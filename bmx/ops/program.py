@@ -1,8 +1,8 @@
 """The language of programs, what the operator `binary_subgraph` runs: typed instructions, read from text and printed.
 
-A program is a chain of instructions over feature maps (docs/fused-graph.md). `parse` and `str` are each other's inverse;
-`parse` accepts what the operator's own parser (`bmx/ops/src/program.cc`) accepts. What a word means and since which file
-format it is known stands in `WORDS`, for steps in `STEPS`.
+A program is a chain of instructions over feature maps (docs/fused-graph.md). `parse` and `str` are each other's
+inverse; `parse` accepts what the operator's own parser (`bmx/ops/src/program.cc`) accepts. What a word means and since
+which file format it is known stands in `WORDS`, for steps in `STEPS`.
 """
 import dataclasses
 import math

@@ -3,8 +3,21 @@ from ..io.formats import refuse_picture, save_picture
 from ..structure import BLOCK, IMPROVED, KEPT, MERGED, MODULE, NEW
 from .detail import Detail
 from .panels import SEPARATOR, List, Stage, amount, channels, size_text
-from .sheet import (BINARY, COLORS, FAINT, FEW_BITS, FLOAT, HATCHES, LINE, NORMAL, SMALL, Sheet, bits_color, shape_text,
-                    text_width)
+from .sheet import (
+    BINARY,
+    COLORS,
+    FAINT,
+    FEW_BITS,
+    FLOAT,
+    HATCHES,
+    LINE,
+    NORMAL,
+    SMALL,
+    Sheet,
+    bits_color,
+    shape_text,
+    text_width,
+)
 
 _WIDTH, _MARGIN, _GAP = 1036, 22, 20  # the width, without margins, grows where one stage needs it
 _BAR_HEIGHT, _LIST_LINES, _TITLE = 150, 14, 15

@@ -1,7 +1,6 @@
 """The part of the picture that shows the inside of a block."""
 from ..structure import IMPROVED, NEW
-from .sheet import (BORDER, COLORS, FAINT, INK, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text,
-                    text_width)
+from .sheet import BORDER, COLORS, FAINT, INK, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text, text_width
 
 
 class Detail:

@@ -1,7 +1,19 @@
 """Parts of the picture that show the network in its order: lists of layers, and stages as bars."""
 from ..structure import MODULE
-from .sheet import (BORDER, COLORS, FAINT, HATCHES, LINE, NORMAL, PAD, SMALL, bits_color, bits_text, shape_text,
-                    text_width)
+from .sheet import (
+    BORDER,
+    COLORS,
+    FAINT,
+    HATCHES,
+    LINE,
+    NORMAL,
+    PAD,
+    SMALL,
+    bits_color,
+    bits_text,
+    shape_text,
+    text_width,
+)
 
 _TEXT = 140  # how wide a line of a list is that is broken at no comma
 _RULE = 6  # what a rule between lines adds to their distance

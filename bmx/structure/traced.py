@@ -1,7 +1,6 @@
 """The blocks of a network of Gluon blocks, from their tree and the traced graph alone."""
 import contextlib
 import dataclasses
-import math
 
 import mxnet as mx
 from mxnet.gluon import nn

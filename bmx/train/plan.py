@@ -145,7 +145,7 @@ def build_net(plan, classes, contexts, hybridize=True):
             for context in contexts:
                 net(mx.nd.zeros(plan.input_shape, ctx=context, dtype=options.dtype))
     except (ValueError, OSError, mx.MXNetError) as error:
-        raise TrainingError(f'cannot build {options.model}: {sentence(error)}')
+        raise TrainingError(f'cannot build {options.model}: {sentence(error)}') from error
     if hybridize:
         net.hybridize(static_alloc=True, static_shape=True)
     ineffective = [name for name in ('binary_wd', 'bipolar', 'clip_weights') if getattr(recipe, name)]

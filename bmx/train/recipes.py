@@ -71,8 +71,9 @@ _COMPACT_PAPER = dict(optimizer='adam', lr=0.0001, wd=0.0, bipolar=5e-7, clip_we
 # What differs from `Recipe`, by the longest matching prefix of the model's name.
 RECIPES = {
     '': {},
-    # Expected on ImageNet with the grouped stem (Tables 1 and 2): 63.6 % top-1 for MeliusNet-22, 65.8 % for MeliusNet-29,
-    # 60.6 % for ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for BinaryDenseNet-37.
+    # Expected on ImageNet with the grouped stem (Tables 1 and 2): 63.6 % top-1 for MeliusNet-22, 65.8 % for
+    # MeliusNet-29, 60.6 % for ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for
+    # BinaryDenseNet-37.
     'meliusnet': _MELIUSNET_PAPER,
     'resnete': _MELIUSNET_PAPER,
     'birealnet': _MELIUSNET_PAPER,
@@ -88,8 +89,8 @@ RECIPES = {
     'mobinet_pre': dict(_MOBINET_PAPER, lr=0.001, lr_decay_epoch=(15, 45)),
     # Section 4.2.2. Expected on ImageNet (Table 1): 25.46 % top-1.
     'mobinet_plain': dict(_MOBINET_PAPER, num_epochs=20, lr_decay_epoch=(15,)),
-    # Expected on ImageNet, top-1: Network in Network 39.3 % with 1 binarization of the activations, 45.8 % with 2 (Table
-    # 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
+    # Expected on ImageNet, top-1: Network in Network 39.3 % with 1 binarization of the activations, 45.8 % with 2
+    # (Table 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
     'nin_binary': _COMPACT_PAPER,
     'alexnet_binary': _COMPACT_PAPER,
 }

@@ -60,7 +60,7 @@ class Run:
         self.directory = os.path.join(save_dir, variant.name, f'seed{seed}')
         self._path = os.path.join(self.directory, 'run.json')
         self.record = _read_record(self._path)
-        self.history, self.sign_flips  # damaged: now, not in the middle
+        _ = self.history, self.sign_flips  # damaged: now, not in the middle
 
     @property
     def name(self):

@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz [TARGET ...] --seconds 600`: tries for long, prints figures; exit code 1 if a case came out otherwise."""
+"""`python -m tests.fuzz [TARGET ...] --seconds 600`: tries for long, prints figures.
+
+Its exit code is 1 if a case came out otherwise.
+"""
 import argparse
 import itertools
 import os
@@ -25,11 +28,12 @@ def main():
     for name in arguments.targets or known:
         target = driver.load(name)
         print(f'{name}: {target.ABOUT}')
+        shown = []
 
-        def tell(figures, shown=[0]):
-            if len(figures.failures) > shown[0]:
-                shown[0] += 1
-                seed, text = figures.failures[-1]
+        def tell(figures):
+            if len(figures.failures) > len(shown):
+                shown.append(figures.failures[-1])
+                seed, text = shown[-1]
                 print(f'\rcase {seed} (python -m tests.fuzz {name} --case {seed}): {text}', flush=True)
             if sys.stderr.isatty():
                 print(f'\r{figures} ', end='', file=sys.stderr, flush=True)

@@ -199,7 +199,8 @@ def _program(content, random):
             parts[index] = _number(parts[index], random)
         else:
             words = [b'relu', b'prelu:p0', b'plus:x0[0:8]', b'norm:p1', b'pool=avg', b'full=1', b'shuffle=2',
-                     b's0:int16', b's0:planar', b'y0', b'x1[0:8]', b's9[0:8]', b'groups=3', b'binarizations=8', b'kernel=0,0']
+                     b's0:int16', b's0:planar', b'y0', b'x1[0:8]', b's9[0:8]', b'groups=3', b'binarizations=8',
+                     b'kernel=0,0']
             parts[index] = words[random.randint(len(words))]
         return separator.join(parts)
     return _replace_one(rb'(?<="program": ")[^"]*', content, random, change)

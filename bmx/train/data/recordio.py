@@ -117,7 +117,7 @@ def _offsets(index_path):
     offsets = []
     try:
         with open(index_path, encoding='ascii') as lines:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
                 if line.strip():
                     _, offset = map(int, line.split())
                     if not 0 <= offset < 1 << 62:
