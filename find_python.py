@@ -15,12 +15,16 @@ def suits(version):
     return OLDEST <= tuple(version[:2]) <= NEWEST
 
 
+def _text(version):
+    return '.'.join(map(str, version[:2]))
+
+
 def find_others():
     """Paths of interpreters in PATH that would do, the newest version first; each starts and makes environments."""
     found = []
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         for folder in os.environ.get('PATH', '').split(os.pathsep):
-            path = os.path.join(folder, 'python3.%d' % minor)
+            path = os.path.join(folder, f'python3.{minor}')
             if os.access(path, os.X_OK) and not os.path.isdir(path):
                 try:
                     code = subprocess.run([path, '-c', 'import ensurepip, venv'], stdout=subprocess.DEVNULL,
@@ -37,16 +41,16 @@ def say_what_is_needed():
     """End with one sentence if this Python does not do."""
     if not suits(sys.version_info):
         others = find_others()
-        advice = 'of those here %s would do' % ', '.join(others) if others else 'PATH has none of these'
-        sys.exit('bmx: MXNet 1.9.1, which it extends, runs on Python %d.%d to %d.%d, and %s is %d.%d: %s' % (
-            OLDEST + NEWEST + (sys.executable,) + tuple(sys.version_info[:2]) + (advice,)))
+        advice = f'of those here {", ".join(others)} would do' if others else 'PATH has none of these'
+        sys.exit(f'bmx: MXNet 1.9.1, which it extends, runs on Python {_text(OLDEST)} to {_text(NEWEST)}, and '
+                 f'{sys.executable} is {_text(sys.version_info)}: {advice}')
 
 
 def main():
     others = find_others() if '--any' in sys.argv[1:] and not suits(sys.version_info) else []
     if others:
-        print('bmx: MXNet 1.9.1 does not run on Python %d.%d, which python3 is: using %s' % (
-            tuple(sys.version_info[:2]) + (others[0],)), file=sys.stderr)
+        print(f'bmx: MXNet 1.9.1 does not run on Python {_text(sys.version_info)}, which python3 is: using {others[0]}',
+              file=sys.stderr)
     else:
         say_what_is_needed()
     print(others[0] if others else sys.executable)

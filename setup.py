@@ -27,7 +27,7 @@ COMPILE_FLAGS = ['-std=c++14', '-O3', '-ffp-contract=off', '-Wall', '-fopenmp', 
 LINK_FLAGS = ['-shared', '-fopenmp', '-Wl,-Bsymbolic']
 # Flags of single files, by name.
 FINGERPRINT = runpy.run_path(str(ROOT / 'bmx' / 'ops' / 'library.py'))['fingerprint'](SOURCES)
-FILE_FLAGS = {'lib_api.cc': ['-w'], 'library.cc': ['-DBMX_SOURCES="{}"'.format(FINGERPRINT)]}
+FILE_FLAGS = {'lib_api.cc': ['-w'], 'library.cc': [f'-DBMX_SOURCES="{FINGERPRINT}"']}
 
 
 def find_compiler():
@@ -35,7 +35,8 @@ def find_compiler():
     for command in [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++']:
         if shutil.which(shlex.split(command)[0]):
             return shlex.split(command)
-    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++), or set CXX to the one you have.')
+    sys.exit('bmx: no C++ compiler found; install one (Debian, Ubuntu: apt install g++), or set CXX to the one you '
+             'have.')
 
 
 def find_mxnet():
@@ -63,7 +64,7 @@ class BuildLibrary(build_ext):
             key = hashlib.sha1(repr(command).encode())  # not where MXNet is: another folder in every build by pip
             for file in [source] + headers:
                 key.update(file.read_bytes())
-            target = OBJECTS / '{}-{}.o'.format(source.stem, key.hexdigest()[:16])
+            target = OBJECTS / f'{source.stem}-{key.hexdigest()[:16]}.o'
             if not target.exists():
                 partial = target.with_suffix('.partial')
                 command += ['-I', str(mxnet / 'include')]
@@ -80,7 +81,7 @@ class BuildLibrary(build_ext):
             subprocess.run(compiler + objects + LINK_FLAGS + ['-o', str(partial)], check=True)
             partial.replace(library)  # a process that has the old library loaded keeps it
         except subprocess.CalledProcessError as error:
-            sys.exit('bmx: the C++ compiler failed: {}'.format(' '.join(error.cmd)))
+            sys.exit(f'bmx: the C++ compiler failed: {" ".join(error.cmd)}')
 
 
 commands = {'build_ext': BuildLibrary}

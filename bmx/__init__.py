@@ -7,12 +7,14 @@ _folder = os.path.dirname(os.path.abspath(__file__))
 if not os.path.isdir(os.path.join(_folder, 'models')):  # in a clone the model zoo lies beside this folder
     __path__.append(os.path.dirname(_folder))
 
-from . import mxnet_import  # noqa: E402, F401  before all that imports MXNet
-from . import models, nn, ops, optimizers  # noqa: E402
-from .accounting import Summary, summary  # noqa: E402
-from .deploy import ExportError, export  # noqa: E402
-from .models import get_model  # noqa: E402
-from .models.with_gluoncv import register_with_gluoncv  # noqa: E402
-from .io.storage import LoadError, load_parameters  # noqa: E402
+from . import mxnet_import  # before all that imports MXNet
+
+# isort: split
+from . import models, nn, ops, optimizers
+from .accounting import Summary, summary
+from .deploy import ExportError, export
+from .io.storage import LoadError, load_parameters
+from .models import get_model
+from .models.with_gluoncv import register_with_gluoncv
 
 register_with_gluoncv()

@@ -109,22 +109,22 @@ class Summary:
             del numbers['2 to 8 bits']
         rows = [('layer', 'operator', 'output', 'bits') + tuple(numbers)] + [
             (layer['name'], layer['op'], 'x'.join(map(str, layer['output_shape'][1:])), layer['bits'])
-            + tuple('{:,}'.format(layer[key]) if layer[key] else '-' for key in numbers.values())
+            + tuple(f'{layer[key]:,}' if layer[key] else '-' for key in numbers.values())
             for layer in self.layers]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ['  '.join(cell.ljust(width) if i < 4 else cell.rjust(width)
                            for i, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
         lines.insert(1, '-' * max(map(len, lines)))
         lines += [lines[1],
-                  '%s, input %s' % (self.name, 'x'.join(map(str, self.input_shape))),
-                  'parameters   ' + ', '.join('{:,} {}'.format(self._total(key), name)
+                  f'{self.name}, input {"x".join(map(str, self.input_shape))}',
+                  'parameters   ' + ', '.join(f'{self._total(key):,} {name}'
                                               for name, key in numbers.items() if key.startswith('params')),
-                  'BOPs         %.5ge9' % (self.bops / 1e9),
-                  'FLOPs        %.5ge8 without the final dense layer, %.5ge8 with it'
-                  % (self.flops_without_classifier / 1e8, self.flops / 1e8),
-                  'OPs          %.5ge8 without the final dense layer, %.5ge8 with it'
-                  % (self.ops_without_classifier / 1e8, self.ops / 1e8),
-                  'size         %.2f MiB' % self.size_mib]
+                  f'BOPs         {self.bops / 1e9:.5g}e9',
+                  f'FLOPs        {self.flops_without_classifier / 1e8:.5g}e8 without the final dense layer, '
+                  f'{self.flops / 1e8:.5g}e8 with it',
+                  f'OPs          {self.ops_without_classifier / 1e8:.5g}e8 without the final dense layer, '
+                  f'{self.ops / 1e8:.5g}e8 with it',
+                  f'size         {self.size_mib:.2f} MiB']
         if self.uncounted:
             lines.append('not counted: ' + ', '.join(self.uncounted))
         return '\n'.join(lines)
@@ -186,7 +186,7 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '32/32'
     if node.op in PRODUCTS:
-        bits = '%d/%d' % _bits_of_product(node)
+        bits = '/'.join(map(str, _bits_of_product(node)))
         product = match_binary_product(node)
         packed = why_float(node, product, graph) is None
         if packed and product.activation.op == 'residual_binarize':  # the terms lie along the batch
@@ -222,7 +222,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
             continue
         named = layer.weight.attr(PARAMETERS, {node.name: (layer.weights, 1)})
         op = 'xnor_popcount' if layer.binary else 'Convolution' if layer.output[1:] else 'FullyConnected'
-        bits = '1/1' if layer.binary else '%d/32' % max(width for _, width in named.values())
+        bits = '1/1' if layer.binary else f'{max(width for _, width in named.values())}/32'
         row = _row(next(iter(named)), op, [batch] + list(layer.output), bits,
                    layer.macs * shapes[node.name, 0][0] // batch)
         variable, own = owned.pop(layer.weight.name, (None, []))

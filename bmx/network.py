@@ -46,17 +46,16 @@ class NetworkOptions:
             with config(**self.layers):
                 net = get_model(self.model, **self.settings, **more)
         except _UNFIT as error:
-            given = ', '.join('%s=%.100r' % setting for setting in {**self.layers, **self.settings}.items())
-            raise ValueError('model %s does not take these settings (%s): %s' % (
-                self.model, given, str(error) or type(error).__name__)) from None
+            given = ', '.join(f'{key}={value!r:.100}' for key, value in {**self.layers, **self.settings}.items())
+            raise ValueError(f'model {self.model} does not take these settings ({given}): '
+                             f'{str(error) or type(error).__name__}') from None
         for name in ('bits', 'scaling'):
             given = self.layers.get(name)
             found = {getattr(layer.quantization, name) for layer in quantized_layers(net)}
             if found and given is not None and given not in found:
-                raise ValueError('%s itself says that its layers have %s=%s, --%s %s has no effect: give --%s %s, or '
-                                 '--set %s=%s to change them' % (
-                                     net.model_name, name, ' and '.join(map(str, sorted(found))), name, given, name,
-                                     max(found), name, given))
+                raise ValueError(f'{net.model_name} itself says that its layers have '
+                                 f'{name}={" and ".join(map(str, sorted(found)))}, --{name} {given} has no effect: '
+                                 f'give --{name} {max(found)}, or --set {name}={given} to change them')
         return net
 
 
@@ -69,8 +68,8 @@ def images_fit(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> Iterator[None
         except mx.MXNetError as error:
             if _has_shapes(net, shape) or not _has_shapes(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2):
                 raise error from None
-            raise ValueError('images of %dx%d pixels are too small for %s: give a larger --input-size'
-                             % (*shape[2:], net.model_name)) from None
+            raise ValueError(f'images of {shape[2]}x{shape[3]} pixels are too small for {net.model_name}: give a '
+                             'larger --input-size') from None
 
 
 def _has_shapes(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> bool:

@@ -9,7 +9,7 @@ def physical_cores() -> int:
     cores = set()
     for processor in os.sched_getaffinity(0):
         try:
-            with open('/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list' % processor) as siblings:
+            with open(f'/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list') as siblings:
                 cores.add(siblings.read())
         except OSError:
             cores.add(processor)

@@ -104,7 +104,7 @@ def edges():
         for line, target in imports(path):
             name = room_of(target) or room_of(target + '.py')
             if name is not None and name != room_of(path):  # None: a name of bmx itself, as __version__ is
-                found.setdefault((room_of(path), name), []).append('%s:%d' % (path, line))
+                found.setdefault((room_of(path), name), []).append(f'{path}:{line}')
     return found
 
 
@@ -154,7 +154,7 @@ def draw(path):
     for index, (name, place, result) in enumerate(WAY):
         x, y = index % columns, -(index // columns)
         called = place.rpartition(':')[2]
-        _box(way, x, y, '%d  %s: %s' % (index + 1, name, called), '-> ' + result, 0.8, 0.6, _COLORS[name])
+        _box(way, x, y, f'{index + 1}  {name}: {called}', '-> ' + result, 0.8, 0.6, _COLORS[name])
         if index + 1 < len(WAY):
             wraps = x == columns - 1
             way.annotate('', (0, y - 0.7) if wraps else (x + 0.6, y), (x, y - 0.3) if wraps else (x + 0.4, y),

@@ -20,7 +20,7 @@ def check_counts(**given: object) -> None:
         most = MAX_BLOCKS if name in ('blocks', 'layers') else MAX_COUNT
         counts = value if isinstance(value, (list, tuple)) else [value]
         if not counts or not all(isinstance(count, numbers.Integral) and 1 <= count <= most for count in counts):
-            raise ValueError('%s takes whole numbers from 1 to %d, got %r' % (name, most, value))
+            raise ValueError(f'{name} takes whole numbers from 1 to {most}, got {value!r}')
 
 
 def make_activation(name: str, channels: int = 1) -> gluon.HybridBlock:
@@ -32,7 +32,7 @@ def make_activation(name: str, channels: int = 1) -> gluon.HybridBlock:
         Another name.
     """
     if name not in ('prelu', 'relu'):
-        raise ValueError('activation must be one of prelu, relu, got %r' % (name,))
+        raise ValueError(f'activation must be one of prelu, relu, got {name!r}')
     return PReLU(in_channels=channels) if name == 'prelu' else nn.Activation('relu')
 
 
@@ -55,7 +55,7 @@ class DenseBlock(gluon.HybridBlock):
 
 def _transition(index, channels, groups):
     """Halve the resolution by max pooling and reduce the channels by a float 1x1 convolution (MeliusNet, section 3)."""
-    block = nn.HybridSequential(prefix='transition%d_' % index)
+    block = nn.HybridSequential(prefix=f'transition{index}_')
     with block.name_scope():
         block.add(nn.BatchNorm(), nn.MaxPool2D(2, 2), nn.Activation('relu'))
         if groups > 1:
@@ -96,16 +96,16 @@ class GrowingNet(gluon.HybridBlock):
         super().__init__(prefix=prefix, params=params)
         check_counts(blocks=blocks, groups=groups, classes=classes, growth=growth)
         if len(reductions) != len(blocks) - 1:
-            raise ValueError('%d stages need %d reductions, got %d' % (len(blocks), len(blocks) - 1, len(reductions)))
+            raise ValueError(f'{len(blocks)} stages need {len(blocks) - 1} reductions, got {len(reductions)}')
         if not all(isinstance(share, numbers.Real) and 0 < share <= 1000 for share in reductions):
-            raise ValueError('reductions must be shares of channels, numbers above 0 and at most 1000, got %r'
-                             % (reductions,))
+            raise ValueError('reductions must be shares of channels, numbers above 0 and at most 1000, got '
+                             f'{reductions!r}')
         channels = 64
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
             self.features.add(make_stem(stem, channels))
             for index, count in enumerate(blocks):
-                stage = nn.HybridSequential(prefix='stage%d_' % (index + 1))
+                stage = nn.HybridSequential(prefix=f'stage{index + 1}_')
                 with stage.name_scope():
                     for _ in range(count):
                         self.add_blocks(stage, channels, growth, bits)

@@ -71,7 +71,7 @@ class CompactNet(gluon.HybridBlock):
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         if not isinstance(width, numbers.Real) or not 0 < width <= 1000:
-            raise ValueError('width must be a number above 0 and at most 1000, got %r' % (width,))
+            raise ValueError(f'width must be a number above 0 and at most 1000, got {width!r}')
         layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
                   for layer in layers]
         settings, channels = dict(bits=bits, binarizations=binarizations), round(96 * width)
@@ -106,8 +106,8 @@ class CompactNet(gluon.HybridBlock):
         if layer['kind'] == 'dense':
             return BinaryDense(layer['channels'], **settings)
         if in_channels % layer['groups'] or layer['channels'] % layer['groups']:
-            raise ValueError('%d groups do not divide %d and %d channels: choose another width'
-                             % (layer['groups'], in_channels, layer['channels']))
+            raise ValueError(f'{layer["groups"]} groups do not divide {in_channels} and {layer["channels"]} channels: '
+                             'choose another width')
         return BinaryConv(layer['channels'], layer['kernel_size'], padding=layer['kernel_size'] // 2,
                           groups=layer['groups'], in_channels=in_channels, **settings)
 

@@ -59,7 +59,7 @@ class MeliusNet(GrowingNet):
 
     def __init__(self, improve: str = 'newest', **kwargs: Any) -> None:
         if improve not in ('newest', 'all'):
-            raise ValueError("improve must be 'newest' or 'all', got %r" % (improve,))
+            raise ValueError(f"improve must be 'newest' or 'all', got {improve!r}")
         self._improve = improve
         super().__init__(**kwargs)
 

@@ -122,21 +122,21 @@ class MoBiNet(gluon.HybridBlock):
         check_counts(channels=channels, classes=classes)
         for name, value in (('channels', channels), ('halving', halving)):
             if not isinstance(value, (list, tuple)):
-                raise ValueError('%s must be a sequence of numbers, got %r' % (name, value))
+                raise ValueError(f'{name} must be a sequence of numbers, got {value!r}')
         for name, value, known in (('block', block, BLOCKS), ('pool', pool, POOLS)):
             if value not in known:
-                raise ValueError('%s must be one of %s, got %r' % (name, ', '.join(known), value))
+                raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or not 0 <= k <= 16:
-            raise ValueError('k must be a whole number from 0 to 16, got %r' % (k,))
+            raise ValueError(f'k must be a whole number from 0 to 16, got {k!r}')
         if not set(halving) <= set(range(len(channels))):
-            raise ValueError('halving names blocks from 0 to %d, of which there are %d: got %r; give --set halving=... '
-                             'with other channels' % (len(channels) - 1, len(channels), halving))
+            raise ValueError(f'halving names blocks from 0 to {len(channels) - 1}, of which there are {len(channels)}: '
+                             f'got {halving!r}; give --set halving=... with other channels')
         current = 32
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
             self.features.add(make_stem(stem, current), make_activation(activation), nn.BatchNorm())
             for index, width in enumerate(channels):
-                stage = nn.HybridSequential(prefix='block%d_' % (index + 1))
+                stage = nn.HybridSequential(prefix=f'block{index + 1}_')
                 with stage.name_scope():
                     widths = {'in': current, 'out': width}
                     for kernel_size, filters, around in BLOCKS[block]:
@@ -153,8 +153,7 @@ class MoBiNet(gluon.HybridBlock):
     @staticmethod
     def _groups(channels: int, k: int) -> int:
         if channels % 2 ** k:
-            raise ValueError('k=%d makes groups of %d channels, which do not divide %d channels'
-                             % (k, 2 ** k, channels))
+            raise ValueError(f'k={k} makes groups of {2 ** k} channels, which do not divide {channels} channels')
         return channels // 2 ** k
 
     def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ MODELS: dict[str, Build] = {}
 def register(entry: Build) -> Build:
     """Make a function `name(classes, **kwargs) -> gluon.HybridBlock` known under its name; usable as a decorator."""
     if entry.__name__ in MODELS:
-        raise ValueError('a model named %s is registered already' % entry.__name__)
+        raise ValueError(f'a model named {entry.__name__} is registered already')
     MODELS[entry.__name__] = entry
     return entry
 
@@ -70,7 +70,7 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     """
     entry = MODELS.get(name.lower())
     if entry is None:
-        raise ValueError('unknown model %r; choose from %s' % (name, ', '.join(sorted(MODELS))))
+        raise ValueError(f'unknown model {name!r}; choose from {", ".join(sorted(MODELS))}')
     settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
     net = entry(**settings)
     net.model_name = entry.__name__
@@ -79,8 +79,8 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     if pretrained:
         path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
         if not os.path.isfile(path):
-            raise FileNotFoundError('no pretrained parameters of %s at %s: train it with train_imagenet.py and put its '
-                                    '.params there, or give root=' % (entry.__name__, path))
+            raise FileNotFoundError(f'no pretrained parameters of {entry.__name__} at {path}: train it with '
+                                    'train_imagenet.py and put its .params there, or give root=')
         net.load_parameters(path, ctx=ctx)
     return net
 

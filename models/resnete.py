@@ -91,8 +91,7 @@ class ResNetE(gluon.HybridBlock):
         super().__init__(prefix=prefix, params=params)
         check_counts(layers=layers, channels=channels, classes=classes)
         if len(layers) != len(channels):
-            raise ValueError('layers and channels must tell of as many stages, got %d and %d'
-                             % (len(layers), len(channels)))
+            raise ValueError(f'layers and channels must tell of as many stages, got {len(layers)} and {len(channels)}')
         current = channels[0]
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
@@ -100,7 +99,7 @@ class ResNetE(gluon.HybridBlock):
             if extras and not preactivation:
                 self.features.add(nn.BatchNorm())
             for index, (count, width) in enumerate(zip(layers, channels)):
-                stage = nn.HybridSequential(prefix='stage%d_' % (index + 1))
+                stage = nn.HybridSequential(prefix=f'stage{index + 1}_')
                 with stage.name_scope():
                     for layer in range(count):
                         strides = 2 if index > 0 and layer == 0 else 1

@@ -2,10 +2,10 @@ import os
 import signal
 
 import pytest
-from helpers import STUDY, tiny, write_folder
 
 from bmx import ops
 from bmx.models import MODELS
+from helpers import STUDY, tiny, write_folder
 
 os.environ.setdefault('MPLBACKEND', 'Agg')  # no test opens a window
 

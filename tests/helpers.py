@@ -21,7 +21,7 @@ def write_folder(path, train=5, val=3, classes=CLASSES, size=(30, 24)):
             (path / part / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
                 pixels = rng.randint(0, 200, size=size[::-1] + (3,)) + 55 * np.eye(3, dtype=int)[label % 3]
-                Image.fromarray(pixels.astype(np.uint8)).save(str(path / part / name / ('%d.jpg' % index)))
+                Image.fromarray(pixels.astype(np.uint8)).save(str(path / part / name / f'{index}.jpg'))
     return path
 
 

@@ -74,7 +74,8 @@ COUNTS = {
     'channels last': (lambda: nn.Conv2D(8, 3, layout='NHWC', use_bias=False), (1, 10, 10, 3), 8 * 3 * 9 * 64, 0, None),
     'second output': (Split, (3, 8, 4, 4), 4 * 6 * 16, 0, None),
     'rows': (Rows, (5, 2, 4, 4), 2 * 16 * 4, 0, 0),
-    'transposed': (lambda: nn.Conv2DTranspose(6, 3, in_channels=4, use_bias=False), (1, 4, 5, 5), 4 * 6 * 9 * 25, 0, None),
+    'transposed': (lambda: nn.Conv2DTranspose(6, 3, in_channels=4, use_bias=False), (1, 4, 5, 5), 4 * 6 * 9 * 25,
+                   0, None),
     'binary classifier': (lambda: binary_dense(True), (2, 64), 0, 640, 0),
     'binary rows': (lambda: binary_dense(False), (2, 7, 64), 0, 7 * 640, 0),
 }
@@ -197,7 +198,7 @@ def test_a_deployed_network_costs_what_its_float_network_costs(name, tmp_path):
 
 def test_binary_operations_of_files_from_before():
     for version, bops in ((1, 8 * 27 * 36 + 8 * 72 * 4 + 4 * 32), (2, None), (3, None)):
-        path = os.path.join(os.path.dirname(__file__), 'data', 'format-%d-symbol.json' % version)
+        path = os.path.join(os.path.dirname(__file__), 'data', f'format-{version}-symbol.json')
         counted = bmx.summary(mx.sym.load(path), (1, 3, 6, 6))
         assert counted.bops == bops or bops is None and counted.bops > 8 * 27 * 36 + 8 * 72 * 36
         assert counted.flops == 0

@@ -44,7 +44,7 @@ def test_the_way_leads_through_what_is_there(room, place, _):
     path, name = place.split(':')
     assert ARCHITECTURE['room_of'](path) == room
     content = (ARCHITECTURE['ROOT'] / path).read_text()
-    assert re.search(r'^(def|class|struct) %s\b' % name, content, re.M)
+    assert re.search(rf'^(def|class|struct) {name}\b', content, re.M)
 
 
 def test_the_picture_is_of_these_rooms():

@@ -153,7 +153,7 @@ LAYERS = [
     (bmx.nn.BinaryConv, (2, 6, 7, 5), dict(channels=4, kernel_size=3, padding=1, groups=2)),
     (bmx.nn.BinaryDense, (3, 2, 5, 2), dict(units=4)),
 ]
-IDS = ['%s-%d' % (row[0].__name__, index) for index, row in enumerate(LAYERS)]
+IDS = [f'{row[0].__name__}-{index}' for index, row in enumerate(LAYERS)]
 
 
 def build(layer, arguments, **settings):

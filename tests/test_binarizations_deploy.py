@@ -67,8 +67,7 @@ def test_programs(isa, channels, slot):
 
 def test_threads_compute_the_same():
     p = Parameters(0)
-    program = 'conv in=x0[0:200] out=y0 weight={} kernel=3,3 pad=1,1 filters=130 binarizations=3'.format(
-        p.weight(130, 200))
+    program = f'conv in=x0[0:200] out=y0 weight={p.weight(130, 200)} kernel=3,3 pad=1,1 filters=130 binarizations=3'
     check(program, [make_data((2, 200, 30, 31))], p.values)
 
 

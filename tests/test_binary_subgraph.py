@@ -12,6 +12,11 @@ import pytest
 from bmx import ops
 
 
+def sizes(**named):
+    """The words of an instruction that hold two integers each."""
+    return ' '.join(f'{name}={size[0]},{size[1]}' for name, size in named.items())
+
+
 class Parameters:
     """Random parameters of a program; each method adds one and returns its name, p0, p1, ..."""
 
@@ -20,7 +25,7 @@ class Parameters:
 
     def add(self, value):
         self.values.append(value)
-        return 'p%d' % (len(self.values) - 1)
+        return f'p{len(self.values) - 1}'
 
     def weight(self, filters, channels, kernel=(3, 3)):
         return self.add(ops.pack_weights(self.random.randn(filters, channels, *kernel)))
@@ -69,20 +74,20 @@ def meliusnet_stage(p, blocks, channels, growth):
     program, widths = [], [channels]
 
     def features():
-        return ','.join(('x0' if i == 0 else 's%d' % i) + '[0:%d]' % width for i, width in enumerate(widths))
+        return ','.join(('x0' if i == 0 else f's{i}') + f'[0:{width}]' for i, width in enumerate(widths))
 
     def conv(out, steps=''):
         total = sum(widths)
-        program.append('conv in={} out={} weight={} threshold={} kernel=3,3 pad=1,1 filters={} {}'.format(
-            features(), out, p.weight(growth, total), p.threshold(total, 8), growth, steps))
+        program.append(f'conv in={features()} out={out} weight={p.weight(growth, total)} '
+                       f'threshold={p.threshold(total, 8)} kernel=3,3 pad=1,1 filters={growth} {steps}')
 
     for index in range(1, blocks + 1):
-        conv('s%d:int16' % index)
+        conv(f's{index}:int16')
         widths.append(growth)
-        conv('s%d:int16' % index, 'steps=plus:s%d[0:%d]' % (index, growth))
+        conv(f's{index}:int16', f'steps=plus:s{index}[0:{growth}]')
     total = sum(widths)
-    program.append('map in={} out=y0 before=norm:{} pool=max kernel=2,2 stride=2,2 steps=relu'.format(
-        features(), p.vector(3, total)))
+    program.append(f'map in={features()} out=y0 before=norm:{p.vector(3, total)} pool=max kernel=2,2 stride=2,2 '
+                   'steps=relu')
     return ' ; '.join(program)
 
 
@@ -121,8 +126,8 @@ def test_chains(isa, chain, channels):
     p = Parameters(channels)
     names = dict(w=p.weight(channels, channels), t=p.threshold(channels), n=p.vector(3, channels),
                  v=p.vector(channels), one=p.vector(1))
-    used = sorted({name for name in names if '{%s}' % name in chain}, key=lambda name: int(names[name][1:]))
-    program = chain.replace('C', str(channels)).format(**{name: 'p%d' % i for i, name in enumerate(used)})
+    used = sorted({name for name in names if f'{{{name}}}' in chain}, key=lambda name: int(names[name][1:]))
+    program = chain.replace('C', str(channels)).format(**{name: f'p{i}' for i, name in enumerate(used)})
     check(program, [make_data((2, channels, 9, 10))], [p.values[int(names[name][1:])] for name in used])
 
 
@@ -133,8 +138,7 @@ def test_interleaved_weights(isa, options, groups, channels, filters):
     p = Parameters(channels)
     kernel = tuple(map(int, options[len('kernel='):].split()[0].split(',')))
     packed = ops.pack_weights(p.random.randn(groups * filters, channels, *kernel))
-    text = 'conv in=x0[0:{}] out=y0 weight=p0 filters={} groups={} {}'.format(groups * channels, groups * filters, groups,
-                                                                             options)
+    text = f'conv in=x0[0:{groups * channels}] out=y0 weight=p0 filters={groups * filters} groups={groups} {options}'
     data = [make_data((2, groups * channels, 9, 10))]
     expected, = check(text, data, [packed])
     assert np.array_equal(check(text + ' interleaved=1', data, [ops.interleave_weights(packed)])[0], expected)
@@ -153,21 +157,21 @@ def test_sources_begin_at_any_bit(isa, split, types):
     for index, channels in enumerate(split):
         kind = types[index % len(types)]
         if kind != 'x':
-            program.append('conv in=x{0}[0:{1}] out=s{0}:{2} weight={3} kernel=1,1 filters={1}'.format(
-                index, channels + 3, kind, p.weight(channels + 3, channels + 3, (1, 1))))
-        parts.append('{}{}[2:{}]'.format('x' if kind == 'x' else 's', index, channels + 2))
+            program.append(f'conv in=x{index}[0:{channels + 3}] out=s{index}:{kind} '
+                           f'weight={p.weight(channels + 3, channels + 3, (1, 1))} kernel=1,1 filters={channels + 3}')
+        parts.append(f'{"x" if kind == "x" else "s"}{index}[2:{channels + 2}]')
     total = sum(split)
     for pad_value in (-1, 0, 1):
-        text = 'conv in={} out=y0 weight={} threshold={} kernel=3,3 pad=1,1 filters=5 pad_value={}'.format(
-            ','.join(parts), p.weight(5, total), p.threshold(total), pad_value)
+        text = (f'conv in={",".join(parts)} out=y0 weight={p.weight(5, total)} threshold={p.threshold(total)} '
+                f'kernel=3,3 pad=1,1 filters=5 pad_value={pad_value}')
         parameters = list(p.values)
         check(';'.join(program + [text]), data, parameters)
         del p.values[-2:]
     if total % 2 == 0:
-        check(';'.join(program + ['conv in={} out=y0 weight={} kernel=3,3 pad=1,1 filters=6 groups=2'.format(
-            ','.join(parts), p.weight(6, total // 2))]), data, p.values)
+        check(';'.join(program + [f'conv in={",".join(parts)} out=y0 weight={p.weight(6, total // 2)} kernel=3,3 '
+                                  'pad=1,1 filters=6 groups=2']), data, p.values)
     del p.values[len(program):]
-    check(';'.join(program + ['map in={} out=y0 steps=norm:{}'.format(','.join(parts), p.vector(3, total))]), data,
+    check(';'.join(program + [f'map in={",".join(parts)} out=y0 steps=norm:{p.vector(3, total)}']), data,
           p.values)
 
 
@@ -175,10 +179,10 @@ def test_sources_begin_at_any_bit(isa, split, types):
 @pytest.mark.parametrize('slot', ['int16', 'float32', 'planar'])
 def test_groups(isa, groups, slot):
     p = Parameters(groups)
-    check('conv in=x0[0:64] out=s0:{0} weight={1} threshold={2} kernel=3,3 pad=1,1 filters=128 groups={3};'
-          'conv in=s0[0:128] out=y0 weight={4} threshold={5} kernel=3,3 stride=2,2 pad=1,1 filters=64 groups={3} '
-          'pad_value=0'.format(slot, p.weight(128, 64 // groups), p.threshold(64), groups,
-                               p.weight(64, 128 // groups), p.threshold(128)),
+    check(f'conv in=x0[0:64] out=s0:{slot} weight={p.weight(128, 64 // groups)} threshold={p.threshold(64)} kernel=3,3 '
+          f'pad=1,1 filters=128 groups={groups};'
+          f'conv in=s0[0:128] out=y0 weight={p.weight(64, 128 // groups)} threshold={p.threshold(128)} kernel=3,3 '
+          f'stride=2,2 pad=1,1 filters=64 groups={groups} pad_value=0',
           [make_data((3, 64, 7, 8))], p.values)
 
 
@@ -186,10 +190,11 @@ def test_groups(isa, groups, slot):
 @pytest.mark.parametrize('slot', ['int16', 'float32', 'planar'])
 def test_filters(isa, filters, slot):
     p = Parameters(filters)
-    check('conv in=x0[0:33] out=s0:{0} weight={1} kernel=3,3 pad=1,1 stride=1,2 filters={2};'
-          'conv in=s0[0:{2}] out=s0:{0} weight={3} threshold={4} kernel=1,1 filters={2} steps=plus:s0[0:{2}];'
-          'map in=s0[0:{2}] out=y0'.format(slot, p.weight(filters, 33), filters, p.weight(filters, filters, (1, 1)),
-                                           p.threshold(filters)),
+    check(f'conv in=x0[0:33] out=s0:{slot} weight={p.weight(filters, 33)} kernel=3,3 pad=1,1 stride=1,2 '
+          f'filters={filters};'
+          f'conv in=s0[0:{filters}] out=s0:{slot} weight={p.weight(filters, filters, (1, 1))} '
+          f'threshold={p.threshold(filters)} kernel=1,1 filters={filters} steps=plus:s0[0:{filters}];'
+          f'map in=s0[0:{filters}] out=y0',
           [make_data((1, 33, 7, 11))], p.values)
 
 
@@ -205,12 +210,12 @@ def test_pooling(isa, kind, full, size, kernel, stride, pad):
         pytest.skip('nothing to pool')
     p = Parameters()
     data = make_data((2, 21) + size)
-    window = 'pool=%s kernel=%d,%d stride=%d,%d pad=%d,%d full=%d' % ((kind,) + kernel + stride + pad + (full,))
-    out, = check('map in=x0[0:21] out=y0 {} steps=norm:{}|relu'.format(window, p.vector(3, 21)), [data], p.values)
-    check('conv in=x0[0:21] out=s0:int16 weight={} kernel=1,1 filters=21;'
-          'map in=x0[2:9],s0[1:20] out=y0 before=norm:{} {}'.format(p.weight(21, 21, (1, 1)), p.vector(3, 26), window)
+    window = f'pool={kind} {sizes(kernel=kernel, stride=stride, pad=pad)} full={full}'
+    out, = check(f'map in=x0[0:21] out=y0 {window} steps=norm:{p.vector(3, 21)}|relu', [data], p.values)
+    check(f'conv in=x0[0:21] out=s0:int16 weight={p.weight(21, 21, (1, 1))} kernel=1,1 filters=21;'
+          f'map in=x0[2:9],s0[1:20] out=y0 before=norm:{p.vector(3, 26)} {window}'
           .replace('p1', 'p0').replace('p2', 'p1'), [data], p.values[1:])
-    pooled, = check('map in=x0[0:21] out=y0 {}'.format(window), [data], [])
+    pooled, = check(f'map in=x0[0:21] out=y0 {window}', [data], [])
     expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type=kind,
                              pooling_convention='full' if full else 'valid', count_include_pad=False).asnumpy()
     assert out.shape == pooled.shape == expected.shape
@@ -246,37 +251,37 @@ FLOAT_SHAPES = [  # channels, filters, groups, kernel, stride, pad, dilate, size
 def test_float_convolutions(isa, shape, slot):
     channels, filters, groups, kernel, stride, pad, dilate, size = shape
     p, data = Parameters(filters), np.random.RandomState(channels).randn(2, channels + 2, *size).astype('float32')
-    window = 'kernel=%d,%d stride=%d,%d pad=%d,%d dilate=%d,%d ' % (kernel + stride + pad + dilate)
-    words = '{} filters={} groups={} weight={}'.format(window, filters, groups,
-                                                       p.float_weight(filters, channels, kernel, groups))
+    window = sizes(kernel=kernel, stride=stride, pad=pad, dilate=dilate)
+    words = f'{window} filters={filters} groups={groups} weight={p.float_weight(filters, channels, kernel, groups)}'
     if slot is None:
-        check('fconv in=x0[2:{}],x0[0:2] out=y0 {} before=norm:{}|relu steps=prelu:{}'.format(
-            channels, words, p.vector(3, channels), p.vector(1)), [data], p.values)
+        check(f'fconv in=x0[2:{channels}],x0[0:2] out=y0 {words} before=norm:{p.vector(3, channels)}|relu '
+              f'steps=prelu:{p.vector(1)}', [data], p.values)
         return
-    check('conv in=x0[0:{0}] out=s0:{1} weight={2} kernel=1,1 filters={0};'
-          'fconv in=s0[1:{0}],x0[0:1] out=s1:{3} {4} before=mul:{5} steps=norm:{6};'
-          'fconv in=s1[0:{7}] out=y0:flat weight={8} kernel=1,1 filters=5'.format(
-              channels, slot, p.weight(channels, channels, (1, 1)), 'float32' if slot == 'int16' else slot, words,
-              p.vector(channels), p.vector(3, filters), filters, p.float_weight(5, filters, (1, 1))), [data], p.values)
+    check(f'conv in=x0[0:{channels}] out=s0:{slot} weight={p.weight(channels, channels, (1, 1))} kernel=1,1 '
+          f'filters={channels};'
+          f'fconv in=s0[1:{channels}],x0[0:1] out=s1:{"float32" if slot == "int16" else slot} {words} '
+          f'before=mul:{p.vector(channels)} steps=norm:{p.vector(3, filters)};'
+          f'fconv in=s1[0:{filters}] out=y0:flat weight={p.float_weight(5, filters, (1, 1))} kernel=1,1 '
+          'filters=5', [data], p.values)
 
 
 def test_float_convolutions_sum_in_place(isa):
     p = Parameters()
-    check('map in=x0[0:12] out=s0:planar steps=relu; map in=x0[0:12] out=s1:float32 steps=mul:{};'
-          'fconv in=x0[0:12] out=s0:planar weight={} kernel=3,3 pad=1,1 filters=12 before=plus:s1[0:12] '
-          'steps=mul:{}|plus:s0[0:12]|relu; map in=s0[0:12] out=y0'.format(
-              p.vector(12), p.float_weight(12, 12, (3, 3)), p.vector(12)), [make_data((3, 12, 8, 9))], p.values)
+    check(f'map in=x0[0:12] out=s0:planar steps=relu; map in=x0[0:12] out=s1:float32 steps=mul:{p.vector(12)};'
+          f'fconv in=x0[0:12] out=s0:planar weight={p.float_weight(12, 12, (3, 3))} kernel=3,3 pad=1,1 filters=12 '
+          f'before=plus:s1[0:12] steps=mul:{p.vector(12)}|plus:s0[0:12]|relu; '
+          'map in=s0[0:12] out=y0', [make_data((3, 12, 8, 9))], p.values)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (7, 7), (5, 90)])
 @pytest.mark.parametrize('kind', ['max', 'avg'])
 def test_global_pooling(isa, kind, size):
     p, data = Parameters(), make_data((2, 21) + size)
-    out, = check('map in=x0[0:21] out=y0:flat pool={} global=1'.format(kind), [data], [])
+    out, = check(f'map in=x0[0:21] out=y0:flat pool={kind} global=1', [data], [])
     expected = mx.nd.Pooling(mx.nd.array(data), global_pool=True, kernel=(1, 1), pool_type=kind).asnumpy()
     assert out.shape == (2, 21) and np.allclose(out, expected[:, :, 0, 0], rtol=1e-5, atol=1e-5)
-    check('map in=x0[3:21],x0[0:3] out=y0 before=norm:{} pool={} global=1 steps=relu shuffle=3'.format(
-        p.vector(3, 21), kind), [data], p.values)
+    check(f'map in=x0[3:21],x0[0:3] out=y0 before=norm:{p.vector(3, 21)} pool={kind} global=1 steps=relu '
+          'shuffle=3', [data], p.values)
 
 
 @pytest.mark.parametrize('size', [(7, 9), (1, 40), (12, 12)])
@@ -286,9 +291,10 @@ def test_padding_counts_in_averages(isa, size, kernel, stride, pad, full):
     if any(size[i] + 2 * pad[i] < kernel[i] for i in range(2)):
         pytest.skip('nothing to pool')
     data = make_data((2, 21) + size)
-    out, = check('map in=x0[0:21] out=y0 pool=avg kernel=%d,%d stride=%d,%d pad=%d,%d full=%d count_pad=1'
-                 % (kernel + stride + pad + (full,)), [data], [])
-    if all(stride[i] <= kernel[i] for i in range(2)):  # else MXNet divides by 0 where a window begins behind the padding
+    window = sizes(kernel=kernel, stride=stride, pad=pad)
+    out, = check(f'map in=x0[0:21] out=y0 pool=avg {window} full={full} count_pad=1', [data], [])
+    # Otherwise MXNet divides by 0 where a window begins behind the padding.
+    if all(stride[i] <= kernel[i] for i in range(2)):
         expected = mx.nd.Pooling(mx.nd.array(data), kernel=kernel, stride=stride, pad=pad, pool_type='avg',
                                  pooling_convention='full' if full else 'valid', count_include_pad=True).asnumpy()
         assert out.shape == expected.shape and np.allclose(out, expected, rtol=1e-5, atol=1e-5)
@@ -296,8 +302,8 @@ def test_padding_counts_in_averages(isa, size, kernel, stride, pad, full):
 
 def test_shuffle_into_a_slot(isa):
     p = Parameters()
-    check('map in=x0[0:24] out=s0:planar steps=norm:{} shuffle=4; conv in=s0[2:24] out=y0 weight={} threshold={} '
-          'kernel=3,3 filters=5 steps=plus:x1[0:5]'.format(p.vector(3, 24), p.weight(5, 22), p.threshold(22)),
+    check(f'map in=x0[0:24] out=s0:planar steps=norm:{p.vector(3, 24)} shuffle=4; conv in=s0[2:24] out=y0 '
+          f'weight={p.weight(5, 22)} threshold={p.threshold(22)} kernel=3,3 filters=5 steps=plus:x1[0:5]',
           [make_data((2, 24, 6, 7)), make_data((2, 5, 4, 5))], p.values)
 
 
@@ -306,8 +312,8 @@ def test_shuffle_into_a_slot(isa):
 def test_shuffle(channels, groups, pool):
     data, parameters = make_data((2, channels, 6, 10)), Parameters()
     norm = parameters.vector(3, channels)
-    out, = check('map in=x0[3:{0}],x0[0:3] out=y0 before=norm:{1} {2} steps=relu shuffle={3}'.format(
-        channels, norm, pool, groups), [data], parameters.values)
+    out, = check(f'map in=x0[3:{channels}],x0[0:3] out=y0 before=norm:{norm} {pool} steps=relu '
+                 f'shuffle={groups}', [data], parameters.values)
     assert out.shape[1] == channels
 
 
@@ -319,9 +325,9 @@ def test_thresholds_of_int16(isa, t, d, value):
     """Three channels of one value, then one of its sign."""
     p = Parameters()
     weight = p.add(ops.pack_weights(np.full((40, 3, 1, 1), value)))
-    chain = ('conv in=x0[0:3] out=s0:int16 weight={} kernel=1,1 filters=40;'
-             'conv in=s0[0:1],s0[3:40] out=y0 weight={} threshold={} kernel=1,1 filters=1'.format(
-                 weight, p.weight(1, 38, (1, 1)), p.add(np.full((2, 38), [[t], [d]], 'float32'))))
+    chain = (f'conv in=x0[0:3] out=s0:int16 weight={weight} kernel=1,1 filters=40;'
+             f'conv in=s0[0:1],s0[3:40] out=y0 weight={p.weight(1, 38, (1, 1))} '
+             f'threshold={p.add(np.full((2, 38), [[t], [d]], "float32"))} kernel=1,1 filters=1')
     check(chain, [np.ones((1, 3, 2, 2), 'float32')], p.values)
 
 
@@ -331,8 +337,8 @@ def test_extreme_values_of_int16(isa):
     weight = p.add(ops.pack_weights(np.repeat([[1.0], [-1.0]], 32767, axis=1).reshape(2, 32767, 1, 1)))
     for t, d in itertools.product([-32768, -32767, -32766, 32766, 32767, 32768], [-1, 1]):
         threshold = np.full((2, 2), [[t], [d]], 'float32')
-        check('conv in=x0[0:32767] out=s0:int16 weight={} kernel=1,1 filters=2;'
-              'conv in=s0[0:2] out=y0 weight=p1 threshold=p2 kernel=1,1 filters=3'.format(weight),
+        check(f'conv in=x0[0:32767] out=s0:int16 weight={weight} kernel=1,1 filters=2;'
+              'conv in=s0[0:2] out=y0 weight=p1 threshold=p2 kernel=1,1 filters=3',
               [np.ones((1, 32767, 1, 2), 'float32')],
               p.values + [ops.pack_weights(np.array([[1, 1], [1, -1], [-1, 1]]).reshape(3, 2, 1, 1)), threshold])
 
@@ -346,10 +352,10 @@ def test_infinities_at_infinite_thresholds(isa):
 
 def test_several_data_and_outputs(isa):
     p = Parameters()
-    check('conv in=x1[0:20],x0[3:8] out=y1 weight={} kernel=3,3 pad=1,1 filters=12 steps=plus:x2[0:12];'
+    check(f'conv in=x1[0:20],x0[3:8] out=y1 weight={p.weight(12, 25)} kernel=3,3 pad=1,1 filters=12 '
+          'steps=plus:x2[0:12];'
           'map in=x2[1:2],x0[0:8] out=y0 steps=relu;'
-          'conv in=x2[0:12] out=y2 weight={} kernel=2,2 stride=2,2 filters=70'.format(
-              p.weight(12, 25), p.weight(70, 12, (2, 2))),
+          f'conv in=x2[0:12] out=y2 weight={p.weight(70, 12, (2, 2))} kernel=2,2 stride=2,2 filters=70',
           [make_data((3, 8, 6, 6)), make_data((3, 20, 6, 6)), make_data((3, 12, 6, 6))], p.values, num_outputs=3)
 
 
@@ -362,7 +368,7 @@ def test_norm_is_batchnorm(channels):
     norm = np.stack([mean, gamma / np.sqrt(variance + np.float32(1e-5)), beta]).astype('float32')
     expected = mx.nd.BatchNorm(*map(mx.nd.array, (data, gamma, beta, mean, variance)), eps=1e-5, fix_gamma=False,
                                use_global_stats=True)
-    out, = call('map in=x0[0:%d] out=y0 steps=norm:p0' % channels, [data], [norm])
+    out, = call(f'map in=x0[0:{channels}] out=y0 steps=norm:p0', [data], [norm])
     assert np.array_equal(out, expected.asnumpy())
 
 
@@ -600,10 +606,10 @@ PROGRAM_ERRORS = [
 
 
 def program_error(program, data=((2, 16, 5, 6), (2, 4, 5, 6)), **attributes):
-    inputs = [mx.sym.var('x%d' % i) for i in range(len(data))]
-    inputs += [mx.sym.var('p%d' % i, shape=(1,)) for i in range(attributes.pop('parameters', 0))]
+    inputs = [mx.sym.var(f'x{i}') for i in range(len(data))]
+    inputs += [mx.sym.var(f'p{i}', shape=(1,)) for i in range(attributes.pop('parameters', 0))]
     symbol = mx.sym.binary_subgraph(*inputs, program=program, **dict({'num_data': len(data)}, **attributes))
-    symbol.infer_shape(**{'x%d' % i: shape for i, shape in enumerate(data)})
+    symbol.infer_shape(**{f'x{i}': shape for i, shape in enumerate(data)})
 
 
 @pytest.mark.parametrize('program, message', PROGRAM_ERRORS, ids=[message for _, message in PROGRAM_ERRORS])

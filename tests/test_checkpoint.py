@@ -17,13 +17,13 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import train, write_folder
 from mxnet import gluon
 
 from bmx.io.storage import LOCK, TEMPORARY, LoadError, digest, lock_to_inherit
 from bmx.train import CheckpointStore, TrainingError, states
 from bmx.train.checkpoint import Checkpoint, check_same_training
 from bmx.train.signals import StopSignals
+from helpers import train, write_folder
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -122,7 +122,7 @@ def test_damaged_checkpoints(tmp_path, monkeypatch, damage):
     paths = [store.save(epoch, 0, {}, CONTENT) for epoch in (1, 2)]
     damage(paths[1])
     assert store.latest().path == paths[0]
-    assert len(warnings) == 1 and 'checkpoint %s is damaged' % paths[1] in warnings[0]
+    assert len(warnings) == 1 and f'checkpoint {paths[1]} is damaged' in warnings[0]
     damage(paths[0])
     with pytest.raises(TrainingError, match='every checkpoint in .* is damaged'):
         store.latest()
@@ -290,7 +290,7 @@ STOPS = [
 
 @pytest.mark.parametrize('event, when, code, newest', STOPS)
 def test_resumed_equals_uninterrupted(uninterrupted, event, when, code, newest):
-    runner = Runner(uninterrupted.path.parent / ('%s-%d' % (event.replace(':', '-'), when)))
+    runner = Runner(uninterrupted.path.parent / f'{event.replace(":", "-")}-{when}')
     stopped, out = runner.run(event=event, when=when)
     assert stopped == code, out
     found = CheckpointStore(str(runner.save_dir), 1).newest
@@ -344,7 +344,8 @@ def test_checkpoints_that_no_training_wrote(uninterrupted, tiny_model, tmp_path,
     path.write_text(json.dumps(state))
     assert train(uninterrupted.arguments + ['--save-dir', str(tmp_path / 'run'), '--resume']) == 1
     out = capsys.readouterr().out
-    assert re.search(r'error: .*checkpoint-0003 is damaged \(.*\): start anew|cannot resume .* other arguments', out), out
+    message = r'error: .*checkpoint-0003 is damaged \(.*\): start anew|cannot resume .* other arguments'
+    assert re.search(message, out), out
 
 
 def test_ctrl_c_from_outside(uninterrupted):
@@ -371,7 +372,7 @@ def test_in_the_background_only_sigterm_stops(uninterrupted):
     for number in (signal.SIGINT, signal.SIGHUP):
         process.send_signal(number)
     epochs = len(CheckpointStore(str(runner.save_dir), 1)._listed())
-    wait_for(runner.save_dir / ('checkpoint-%04d' % (epochs + 2)))
+    wait_for(runner.save_dir / f'checkpoint-{epochs + 2:04d}')
     assert process.poll() is None
     process.terminate()
     out, _ = process.communicate(timeout=60)
@@ -388,7 +389,7 @@ FULL = [
 
 @pytest.mark.parametrize('room, code, said, newest', FULL)
 def test_full_disk(uninterrupted, room, code, said, newest):
-    runner = Runner(uninterrupted.path.parent / ('full-%d' % room))
+    runner = Runner(uninterrupted.path.parent / f'full-{room}')
     stopped, out = runner.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room,) * 2))
     assert stopped == code and said in out.splitlines()[-1] and 'Traceback' not in out, out
     found = CheckpointStore(str(runner.save_dir), 1).newest
@@ -406,7 +407,7 @@ def test_logs_on_a_full_disk(uninterrupted):
         process = runner.start(stdout=full, stderr=subprocess.PIPE)
         _, said = process.communicate()
     assert process.returncode == 0, said
-    assert sorted(said.splitlines()) == ['%s lacks lines: [Errno 28] No space left on device' % what
+    assert sorted(said.splitlines()) == [f'{what} lacks lines: [Errno 28] No space left on device'
                                          for what in ('/dev/full', 'the output')]
     assert_equal_results(runner, uninterrupted)
 
@@ -417,7 +418,7 @@ def test_a_second_training_is_refused(uninterrupted, tiny_model, capsys):
     before = names(uninterrupted.save_dir)
     with CheckpointStore(str(uninterrupted.save_dir), 1).locked():
         assert train(uninterrupted.arguments + ['--resume']) == 1
-        assert 'error: another process trains in %s: wait until' % uninterrupted.save_dir in capsys.readouterr().out
+        assert f'error: another process trains in {uninterrupted.save_dir}: wait until' in capsys.readouterr().out
         code, out = uninterrupted.run('--resume')
         assert code == 1 and 'another process trains in' in out
     assert names(uninterrupted.save_dir) == before
@@ -436,8 +437,8 @@ def test_the_lock_of_a_store(tmp_path):
 
 
 def test_a_killed_training_holds_no_lock(tmp_path):
-    program = ('import os, sys; sys.path.insert(0, %r); from bmx.train import CheckpointStore\n'
-               'with CheckpointStore(%r, 0).locked(): os.kill(os.getpid(), 9)' % (ROOT, str(tmp_path)))
+    program = (f'import os, sys; sys.path.insert(0, {ROOT!r}); from bmx.train import CheckpointStore\n'
+               f'with CheckpointStore({str(tmp_path)!r}, 0).locked(): os.kill(os.getpid(), 9)')
     assert subprocess.call([sys.executable, '-W', 'ignore', '-c', program]) == -9
     with CheckpointStore(tmp_path, 0).locked():
         pass
@@ -451,12 +452,12 @@ def test_no_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(logging.getLogger('bmx.train'), 'warning', lambda text, *args: warnings.append(text % args))
     with CheckpointStore(tmp_path, 0).locked():
         pass
-    assert warnings == ['the file system of %s has no locks: start no second training in that folder' % tmp_path]
+    assert warnings == [f'the file system of {tmp_path} has no locks: start no second training in that folder']
 
 
 def test_a_process_shares_the_lock_it_is_given(tmp_path):
-    program = ('import sys; sys.path.insert(0, %r); from bmx.train import CheckpointStore\n'
-               'with CheckpointStore(%r, 0).locked(): print("inside")' % (ROOT, str(tmp_path)))
+    program = (f'import sys; sys.path.insert(0, {ROOT!r}); from bmx.train import CheckpointStore\n'
+               f'with CheckpointStore({str(tmp_path)!r}, 0).locked(): print("inside")')
     with CheckpointStore(tmp_path, 0).locked() as lock:
         handles, variables = lock_to_inherit(lock)
         shared = subprocess.check_output([sys.executable, '-W', 'ignore', '-c', program], pass_fds=handles,

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import bmx
-from bmx.io import preprocess
 from bmx.cli import COMMANDS, main
+from bmx.io import preprocess
 from bmx.io.description import write_description
 from bmx.network import images_fit
 from bmx.structure import structure
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     generator = np.random.RandomState(0)
     for index, size in enumerate([(20, 30), (16, 16), (40, 18)]):
         pixels = generator.randint(0, 255, size=size + (3,)).astype(np.uint8)
-        Image.fromarray(pixels).save(str(path / 'images' / ('%d.png' % index)))
+        Image.fromarray(pixels).save(str(path / 'images' / f'{index}.png'))
     (path / 'names.txt').write_text('cat\ndog\nfish\n')
     (path / 'latin-1.txt').write_bytes('chat\nchien\np\u00eache\n'.encode('latin-1'))
     (path / 'broken').mkdir()
@@ -162,7 +162,7 @@ def test_bad_images_among_those_to_verify_on(folder, tmp_path, capsys):
     out, error = capsys.readouterr()
     assert 'on 2 of 2 inputs' in out
     assert [line.split(' cannot')[0] for line in error.splitlines()] == [
-        'skipped: %s' % (images / name) for name in ('1.png', '3.jpg')]
+        f'skipped: {images / name}' for name in ('1.png', '3.jpg')]
     assert main(['verify', str(tmp_path / 'net'), '--params', str(folder / 'net.params'), '--data-dir', str(images)]
                 ) == 0
     out, error = capsys.readouterr()
@@ -178,7 +178,7 @@ def test_a_terminal_gets_no_escape_sequences(folder, tmp_path, capsys):
     assert main(['predict', str(tmp_path / 'net'), str(image), str(tmp_path / 'b\x1b[31m\n.png')]) == 1
     out, error = capsys.readouterr()
     assert r'\x1b]0;title\x07cat' in out and r'dog\x9b31m' in out and r'\u202efish' in out and r'a\x1b[31m.png' in out
-    assert error.endswith('no such image: %s/b\\x1b[31m\\n.png\n' % tmp_path)
+    assert error.endswith(f'no such image: {tmp_path}/b\\x1b[31m\\n.png\n')
     assert all(each.isprintable() or each == '\n' for each in out + error)
     assert main(['predict', str(tmp_path / 'net'), str(image), '--json']) == 0  # a program gets what it is
     assert json.loads(capsys.readouterr().out)[0]['image'] == str(image)
@@ -206,7 +206,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_file_that_cannot_be_written_is_no_matter_of_shapes(folder, tmp_path):
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _NO_ROOM] + _export(folder, tmp_path / 'net'),
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 1 and 'Traceback' not in run.stderr
     assert 'too small' not in run.stderr and run.stderr.startswith('bmx export: ')
 
@@ -241,7 +241,7 @@ def test_a_model_that_is_no_classifier(folder, tmp_path, capsys):
 
 
 def test_a_reader_that_has_seen_enough():
-    run = subprocess.run('%s -W ignore -m bmx summary meliusnet22 | head -1' % shlex.quote(sys.executable), shell=True,
+    run = subprocess.run(f'{shlex.quote(sys.executable)} -W ignore -m bmx summary meliusnet22 | head -1', shell=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert run.stdout.startswith(b'layer') and b'Broken' not in run.stderr
 
@@ -278,9 +278,11 @@ ERRORS = {
     'nothing to compare with': (['verify', '{}/out', '--data-dir', '{}/images'], 'give its --params'),
     'contradiction': (['summary', 'meliusnet22', '--stem', 'imagenet', '--set', 'stem=grouped'], 'contradicts'),
     'image too small': (['summary', 'meliusnet22', '--input-size', '8'],
-                        '^bmx summary: images of 8x8 pixels are too small for meliusnet22: give a larger --input-size\n$'),
+                        '^bmx summary: images of 8x8 pixels are too small for meliusnet22: give a larger '
+                        '--input-size\n$'),
     'image too small to plot': (['plot', 'resnete18', '--input-size', '1', '--json'],
-                                '^bmx plot: images of 1x1 pixels are too small for resnete18: give a larger --input-size\n$'),
+                                '^bmx plot: images of 1x1 pixels are too small for resnete18: give a larger '
+                                '--input-size\n$'),
     'no stages': (['summary', 'resnete18', '--set', 'layers=()', '--set', 'channels=()'], 'layers takes whole numbers'),
     'groups that do not divide': (['summary', 'meliusnet59', '--set', 'groups=5'], 'must divide group size'),
     'no parameters': (['export', '--model', 'meliusnet22', '--params', '{}/none', '--out', '{}/x'],
@@ -298,7 +300,8 @@ ERRORS = {
                               'blocks takes whole numbers from 1 to 1000'),
     'classes out of bounds': (['summary', 'meliusnet22', '--set', 'classes=1000000000000'],
                               'classes takes whole numbers from 1 to 1048576, got 1000000000000'),
-    'shares out of bounds': (['summary', 'meliusnet22', '--set', 'reductions=(1e300,1,1)'], 'reductions must be shares'),
+    'shares out of bounds': (['summary', 'meliusnet22', '--set', 'reductions=(1e300,1,1)'],
+                             'reductions must be shares'),
     'a layer without a kind': (['summary', 'nin_binary', '--set', 'layers=({1:2},)'],
                                r"nin_binary does not take these settings \(layers=\({1: 2},\)\): 'kind'"),
     'a number for a sequence': (['summary', 'meliusnet22', '--set', 'blocks=5'], r'these settings \(blocks=5\)'),
@@ -343,7 +346,7 @@ def test_preprocessing_that_argparse_refuses(option, value, folder, capsys):
     with pytest.raises(SystemExit):
         main(['export', '--model', 'meliusnet22', '--params', str(folder / 'net.params'), '--out', str(folder / 'x'),
               option, '0.5', value, '0.5'] + SMALL)
-    assert 'argument %s: must be' % option in capsys.readouterr().err
+    assert f'argument {option}: must be' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)),
@@ -367,14 +370,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(['--version'])
-    assert stop.value.code == 0 and capsys.readouterr().out == 'bmx %s\n' % bmx.__version__
+    assert stop.value.code == 0 and capsys.readouterr().out == f'bmx {bmx.__version__}\n'
 
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, '--help'])
-    assert stop.value.code == 0 and capsys.readouterr().out.startswith('usage: bmx %s ' % command)
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith(f'usage: bmx {command} ')
 
 
 def test_every_module_of_a_command_is_in_the_table():
@@ -397,16 +400,16 @@ finally:
                                                                             "['output', 'predict']")])
 def test_commands_that_are_not_called_are_not_loaded(arguments, loaded):
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _LOADED] + arguments, stdout=subprocess.PIPE,
-                         stderr=subprocess.DEVNULL, universal_newlines=True)
+                         stderr=subprocess.DEVNULL, text=True)
     assert run.stdout.splitlines()[-1] == loaded
 
 
 @pytest.mark.parametrize('name', ['train_imagenet.py', 'run_recipes.py'])
 def test_scripts_are_commands_from_any_folder(name, tmp_path):
     run = subprocess.run([sys.executable, '-W', 'ignore', os.path.join(ROOT, name), '--save-dir', 'x', '--nonsense'],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=str(tmp_path))
-    assert run.returncode == 2 and run.stderr.startswith('usage: %s ' % name)
-    assert run.stderr.splitlines()[-1].startswith('%s: error: ' % name) and not run.stdout
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=str(tmp_path))
+    assert run.returncode == 2 and run.stderr.startswith(f'usage: {name} ')
+    assert run.stderr.splitlines()[-1].startswith(f'{name}: error: ') and not run.stdout
 
 
 def test_interrupted(capsys, monkeypatch):

@@ -8,7 +8,6 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import write_cifar10, write_folder
 from PIL import Image
 
 from bmx.io import preprocess
@@ -16,6 +15,8 @@ from bmx.train import DataOptions, TrainingError
 from bmx.train import data as train_data
 from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, recordio, samples
 from bmx.train.data.transforms import augment
+from helpers import write_cifar10, write_folder
+
 
 def options(**given):
     settings = dict(batch_size=4, num_workers=2, augmentation='paper', seed=7, input_size=16, crop_ratio=0.875)
@@ -275,7 +276,7 @@ def framed(content, kind=0, magic=MAGIC, length=None):
 def write_records(folder, parts, index=None, name='val'):
     """Write framed records and their index; returns what `find_data` takes, the same for both parts."""
     offsets = np.cumsum([0] + [len(part) for part in parts])[:-1]
-    lines = ['%d\t%d' % pair for pair in enumerate(offsets)]
+    lines = [f'{index}\t{offset}' for index, offset in enumerate(offsets)]
     (folder / (name + '.rec')).write_bytes(b''.join(parts))
     (folder / (name + '.idx')).write_text('\n'.join(lines if index is None else index(lines)) + '\n')
     found = {'train': str(folder / (name + '.rec')), 'train_idx': str(folder / (name + '.idx'))}
@@ -486,7 +487,7 @@ def test_what_a_folder_holds(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger('bmx.train'), 'handlers', [])
     path = write_folder(tmp_path / 'photos [2020]')
     (tmp_path / 'far').mkdir()
-    names = ['image%s' % extension for extension in preprocess.EXTENSIONS] + ['UPPER.PNG', 'UPPER.WebP']
+    names = [f'image{extension}' for extension in preprocess.EXTENSIONS] + ['UPPER.PNG', 'UPPER.WebP']
     for name in names:
         (tmp_path / 'far' / name).write_bytes((path / 'train/zebra/0.jpg').read_bytes())
     for part in ('train', 'val'):
@@ -500,8 +501,8 @@ def test_what_a_folder_holds(tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, 'bmx.train'):
         data = open_data(find_data(str(path)), options(batch_size=100))
     assert [line for line in caplog.messages if 'left out' in line] == [
-        'left out of %s: 1 files that are no images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .webp), 1 folders inside of '
-        'class folders, 2 hidden, 1 outside of the class folders' % (path / part) for part in ('train', 'val')]
+        f'left out of {path / part}: 1 files that are no images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .webp), 1 '
+        'folders inside of class folders, 2 hidden, 1 outside of the class folders' for part in ('train', 'val')]
     assert data.classes == ['ape', 'tench', 'zebra'] and data.train_size == len(names) + 10
     batch, = data.val_batches()
     assert batch.skipped == 0 and batch.label.tolist() == [0] * len(names) + [1] * 3 + [2] * 3

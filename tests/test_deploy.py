@@ -259,7 +259,7 @@ def test_loads_where_only_the_library_is_loaded(loader, tmp_path):
 def test_without_the_library_mxnet_names_the_operator(tmp_path):
     prefix = str(tmp_path / 'net')
     bmx.export(small_net(), prefix, (1, 3, 8, 8))
-    script = 'import mxnet as mx; mx.sym.load(%r)' % (prefix + '-symbol.json')
+    script = f'import mxnet as mx; mx.sym.load({prefix + "-symbol.json"!r})'
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], stderr=subprocess.PIPE, cwd=str(tmp_path))
     assert run.returncode == 1 and b'binary_subgraph' in run.stderr
 

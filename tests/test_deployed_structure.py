@@ -4,13 +4,13 @@ import os
 import mxnet as mx
 import pytest
 from mxnet import gluon
-from test_plot import check_picture
 
 import bmx
 from bmx.graph import Graph
 from bmx.ops.program import parse
 from bmx.structure import structure
 from bmx.structure.texts import instruction_text
+from test_plot import check_picture
 
 # Settings and height of an image.
 MODELS = {'meliusnet22': ({'stem': 'thumbnail', 'blocks': (2, 1), 'reductions': (0.5,)}, 16),
@@ -166,7 +166,7 @@ def test_branches(tmp_path):
 
 @pytest.mark.parametrize('version', [1, 2, 3])
 def test_files_from_before(version):
-    net, metadata = bmx.deploy.load(os.path.join(os.path.dirname(__file__), 'data', 'format-%d' % version))
+    net, metadata = bmx.deploy.load(os.path.join(os.path.dirname(__file__), 'data', f'format-{version}'))
     shape = (1,) + tuple(metadata.input_shape)
     blocks, counted = structure(net, shape)
     assert sum(block.bops for block in blocks) == counted.bops > 0

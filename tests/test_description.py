@@ -88,7 +88,7 @@ def test_without_it_the_options_decide(params, tmp_path, capsys):
     (tmp_path / 'net-best.json').unlink()
     assert export(params)[0] == 1
     assert 'give --model' in capsys.readouterr().err
-    keywords = [text for key, value in KEYWORDS.items() for text in ('--set', '%s=%s' % (key, value))]
+    keywords = [text for key, value in KEYWORDS.items() for text in ('--set', f'{key}={value}')]
     code, prefix = export(params, '--model', 'resnete18', *keywords)
     assert code == 0
     metadata = deploy.load(prefix)[1]
@@ -129,7 +129,7 @@ DEEP = '[' * 100000 + ']' * 100000
 # What a description can hold that no training wrote; tests/test_model_files.py has what deployed models share with it.
 HOSTILE = {
     'nested': lambda text: DEEP,
-    'nested settings': lambda text: text.replace('"settings": {', '"settings": {"a": %s, ' % DEEP),
+    'nested settings': lambda text: text.replace('"settings": {', f'"settings": {{"a": {DEEP}, '),
     'not UTF-8': lambda text: text.encode().replace(b'cat', b'\xff\xfe'),
     'UTF-16': lambda text: text.encode('utf-16'),
     'class of a number': lambda text: text.replace('"cat"', '3'),
@@ -143,7 +143,7 @@ HOSTILE = {
     'size true': lambda text: text.replace('16,', 'true,', 1),
     'crop ratio huge': lambda text: text.replace('0.8', '1e308'),
     'crop ratio NaN': lambda text: text.replace('0.8', 'NaN'),
-    'huge setting': lambda text: text.replace('"classes": 3', '"classes": 1%s' % ('0' * 300)),
+    'huge setting': lambda text: text.replace('"classes": 3', f'"classes": 1{"0" * 300}'),
     'infinite setting': lambda text: text.replace('"classes": 3', '"classes": 1e999'),
     'pretrained': lambda text: text.replace('"classes": 3', '"classes": 3, "pretrained": true'),
     'root': lambda text: text.replace('"classes": 3', '"classes": 3, "root": "/"'),

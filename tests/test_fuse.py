@@ -309,7 +309,7 @@ def random_network(seed):
         }[kind]()
 
     for index in range(generator.randint(4, 13)):
-        name, source = 'layer%d' % index, int(pick([len(made_at) - 1, generator.randint(len(made_at))]))
+        name, source = f'layer{index}', int(pick([len(made_at) - 1, generator.randint(len(made_at))]))
         (count, size), other = made_at[source], None
         fitting = [at for at, (_, edges) in enumerate(made_at) if edges == size]
         kind = pick(['layer', 'layer', 'layer', 'add', 'concat', 'slice', 'whole', 'relu'])
@@ -330,7 +330,7 @@ def random_network(seed):
     for at in outputs_at:
         head = pick(['none', 'none', 'flat', 'dense', 'pooled'])
         if head != 'none':
-            layers['head%d' % at] = heads[at] = {
+            layers[f'head{at}'] = heads[at] = {
                 'flat': nn.Flatten, 'dense': lambda: nn.Dense(3),
                 'pooled': lambda: sequential(nn.GlobalAvgPool2D(), nn.Dense(5), nn.BatchNorm(), nn.Dense(3))}[head]()
 
@@ -342,7 +342,7 @@ def random_network(seed):
                            'add': lambda: y + values[other], 'concat': lambda: F.concat(y, values[other], dim=1),
                            'slice': lambda: F.slice_axis(y, axis=1, begin=other, end=None),
                            'whole': lambda: F.concat(y, dim=1)}[kind]())
-        found = [getattr(net, 'head%d' % at)(values[at]) if at in heads else values[at] for at in outputs_at]
+        found = [getattr(net, f'head{at}')(values[at]) if at in heads else values[at] for at in outputs_at]
         return found if len(found) > 1 else found[0]
 
     return Net(forward, **layers)
@@ -356,7 +356,7 @@ def test_random_networks(seed, tmp_path):
     """In programs, on whole numbers, which lie on thresholds; the naive interpreter answers the same."""
     x = random((2, 6, 7, 9), seed).round()
     net = randomize(random_network(seed), x)
-    for name, parameter in net.collect_params('.*(beta|running_mean)').items():
+    for parameter in net.collect_params('.*(beta|running_mean)').values():
         parameter.set_data(parameter.data().round())
     prefix = str(tmp_path / 'net')
     assert bmx.export(net, prefix, x.shape, x).comparison.max_difference == 0

@@ -15,8 +15,8 @@ TARGETS = sorted(name[:-3] for name in os.listdir(FOLDER)
 @pytest.mark.parametrize('target', TARGETS)
 def test_few_cases(target):
     # In a process of its own: cases fork, which one that computes with several threads cannot.
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'tests.fuzz', target, '--quick'], cwd=ROOT, timeout=600,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'tests.fuzz', target, '--quick'], cwd=ROOT,
+                          timeout=600, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     assert int(re.search(r'(\d+) tried', done.stdout).group(1)) > 0, done.stdout
 

@@ -58,7 +58,7 @@ class _Lambda(mx.gluon.HybridBlock):
         super().__init__()
         self._function = function
         for index, shape in enumerate(shapes):
-            setattr(self, 'weight%d' % index, self.params.get('weight%d' % index, shape=shape, dtype=dtype,
+            setattr(self, f'weight{index}', self.params.get(f'weight{index}', shape=shape, dtype=dtype,
                                                               grad_req='add'))
 
     def hybrid_forward(self, F, *inputs, **weights):
@@ -97,7 +97,7 @@ def test_parameters(name, dtype, flags):
 def test_many_readers(name, request_, readers):
     """MXNet adds up the gradients of 8 and more readers in one array. They differ, so that none can be merged."""
     function, shapes, _ = OPERATORS[name]
-    variables = [mx.sym.var('x%d' % index) for index in range(len(shapes))]
+    variables = [mx.sym.var(f'x{index}') for index in range(len(shapes))]
     values = _values(shapes, 'float32')
 
     def gradients(count, passes):
@@ -106,13 +106,13 @@ def test_many_readers(name, request_, readers):
         read = [mx.sym.sum(function(mx.sym, data, *variables[1:], __place__=str(index))) * (index + 1)
                 for index in range(count)]
         executor = mx.sym.add_n(*read).simple_bind(
-            mx.cpu(), grad_req=request_, **{'x%d' % index: shape for index, shape in enumerate(shapes)})
+            mx.cpu(), grad_req=request_, **{f'x{index}': shape for index, shape in enumerate(shapes)})
         for index, value in enumerate(values):
-            executor.arg_dict['x%d' % index][:] = value
+            executor.arg_dict[f'x{index}'][:] = value
         for _ in range(passes):
             executor.forward(is_train=True)
             executor.backward(mx.nd.ones(1))
-        return [executor.grad_dict['x%d' % index].asnumpy() for index in range(len(shapes))]
+        return [executor.grad_dict[f'x{index}'].asnumpy() for index in range(len(shapes))]
 
     total = readers * (readers + 1) // 2 * (2 if request_ == 'add' else 1)
     for one, found in zip(gradients(1, 1), gradients(readers, 2)):

@@ -35,10 +35,10 @@ def test_import_brings_only_what_mxnet_does():
 @pytest.mark.parametrize('order', ['bmx, gluoncv', 'gluoncv, bmx', 'bmx, gluoncv.model_zoo'])
 def test_gluoncv_knows_the_models(order):
     """Pillow stays strict, unless GluonCV was there first."""
-    code, found, errors = run('import %s; from PIL import ImageFile\n'
+    code, found, errors = run(f'import {order}; from PIL import ImageFile\n'
                               'print(gluoncv.model_zoo.get_model("meliusnet29", classes=5).model_name, '
-                              'ImageFile.LOAD_TRUNCATED_IMAGES)' % order)
-    assert (code, found) == (0, 'meliusnet29 %s' % order.startswith('gluoncv')), errors
+                              'ImageFile.LOAD_TRUNCATED_IMAGES)')
+    assert (code, found) == (0, f'meliusnet29 {order.startswith("gluoncv")}'), errors
 
 
 # NumPy and Python -----------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def test_other_errors_of_mxnet_stay(tmp_path):
 def find_python(tmp_path, monkeypatch):
     """`find_python.py` in a Python 3.13; PATH has one 3.11 that does not start and one 3.9 that does."""
     for name, status in (('python3.11', 127), ('python3.9', 0), ('python3.12', 0)):
-        (tmp_path / name).write_text('#!/bin/sh\nexit %d\n' % status)
+        (tmp_path / name).write_text(f'#!/bin/sh\nexit {status}\n')
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.setattr(sys, 'version_info', (3, 13, 0))
@@ -67,7 +67,8 @@ def find_python(tmp_path, monkeypatch):
 
 
 def test_python_that_mxnet_cannot_run_on(find_python, tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match=r'on Python 3\.8 to 3\.11, and .* is 3\.13: .* %s/python3\.9 would do' % tmp_path):
+    with pytest.raises(SystemExit, match=rf'on Python 3\.8 to 3\.11, and .* is 3\.13: .* '
+                                         rf'{tmp_path}/python3\.9 would do'):
         find_python['say_what_is_needed']()
     monkeypatch.setenv('PATH', '')
     with pytest.raises(SystemExit, match='PATH has none of these'):
@@ -78,7 +79,7 @@ def test_another_python_is_found(find_python, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['find_python.py', '--any'])
     find_python['main']()
     out, err = capsys.readouterr()
-    assert out == '%s/python3.9\n' % tmp_path and 'using %s/python3.9' % tmp_path in err
+    assert out == f'{tmp_path}/python3.9\n' and f'using {tmp_path}/python3.9' in err
 
 
 @pytest.mark.parametrize('version', ['3.12', '3.13'])
@@ -87,7 +88,8 @@ def test_setup_says_which_python_it_needs(version):
     if python is None or subprocess.run([python, '--version'], stderr=subprocess.DEVNULL).returncode:
         pytest.skip('no python' + version)
     done = subprocess.run([python, 'setup.py', '--version'], cwd=ROOT, stderr=subprocess.PIPE, timeout=5)
-    assert done.returncode == 1 and re.fullmatch(r'bmx: MXNet .* runs on Python 3\.8 to 3\.11, .*\n', done.stderr.decode())
+    assert done.returncode == 1
+    assert re.fullmatch(r'bmx: MXNet .* runs on Python 3\.8 to 3\.11, .*\n', done.stderr.decode())
 
 
 # The library of a clone -----------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ def test_own_library_before_an_installed_one(clone, find_library):
 
 
 def test_no_library_that_fits(clone, find_library):
-    remedies = r'in %s run `\S+ -m pip install \.` or `\S+ setup\.py build_ext --inplace`' % (clone / 'clone')
+    remedies = rf'in {clone / "clone"} run `\S+ -m pip install \.` or `\S+ setup\.py build_ext --inplace`'
     with pytest.raises(ImportError, match=r'clone/bmx/ops/libbmx\.so is missing: ' + remedies):
         find_library()
     library(clone, 'clone', 'stale')
@@ -172,7 +174,7 @@ def test_version(capsys):
     from bmx.cli import main
     with pytest.raises(SystemExit):
         main(['--version'])
-    assert capsys.readouterr().out == 'bmx %s\n' % bmx.__version__
+    assert capsys.readouterr().out == f'bmx {bmx.__version__}\n'
 
 
 def test_changelog_speaks_of_versions():
@@ -182,4 +184,4 @@ def test_changelog_speaks_of_versions():
     assert all(versions), headings
     numbers = [tuple(map(int, version.groups()[:3])) for version in versions]
     assert numbers == sorted(numbers, reverse=True)
-    assert bmx.__version__ in ['%d.%d.%d' % number for number in numbers]
+    assert bmx.__version__ in ['.'.join(map(str, number)) for number in numbers]

@@ -4,18 +4,18 @@ import json
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import arguments, train, write_folder
 from mxnet import autograd
 from mxnet.gluon import nn
 from mxnet.test_utils import assert_almost_equal
-from test_deploy import own, randomize, sequential
-from test_nn import IDS, LAYERS, initialized, random
 
 import bmx
 from bmx import deploy
 from bmx.cli import main
 from bmx.deploy import files
 from bmx.nn import quantizers
+from helpers import arguments, train, write_folder
+from test_deploy import own, randomize, sequential
+from test_nn import IDS, LAYERS, initialized, random
 
 
 def differentiated(function, x, head):
@@ -249,7 +249,7 @@ def test_a_weight_of_k_bits_counts_k_bits():
 def test_printed_sizes(bits, activation_bits, size, operations):
     with bmx.nn.config(bits=bits, activation_bits=activation_bits):
         counted = bmx.summary(bmx.get_model('resnete18', stem='imagenet'), (1, 3, 224, 224))
-    assert '%.1f' % counted.size_mib == size
+    assert f'{counted.size_mib:.1f}' == size
     assert operations is None or round(counted.ops_without_classifier / 1e8, 1) == operations
 
 

@@ -51,7 +51,7 @@ def test_decimal_comma(tmp_path):
     made = subprocess.run(['localedef', '-i', 'de_DE', '-f', 'UTF-8', str(tmp_path / 'de_DE.UTF-8')],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if not (tmp_path / 'de_DE.UTF-8').exists():
-        pytest.skip('localedef has no de_DE (exit code %d)' % made.returncode)
+        pytest.skip(f'localedef has no de_DE (exit code {made.returncode})')
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', LAYERS, str(tmp_path / 'net')], stderr=subprocess.PIPE,
-                          universal_newlines=True, env=dict(os.environ, LOCPATH=str(tmp_path), LC_ALL='de_DE.UTF-8'))
+                          text=True, env=dict(os.environ, LOCPATH=str(tmp_path), LC_ALL='de_DE.UTF-8'))
     assert done.returncode == 0, done.stderr

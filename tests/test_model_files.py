@@ -14,7 +14,6 @@ from mxnet.gluon import nn
 
 import bmx
 from bmx import deploy
-from bmx.io import storage
 from bmx.deploy import files
 from test_deploy import own, random, sequential, small_net
 
@@ -27,7 +26,7 @@ def old(tmp_path):
     """Copies the files of a format that earlier versions wrote; returns their prefix."""
     def copy(version=3):
         for path in (files.symbol_path, files.params_path):
-            shutil.copy(path(os.path.join(DATA, 'format-%d' % version)), path(str(tmp_path / 'net')))
+            shutil.copy(path(os.path.join(DATA, f'format-{version}')), path(str(tmp_path / 'net')))
         return str(tmp_path / 'net')
     return copy
 
@@ -116,7 +115,7 @@ def test_a_changed_symbol_does_not_load(name, tmp_path):
     elif name == 'digest in capitals':
         changed = text.replace(own, own.upper())
     else:
-        changed = text.replace(r', \"symbol_sha256\": \"%s\"' % own, '')
+        changed = text.replace(rf', \"symbol_sha256\": \"{own}\"', '')
         if name == 'older format without digest':  # what was of format 4 remains to be checked as a graph
             changed = changed.replace(r'\"format\": 4', r'\"format\": 3')
             changed = changed.replace('relu', 'rely')
@@ -144,7 +143,7 @@ def test_programs_are_of_the_format_of_the_file(exact, tmp_path):
 
 def test_names_of_zeros_do_not_disturb_the_digest(tmp_path):
     prefix = str(tmp_path / 'net')
-    names = ['0' * 64, r'\"symbol_sha256\": \"%s\"' % ('0' * 64), 'ü\n"', 'd']
+    names = ['0' * 64, rf'\"symbol_sha256\": \"{"0" * 64}\"', 'ü\n"', 'd']
     bmx.export(small_net(), prefix, (1, 3, 8, 8), classes=names)
     assert deploy.load(prefix)[1].classes == names
 
@@ -240,9 +239,9 @@ DEEP = '[' * 100000 + ']' * 100000
 # What a model file can say of itself that no exporter wrote.
 METADATA = {
     'nested': lambda found: DEEP,
-    'nested settings': lambda found: json.dumps(found).replace('"settings": {}', '"settings": {"a": %s}' % DEEP),
+    'nested settings': lambda found: json.dumps(found).replace('"settings": {}', f'"settings": {{"a": {DEEP}}}'),
     'settings nested less deep': lambda found: json.dumps(found).replace(
-        '"settings": {}', '"settings": {"a": %s%s}' % ('[' * 800, ']' * 800)),
+        '"settings": {}', f'"settings": {{"a": {"[" * 800}{"]" * 800}}}'),
     'layer defaults nested': lambda found: found.update(layer_defaults={'bits': [[1]]}),
     'layer default of a huge number': lambda found: found.update(layer_defaults={'clip_threshold': 10 ** 400}),
     'layer default NaN': lambda found: found.update(layer_defaults={'clip_threshold': math.nan}),
@@ -252,7 +251,7 @@ METADATA = {
     'no JSON': lambda found: '{',
     'lone surrogate': lambda found: json.dumps(found).replace('small', '\\ud800 \x1b'),
     'huge number': lambda found: json.dumps(found).replace('"settings": {}', '"settings": {"classes": 1e400}'),
-    'many digits': lambda found: json.dumps(found).replace('"settings": {}', '"settings": {"a": %s}' % ('9' * 5000)),
+    'many digits': lambda found: json.dumps(found).replace('"settings": {}', f'"settings": {{"a": {"9" * 5000}}}'),
     'NaN': lambda found: found.update(settings={'width': math.nan}),
     'format': lambda found: found.update(format=True),
     'format as text': lambda found: found.update(format='3'),

@@ -204,7 +204,8 @@ def test_smallest_images(name, stem, size):
     ('meliusnet22', dict(improve='some'), "improve must be 'newest' or 'all', got 'some'"),
     ('resnete18', dict(layers=(2, 2)), 'as many stages, got 2 and 4'),
     ('resnete18', dict(layers=(), channels=()), r'layers takes whole numbers from 1 to [0-9]+, got \(\)'),
-    ('resnete18', dict(layers=(1, 0), channels=(64, 128)), r'layers takes whole numbers from 1 to [0-9]+, got \(1, 0\)'),
+    ('resnete18', dict(layers=(1, 0), channels=(64, 128)),
+     r'layers takes whole numbers from 1 to [0-9]+, got \(1, 0\)'),
     ('resnete18', dict(channels=(64, 64, 64, 1.5)), 'channels takes whole numbers'),
     ('meliusnet22', dict(blocks=(-1, 1), reductions=(0.5,)), r'blocks takes whole numbers from 1 to [0-9]+, got \(-1'),
     ('meliusnet22', dict(growth=0), 'growth takes whole numbers from 1 to [0-9]+, got 0'),
@@ -261,8 +262,8 @@ def test_every_mobinet_deploys_to_one_program(name, kwargs, tmp_path):
 
 
 @pytest.mark.parametrize('kwargs', [dict(binarizations=m) for m in (1, 2, 3)] + [
-    dict(binary_classifier=False), dict(scale=False), dict(activation='relu'), dict(binarizations=2, scaling='constant'),
-    dict(binarizations=2, binary_classifier=False)], ids=str)
+    dict(binary_classifier=False), dict(scale=False), dict(activation='relu'),
+    dict(binarizations=2, scaling='constant'), dict(binarizations=2, binary_classifier=False)], ids=str)
 @pytest.mark.parametrize('name', ['nin_binary', 'nin_binary_expanded', 'alexnet_binary'])
 def test_compact_networks_deploy(name, kwargs, tmp_path):
     kwargs = dict(kwargs)
@@ -286,7 +287,8 @@ def test_compact_networks_deploy(name, kwargs, tmp_path):
 
 def test_widths_of_compact_networks():
     shapes = [p.shape for p in bmx.nn.binary_parameters(bmx.get_model('nin_binary', width=0.25, classes=10))]
-    assert shapes[:4] == [(24, 24, 1, 1), (24, 24, 1, 1), (64, 24, 5, 5), (64, 64, 1, 1)] and shapes[-1] == (10, 256, 1, 1)
+    assert shapes[:4] == [(24, 24, 1, 1), (24, 24, 1, 1), (64, 24, 5, 5), (64, 64, 1, 1)]
+    assert shapes[-1] == (10, 256, 1, 1)
     with pytest.raises(ValueError, match='width must be a number above 0 and at most 1000, got 0'):
         bmx.get_model('nin_binary', width=0)
 

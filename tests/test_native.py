@@ -16,9 +16,9 @@ FOLDER = Path(__file__).resolve().parent / 'native'
 def run_make(target, *tools):
     missing = [tool for tool in ('make',) + tools if shutil.which(tool) is None]
     if missing:
-        pytest.skip('needs {}'.format(' and '.join(missing)))
-    result = subprocess.run(['make', '-s', '-j{}'.format(os.cpu_count()), '-C', str(FOLDER), target, 'THINNING=6'],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        pytest.skip(f'needs {" and ".join(missing)}')
+    result = subprocess.run(['make', '-s', f'-j{os.cpu_count()}', '-C', str(FOLDER), target, 'THINNING=6'],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert result.returncode == 0, result.stdout
     print(result.stdout)
 
@@ -47,7 +47,7 @@ def test_only_kernels_depend_on_the_instruction_set():
 
 
 def lines_of(*command):
-    return subprocess.run(command, stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.splitlines()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
 
 
 def local_functions(library):

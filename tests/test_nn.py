@@ -19,7 +19,8 @@ from bmx.nn import quantizers
 LAYERS = [
     (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3)),
     (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3, padding=1, strides=2)),
-    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9), dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9),
+     dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
     (bmx.nn.QConv2D, nn.Conv2D, (1, 5, 4, 4), dict(channels=5, kernel_size=3, groups=5, use_bias=False, padding=1)),
     (bmx.nn.QConv2D, nn.Conv2D, (1, 3, 4, 4), dict(channels=2, kernel_size=1, activation='relu', in_channels=3)),
     (bmx.nn.QConv1D, nn.Conv1D, (2, 3, 8), dict(channels=4, kernel_size=3, padding=1)),
@@ -28,7 +29,7 @@ LAYERS = [
     (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, activation='tanh')),
     (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, flatten=False)),
 ]
-IDS = ['%s-%d' % (row[0].__name__, index) for index, row in enumerate(LAYERS)]
+IDS = [f'{row[0].__name__}-{index}' for index, row in enumerate(LAYERS)]
 
 
 def random(shape, seed=0):
@@ -172,7 +173,7 @@ def test_padded_activation(shape, padding):
 def test_only_signs_have_a_border(bits):
     x = random((2, 3, 4, 5))
     assert bmx.nn.QActivation(bits=bits, padding=(0, 0))(x).shape == x.shape
-    with pytest.raises(ValueError, match=r'activations of %d bits get no border.* got padding=\(1, 2\)' % bits):
+    with pytest.raises(ValueError, match=rf'activations of {bits} bits get no border.* got padding=\(1, 2\)'):
         bmx.nn.QActivation(bits=bits, padding=(1, 2))
 
 
@@ -334,7 +335,8 @@ def test_channel_shuffle(groups, height):
     assert (block(x).asnumpy() == expected).all()
 
 
-@pytest.mark.parametrize('name, size', [('alexnet', 6), ('grouped', 8), ('imagenet', 8), ('mobilenet', 16), ('thumbnail', 32)])
+@pytest.mark.parametrize('name, size', [('alexnet', 6), ('grouped', 8), ('imagenet', 8), ('mobilenet', 16),
+                                        ('thumbnail', 32)])
 def test_stems(name, size):
     stem = bmx.nn.make_stem(name, 64)
     stem.initialize()
@@ -414,7 +416,7 @@ def test_border_that_cannot_be(padding):
     with pytest.raises(ValueError) as error:
         bmx.nn.QActivation(padding=padding, prefix='sign_')
     assert str(error.value) == ('sign: padding must be a tuple of the widths at the last axes, such as (1, 1) for '
-                                'images and (1,) for rows, got %r' % (padding,))
+                                f'images and (1,) for rows, got {padding!r}')
 
 
 @pytest.mark.parametrize('padding', [(1,), (1, 1, 1)])

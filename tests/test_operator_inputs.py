@@ -100,9 +100,9 @@ for call in json.loads(sys.argv[1]):
 '''
     calls = json.dumps([call for call, _ in cases])
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', prelude + code, calls], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+                          stderr=subprocess.PIPE, text=True)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(cases), '%s: exit code %d\n%s' % (cases[len(found)][0], done.returncode, done.stderr)
+    assert len(found) == len(cases), f'{cases[len(found)][0]}: exit code {done.returncode}\n{done.stderr}'
     return zip(cases, found)
 
 
@@ -150,6 +150,6 @@ print(y.infer_shape(x=(1, 3, 4, 4))[1])
 def test_shapes_of_unknown_data_are_refused():
     # in a process of its own: MXNet writes beyond its memory where nothing refuses
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', UNKNOWN], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, universal_newlines=True)
+                          stderr=subprocess.DEVNULL, text=True)
     assert done.returncode == 0 and done.stdout.count("give the shape of x, which") == 3, done.stdout
     assert done.stdout.splitlines()[-1] == '[(1, 3, 4, 4)]'

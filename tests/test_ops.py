@@ -232,7 +232,7 @@ def test_module(saved):
 
 def run_python(code, *arguments, **environment):
     return subprocess.run([sys.executable, '-c', code] + [str(argument) for argument in arguments],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env=dict(os.environ, **environment))
 
 
@@ -386,7 +386,7 @@ def test_bmx_isa_forces_a_kernel(name):
     if name in ops.supported_kernels():
         assert result.stdout.strip() == name
     else:
-        assert "no kernel '{}' for this CPU (BMX_ISA)".format(name) in result.stderr
+        assert f"no kernel '{name}' for this CPU (BMX_ISA)" in result.stderr
 
 
 def test_empty_bmx_isa_counts_as_unset():

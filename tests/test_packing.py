@@ -75,8 +75,8 @@ def test_interleaved_layout_and_round_trip(filters, channels, kernel):
 
 
 @pytest.mark.parametrize('filters, channels, groups, can', [
-    (64, 64, 1, True), (64, 1056, 1, True), (64, 544, 1, False), (64, 288, 1, False), (64, 160, 1, False), (64, 63, 1, True), (64, 32, 1, False),
-    (160, 64, 1, False), (128, 64, 2, True), (128, 64, 4, False)])
+    (64, 64, 1, True), (64, 1056, 1, True), (64, 544, 1, False), (64, 288, 1, False), (64, 160, 1, False),
+    (64, 63, 1, True), (64, 32, 1, False), (160, 64, 1, False), (128, 64, 2, True), (128, 64, 4, False)])
 def test_weights_are_interleaved_where_they_hardly_grow(filters, channels, groups, can):
     packed = ops.pack_weights(np.zeros((filters, channels, 3, 3)))
     assert ops.can_interleave(packed.shape, groups) == can

@@ -93,7 +93,7 @@ def written(filled, tmp_path_factory):
     found = {}
     for name in PAPERS:
         folder = tmp_path_factory.mktemp(name)
-        files = ['--%s=%s' % (name.partition('.')[0], folder / name) for name in ('json', 'csv', 'picture.png')]
+        files = [f'--{name.partition(".")[0]}={folder / name}' for name in ('json', 'csv', 'picture.png')]
         with mock.patch.multiple(tables, fill=lambda paper: filled[name]), \
                 mock.patch.multiple(picture, Figure=KeptFigure):
             assert main(['paper', name] + files) == 0
@@ -157,8 +157,8 @@ def test_readme_prints_what_is_counted(filled):
     with open(README) as stream:
         content = stream.read()
     marks = [cell.mark for cell in cells_of(filled['meliusnet'])]
-    told = tuple(map(int, re.search(r'(\d+) of\s(\d+) are the printed digits, rounded or cut, (\d+)\swithin\s5 %.*?(\d+) differ',
-                                    content, re.S).groups()))
+    sentence = r'(\d+) of\s(\d+) are the printed digits, rounded or cut, (\d+)\swithin\s5 %.*?(\d+) differ'
+    told = tuple(map(int, re.search(sentence, content, re.S).groups()))
     assert told == (marks.count('equal') + marks.count('cut'), len(marks) - marks.count(None), marks.count('about'),
                     marks.count('differs'))
     lines = re.findall(r'^\| `(\w+)` \| (\S+) \((.+?)\) \| (\S+) \((.+?)\) \| (\S+) % \|$', content, re.M)
@@ -183,7 +183,7 @@ def test_readme_prints_what_is_counted(filled):
 def test_files_that_cannot_be_written(arguments, message, tmp_path, capsys):
     assert main(['paper', 'meliusnet'] + [argument.replace('{}', str(tmp_path)) for argument in arguments]) == 1
     out, error = capsys.readouterr()
-    assert error == 'bmx paper: %s\n' % message.replace('{}', str(tmp_path)) and out == ''
+    assert error == f'bmx paper: {message.replace("{}", str(tmp_path))}\n' and out == ''
 
 
 def test_unknown_paper(capsys):

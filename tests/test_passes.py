@@ -182,8 +182,8 @@ LEFT = {
     'normalisation behind a float convolution is not exact': (
         lambda x: conv(norm(float_conv(x)), channels=4), ['BatchNorm', 'Convolution'], []),
     'weights that are computed': (lambda x: sym.Convolution(
-        x, sym.broadcast_mul(sym.var('w', shape=(4, 8, 1, 1)), sym.mean(x, axis=(0, 2, 3), keepdims=True)), kernel=(1, 1),
-        num_filter=4, no_bias=True), *[['Convolution', 'broadcast_mul', 'mean']] * 2),
+        x, sym.broadcast_mul(sym.var('w', shape=(4, 8, 1, 1)), sym.mean(x, axis=(0, 2, 3), keepdims=True)),
+        kernel=(1, 1), num_filter=4, no_bias=True), *[['Convolution', 'broadcast_mul', 'mean']] * 2),
     'weights that are the input': (lambda x: sym.Convolution(
         conv(x), x, kernel=(6, 6), num_filter=1, no_bias=True), *[['Convolution']] * 2),
     'a shift that is the input': (lambda x: (lambda y: sym.broadcast_add(norm(y), y))(x), *[['broadcast_add']] * 2),
@@ -196,7 +196,8 @@ LEFT = {
     'pooling of another kind': (lambda x: sym.Pooling(conv(x), pool_type='sum', kernel=(2, 2)), *[['Pooling']] * 2),
     'averages of other than 4 are not exact': (
         lambda x: sym.Pooling(conv(x), pool_type='avg', kernel=(3, 3)), ['Pooling'], []),
-    'normalisation of flattened pixels': (lambda x: norm(sym.flatten(conv(x))), ['BatchNorm', 'Flatten'], ['BatchNorm']),
+    'normalisation of flattened pixels': (
+        lambda x: norm(sym.flatten(conv(x))), ['BatchNorm', 'Flatten'], ['BatchNorm']),
     'a slope that is computed': (
         lambda x: sym.LeakyReLU(conv(x), sym.mean(x, axis=(0, 2, 3)), act_type='prelu'), *[['LeakyReLU', 'mean']] * 2),
 }

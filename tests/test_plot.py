@@ -10,17 +10,17 @@ from mxnet.gluon import nn
 import bmx
 from bmx import plot
 from bmx.cli import main
+from bmx.io.formats import PICTURES
 from bmx.models import MODELS
 from bmx.nn import STEMS, BinaryConv, make_stem
 from bmx.plot.detail import _paths
-from bmx.io.formats import PICTURES
 from bmx.structure import structure
 
 SIZES = {'alexnet': 96, 'grouped': 64, 'imagenet': 64, 'mobilenet': 32, 'thumbnail': 16}
 
 
 def expected_names(net):
-    """The elements of `features`, and the output; stages of blocks, and what has no name, replaced by their elements."""
+    """The elements of `features`, and the output; stages of blocks, and what has no name, as their elements."""
     for element in list(net.features._children.values()) + [net.output]:
         inner = list(element._children.values())
         blocks = inner and (element.prefix == net.prefix or any(
@@ -193,7 +193,7 @@ BEGINNINGS = {'.png': b'\x89PNG', '.svg': b'<?xml', '.pdf': b'%PDF'}
 def test_files(ending, tmp_path, capsys):
     path = tmp_path / ('net' + ending.upper())
     assert main(['plot', 'resnete18', '--stem', 'thumbnail', '--out', str(path)]) == 0
-    assert capsys.readouterr().out == '%s\n' % path
+    assert capsys.readouterr().out == f'{path}\n'
     assert path.read_bytes().startswith(BEGINNINGS[ending]) and os.listdir(str(tmp_path)) == [path.name]
 
 

@@ -311,7 +311,7 @@ def test_find_images(tmp_path):
     folder, elsewhere = tmp_path / 'images [1]', tmp_path / 'elsewhere'
     for path in (folder / 'b', folder / '.ipynb_checkpoints', elsewhere / 'deep'):
         path.mkdir(parents=True)
-    wanted = [folder / ('b/%d%s' % (index, extension)) for index, extension in enumerate(EXTENSIONS)]
+    wanted = [folder / f'b/{index}{extension}' for index, extension in enumerate(EXTENSIONS)]
     wanted += [folder / 'UPPER.JPEG', folder / 'linked.png', elsewhere / 'deep/far.gif']
     for path in wanted + [folder / '._UPPER.jpg', folder / '.ipynb_checkpoints/1.jpg', folder / 'notes.txt']:
         path.write_bytes(b'')
@@ -324,7 +324,7 @@ def test_find_images(tmp_path):
 
 def test_load_inputs(tmp_path):
     """A file that cannot be read is raised, or told and left out; paths are strings or `Path`s."""
-    names = ['%d.png' % index for index in range(5)]
+    names = [f'{index}.png' for index in range(5)]
     for name in names:
         (tmp_path / name).write_bytes(encoded(noise(20, 30, 3), 'PNG'))
     (tmp_path / '3.png').write_bytes(b'no image')

@@ -1,5 +1,6 @@
 """The language of programs in Python: typed instructions, their text, their shapes; the operator's parser as judge."""
 import dataclasses
+import re
 
 import mxnet as mx
 import numpy as np
@@ -91,8 +92,8 @@ REFUSED = {
 
 def counts(text):
     """As many data inputs and outputs as a text names, at least one each."""
-    return {key: 1 + max([int(text[i + 1]) for i in range(len(text) - 1) if text[i] == letter and text[i + 1].isdigit()],
-                         default=0) for key, letter in (('num_data', 'x'), ('num_outputs', 'y'))}
+    return {key: 1 + max(map(int, re.findall(letter + '([0-9])', text)), default=0)
+            for key, letter in (('num_data', 'x'), ('num_outputs', 'y'))}
 
 
 def operator_takes(text, num_data, num_outputs):
@@ -122,7 +123,8 @@ def test_what_is_no_program_is_refused_by_both_parsers(text):
     assert not operator_takes(text, 1, 1)
 
 
-PIECES = (['conv', 'fconv', 'map', 'y0:flat', ';', ' '] + ['%s=' % word.name for word in program.WORDS] + list(program.STEPS)
+PIECES = (['conv', 'fconv', 'map', 'y0:flat', ';', ' '] + [f'{word.name}=' for word in program.WORDS]
+          + list(program.STEPS)
           + ['x0[0:8]', 's0[0:8]', 's1[2:4]', 'y0', 'y1', 's0:int16', 's0:planar', 's1:float32', 'p0', 'p1', 'p2', '0',
              '1', '-1', '2', '3,3', '1,1', '0,0', '2147483648', ',', '|', ':', '=', '[', ']', '-', '+', '07', 'max',
              'avg'])
@@ -175,7 +177,7 @@ def random_program(random):
         instructions[0] = dataclasses.replace(instructions[0], out=Destination('y0', flat=True))
     for _ in range(random.randint(0, 5)):
         common = dict(sources=tuple(slice_() for _ in range(random.randint(1, 4))), steps=steps(),
-                      out=Destination('s%d' % random.randint(3), ['int16', 'float32', 'planar'][random.randint(3)]))
+                      out=Destination(f's{random.randint(3)}', ['int16', 'float32', 'planar'][random.randint(3)]))
         filters = dict(kernel=pair(1), stride=pair(1), pad=pair(0), dilate=pair(1), groups=random.randint(1, 4))
         filters['filters'] = filters['groups'] * random.randint(1, 9)
         kind = (Conv, FloatConv, Map)[random.randint(3)]

@@ -7,7 +7,6 @@ import shutil
 import sys
 
 import pytest
-from helpers import STUDY, train, write_folder
 from PIL import Image
 
 from bmx import cli
@@ -16,6 +15,7 @@ from bmx.train import CheckpointStore, comparison, recipes, runs, sign_flips
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.study import read_study
+from helpers import STUDY, train, write_folder
 
 # Writes a row of metrics.csv an epoch, whose accuracy tells the learning rate, the seed and the epoch.
 STAND_IN = '''
@@ -283,7 +283,7 @@ def test_damaged_files(study, tmp_path, stand_in, capsys, name, spoil):
     file.write_bytes(spoil(file.read_bytes()))
     command = [path, '--save-dir', str(save_dir)]
     assert run_study(command) == 1
-    assert re.search(r'error: .*high/seed0/%s is damaged \(.*\): delete' % name, capsys.readouterr().out)
+    assert re.search(rf'error: .*high/seed0/{name} is damaged \(.*\): delete', capsys.readouterr().out)
     assert not (save_dir / 'results.csv').exists()
     for more, code in (['--only', 'base'], 0), (['--report'], 1):
         assert run_study(command + more) == code
@@ -348,7 +348,7 @@ def write_run(save_dir, variant, seed, accuracies, epochs=2, layers=2):
     write_metrics(os.path.join(run.directory, 'metrics.csv'), history)
     if layers:
         sign_flips.write(os.path.join(run.directory, 'sign_flips.csv'),
-                         {'stage%d' % layer: 9 for layer in range(layers)}, history)
+                         {f'stage{layer}': 9 for layer in range(layers)}, history)
 
 
 def test_summary(study, tmp_path):
@@ -435,7 +435,7 @@ def test_what_sign_flips_png_shows(study, tmp_path, monkeypatch):
     comparison.write(found, find_runs(found.variants.values(), str(tmp_path))[0], str(tmp_path))
     (_, comparisons, title), = drawn
     base = {'stage0': [0.5, 0.25], 'stage1': [0.5, 0.25]}
-    deep = {'stage%d' % layer: [0.5, 0.25] for layer in range(40)}
+    deep = {f'stage{layer}': [0.5, 0.25] for layer in range(40)}
     assert comparisons == {'rate': {'base': [base], 'high': [{'stage0': [0.125], 'stage1': [0.125]}]},
                            'size': {'base': [base], 'deep': [deep]}}
     assert 'photographs' in title and Image.open(str(tmp_path / 'sign-flips.png')).height > 800

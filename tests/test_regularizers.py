@@ -2,13 +2,13 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import arguments, parse, prepare, tiny, train
 from mxnet import autograd, gluon
 
 import bmx
 from bmx.cli.training import plan_of
 from bmx.train import CheckpointStore, Training, TrainingError, recipes, regularizers
 from bmx.train.plan import build_net
+from helpers import arguments, parse, prepare, tiny, train
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
 

@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers import arguments, prepare, read_metrics
 
 from bmx.train import TrainingError, recipes
 from bmx.train.schedule import learning_rate
+from helpers import arguments, prepare, read_metrics
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
 
@@ -72,7 +72,7 @@ def test_plateau(warmup, history, decays):
 @pytest.mark.parametrize('decay', [1.0, 2.0])
 def test_plateau_that_would_not_lower_the_rate(decay):
     recipe = recipes.resolve('other', 'folder', dict(lr_mode='plateau', lr_decay=decay))
-    with pytest.raises(TrainingError, match='--lr-mode plateau multiplies the rate by --lr-decay, %g, which' % decay):
+    with pytest.raises(TrainingError, match=f'--lr-mode plateau multiplies the rate by --lr-decay, {decay:g}, which'):
         learning_rate(recipe, 10)
 
 

@@ -4,13 +4,13 @@ import csv
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import arguments, prepare, read_metrics, train
 from mxnet import gluon
 from PIL import Image
 
 import bmx
 from bmx.train import TrainingError, sign_flips
 from bmx.train.sign_flips import COLUMNS, SignFlips
+from helpers import arguments, prepare, read_metrics, train
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
 
@@ -175,7 +175,7 @@ def test_written_and_read(tmp_path):
 def test_damaged(tmp_path, text, message):
     path = tmp_path / 'sign_flips.csv'
     path.write_text(text)
-    with pytest.raises(TrainingError, match=r'sign_flips.csv is damaged \(.*%s.*\): delete it' % message):
+    with pytest.raises(TrainingError, match=rf'sign_flips.csv is damaged \(.*{message}.*\): delete it'):
         sign_flips.read(str(path))
 
 
@@ -185,7 +185,7 @@ def test_picture(tmp_path, layers, epochs):
     path = str(tmp_path / 'sign_flips.png')
     rows = history(layers, epochs)
     rows[0]['sign_flips_of_layers'][0] = 0.0  # has no logarithm
-    sign_flips.draw(path, {'stage%d_conv0' % layer: 9 for layer in range(layers)}, rows, 'a title')
+    sign_flips.draw(path, {f'stage{layer}_conv0': 9 for layer in range(layers)}, rows, 'a title')
     image = Image.open(path)
     assert image.width >= 900 and len(image.convert('L').getcolors()) > 20
 

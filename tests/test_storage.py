@@ -78,7 +78,7 @@ def test_full_at_every_page(tmp_path, name):
     path = str(tmp_path / name)
     write_new, size, old = replacement(path)
     for room in rooms(size):
-        with limit(room), pytest.raises(OSError, match="File too large: '%s'" % path):
+        with limit(room), pytest.raises(OSError, match=f"File too large: '{path}'"):
             write_new(path)
         with open(path, 'rb') as content:
             assert content.read() == old, room
@@ -108,7 +108,7 @@ def test_full_disk(small_disk, name):
         with open(str(small_disk / 'fill'), 'wb') as fill:
             free = os.statvfs(str(small_disk))
             fill.write(bytes(free.f_bavail * free.f_frsize - pages * PAGE))
-        with pytest.raises(OSError, match="No space left on device: '%s'" % path):
+        with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
             write_new(path)
         os.unlink(str(small_disk / 'fill'))
         with open(path, 'rb') as content:
@@ -171,7 +171,8 @@ def test_links_and_devices_stay(tmp_path):
     storage.write_file(str(tmp_path / 'pipe'), [b'new'])
     assert os.read(reader, 10) == b'new'
     os.close(reader)
-    program = "import sys; sys.path.insert(0, %r); from bmx.io import formats; formats.write_json('/dev/stdout', [1])" % ROOT
+    program = (f"import sys; sys.path.insert(0, {ROOT!r}); from bmx.io import formats; "
+               "formats.write_json('/dev/stdout', [1])")
     assert subprocess.check_output([sys.executable, '-W', 'ignore', '-c', program]) == b'[\n 1\n]'
     with pytest.raises(OSError, match='No space left on device'):
         formats.write_json('/dev/full', [])
@@ -180,7 +181,7 @@ def test_links_and_devices_stay(tmp_path):
 def test_output_on_a_full_disk_is_one_line():
     with open('/dev/full', 'w') as full:
         done = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'bmx', 'summary', 'nin_binary', '--json'],
-                              stdout=full, stderr=subprocess.PIPE, universal_newlines=True)
+                              stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, 'bmx summary: [Errno 28] No space left on device\n')
 
 
@@ -211,7 +212,8 @@ def test_shared_parameters(tmp_path, deduplicate):
     (lambda content: [content.pop(name) for name in ('0.weight', '1.weight')],
      r'2 of its 6 parameters are missing \(0.weight'),
     (lambda content: content.update(other=mx.nd.ones((1,))), r'0 of .* missing, 1 are unknown \(other, ...\)'),
-    (lambda content: content.update({'2.bias': mx.nd.ones((4,))}), r'parameter 2.bias has shape \(4,\), .* wants \(3,\)'),
+    (lambda content: content.update({'2.bias': mx.nd.ones((4,))}),
+     r'parameter 2.bias has shape \(4,\), .* wants \(3,\)'),
 ])
 def test_parameters_of_another_network(tmp_path, change, message):
     net = shared()

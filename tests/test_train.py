@@ -5,7 +5,6 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 from mxnet import autograd
 from PIL import Image
 
@@ -14,6 +13,7 @@ from bmx import cli
 from bmx.cli.training import plan_of
 from bmx.train import Interrupted, Training, TrainingError, recipes
 from bmx.train.loop import Totals
+from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
 

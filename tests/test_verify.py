@@ -76,8 +76,9 @@ def test_what_is_wrong_is_noticed_and_not_written(name, tmp_path, monkeypatch):
     with pytest.raises(bmx.ExportError, match='computes something else than .*nothing was written') as caught:
         bmx.export(net, str(tmp_path / 'wrong' / 'net'), x.shape, x)
     assert os.listdir(str(tmp_path / 'wrong')) == []
-    difference = float(re.search('arithmetic of programs: .*largest difference (.*) of the', str(caught.value)).group(1))
-    error = float(re.search('largest error (.*) of what', str(caught.value)).group(1))
+    message = str(caught.value)
+    difference = float(re.search('arithmetic of programs: .*largest difference (.*) of the', message).group(1))
+    error = float(re.search('largest error (.*) of what', message).group(1))
     assert (difference > 0, error > 1) == ((True, False) if noticed == 'a' else (False, True))
 
 

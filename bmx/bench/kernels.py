@@ -22,7 +22,7 @@ def measure(isa: str | None, rounds: int) -> tuple[list[dict[str, Any]], str]:
     bounds = {name: [] for name in names}
     seconds = {(shape, name): [] for shape in SHAPES for name in names}
     for index in range(rounds):
-        progress('round %d of %d' % (index + 1, rounds))
+        progress(f'round {index + 1} of {rounds}')
         for name in names:
             bounds[name].append(ops.measure_bound(name))
         for shape, name in seconds:
@@ -33,7 +33,7 @@ def measure(isa: str | None, rounds: int) -> tuple[list[dict[str, Any]], str]:
         speed, bound = shape.macs / min(times), max(bounds[name])
         rows.append(row(str(shape), name, 1, times, isa=name, gmacs=speed / 1e9, bound_gmacs=bound / 1e9,
                         median_bound_gmacs=statistics.median(bounds[name]) / 1e9, share=speed / bound))
-    lines = [[str(shape)] + ['%.0f (%.0f %%)' % (entry['gmacs'], 100 * entry['share'])
+    lines = [[str(shape)] + [f'{entry["gmacs"]:.0f} ({100 * entry["share"]:.0f} %)'
                              for entry in rows if entry['name'] == str(shape)] for shape in SHAPES]
-    lines.append(['bound'] + ['%.0f' % (max(bounds[name]) / 1e9) for name in names])
+    lines.append(['bound'] + [f'{max(bounds[name]) / 1e9:.0f}' for name in names])
     return rows, table(['GMAC/s (share of bound)'] + list(names), lines)

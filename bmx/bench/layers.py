@@ -39,19 +39,19 @@ def measure(batch: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
             fields = phase_fields(PHASES, profiles[name, implementation], times)
             entry.update(fields)
             lines.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
-                          '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs']] + list(fields.values()))
+                          f'{1 / entry["ratio"]:.1f}', f'{entry["gmacs"]:.0f}'] + list(fields.values()))
         elif entry['threads'] == 1:
             entry.update(bound_gmacs=bound / 1e9, share=1e9 * entry['gmacs'] / bound)
         if implementation == 'fconv':
             floats.append([name, 1e3 * float_seconds, entry['min_ms'], entry['median_ms'],
-                           '%.1f' % (1 / entry['ratio']), '%.0f' % entry['gmacs'],
-                           '%.0f' % (1e11 * entry['gmacs'] / bound)])
+                           f'{1 / entry["ratio"]:.1f}', f'{entry["gmacs"]:.0f}',
+                           f'{1e11 * entry["gmacs"] / bound:.0f}'])
         rows.append(entry)
     header = ['shape', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES) + ['rest']
     float_header = ['shape', "MXNet's ms", 'fconv ms', 'median', 'times as fast', 'GMAC/s', "% of a thread's bound"]
     best = max(entry['gmacs'] for entry in rows if entry['implementation'] == 'float')
-    speeds = "MXNet's float: at most %.0f GMAC/s; a thread can do %.0f multiply-adds in 1e-9 seconds" % (
-        best, bound / 1e9)
+    speeds = (f"MXNet's float: at most {best:.0f} GMAC/s; a thread can do {bound / 1e9:.0f} multiply-adds in 1e-9 "
+              "seconds")
     return rows, '\n\n'.join([table(header, lines), table(float_header, floats), speeds])
 
 

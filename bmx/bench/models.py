@@ -40,7 +40,7 @@ def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: in
         seconds, profiles = interleave(contestants, rounds, profiled)
         rows = []
         for (name, implementation), times in seconds.items():
-            progress('memory of %s %s' % (name, implementation))
+            progress(f'memory of {name} {implementation}')
             reference = 'float' if name in MODELS else 'plain'
             entry = row(name, implementation, batch, times, ops.isa(), reference=reference,
                         ratio=min(times) / min(seconds[name, reference]),
@@ -59,8 +59,8 @@ def _build(name):
         from gluoncv import model_zoo  # takes a while to import
         return model_zoo.get_model(name)
     except ValueError:
-        raise ValueError('unknown model %r; choose from %s, or a name of gluoncv.model_zoo.get_model_list()'
-                         % (name, ', '.join(sorted(MODELS)))) from None
+        raise ValueError(f'unknown model {name!r}; choose from {", ".join(sorted(MODELS))}, or a name of '
+                         'gluoncv.model_zoo.get_model_list()') from None
 
 
 def write(name: str, net: mx.gluon.HybridBlock, x: mx.nd.NDArray, folder: str,
@@ -69,7 +69,7 @@ def write(name: str, net: mx.gluon.HybridBlock, x: mx.nd.NDArray, folder: str,
     _randomize(net, x.shape)
     prefixes = {}
     for implementation in (('deployed', 'exact') if exact else ('deployed',)) if name in MODELS else ():
-        prefixes[name, implementation] = os.path.join(folder, '%s-%s' % (name, implementation))
+        prefixes[name, implementation] = os.path.join(folder, f'{name}-{implementation}')
         export(net, prefixes[name, implementation], x.shape, x, exact=implementation == 'exact')
     plain = os.path.join(folder, name)
     net.hybridize()
@@ -117,7 +117,7 @@ def _peak(prefix, implementation, shape):
     try:
         return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
     except subprocess.CalledProcessError as error:
-        progress('no peak memory: the process that measures it failed with code %d' % error.returncode)
+        progress(f'no peak memory: the process that measures it failed with code {error.returncode}')
         return None
 
 
@@ -125,18 +125,18 @@ def _text(rows):
     """Times and sizes; where the time of deployed networks goes; how they compare with GluonCV's."""
     parts = [table(['network', 'implementation', 'min ms', 'median ms', 'of its reference', 'params MiB', 'peak MiB'],
                    [[entry['name'], entry['implementation'], entry['min_ms'], entry['median_ms'],
-                     '%.3f %s' % (entry['ratio'], entry['reference']), entry['params_bytes'] / 2 ** 20,
+                     f'{entry["ratio"]:.3f} {entry["reference"]}', entry['params_bytes'] / 2 ** 20,
                      entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20] for entry in rows])]
     deployed = [entry for entry in rows if entry['implementation'] in ('deployed', 'exact')]
     others = [entry for entry in rows if entry['name'] not in MODELS]
     if deployed:
         phases = ops.PHASES + ('rest',)
         parts.append(table(('ms of deployed',) + phases,
-                           [['%(name)s %(implementation)s' % entry] + [entry[phase + '_ms'] for phase in phases]
+                           [[f'{entry["name"]} {entry["implementation"]}'] + [entry[phase + '_ms'] for phase in phases]
                             for entry in deployed]))
     if deployed and others:
-        header = ['time of deployed / of'] + ['%s %s' % (other['name'], other['implementation']) for other in others]
-        parts.append(table(header, [['%(name)s %(implementation)s' % entry]
+        header = ['time of deployed / of'] + [f'{other["name"]} {other["implementation"]}' for other in others]
+        parts.append(table(header, [[f'{entry["name"]} {entry["implementation"]}']
                                     + [entry['min_ms'] / other['min_ms'] for other in others]
                                     for entry in deployed]))
     return '\n\n'.join(parts)

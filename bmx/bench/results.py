@@ -15,8 +15,8 @@ def heading(rows: Sequence[Mapping[str, Any]]) -> str:
     """The line that says where and with what was measured."""
     names = ', '.join(dict.fromkeys(row['isa'] for row in rows if row['isa'] is not None))
     kernels = '; kernel ' + names if names else ''
-    return ('%(cpu)s%(kernels)s; threads %(threads)d; batch %(batch)d; MXNet %(mxnet)s, GluonCV %(gluoncv)s, '
-            'bmx %(bmx)s' % dict(rows[0], kernels=kernels))
+    return ('{cpu}{kernels}; threads {threads}; batch {batch}; MXNet {mxnet}, GluonCV {gluoncv}, bmx {bmx}'
+            .format(**rows[0], kernels=kernels))
 
 
 def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
@@ -31,7 +31,7 @@ def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
     axes = figure.subplots()
     for index, implementation in enumerate(implementations):
         bars = [(place, row[field]) for place, row in zip(places, rows) if row['implementation'] == implementation]
-        axes.barh(*zip(*bars), color='C%d' % index, height=0.9, label=implementation)
+        axes.barh(*zip(*bars), color=f'C{index}', height=0.9, label=implementation)
     for place, row in zip(places, rows):
         axes.text(row[field], place, ' ' + cell_text(float(row[field])), va='center', fontsize=7)
     axes.set_yticks([sum(group) / len(group) for group in names.values()])
@@ -41,5 +41,5 @@ def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
     axes.margins(x=0.1, y=0.5 / len(rows))
     axes.grid(axis='x', alpha=0.3)
     axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
-    axes.set_title('%s\n%s' % (textwrap.fill(command, 110), heading(rows)), fontsize=8)
+    axes.set_title(f'{textwrap.fill(command, 110)}\n{heading(rows)}', fontsize=8)
     save_picture(path, figure)

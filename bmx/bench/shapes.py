@@ -27,8 +27,8 @@ class Shape:
         return self.kernel // 2
 
     def __str__(self) -> str:
-        text = '%dx%d %d->%d %dx%d' % (self.kernel, self.kernel, self.channels, self.filters, self.out, self.out)
-        return text if self.groups == 1 else '%s groups of %d' % (text, self.channels // self.groups)
+        text = f'{self.kernel}x{self.kernel} {self.channels}->{self.filters} {self.out}x{self.out}'
+        return text if self.groups == 1 else f'{text} groups of {self.channels // self.groups}'
 
 
 # All occur in MeliusNets at 224x224: the binary 3x3 convolutions in C, the last one in 59; the 1x1 convolutions, which

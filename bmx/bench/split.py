@@ -42,12 +42,12 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
     rows = [row(layer['name'], layer['implementation'], batch, times, ops.isa(),
                 share_of_time=fastest / sum(best), share_of_ops=layer['ops'] / counted.ops, ops=layer['ops'],
                 outputs=layer['outputs']) for layer, fastest, times in zip(layers, best, zip(*runs))]
-    lines = [[entry['name'], entry['implementation'], '%.3f' % entry['min_ms'], '%.1f' % (100 * entry['share_of_time']),
-              '%.1f' % (100 * entry['share_of_ops']),
-              '%.1f' % (entry['share_of_time'] / entry['share_of_ops']) if entry['ops'] else '-',
-              '-' if entry['outputs'] is None else '%.0f' % (entry['outputs'] / 1e3)] for entry in rows]
-    return rows, '%s, %.2f ms\n%s' % (net.model_name, 1e3 * sum(best), table(
-        ['layer', 'what', 'ms', '% of time', '% of OPs', 'ratio', 'outputs / 1e3'], lines))
+    lines = [[entry['name'], entry['implementation'], f'{entry["min_ms"]:.3f}', f'{100 * entry["share_of_time"]:.1f}',
+              f'{100 * entry["share_of_ops"]:.1f}',
+              f'{entry["share_of_time"] / entry["share_of_ops"]:.1f}' if entry['ops'] else '-',
+              '-' if entry['outputs'] is None else f'{entry["outputs"] / 1e3:.0f}'] for entry in rows]
+    text = table(['layer', 'what', 'ms', '% of time', '% of OPs', 'ratio', 'outputs / 1e3'], lines)
+    return rows, f'{net.model_name}, {1e3 * sum(best):.2f} ms\n{text}'
 
 
 def _run(run):
@@ -73,9 +73,10 @@ def _layer(instruction, prefix):
     if instruction.weight is None:
         return {'name': '', 'implementation': ', '.join(instruction.steps) or 'copy', 'ops': 0, 'outputs': None}
     size, groups = instruction.output[1:], instruction.groups
-    words = ['x'.join(map(str, instruction.kernel)), '%d->%d' % (instruction.channels, instruction.output[0]),
-             'x'.join(map(str, size)), 'groups of %d' % (instruction.channels // groups) if groups > 1 else '',
+    words = ['x'.join(map(str, instruction.kernel)), f'{instruction.channels}->{instruction.output[0]}',
+             'x'.join(map(str, size)), f'groups of {instruction.channels // groups}' if groups > 1 else '',
              '' if instruction.binary else 'float']
     name = next(iter(instruction.weight.attr(PARAMETERS)))
-    return {'name': re.sub('_weight$', '', without_prefix(name, prefix)), 'implementation': ' '.join(filter(None, words)),
+    return {'name': re.sub('_weight$', '', without_prefix(name, prefix)),
+            'implementation': ' '.join(filter(None, words)),
             'ops': instruction.macs / (64 if instruction.binary else 1), 'outputs': instruction.values}

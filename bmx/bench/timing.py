@@ -43,7 +43,7 @@ def interleave(contestants: Mapping[Any, Callable[[], object]], rounds: int,
         run()  # allocates, compiles
     seconds, profiles = {key: [] for key in contestants}, {key: [] for key in profiled}
     for index in range(rounds):
-        progress('round %d of %d' % (index + 1, rounds))
+        progress(f'round {index + 1} of {rounds}')
         for key, run in contestants.items():
             _turn(run, seconds[key], profiles.get(key))
     return seconds, {key: min(runs, key=lambda each: each[0])[1] for key, runs in profiles.items()}

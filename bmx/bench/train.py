@@ -25,7 +25,7 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
     optimizer, parameters = recipes.optimizer(recipe, 'float32')
     contestants = {}
     for implementation, bits in (('binary', 1), ('bits=32', 32)):
-        progress('preparing %s, %s' % (model, implementation))
+        progress(f'preparing {model}, {implementation}')
         with config(bits=bits):
             net = get_model(model)
         regularizers.set_decays(net, recipe)
@@ -35,9 +35,9 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
                 ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=size)
             for implementation, times in seconds.items()]
     text = table(['training step', 'min ms', 'median ms', 'of bits=32'],
-                 [['%(name)s %(implementation)s' % entry, entry['min_ms'], entry['median_ms'], entry['ratio']]
+                 [[f'{entry["name"]} {entry["implementation"]}', entry['min_ms'], entry['median_ms'], entry['ratio']]
                   for entry in rows])
-    return rows, '%s\ninput %dx%d, optimizer %s' % (text, size, size, optimizer)
+    return rows, f'{text}\ninput {size}x{size}, optimizer {optimizer}'
 
 
 def training_step(net: gluon.HybridBlock, batch: int, size: int, optimizer: str,

@@ -106,10 +106,10 @@ def _run(parser, argv):
         message = 'there is not enough memory'
     except KeyboardInterrupt:
         end_output()
-        complain('%s: stopped' % arguments.parser.prog)
+        complain(f'{arguments.parser.prog}: stopped')
         return 130
     else:
         return code or 0
     end_output()
-    complain('%s: %s' % (arguments.parser.prog, message))
+    complain(f'{arguments.parser.prog}: {message}')
     return 1

@@ -18,17 +18,17 @@ from .types import positive
 
 
 def _batch(default):
-    return '--batch', dict(type=positive, default=default, metavar='N', help='images at once (default: %d)' % default)
+    return '--batch', dict(type=positive, default=default, metavar='N', help=f'images at once (default: {default})')
 
 
 def _isa(default):
-    return '--isa', dict(metavar='NAME', help='the kernel, one of %s (default: %s)'
-                         % (', '.join(ops.supported_kernels()), default))
+    return '--isa', dict(metavar='NAME', help=f'the kernel, one of {", ".join(ops.supported_kernels())} (default: '
+                                              f'{default})')
 
 
 # Options, as argparse takes them.
-_NAMES = 'names', dict(nargs='*', metavar='NAME', help='a model of this package or of GluonCV (default: %s)'
-                       % ' '.join(models.DEFAULT))
+_NAMES = 'names', dict(nargs='*', metavar='NAME', help='a model of this package or of GluonCV (default: '
+                                                       f'{" ".join(models.DEFAULT)})')
 _MODEL = 'model', dict(metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
 _EXACT = '--exact', dict(action='store_true', help="also networks that keep MXNet's float operators")
 _THREADS = '--threads', dict(type=positive, metavar='N', help='threads that compute (default: 1)')

@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     if described is not None:
         options = _as_described(options, described, description_path(arguments.params))
     elif options.model is None:
-        raise ValueError('give --model, and the options that it was trained with: there is no %s that tells them'
-                         % description_path(arguments.params))
+        raise ValueError('give --model, and the options that it was trained with: there is no '
+                         f'{description_path(arguments.params)} that tells them')
     with config(**described.layer_defaults if described else {}):
         net = options.build()
     load_parameters(net, arguments.params)
@@ -81,8 +81,8 @@ def _as_described(options, described, path):
         given['model'] = options.model.lower()
     for key, value in dict(given, **options.layers).items():
         if trained.get(key) != value:
-            raise ValueError('%s=%s contradicts %s: the network was built with %s' % (
-                key, value, path, '%s=%s' % (key, trained[key]) if key in trained else 'the default'))
+            built = f'{key}={trained[key]}' if key in trained else 'the default'
+            raise ValueError(f'{key}={value} contradicts {path}: the network was built with {built}')
     return dataclasses.replace(options, model=described.model, settings=described.settings)
 
 
@@ -92,4 +92,4 @@ def _read_lines(path):
         with open(path, encoding='utf-8-sig') as stream:
             return [line.rstrip('\n') for line in stream]
     except UnicodeDecodeError as error:
-        raise ValueError('%s is not UTF-8 (%s): save it as UTF-8' % (path, error)) from None
+        raise ValueError(f'{path} is not UTF-8 ({error}): save it as UTF-8') from None

@@ -21,8 +21,9 @@ from . import types
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The model as an argument, for `named_network`."""
-    parser.add_argument('model', metavar='MODEL', help='one of: %s; or the PREFIX of a deployed model, whose files are '
-                        'PREFIX-symbol.json and PREFIX-0000.params' % ', '.join(sorted(MODELS)))
+    parser.add_argument('model', metavar='MODEL', help=f'one of: {", ".join(sorted(MODELS))}; or the PREFIX of a '
+                                                       'deployed model, whose files are PREFIX-symbol.json and '
+                                                       'PREFIX-0000.params')
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--clip-threshold', type=types.non_negative, help='of the straight-through gradient')
     parser.add_argument('--scaling', choices=SCALINGS, help='of each output channel by its mean absolute weight')
     parser.add_argument('--binarizations', type=int, choices=BINARIZATIONS, metavar='M', help='scaled signs that stand '
-                        'for an activation of 1 bit, 1 to %d' % BINARIZATIONS[-1])
+                        f'for an activation of 1 bit, 1 to {BINARIZATIONS[-1]}')
 
 
 def add_input_size(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +74,7 @@ def network_options(arguments: argparse.Namespace, model: str | None = None,
     for name in ('stem', 'bits'):
         given = getattr(arguments, name)
         if given is not None and settings.get(name, given) != given:
-            raise ValueError('--%s %s contradicts --set %s=%.100s' % (name, given, name, settings[name]))
+            raise ValueError(f'--{name} {given} contradicts --set {name}={settings[name]!s:.100}')
     if arguments.stem is not None:
         settings['stem'] = arguments.stem
     layers = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)
@@ -116,20 +117,19 @@ def named_network(arguments: argparse.Namespace) -> tuple[gluon.HybridBlock, tup
         '--' + name.replace('_', '-') for name in ['stem'] + [field.name for field in dataclasses.fields(Config)]
         if getattr(arguments, name, None) is not None]
     if given:
-        raise ValueError('%s is a deployed model and stays as it was exported: leave out %s'
-                         % (prefix, ', '.join(given)))
+        raise ValueError(f'{prefix} is a deployed model and stays as it was exported: leave out {", ".join(given)}')
     net, metadata = deploy.load(prefix)
     net.model_name = metadata.model
     shape = (1,) + tuple(metadata.input_shape)
     if arguments.input_size is not None:
         if len(shape) != 4:
-            raise ValueError('%s takes no images, but inputs of shape %s: leave out --input-size' % (prefix, shape[1:]))
+            raise ValueError(f'{prefix} takes no images, but inputs of shape {shape[1:]}: leave out --input-size')
         shape = shape[:2] + (arguments.input_size,) * 2
     return net, shape, ['deployed'] + _settings_texts(metadata.settings)
 
 
 def _settings_texts(settings):
-    return ['%s=%s' % setting for setting in settings.items()]
+    return [f'{key}={value}' for key, value in settings.items()]
 
 
 def _why_unknown(name):
@@ -145,6 +145,6 @@ def _why_unknown(name):
         [start] if start in there else difflib.get_close_matches(start, there)))
     known = 'choose from ' + ', '.join(sorted(MODELS))
     if models or prefixes:
-        known = 'did you mean %s?' % ', '.join(models + list(prefixes))
-    return 'unknown model %r: no model has this name, and there is no %s of a deployed one; %s' % (
-        name, symbol_path(name), known)
+        known = f'did you mean {", ".join(models + list(prefixes))}?'
+    return (f'unknown model {name!r}: no model has this name, and there is no {symbol_path(name)} of a deployed one; '
+            f'{known}')

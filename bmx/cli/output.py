@@ -19,7 +19,7 @@ def complain(text: object) -> None:
 
 def skipped(error: Exception) -> None:
     """Tell of a file that is left out."""
-    complain('skipped: %s' % error)
+    complain(f'skipped: {error}')
 
 
 def end_output() -> OSError | None:

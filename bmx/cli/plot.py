@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_network_options(parser)
     add_input_size(parser)
-    parser.add_argument('--out', metavar='FILE', help='ends in %s (default: MODEL.png)' % ', '.join(PICTURES))
+    parser.add_argument('--out', metavar='FILE', help=f'ends in {", ".join(PICTURES)} (default: MODEL.png)')
     parser.add_argument('--json', action='store_true', help='print the blocks as data; draw only with --out')
 
 

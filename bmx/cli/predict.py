@@ -32,11 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         scores = deployed(inputs)
         if not isinstance(scores, mx.nd.NDArray) or scores.ndim != 2:
-            raise LoadError('%s is no classifier: its output is no array of (images, classes)' % arguments.prefix)
+            raise LoadError(f'{arguments.prefix} is no classifier: its output is no array of (images, classes)')
         classes = metadata.classes or [str(index) for index in range(scores.shape[1])]
         if len(classes) != scores.shape[1]:
-            raise LoadError('%s is damaged: it names %d classes of %d' % (arguments.prefix, len(classes),
-                                                                         scores.shape[1]))
+            raise LoadError(f'{arguments.prefix} is damaged: it names {len(classes)} classes of {scores.shape[1]}')
         probabilities = mx.nd.softmax(scores)[0].asnumpy()
         best = np.argsort(-probabilities, kind='stable')[:5]
         rows.append({'image': path, 'top': [
@@ -48,6 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
         for row in rows:
             tell(row['image'])
             for guess in row['top']:
-                tell('  %5.1f %%  %s' % (100 * guess['probability'], guess['class']))
+                tell(f'  {100 * guess["probability"]:5.1f} %  {guess["class"]}')
     if unreadable:
         raise OSError('; '.join(unreadable))

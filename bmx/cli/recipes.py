@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(set(arguments.seeds)) < len(arguments.seeds):
         arguments.parser.error('--seeds: a seed is given twice')
     if any(flag.split('=')[0] in ['--' + name for name in RESERVED] for flag in arguments.training):
-        arguments.parser.error('after --, leave out --%s' % ', --'.join(RESERVED))
+        arguments.parser.error(f'after --, leave out --{", --".join(RESERVED)}')
     configure_logging()
     code = _logged(arguments)
     end_output()  # of what could not be written the log has told
@@ -105,12 +105,12 @@ def parse_training(where: str, flags: Sequence[str]) -> argparse.Namespace:
             return CommandParser('train').parse_args(flags)
     except SystemExit as end:
         message = complaint.getvalue().strip().rpartition('error: ')[2] if end.code else 'leave out the flag for help'
-        raise TrainingError('%s: %s' % (where, message)) from None
+        raise TrainingError(f'{where}: {message}') from None
 
 
 def check_flags(study: Study, common: Sequence[str]) -> dict[str, argparse.Namespace]:
     """Have the command `train` read the flags of every variant; returns the options of each."""
-    return {name: parse_training('%s, [%s]' % (study.path, name), variant.flags + common)
+    return {name: parse_training(f'{study.path}, [{name}]', variant.flags + common)
             for name, variant in study.variants.items()}
 
 
@@ -124,7 +124,7 @@ def check_unchanged(run: Run, common: Sequence[str]) -> None:
     if not run.begun:
         return
     if run.record is None:
-        raise TrainingError('%s has a training that run_recipes.py did not start: %s' % (run.directory, advice))
+        raise TrainingError(f'{run.directory} has a training that run_recipes.py did not start: {advice}')
     then, today = (parse_training(run.directory, flags) for flags in (
         run.record['flags'] + run.record['common'], run.variant.flags + common))
     before, now = (dict(vars(options), settings=dict(options.settings)) for options in (then, today))
@@ -132,11 +132,10 @@ def check_unchanged(run: Run, common: Sequence[str]) -> None:
     recorded = run.record.get('recipe', {})  # earlier versions did not keep it
     before.update(recorded)
     now.update({name: settled[name] for name in recorded if name in settled})
-    differences = ['%s was %s, is now %s' % (name, before[name], now[name]) for name in now
+    differences = [f'{name} was {before[name]}, is now {now[name]}' for name in now
                    if name not in IRRELEVANT and before[name] != now[name]]
     if differences:
-        raise TrainingError('%s was trained with other settings: %s; %s'
-                            % (run.directory, ', '.join(differences), advice))
+        raise TrainingError(f'{run.directory} was trained with other settings: {", ".join(differences)}; {advice}')
 
 
 def _recipe(run, options):
@@ -144,7 +143,7 @@ def _recipe(run, options):
     try:
         given, _ = given_recipe(options)
     except TrainingError as error:
-        raise TrainingError('%s: %s' % (run.directory, error)) from None
+        raise TrainingError(f'{run.directory}: {error}') from None
     recipe = recipes.resolve(options.model, run.record['data']['kind'], given)
     return json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
 
@@ -171,7 +170,7 @@ def check_variants(path: str, variants: Mapping[str, argparse.Namespace]) -> dic
             data = data or plan.open_data()  # one for all: of an input the variants differ in the size at most
             found[name] = facts(plan, data)
         except (TrainingError, ValueError, mx.MXNetError) as error:
-            raise TrainingError('%s, [%s]: %s' % (path, name, sentence(error))) from None
+            raise TrainingError(f'{path}, [{name}]: {sentence(error)}') from None
     return found
 
 
@@ -179,8 +178,7 @@ def prepare(study: Study, arguments: argparse.Namespace) -> list[Run]:
     """The runs that the command line asks for, all variants with one seed before the next; checked, with records."""
     unknown = set(arguments.only or ()).difference(study.variants)
     if unknown:
-        raise TrainingError('--only %s: %s has %s' % (' '.join(sorted(unknown)), study.path,
-                                                      ', '.join(study.variants)))
+        raise TrainingError(f'--only {" ".join(sorted(unknown))}: {study.path} has {", ".join(study.variants)}')
     variants = [variant for variant in study.variants.values() if variant.name in (arguments.only or variant.name)]
     common = list(arguments.training)
     if arguments.data_dir is not None:
@@ -197,8 +195,9 @@ def prepare(study: Study, arguments: argparse.Namespace) -> list[Run]:
     for run in existing:
         for fact in found.values():
             if run.begun and run.record['data'] != fact['data']:
-                raise TrainingError('%s was trained on other data, %s: give its --data-dir, or choose another '
-                                    '--save-dir' % (run.directory, comparison.describe_data(run.record)))
+                raise TrainingError(f'{run.directory} was trained on other data, '
+                                    f'{comparison.describe_data(run.record)}: give its --data-dir, or choose another '
+                                    '--save-dir')
     for run in planned:
         if not run.done:
             run.record = dict(found[run.variant.name], flags=run.variant.flags, common=common, done=False)

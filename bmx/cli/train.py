@@ -92,13 +92,13 @@ def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: Che
 def _check_save_dir(arguments, store):
     """Refuse to mix two trainings in one directory."""
     if os.path.exists(arguments.save_dir) and not os.path.isdir(arguments.save_dir):
-        raise TrainingError('--save-dir %s is a file' % arguments.save_dir)
+        raise TrainingError(f'--save-dir {arguments.save_dir} is a file')
     newest = store.newest
     if arguments.resume and not os.path.isdir(arguments.save_dir):
-        raise TrainingError('nothing to resume: there is no --save-dir %s' % arguments.save_dir)
+        raise TrainingError(f'nothing to resume: there is no --save-dir {arguments.save_dir}')
     if newest and not (arguments.resume or arguments.dry_run):
-        raise TrainingError('%s already has %s of a training: add --resume to continue it, or choose another --save-dir'
-                            % (arguments.save_dir, os.path.basename(newest)))
+        raise TrainingError(f'{arguments.save_dir} already has {os.path.basename(newest)} of a training: add --resume '
+                            'to continue it, or choose another --save-dir')
 
 
 def _resume_command(argv):

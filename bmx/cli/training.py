@@ -20,7 +20,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     """All options of a training. Those whose default is None are settled by the recipe."""
     group = parser.add_argument_group('data')
     group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: '
-                       '%s if it is there, else the bundled digits' % DEFAULT_DIR)
+                       f'{DEFAULT_DIR} if it is there, else the bundled digits')
     group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
     for name, path in _RECORDS.items():
         group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')

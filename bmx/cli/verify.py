@@ -26,8 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     deployed, metadata = deploy.load(arguments.prefix)
     deployed.hybridize(static_alloc=True, static_shape=True)
-    tell('%s: format %d, %s, input %s, files intact' % (arguments.prefix, metadata.format, metadata.model,
-                                                       'x'.join(map(str, metadata.input_shape))))
+    tell(f'{arguments.prefix}: format {metadata.format}, {metadata.model}, input '
+         f'{"x".join(map(str, metadata.input_shape))}, files intact')
     if arguments.params is None:
         given = network_options(arguments)
         if given.model or given.settings or given.layers or arguments.data_dir:
@@ -50,5 +50,5 @@ def run(arguments: argparse.Namespace) -> None:
     print(verification)
     if not verification.holds:
         comparison = verification.comparison
-        raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: %s'
-                                 % sorted(set(comparison.differing_top1 + comparison.differing_values))[:10])
+        raise deploy.ExportError('the deployed network differs from the float network; first inputs that differ: '
+                                 f'{sorted(set(comparison.differing_top1 + comparison.differing_values))[:10]}')

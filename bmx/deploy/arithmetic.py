@@ -1,9 +1,9 @@
 """The float network in the arithmetic of programs: what a deployed network has to equal, to the bit.
 
 MXNet's float operators add up in an order that differs from CPU to CPU. Programs have an order of their own, which is
-the same everywhere (docs/semantics.md, "Float arithmetic"). A deployed network is compared with the traced network whose
-float operators are computed one by one by single instructions: that proves all that the exporter did. Each of these
-operators is compared with MXNet's on what it really gets: that proves the instructions.
+the same everywhere (docs/semantics.md, "Float arithmetic"). A deployed network is compared with the traced network
+whose float operators are computed one by one by single instructions: that proves all that the exporter did. Each of
+these operators is compared with MXNet's on what it really gets: that proves the instructions.
 """
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Replaced:
         return float(np.where(np.isnan(error), np.inf, error).max(initial=0))
 
     def _apply(self, data, parameters):
-        inputs = [Node('null', 'input%d' % index) for index in range(1 + len(parameters))]
+        inputs = [Node('null', f'input{index}') for index in range(1 + len(parameters))]
         attrs = {key: value for key, value in self.node.attrs.items() if not key.startswith('__')}
         symbol = Graph([(Node(self.node.op, 'operator', attrs, [(node, 0) for node in inputs]), 0)]).to_symbol()
         values = dict(zip([node.name for node in inputs], [data] + list(parameters)))

@@ -1,7 +1,7 @@
 """From a region of a graph to a program whose tensors have neither types nor places yet.
 
-Concatenations and slices vanish: a value is a list of slices of tensors. Tensors between instructions are called t0, t1,
-...; `choose_types` and `place` make slots of them.
+Concatenations and slices vanish: a value is a list of slices of tensors. Tensors between instructions are called t0,
+t1, ...; `choose_types` and `place` make slots of them.
 """
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class Builder:
             return self.values[id(producer)]
         shape = self._shapes[producer.name, index]
         if (id(producer), index) not in self._data:
-            tensor = self._data[id(producer), index] = 'x%d' % len(self._data)
-            self._entries.append(self._as_image(producer, index, '%s_%s' % (self._region[-1].name, tensor)))
+            tensor = self._data[id(producer), index] = f'x{len(self._data)}'
+            self._entries.append(self._as_image(producer, index, f'{self._region[-1].name}_{tensor}'))
             self._sizes[tensor] = self._size_of(shape)
         return [Slice(self._data[id(producer), index], 0, shape[1])]
 
@@ -183,7 +183,7 @@ class Builder:
         return self._whole(tensor)
 
     def shuffle(self, node: Node, groups: int) -> list[Slice]:
-        """Shuffle the channels of the input where it is written, or in an instruction of its own; returns the result."""
+        """Shuffle the channels of the input where it is written, or in an instruction of its own; gives the result."""
         tensor = self.own(node)
         if not isinstance(self.instructions.get(tensor), Map):
             tensor = self.add(Map, node)[0].tensor
@@ -196,11 +196,11 @@ class Builder:
                  or any(id(reader) not in self._members for reader in self._readers.get(id(node), []))]
         written = [piece.tensor for node in nodes for piece in self.values[id(node)]]
         for index, node in enumerate(nodes):
-            self._write_output(node, 'y%d' % index, written)
+            self._write_output(node, f'y{index}', written)
         return Built(Program(tuple(self.instructions.values())), self._entries, self._parameters, nodes)
 
     def _add(self, instruction, shape):
-        tensor = 't%d' % (len(self._sizes))
+        tensor = f't{len(self._sizes)}'
         self.instructions[tensor] = dataclasses.replace(instruction, out=Destination(tensor))
         self._sizes[tensor] = self._size_of(shape)
         return self._whole(tensor)

@@ -37,11 +37,11 @@ def read_graph(text: bytes, where: str) -> Graph:
     LoadError
         It is not the graph of known operators on results that exist.
     """
-    content = parse_json(text, '%s is not a symbol file of MXNet' % where)
+    content = parse_json(text, f'{where} is not a symbol file of MXNet')
     try:
         return _read(content)
     except (ValueError, KeyError, TypeError, IndexError, mx.MXNetError) as error:
-        raise LoadError('%s is not a symbol file of MXNet, or damaged: %s' % (where, sentence(error))) from None
+        raise LoadError(f'{where} is not a symbol file of MXNet, or damaged: {sentence(error)}') from None
 
 
 def _read(content):
@@ -50,15 +50,15 @@ def _read(content):
     for position, entry in enumerate(_list(content, 'nodes')):
         unknown = set(entry) - {'op', 'name', 'attrs', 'inputs'} if isinstance(entry, dict) else {type(entry).__name__}
         if unknown:
-            raise ValueError('node %d has %s' % (position, ', '.join(sorted(unknown))))
+            raise ValueError(f'node {position} has {", ".join(sorted(unknown))}')
         op, name, attrs = entry['op'], entry['name'], entry.get('attrs', {})
         if not isinstance(attrs, dict) or not all(
                 isinstance(text, str) for text in [op, name] + list(attrs.values())) or not op or not name:
-            raise ValueError('node %d must have texts for op, name and attrs' % position)
+            raise ValueError(f'node {position} must have texts for op, name and attrs')
         node = _checked(Node(op, name, attrs, [_entry(each, nodes, outputs) for each in _list(entry, 'inputs')]))
         if node.is_variable:
             if node.inputs or name in variables:
-                raise ValueError('variable %s has inputs, or is not the only one of its name' % name)
+                raise ValueError(f'variable {name} has inputs, or is not the only one of its name')
             variables.add(name)
             _check_variable(node)
         else:
@@ -87,7 +87,7 @@ def _checked(node):
 
 def _list(content, key):
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise ValueError('there must be a list of %s' % key)
+        raise ValueError(f'there must be a list of {key}')
     return content[key]
 
 
@@ -97,33 +97,32 @@ def _entry(entry, nodes, outputs):
         raise ValueError('an input or output must be three whole numbers')
     source, index = entry[:2]
     if not 0 <= source < len(nodes) or not 0 <= index < outputs[source]:
-        raise ValueError('output %d of node %d is read, which does not exist there' % (index, source))
+        raise ValueError(f'output {index} of node {source} is read, which does not exist there')
     return nodes[source], index
 
 
 def _check_variable(node):
     shape, dtype = node.attr('__shape__', ()), node.attr('__dtype__', 0)
     if not isinstance(shape, tuple) or not all(type(size) is int and -1 <= size < 2 ** 31 for size in shape):
-        raise ValueError('variable %s cannot have the shape %s' % (node.name, node.attrs['__shape__']))
+        raise ValueError(f'variable {node.name} cannot have the shape {node.attrs["__shape__"]}')
     if type(dtype) is not int or not -1 <= dtype <= 7:
-        raise ValueError('variable %s cannot have the type %s' % (node.name, node.attrs['__dtype__']))
+        raise ValueError(f'variable {node.name} cannot have the type {node.attrs["__dtype__"]}')
 
 
 def _count_outputs(node):
     """How many outputs an operator has, after a look at its attributes and the number of its inputs."""
     if node.op in PYTHON_OPERATORS + _BOUND_OPERATORS or node.op.startswith('_sg_'):
-        raise ValueError('%s is an operator that no file can hold' % node.op)
+        raise ValueError(f'{node.op} is an operator that no file can hold')
     attrs = {key: value for key, value in node.attrs.items() if not key.startswith('__')}
     for key in _DIVISORS:
         numbers = node.attr(key, ())
         numbers = numbers if isinstance(numbers, tuple) else (numbers,)
         if key in attrs and not all(number is None or type(number) is int and number >= 1 for number in numbers):
-            raise ValueError('operator %s cannot have %s=%s' % (node.name, key, attrs[key]))
+            raise ValueError(f'operator {node.name} cannot have {key}={attrs[key]}')
     handle = ctypes.c_void_p()
     check_call(_LIB.NNGetOpHandle(c_str(node.op), ctypes.byref(handle)))
-    inputs = [mx.sym.var('input%d' % index) for index in range(len(node.inputs))]
+    inputs = [mx.sym.var(f'input{index}') for index in range(len(node.inputs))]
     symbol = _symbol_creator(handle.value, inputs, {}, list(attrs), list(attrs.values()), 'node', False)
     if len(symbol.list_inputs()) != len(inputs):
-        raise ValueError('operator %s has %d inputs and needs %d'
-                         % (node.name, len(inputs), len(symbol.list_inputs())))
+        raise ValueError(f'operator {node.name} has {len(inputs)} inputs and needs {len(symbol.list_inputs())}')
     return len(symbol.list_outputs())

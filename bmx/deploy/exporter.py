@@ -48,15 +48,12 @@ class Export:
     def report(self) -> str:
         """A table of the layers, and the totals."""
         width = max([5] + [len(row.name) for row in self.rows])
-        lines = ['%-*s  %12s  %12s  %s' % (width, 'layer', 'bytes before', 'bytes after', 'runs')]
-        lines += ['%-*s  %12s  %12s  %s' % (width, row.name, '{:,}'.format(row.bytes_before),
-                                            '{:,}'.format(row.bytes_after),
-                                            'binary' if row.reason is None else 'float: ' + row.reason)
-                  for row in self.rows]
+        lines = [f'{"layer":<{width}}  bytes before   bytes after  runs']
+        lines += [f'{row.name:<{width}}  {row.bytes_before:>12,}  {row.bytes_after:>12,}  '
+                  + ('binary' if row.reason is None else 'float: ' + row.reason) for row in self.rows]
         binary = sum(row.reason is None for row in self.rows)
-        lines.append('%d of %d layers binary; %s and %s (%.2f MiB)' % (
-            binary, len(self.rows), files.symbol_path(self.prefix), files.params_path(self.prefix),
-            self.params_bytes / 2 ** 20))
+        lines.append(f'{binary} of {len(self.rows)} layers binary; {files.symbol_path(self.prefix)} and '
+                     f'{files.params_path(self.prefix)} ({self.params_bytes / 2 ** 20:.2f} MiB)')
         lines.append(str(self.verification))
         return '\n'.join(lines)
 
@@ -102,18 +99,18 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
     """
     prefix = os.fspath(prefix)
     if not os.path.basename(prefix):
-        raise ExportError('prefix %r names a folder; it must end with the name of the files' % prefix)
+        raise ExportError(f'prefix {prefix!r} names a folder; it must end with the name of the files')
     graph, params = trace(net, data_shape)
     data_shape = tuple(map(int, data_shape))
     shapes = graph.infer_shapes()
     node, index = graph.outputs[0]
     outputs = shapes[node.name, index][-1]
     if isinstance(classes, (str, bytes, dict)) or not (classes is None or hasattr(classes, '__iter__')):
-        raise ExportError('classes must be a list of names in the order of the outputs, got a %s'
-                          % type(classes).__name__)
+        raise ExportError('classes must be a list of names in the order of the outputs, got a '
+                          f'{type(classes).__name__}')
     classes = None if classes is None else list(map(str, classes))
     if classes is not None and len(classes) != outputs:
-        raise ExportError('%d names of classes for %d outputs' % (len(classes), outputs))
+        raise ExportError(f'{len(classes)} names of classes for {outputs} outputs')
     exact = exact or not any(is_binary(node, graph) for node in graph.nodes)
     metadata = _metadata(net, data_shape, model, classes, preprocess, exact)
     traced, trained = graph.copy(), params
@@ -132,11 +129,11 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
             deployed, _ = files.load(candidate)
             verification = verify(net, deployed, _of_shape(inputs, data_shape), own)
         except (ValueError, mx.MXNetError) as error:
-            raise ExportError('the converted network cannot be verified, nothing was written: %s'
-                              % sentence(error)) from None
+            raise ExportError('the converted network cannot be verified, nothing was written: '
+                              f'{sentence(error)}') from None
         if not verification.holds:
-            raise ExportError('the converted network computes something else than %s, nothing was written: %s'
-                              % (metadata.model, verification))
+            raise ExportError(f'the converted network computes something else than {metadata.model}, nothing was '
+                              f'written: {verification}')
         size = os.path.getsize(files.params_path(candidate))
         with _naming(prefix):
             files.move(candidate, prefix)
@@ -149,7 +146,7 @@ def _naming(prefix):
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, '%s; nothing was replaced' % error.strerror, files.params_path(prefix)) from None
+        raise OSError(error.errno, f'{error.strerror}; nothing was replaced', files.params_path(prefix)) from None
 
 
 def _metadata(net, data_shape, model, classes, preprocess, exact):
@@ -163,7 +160,7 @@ def _metadata(net, data_shape, model, classes, preprocess, exact):
         check_description(dataclasses.asdict(metadata), 'what is given to describe the network')
         check_shape(metadata.input_shape, 'the shape of the data')
     except LoadError as error:
-        raise ExportError('the files would not load again: %s' % error) from None
+        raise ExportError(f'the files would not load again: {error}') from None
     return metadata
 
 
@@ -171,6 +168,6 @@ def _of_shape(inputs, data_shape):
     """The batches of inputs, if these have the axes of the data."""
     for batch in as_arrays(inputs):
         if batch.ndim != len(data_shape):
-            raise ValueError('a batch of inputs has shape %s; give batches as of shape %s, the number of inputs first'
-                             % (batch.shape, data_shape))
+            raise ValueError(f'a batch of inputs has shape {batch.shape}; give batches as of shape {data_shape}, the '
+                             'number of inputs first')
         yield batch

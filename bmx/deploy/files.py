@@ -223,14 +223,14 @@ def load(prefix: str | os.PathLike, ctx: mx.Context | None = None) -> tuple[gluo
         with _locked(os.path.dirname(os.path.abspath(params_path(prefix))), fcntl.LOCK_SH):
             found = _read_pair(prefix)  # an export may have been between its two files
     if found is None:
-        raise LoadError('%s is damaged, or not the file that %s was exported with: export the model again'
-                        % (params_path(prefix), symbol_path(prefix)))
+        raise LoadError(f'{params_path(prefix)} is damaged, or not the file that {symbol_path(prefix)} was exported '
+                        'with: export the model again')
     metadata, symbol, params = found
     graph = read_graph(symbol, symbol_path(prefix))
     younger = max([0] + [program.file_format for program in _programs(graph)])
     if younger > metadata.format:
-        raise LoadError('%s is damaged: it has format %d, and programs of format %d'
-                        % (symbol_path(prefix), metadata.format, younger))
+        raise LoadError(f'{symbol_path(prefix)} is damaged: it has format {metadata.format}, and programs of format '
+                        f'{younger}')
     net = _network(graph, params, prefix, ctx)
     _check_outputs(graph, net, metadata, symbol_path(prefix))
     return net, metadata
@@ -250,8 +250,8 @@ def _programs(graph: Graph) -> list[Program]:
 def _require_files(prefix: str | os.PathLike) -> None:
     for path in (symbol_path(prefix), params_path(prefix)):
         if not os.path.isfile(path):
-            raise FileNotFoundError('%s is missing; a deployed model is the pair %s and %s'
-                                    % (path, symbol_path(prefix), params_path(prefix)))
+            raise FileNotFoundError(f'{path} is missing; a deployed model is the pair {symbol_path(prefix)} and '
+                                    f'{params_path(prefix)}')
 
 
 def _compatible(declared: Sequence[int], found: Sequence[int]) -> bool:
@@ -281,27 +281,25 @@ def _network(graph: Graph, params: bytes, prefix: str | os.PathLike, ctx: mx.Con
     try:
         arrays = mx.nd.load_frombuffer(params)
     except (mx.MXNetError, ValueError) as error:
-        raise LoadError('%s is damaged or not a parameter file of MXNet: %s'
-                        % (params_path(prefix), sentence(error))) from None
+        raise LoadError(f'{params_path(prefix)} is damaged or not a parameter file of MXNet: '
+                        f'{sentence(error)}') from None
     arrays = {name.split(':', 1)[-1]: array for name, array in arrays.items()} if isinstance(arrays, dict) else {}
     variables = {node.name for node in graph.nodes if node.is_variable}
     if variables != set(arrays) | {'data'} or 'data' in arrays:
-        raise LoadError('%s is not the parameter file of %s: the symbol has an input called data and %d parameters, '
-                        'the file %d, not the same' % (params_path(prefix), symbol_path(prefix), len(variables) - 1,
-                                                       len(arrays)))
+        raise LoadError(f'{params_path(prefix)} is not the parameter file of {symbol_path(prefix)}: the symbol has an '
+                        f'input called data and {len(variables) - 1} parameters, the file {len(arrays)}, not the same')
     graph.variable_shapes = {name: array.shape for name, array in arrays.items()}
     try:
         for node in graph.nodes:
             shape = node.attr('__shape__') if node.name in arrays else None
             if shape and not _compatible(shape, arrays[node.name].shape):
-                raise ValueError('parameter %s has shape %s, not %s' % (node.name, arrays[node.name].shape, shape))
+                raise ValueError(f'parameter {node.name} has shape {arrays[node.name].shape}, not {shape}')
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
             net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
         net.collect_params().load_dict(arrays, ctx, cast_dtype=True, dtype_source='saved')
     except (mx.MXNetError, AssertionError, ValueError) as error:
-        raise LoadError('%s does not fit %s: %s'
-                        % (params_path(prefix), symbol_path(prefix), sentence(error))) from None
+        raise LoadError(f'{params_path(prefix)} does not fit {symbol_path(prefix)}: {sentence(error)}') from None
     return net
 
 
@@ -312,54 +310,53 @@ def _check_outputs(graph: Graph, net: gluon.SymbolBlock, metadata: Metadata, whe
         with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
             shape = graph.infer_shapes()[graph.outputs[0][0].name, graph.outputs[0][1]]
     except mx.MXNetError as error:
-        raise LoadError('%s is damaged: its network does not take an input of shape %s: %s'
-                        % (where, tuple(metadata.input_shape), sentence(error))) from None
+        raise LoadError(f'{where} is damaged: its network does not take an input of shape '
+                        f'{tuple(metadata.input_shape)}: {sentence(error)}') from None
     if metadata.classes is not None and (not shape or len(metadata.classes) != shape[-1]):
-        raise LoadError('%s is damaged: it has %d names of classes and outputs of shape %s'
-                        % (where, len(metadata.classes), shape))
+        raise LoadError(f'{where} is damaged: it has {len(metadata.classes)} names of classes and outputs of shape '
+                        f'{shape}')
 
 
 def _read_symbol(path: str) -> tuple[Metadata, bytes]:
     """The metadata and the content of a symbol file whose own digest, if its format has one, is right."""
     symbol = _read_bytes(path)
-    complaint = '%s is not a symbol file of MXNet' % path
+    complaint = f'{path} is not a symbol file of MXNet'
     content = parse_json(symbol, complaint)
     try:
         found = [node['attrs'][_KEY] for node in content['nodes'] if _KEY in node.get('attrs', {})]
     except (KeyError, TypeError, AttributeError):
-        raise LoadError('%s: it has no list of nodes' % complaint) from None
+        raise LoadError(f'{complaint}: it has no list of nodes') from None
     if not found:
-        raise LoadError('%s was not written by bmx: it has no attribute %s. Load it with SymbolBlock.imports'
-                        % (path, _KEY))
+        raise LoadError(f'{path} was not written by bmx: it has no attribute {_KEY}. Load it with SymbolBlock.imports')
     metadata = _parse_metadata(found[0], path)
     own = metadata.symbol_sha256
     if own is not None:
         zeroed = symbol.replace(own.encode(), _NO_DIGEST.encode())
         if symbol.count(own.encode()) != 1 or hashlib.sha256(zeroed).hexdigest() != own:
-            raise LoadError('%s is damaged or was changed since it was exported: export the model again' % path)
+            raise LoadError(f'{path} is damaged or was changed since it was exported: export the model again')
     return metadata, symbol
 
 
 def _parse_metadata(text: object, path: str) -> Metadata:
-    where = 'the attribute %s of %s' % (_KEY, path)
-    content = parse_json(text.encode(errors='replace') if isinstance(text, str) else b'', '%s is damaged' % where)
+    where = f'the attribute {_KEY} of {path}'
+    content = parse_json(text.encode(errors='replace') if isinstance(text, str) else b'', f'{where} is damaged')
     if not isinstance(content, dict):
-        raise LoadError('%s is damaged: it does not hold a dict' % where)
+        raise LoadError(f'{where} is damaged: it does not hold a dict')
     version = content.get('format')
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise LoadError('%s has format %.20s, this version of bmx reads 1 to %d' % (path, version, FORMAT_VERSION))
+        raise LoadError(f'{path} has format {version!s:.20}, this version of bmx reads 1 to {FORMAT_VERSION}')
     differing = set(content) ^ {field.name for field in dataclasses.fields(Metadata)
                                 if version >= 4 or field.name not in ('symbol_sha256', 'exact')}
     if differing:
-        raise LoadError('%s is damaged: see %.200s' % (where, ', '.join(sorted(differing))))
+        raise LoadError(f'{where} is damaged: see {", ".join(sorted(differing)):.200}')
     if content['bit_order'] != BIT_ORDER:
-        raise LoadError('%s has bits in the order %.20s, this version of bmx reads %s'
-                        % (path, content['bit_order'], BIT_ORDER))
+        raise LoadError(f'{path} has bits in the order {content["bit_order"]!s:.20}, this version of bmx reads '
+                        f'{BIT_ORDER}')
     for name in ('params_sha256', 'symbol_sha256')[:1 + (version >= 4)]:
         if not isinstance(content[name], str) or len(content[name]) != 64 or not content[name].isalnum():
-            raise LoadError('%s is damaged: its %s is none' % (path, name))
+            raise LoadError(f'{path} is damaged: its {name} is none')
     if type(content.setdefault('exact', True)) is not bool:
-        raise LoadError('%s is damaged: its exact is neither true nor false' % path)
+        raise LoadError(f'{path} is damaged: its exact is neither true nor false')
     if version < 4 and isinstance(content['classes'], list):  # were written as they were given
         content['classes'] = [str(name) if type(name) is int else name for name in content['classes']]
     check_description(content, path)

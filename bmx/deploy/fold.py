@@ -72,9 +72,9 @@ def _values(parameters, params, number):
 def fold_steps(built: Built, params: Mapping[str, mx.nd.NDArray], variables: Variables) -> Built:
     """Fold steps before a sign into thresholds.
 
-    Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that are
-    monotone in each channel are left out, and each of these convolutions compares with other thresholds. A map that has
-    nothing left to do vanishes.
+    Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that
+    are monotone in each channel are left out, and each of these convolutions compares with other thresholds. A map that
+    has nothing left to do vanishes.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class _Folding:
             self._folded += 1
             conv = self._instructions[reader]
             before = [self._parameters[conv.threshold]] if conv.threshold is not None else []
-            name = '%s_threshold%d' % (self._parameters[conv.weight].name, self._folded)
+            name = f'{self._parameters[conv.weight].name}_threshold{self._folded}'
             self._parameters.append(self._variables.make(name, values, sources + before))
             self._instructions[reader] = dataclasses.replace(conv, threshold=len(self._parameters) - 1)
         self._instructions[tensor] = dataclasses.replace(instruction, steps=kept)

@@ -65,17 +65,17 @@ class _Lowering:
     def run(self):
         for node in self.graph.nodes:
             if node.op in PYTHON_OPERATORS:
-                raise ExportError('layer %s runs Python code (operator %s), which a deployed model cannot'
-                                  % (node.name, node.op))
+                raise ExportError(f'layer {node.name} runs Python code (operator {node.op}), which a deployed model '
+                                  'cannot')
             if node.op in ('xnor_popcount', 'binary_subgraph'):
-                raise ExportError('the network is a deployed one already (layer %s is packed): copy its two files, or '
-                                  'export the trained network that it was made of' % node.name)
+                raise ExportError(f'the network is a deployed one already (layer {node.name} is packed): copy its two '
+                                  'files, or export the trained network that it was made of')
         for name, value in self.params.items():
             if value.dtype != np.float32:
-                raise ExportError('parameter %s is %s; convert the network with net.cast("float32") first'
-                                  % (name, np.dtype(value.dtype).name))
+                raise ExportError(f'parameter {name} is {np.dtype(value.dtype).name}; convert the network with '
+                                  'net.cast("float32") first')
             if not np.isfinite(value.asnumpy()).all():
-                raise ExportError('parameter %s has a value that is not finite' % name)
+                raise ExportError(f'parameter {name} has a value that is not finite')
         rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
         self._drop_reshapes()
         fold_constants(self.graph, self.params, self.variables)
@@ -98,7 +98,7 @@ class _Lowering:
         return Row(product.node.name, size, self.params[packed.name].size)
 
     def _packed_weight(self, weight, kernel=()):
-        """Packed weights; those of a dense layer, (O, C * kernel), in the shape of a convolution's if it has a kernel."""
+        """Packed weights; those of a dense layer, (O, C * kernel), in a convolution's shape if it has a kernel."""
         value, form = self.params[weight.name].asnumpy(), ['packed']
         if kernel:
             value = value.reshape((len(value), -1) + kernel)

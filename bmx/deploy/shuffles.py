@@ -39,7 +39,7 @@ def expand(graph: Graph) -> None:
     """Make MXNet's operators of the shuffles that are left; the inverse of `contract`."""
     for node in graph.nodes:
         if node.op == OP:
-            split = Node('Reshape', node.name + '_split', {'shape': '(0, -4, %d, -1, -2)' % node.attr('groups')},
+            split = Node('Reshape', node.name + '_split', {'shape': f'(0, -4, {node.attr("groups")}, -1, -2)'},
                          node.inputs)
             swap = Node('SwapAxis', node.name + '_swap', {'dim1': '1', 'dim2': '2'}, [(split, 0)])
             graph.replace(node, Node('Reshape', node.name, {'shape': '(0, -3, -2)'}, [(swap, 0)]))

@@ -14,8 +14,9 @@ _INT16_MAX = 2 ** 15 - 1
 def choose_types(program: Program) -> Program:
     """Give each tensor between instructions its type.
 
-    Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold it,
-    and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken fastest.
+    Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold
+    it, and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken
+    fastest.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def _replaced(instruction, program, writer, sizes, dying):
 def _rename(instruction, slots):
     """An instruction on slots in place of tensors."""
     def slot(piece):
-        return dataclasses.replace(piece, tensor='s%d' % slots[piece.tensor]) if piece.tensor in slots else piece
+        return dataclasses.replace(piece, tensor=f's{slots[piece.tensor]}') if piece.tensor in slots else piece
 
     def steps(items):
         return tuple(Step(step.word, slot(step.operand)) if isinstance(step.operand, Slice) else step for step in items)

@@ -41,10 +41,10 @@ class Variables:
         plain, count = name, 0
         while name in self._made and not np.array_equal(self._params[name].asnumpy(), value):
             count += 1
-            name = '%s_%d' % (plain, count)
+            name = f'{plain}_{count}'
         if name not in self._made:
             if name in self._params:
-                raise ExportError('the network has a parameter %s, the name of one that is made here; rename it' % name)
+                raise ExportError(f'the network has a parameter {name}, the name of one that is made here; rename it')
             self._params[name] = mx.nd.array(value, dtype=value.dtype)
             own = {}
             for source in sources:

@@ -60,9 +60,9 @@ class Comparison:
         return not self.differing_top1 and len(self.differing_values) <= MAX_SHARE * self.images
 
     def __str__(self) -> str:
-        return ('top-1 equal on %d and values on %d of %d inputs, largest difference %.2g of the largest output'
-                % (self.images - len(self.differing_top1), self.images - len(self.differing_values), self.images,
-                   self.max_difference))
+        return (f'top-1 equal on {self.images - len(self.differing_top1)} and values on '
+                f'{self.images - len(self.differing_values)} of {self.images} inputs, largest difference '
+                f'{self.max_difference:.2g} of the largest output')
 
 
 def compare(net: mx.gluon.Block, deployed: mx.gluon.Block,
@@ -98,8 +98,8 @@ def _compare(networks: Sequence[Callable], deployed: mx.gluon.Block,
         for network, comparison in zip(networks, comparisons):
             expected = _outputs(network, batch)
             if [part.shape for part in expected] != [part.shape for part in found]:
-                raise ValueError('outputs have different shapes: %s and %s' % tuple(
-                    [part.shape for part in parts] for parts in (expected, found)))
+                raise ValueError(f'outputs have different shapes: {[part.shape for part in expected]} and '
+                                 f'{[part.shape for part in found]}')
             comparison.update(expected, found)
     if not comparisons[0].images:
         raise ValueError('there are no inputs to compare the networks on')
@@ -136,16 +136,16 @@ class Verification:
 
     def __str__(self) -> str:
         if self.comparison is self.float_comparison:
-            return 'verified against the float network: %s' % self.comparison
-        lines = ['verified against the float network in the arithmetic of programs: %s' % self.comparison]
+            return f'verified against the float network: {self.comparison}'
+        lines = [f'verified against the float network in the arithmetic of programs: {self.comparison}']
         if self.errors:
             name, error = max(self.errors.items(), key=lambda item: item[1])
-            lines.append("its %d float operators against MXNet's: largest error %.2g of what two orders of additions "
-                         'explain (%s)' % (len(self.errors), error, name))
-        lines.append("beside the float network as MXNet computes it on this CPU: %s" % self.float_comparison)
+            lines.append(f"its {len(self.errors)} float operators against MXNet's: largest error {error:.2g} of what "
+                         f'two orders of additions explain ({name})')
+        lines.append(f'beside the float network as MXNet computes it on this CPU: {self.float_comparison}')
         if self.float_comparison.differing_values:
-            lines.append('(MXNet adds up in an order that differs from CPU to CPU; a value next to a threshold then takes '
-                         'the other sign)')
+            lines.append('(MXNet adds up in an order that differs from CPU to CPU; a value next to a threshold then '
+                         'takes the other sign)')
         return '\n'.join(lines)
 
 
@@ -196,12 +196,12 @@ def as_arrays(inputs: mx.nd.NDArray | np.ndarray | Iterable) -> Iterator[mx.nd.N
     try:
         batches = iter([inputs] if isinstance(inputs, kinds) else inputs)
     except TypeError:
-        raise ValueError('inputs must be an array or a sequence of arrays, got a %s' % type(inputs).__name__) from None
+        raise ValueError(f'inputs must be an array or a sequence of arrays, got a {type(inputs).__name__}') from None
     for batch in batches:
         batch = batch.data if isinstance(batch, mx.io.DataBatch) else batch
         array = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
         if not isinstance(array, kinds):
-            raise ValueError('a batch of inputs must be an array, got a %s' % type(array).__name__)
+            raise ValueError(f'a batch of inputs must be an array, got a {type(array).__name__}')
         if isinstance(array, mx.np.ndarray):
             array = array.as_nd_ndarray()
         yield array.astype(np.float32, copy=False) if isinstance(array, mx.nd.NDArray) else mx.nd.array(array)
@@ -218,5 +218,5 @@ def _outputs(net: Callable, batch: mx.nd.NDArray) -> list[np.ndarray]:
         result = net(batch.as_in_context(context_of(net)))
     values = [part.asnumpy() for part in (result if isinstance(result, (list, tuple)) else [result])]
     if not all(np.isfinite(part).all() for part in values):
-        raise ValueError('the output of %s is not finite' % getattr(net, 'name', 'the float network'))
+        raise ValueError(f'the output of {getattr(net, "name", "the float network")} is not finite')
     return values

@@ -51,7 +51,7 @@ class Node:
             return self.attrs[key]
 
     def __repr__(self) -> str:
-        return '%s(%s)' % (self.op, self.name)
+        return f'{self.op}({self.name})'
 
 
 class Graph:
@@ -82,8 +82,8 @@ class Graph:
 
         for found in content['nodes']:
             if found.get('subgraphs'):
-                raise ValueError('layer %s (operator %s) holds a graph of its own, which is not supported'
-                                 % (found['name'], found['op']))
+                raise ValueError(f'layer {found["name"]} (operator {found["op"]}) holds a graph of its own, which is '
+                                 'not supported')
             inputs = [entry(*source) for source in found['inputs']]
             if found['op'] == '_copy':
                 read.append(inputs[0])
@@ -91,7 +91,7 @@ class Graph:
             name, suffix = found['name'], 0
             while found['op'] != 'null' and name in names:
                 suffix += 1
-                name = '%s_%d' % (found['name'], suffix)
+                name = f'{found["name"]}_{suffix}'
             names.add(name)
             node = Node(found['op'], name, found.get('attrs'), inputs)
             if '__shape__' in node.attrs and name in shapes:  # it may be the shape of a time when less was known
@@ -116,14 +116,14 @@ class Graph:
             The block cannot be traced: it is not hybrid, decides by values, has another number of inputs, ...
         """
         if not isinstance(block, mx.gluon.HybridBlock):
-            raise ValueError('%s is not a HybridBlock; only a HybridBlock has a graph' % _described(block))
+            raise ValueError(f'{_described(block)} is not a HybridBlock; only a HybridBlock has a graph')
         if not (hasattr(data_shape, '__len__') and len(data_shape)
                 and all(isinstance(size, Integral) and size >= 1 for size in data_shape)):
-            raise ValueError('the shape of an input must be whole numbers of at least 1, the batch first, got %r'
-                             % (data_shape,))
+            raise ValueError('the shape of an input must be whole numbers of at least 1, the batch first, got '
+                             f'{data_shape!r}')
         parameters = block.collect_params()
         if 'data' in parameters:
-            raise ValueError('a parameter of %s is called data, as its input is' % block.name)
+            raise ValueError(f'a parameter of {block.name} is called data, as its input is')
         try:
             with mx.autograd.pause(), mx.cpu():
                 result = block(mx.sym.var('data'))
@@ -134,8 +134,8 @@ class Graph:
         outputs = list(result) if isinstance(result, (list, tuple)) else [result]
         wrong = [_described(output) for output in outputs if not isinstance(output, mx.sym.Symbol)]
         if wrong or not outputs:
-            raise ValueError('%s has %s among its outputs; return arrays alone, in one flat tuple or list'
-                             % (_described(block), (wrong or ['nothing'])[0]))
+            raise ValueError(f'{_described(block)} has {(wrong or ["nothing"])[0]} among its outputs; return arrays '
+                             'alone, in one flat tuple or list')
         symbol = mx.sym.Group(outputs) if len(outputs) > 1 else outputs[0]
         shapes = {name: parameter.shape for name, parameter in parameters.items()}
         return cls.from_symbol(symbol, _all_shapes(symbol, dict(shapes, data=tuple(data_shape)), block))
@@ -238,15 +238,15 @@ def _all_shapes(symbol, shapes, block):
         found = dict(zip(names, arguments + auxiliary))
         unknown = [name for name in names if not known(found[name])]
         if unknown:
-            raise ValueError('%s: the shapes of %s do not follow from an input of shape %s; say them where the layers '
-                             'are built' % (_described(block), ', '.join(unknown), shapes['data']))
+            raise ValueError(f'{_described(block)}: the shapes of {", ".join(unknown)} do not follow from an input of '
+                             f'shape {shapes["data"]}; say them where the layers are built')
     return found
 
 
 def _described(value):
     """A block by its name and class, anything else by its class."""
     kind = type(value).__name__
-    return '%s (%s)' % (value.name, kind) if isinstance(value, mx.gluon.Block) else 'a ' + kind
+    return f'{value.name} ({kind})' if isinstance(value, mx.gluon.Block) else 'a ' + kind
 
 
 def _why_untraceable(block, error):
@@ -259,5 +259,5 @@ def _why_untraceable(block, error):
     if 'Symbol' in str(error):  # an operation that only arrays have
         advice = ('; in a graph data has neither values nor a shape: compute with the operators of F alone, and choose '
                   'by value with F.where')
-    return '%s cannot be traced to a graph of one input: %s: %s%s' % (
-        block.name, _described(place), ' '.join(str(error).split()), advice)
+    return (f'{block.name} cannot be traced to a graph of one input: {_described(place)}: '
+            f'{" ".join(str(error).split())}{advice}')

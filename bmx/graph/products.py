@@ -113,19 +113,19 @@ def why_float(node: Node, product: BinaryProduct | None, graph: Graph) -> str | 
     """
     weight_bits, input_bits = product_bits(node)
     if weight_bits > 1:
-        return 'its weights are not binary' if weight_bits == 32 else 'its weights have %d bits' % weight_bits
+        return 'its weights are not binary' if weight_bits == 32 else f'its weights have {weight_bits} bits'
     if input_bits > 1:
-        return 'its input is not binary' if input_bits == 32 else 'its input has %d bits' % input_bits
+        return 'its input is not binary' if input_bits == 32 else f'its input has {input_bits} bits'
     if product is None:
         return 'its weights are signs of something computed'
     if product.activation is None:
         return 'its input has a border that is not its padding'
     if node.attr('layout') not in (None, 'None', 'NCW', 'NCHW'):
-        return 'its layout is %s' % node.attr('layout')
+        return f'its layout is {node.attr("layout")}'
     if node.op == 'Convolution' and len(node.attr('kernel')) > 2:
         return 'it has more than two spatial axes'
     if product.pad_value not in (-1, 0, 1):
-        return 'it pads with %g' % product.pad_value
+        return f'it pads with {product.pad_value:g}'
     if len(node.inputs) > 2:
         return 'its bias is added inside the product'
     if product.activation.op == 'residual_binarize' and find_sum(product, graph) is None:

@@ -80,7 +80,7 @@ def layers(node: Node, shapes: Shapes) -> list[Layer]:
 def _layer(instruction, shape, parameters):
     steps = [step.word for step in getattr(instruction, 'before', ()) + instruction.steps]
     if isinstance(instruction, Map):
-        pool = ['%s pooling' % instruction.pool] if instruction.pool else []
+        pool = [f'{instruction.pool} pooling'] if instruction.pool else []
         return Layer(pool + steps, instruction.channels, shape)
     binary = isinstance(instruction, Conv)
     return Layer(steps, instruction.channels, shape[:1] if instruction.whole else shape,

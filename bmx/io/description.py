@@ -76,10 +76,10 @@ def read_description(params: str) -> Description | None:
     if not os.path.isfile(path):
         return None
     with open(path, 'rb') as stream:
-        content = parse_json(stream.read(), '%s is damaged' % path)
+        content = parse_json(stream.read(), f'{path} is damaged')
     names = [field.name for field in dataclasses.fields(Description)]
     if not isinstance(content, dict) or set(content) != set(names):
-        raise LoadError('%s is damaged, or does not describe a network: it must have %s' % (path, ', '.join(names)))
+        raise LoadError(f'{path} is damaged, or does not describe a network: it must have {", ".join(names)}')
     check_description(content, path)
     check_preprocess(content['preprocess'], path)
     return Description(**content)
@@ -99,7 +99,7 @@ def parse_json(text: bytes, complaint: str) -> Any:
     try:
         return json.loads(text.decode('utf-8'))
     except (ValueError, RecursionError, MemoryError) as error:
-        raise LoadError('%s: %s' % (complaint, error or type(error).__name__)) from None
+        raise LoadError(f'{complaint}: {error or type(error).__name__}') from None
 
 
 def check_description(content: Mapping[str, Any], where: str) -> None:
@@ -110,13 +110,13 @@ def check_description(content: Mapping[str, Any], where: str) -> None:
             raise _damaged(where, name, content[name])
     foreign = [name for name in NOT_KEYWORDS if name in content['settings']]
     if foreign:
-        raise LoadError('%s is damaged, or not to be trusted: its settings have %s, no keyword of a model'
-                        % (where, ', '.join(foreign)))
+        raise LoadError(f'{where} is damaged, or not to be trusted: its settings have {", ".join(foreign)}, no keyword '
+                        'of a model')
     try:
         with config(**content['layer_defaults']):
             pass
     except (TypeError, ValueError) as error:
-        raise LoadError('%s is damaged, or of another version of bmx: layer_defaults: %s' % (where, error)) from None
+        raise LoadError(f'{where} is damaged, or of another version of bmx: layer_defaults: {error}') from None
 
 
 def check_preprocess(content: object, where: str) -> None:
@@ -141,7 +141,7 @@ def check_shape(content: object, where: str) -> None:
 
 
 def _damaged(where: str, name: str, value: object) -> LoadError:
-    return LoadError('%s is damaged: its %s cannot be %s' % (where, name, reprlib.repr(value)))
+    return LoadError(f'{where} is damaged: its {name} cannot be {reprlib.repr(value)}')
 
 
 def _is_name(value: object) -> bool:

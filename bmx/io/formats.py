@@ -21,16 +21,16 @@ def refuse_unwritable(*paths: str | os.PathLike | None) -> None:
     """Raise an OSError for a folder, or a file in a folder that does not exist; None stands for no file."""
     for path in paths:
         if path is not None and os.path.isdir(path):
-            raise IsADirectoryError('%s is a folder' % path)
+            raise IsADirectoryError(f'{path} is a folder')
         if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-            raise FileNotFoundError('the folder of %s does not exist' % path)
+            raise FileNotFoundError(f'the folder of {path} does not exist')
 
 
 def refuse_picture(path: str | None) -> None:
     """Raise what `save_picture` would raise for this path, before the work; None stands for no picture."""
     refuse_unwritable(path)
     if path is not None and os.path.splitext(path)[1].lower() not in PICTURES:
-        raise ValueError('%s: the name of a picture ends in %s' % (path, ', '.join(PICTURES)))
+        raise ValueError(f'{path}: the name of a picture ends in {", ".join(PICTURES)}')
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
@@ -53,7 +53,7 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], fields
 
 def _number(value: Any) -> Any:
     fraction = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)
-    return '%.6g' % value if fraction else value
+    return f'{value:.6g}' if fraction else value
 
 
 def save_picture(path: str, figure: Figure) -> None:

@@ -65,7 +65,7 @@ def _open(stream: BinaryIO) -> Image.Image:
             stream.seek(0)
             image = factory(stream, '')
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError('its %dx%d pixels are more than %d' % (image.width, image.height, MAX_PIXELS))
+                raise ValueError(f'its {image.width}x{image.height} pixels are more than {MAX_PIXELS}')
             return image
     raise ValueError('it is none of ' + ', '.join(FORMATS))
 
@@ -79,9 +79,9 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         No such file, or one that `decode_image` refuses; the message names it.
     """
     if os.path.isdir(path):
-        raise IsADirectoryError('%s is a folder, not an image' % path)
+        raise IsADirectoryError(f'{path} is a folder, not an image')
     if not os.path.isfile(path):
-        raise FileNotFoundError('no such image: %s' % path)
+        raise FileNotFoundError(f'no such image: {path}')
     with open(path, 'rb') as stream:
         return decode_image(stream, path)
 
@@ -106,7 +106,7 @@ def decode_image(stream: BinaryIO, name: str | os.PathLike) -> np.ndarray:
         with _whole_images:
             return _rgb(_open(stream))
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
-        raise OSError('%s cannot be decoded as an image: %s' % (name, str(error) or type(error).__name__)) from None
+        raise OSError(f'{name} cannot be decoded as an image: {str(error) or type(error).__name__}') from None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -115,7 +115,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
         gray = (np.asarray(image).clip(0, 0xffff) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=-1)
     if image.mode not in _MODES_OF_8_BITS:
-        raise ValueError('its pixels are of the kind %s' % image.mode)
+        raise ValueError(f'its pixels are of the kind {image.mode}')
     image.info.pop('transparency', None)  # Pillow would warn that it is dropped
     return np.asarray(image.convert('RGB'))
 
@@ -146,7 +146,7 @@ def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) ->
 def prepare(image: np.ndarray, preprocess: Mapping[str, Any]) -> np.ndarray:
     """From an (H, W, 3) uint8 image to the (3, H, W) float32 input that `preprocess` describes."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError('an image must be a uint8 array (H, W, 3), got a %s array %s' % (image.dtype, image.shape))
+        raise ValueError(f'an image must be a uint8 array (H, W, 3), got a {image.dtype} array {image.shape}')
     return normalise(resize_and_crop(image, preprocess['size'], preprocess['crop_ratio']),
                      preprocess['mean'], preprocess['std'])
 
@@ -206,7 +206,7 @@ def find_images(folder: str) -> list[str]:
         No such folder, or no image in it.
     """
     if not os.path.isdir(folder):
-        raise FileNotFoundError('no such folder: %s' % folder)
+        raise FileNotFoundError(f'no such folder: {folder}')
     paths, seen = [], set()
     for base, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(base)
@@ -217,5 +217,5 @@ def find_images(folder: str) -> list[str]:
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         paths.extend(os.path.join(base, name) for name in names if is_image(name))
     if not paths:
-        raise FileNotFoundError('there are no images (%s) below %s' % (', '.join(EXTENSIONS), folder))
+        raise FileNotFoundError(f'there are no images ({", ".join(EXTENSIONS)}) below {folder}')
     return sorted(paths)

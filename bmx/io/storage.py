@@ -168,8 +168,8 @@ def digest(path: str | os.PathLike) -> str:
 def lock_folder(path: str) -> int | None:
     """Lock a folder for this process and for those it starts with the descriptor that is returned.
 
-    The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder, which
-    stays there: network disks lock files only.
+    The lock lasts until all of them have closed it or ended, however they end. It is that of a file in the folder,
+    which stays there: network disks lock files only.
 
     Parameters
     ----------
@@ -242,32 +242,31 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError('parameter file %s does not exist' % path)
+        raise FileNotFoundError(f'parameter file {path} does not exist')
     try:
         found = mx.nd.load(path)
     except (mx.MXNetError, ValueError) as error:
-        raise LoadError('%s is damaged or not a parameter file of MXNet: %s' % (path, sentence(error))) from None
+        raise LoadError(f'{path} is damaged or not a parameter file of MXNet: {sentence(error)}') from None
     expected = net._collect_params_with_prefix()
     found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
     given = {expected[name] for name in found if name in expected}  # of a shared one, one name is enough
     missing = sorted(name for name in expected if expected[name] not in given)
     extra = sorted(set(found) - set(expected))
     if missing or extra:
-        raise LoadError('%s belongs to another model than %s: %d of its %d parameters are missing%s, %d are unknown%s; '
-                        'was it built with another stem or other keywords?'
-                        % (path, getattr(net, 'model_name', net.name), len(missing), len(expected), _example(missing),
-                           len(extra), _example(extra)))
+        raise LoadError(f'{path} belongs to another model than {getattr(net, "model_name", net.name)}: {len(missing)} '
+                        f'of its {len(expected)} parameters are missing{_example(missing)}, {len(extra)} are '
+                        f'unknown{_example(extra)}; was it built with another stem or other keywords?')
     for name, value in found.items():
         if not _compatible(expected[name].shape, value.shape):
-            raise LoadError('%s: parameter %s has shape %s, the model %s wants %s; was it built with other classes, '
-                            'stem or keywords?' % (path, name, value.shape,
-                                                   getattr(net, 'model_name', net.name), expected[name].shape))
+            raise LoadError(f'{path}: parameter {name} has shape {value.shape}, the model '
+                            f'{getattr(net, "model_name", net.name)} wants {expected[name].shape}; was it built with '
+                            'other classes, stem or keywords?')
     for name, value in found.items():
         expected[name]._load_init(value, ctx, cast_dtype=True)
 
 
 def _example(names):
-    return ' (%s, ...)' % names[0] if names else ''
+    return f' ({names[0]}, ...)' if names else ''
 
 
 def _compatible(declared, found):

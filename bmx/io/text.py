@@ -27,4 +27,4 @@ def cell_text(value: object) -> str:
         return '-'
     if not isinstance(value, float):
         return str(value)
-    return '%.3f' % value if value < 10 else '%.1f' % value
+    return f'{value:.3f}' if value < 10 else f'{value:.1f}'

@@ -55,11 +55,11 @@ class Config:
                                ('binarizations', BINARIZATIONS)):
             value = getattr(self, field)
             if value not in allowed:
-                raise ValueError('%s must be one of %s, got %r' % (field, ', '.join(map(repr, allowed)), value))
+                raise ValueError(f'{field} must be one of {", ".join(map(repr, allowed))}, got {value!r}')
             object.__setattr__(self, field, allowed[allowed.index(value)])  # NumPy's numbers cannot be written as JSON
         threshold = self.clip_threshold
         if not (isinstance(threshold, Real) and threshold >= 0):
-            raise ValueError('clip_threshold must be a number of at least 0, got %r' % (threshold,))
+            raise ValueError(f'clip_threshold must be a number of at least 0, got {threshold!r}')
         object.__setattr__(self, 'clip_threshold', threshold.item() if isinstance(threshold, np.generic) else threshold)
 
     @property
@@ -99,7 +99,7 @@ class Config:
         return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, **arguments)
 
 
-_current = contextvars.ContextVar('bmx.nn.config', default=Config())
+_current = contextvars.ContextVar('bmx.nn.config', default=Config())  # noqa: B039  (it is frozen)
 
 
 def resolve(**given: Any) -> Config:
@@ -123,8 +123,8 @@ def config(**defaults: Any) -> Iterator[Config]:
     """
     unknown = set(defaults) - {field.name for field in dataclasses.fields(Config)}
     if unknown:
-        raise TypeError('config has no setting %s; it has %s' % (
-            ', '.join(sorted(unknown)), ', '.join(field.name for field in dataclasses.fields(Config))))
+        raise TypeError(f'config has no setting {", ".join(sorted(unknown))}; it has '
+                        f'{", ".join(field.name for field in dataclasses.fields(Config))}')
     token = _current.set(resolve(**defaults))
     try:
         yield _current.get()

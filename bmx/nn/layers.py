@@ -48,22 +48,22 @@ class QActivation(gluon.HybridBlock):
                                     pad_value=pad_value, binarizations=binarizations)
         self._padding = self._widths(padding)
         if self.quantization.input_bits > 1 and any(self._padding):
-            raise ValueError('%s: activations of %d bits get no border, only signs do, got padding=%s; pad in the '
-                             'layer that follows' % (self.name, self.quantization.input_bits, self._padding))
+            raise ValueError(f'{self.name}: activations of {self.quantization.input_bits} bits get no border, only '
+                             f'signs do, got padding={self._padding}; pad in the layer that follows')
 
     def _widths(self, padding: object) -> tuple[int, ...]:
         """The widths of the border as Python's integers; how many axes one number would be for is not known yet."""
         if not (isinstance(padding, (tuple, list)) and len(padding) <= 2
                 and all(isinstance(width, Integral) and width >= 0 for width in padding)):
-            raise ValueError('%s: padding must be a tuple of the widths at the last axes, such as (1, 1) for images '
-                             'and (1,) for rows, got %r' % (self.name, padding))
+            raise ValueError(f'{self.name}: padding must be a tuple of the widths at the last axes, such as (1, 1) for '
+                             f'images and (1,) for rows, got {padding!r}')
         return tuple(map(int, padding))
 
     def hybrid_forward(self, F: Any, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return self.quantization.quantize_activation(x, padding=self._padding)
 
     def __repr__(self) -> str:
-        return '%s(%s)' % (type(self).__name__, self.quantization)
+        return f'{type(self).__name__}({self.quantization})'
 
 
 class _QuantizedLayer:
@@ -76,12 +76,12 @@ class _QuantizedLayer:
             x, scales = x
         terms = self.quantization.terms
         if terms > 1 and scales is None:
-            raise ValueError('%s: of %d binarizations there are two inputs, the signs and the scales that QActivation '
-                             'returns, got one; for an input that is binarized once, or not, give the layer '
-                             'binarizations=1' % (self.name, terms))
+            raise ValueError(f'{self.name}: of {terms} binarizations there are two inputs, the signs and the scales '
+                             'that QActivation returns, got one; for an input that is binarized once, or not, give the '
+                             'layer binarizations=1')
         if terms == 1 and scales is not None:
-            raise ValueError('%s: two inputs, as of several binarizations, but the layer has %s'
-                             % (self.name, self.quantization))
+            raise ValueError(f'{self.name}: two inputs, as of several binarizations, but the layer has '
+                             f'{self.quantization}')
         return x, scales
 
     def _combine(self, F, product, scales, shape):
@@ -114,15 +114,15 @@ class _QuantizedLayer:
         return product if self.act is None else self.act(product)
 
     def __repr__(self):
-        return '%s[%s]' % (super().__repr__(), self.quantization)
+        return f'{super().__repr__()}[{self.quantization}]'
 
 
 class _QConv(_QuantizedLayer):
     def _init_quantization(self, **given):
         self.quantization = resolve(**given)
         if self.quantization.bits < 32 and self._kwargs['layout'] not in ('NCW', 'NCHW'):
-            raise ValueError('%s: layout must be NCW or NCHW for a quantized convolution, got %s'
-                             % (self.name, self._kwargs['layout']))
+            raise ValueError(f'{self.name}: layout must be NCW or NCHW for a quantized convolution, got '
+                             f'{self._kwargs["layout"]}')
 
     def hybrid_forward(self, F, x, scales=None, weight=None, bias=None):
         x, scales = self._inputs(x, scales)
@@ -165,7 +165,7 @@ class QConv1D(_QConv, nn.Conv1D):
 
 
 class QConv2D(_QConv, nn.Conv2D):
-    """Convolution over (N, C, H, W) with quantized weights; `mxnet.gluon.nn.Conv2D`'s parameters, and those of `Config`.
+    """Convolution over (N, C, H, W) with quantized weights; parameters of `mxnet.gluon.nn.Conv2D` and of `Config`.
 
     Parameters
     ----------
@@ -207,8 +207,8 @@ class QDense(_QuantizedLayer, nn.Dense):
         self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
                                     binarizations=binarizations)
         if self.quantization.terms > 1 and not flatten:
-            raise ValueError('%s: flatten=False is for one binarization, got %d; the scales are of whole samples'
-                             % (self.name, self.quantization.terms))
+            raise ValueError(f'{self.name}: flatten=False is for one binarization, got {self.quantization.terms}; the '
+                             'scales are of whole samples')
 
     def hybrid_forward(self, F: Any, x: Tensor | Sequence[Tensor], scales: Tensor | None = None, weight: Tensor = None,
                        bias: Tensor | None = None) -> Tensor:
@@ -246,8 +246,7 @@ class BinaryConv(gluon.HybridBlock):
                  binarizations: int | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         if not isinstance(padding, numeric_types) and len(padding) != 2:
-            raise ValueError('%s: padding must be one number, or two for height and width, got %r'
-                             % (self.name, padding))
+            raise ValueError(f'{self.name}: padding must be one number, or two for height and width, got {padding!r}')
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, pad_value=pad_value,
                                        binarizations=binarizations) as quantization:

@@ -29,7 +29,7 @@ class ChannelShuffle(gluon.HybridBlock):
         return F.reshape(F.swapaxes(x, 1, 2), shape=(0, -3, -2))
 
     def __repr__(self) -> str:
-        return 'ChannelShuffle(groups=%d)' % self._groups
+        return f'ChannelShuffle(groups={self._groups})'
 
 
 class PlainLayout(gluon.HybridBlock):
@@ -138,7 +138,7 @@ class AlexNetStem(_Stem):
             self.add(nn.Conv2D(channels, 11, 4, use_bias=False), PlainLayout())
 
 
-STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem, 
+STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem,
          'thumbnail': ThumbnailStem}
 
 
@@ -151,5 +151,5 @@ def make_stem(name: str, channels: int = 64) -> gluon.HybridBlock:
         Unknown name; the message lists the known ones.
     """
     if name not in STEMS:
-        raise ValueError('unknown stem %r; choose from %s' % (name, ', '.join(STEMS)))
+        raise ValueError(f'unknown stem {name!r}; choose from {", ".join(STEMS)}')
     return STEMS[name](channels)

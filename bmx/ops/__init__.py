@@ -26,10 +26,10 @@ from .packing import (
     unpack_weights,
 )
 
-__all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights', 'isa',
-           'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product', 'measure_product',
-           'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels', 'unpack_float_weights',
-           'unpack_weights', 'use_kernel']
+__all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights',
+           'isa', 'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product',
+           'measure_product', 'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels',
+           'unpack_float_weights', 'unpack_weights', 'use_kernel']
 
 
 def library_path() -> str:

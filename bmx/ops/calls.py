@@ -47,7 +47,7 @@ def _check(name: str, value: Any) -> None:
     none counts as -1, and writes beyond that memory before it asks the library.
     """
     if isinstance(value, mx.nd.NDArray) and not value.shape:
-        raise mx.MXNetError('%s: an input has no dimensions; a single value has shape (1,)' % name)
+        raise mx.MXNetError(f'{name}: an input has no dimensions; a single value has shape (1,)')
 
 
 def _careful(name: str, function: Callable) -> Callable:
@@ -107,7 +107,7 @@ def _check_shapes(symbol: mx.sym.Symbol, given: Collection[str]) -> None:
             while found['inputs']:  # where the data comes from
                 found = nodes[found['inputs'][0][0]]
             if found['op'] == 'null' and found['name'] not in given and '__shape__' not in found.get('attrs', {}):
-                raise mx.MXNetError('give the shape of %s, which %s reads' % (found['name'], node['name']))
+                raise mx.MXNetError(f'give the shape of {found["name"]}, which {node["name"]} reads')
 
 
 def keep_shapes_known(symbol_class: type) -> None:

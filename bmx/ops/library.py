@@ -23,7 +23,7 @@ def fingerprint(folder: Path = _FOLDER / 'src') -> str | None:
     digest = hashlib.sha256()
     for source in sources:
         content = source.read_bytes()
-        digest.update('{} {}\n'.format(source.name, len(content)).encode() + content)
+        digest.update(f'{source.name} {len(content)}\n'.encode() + content)
     return digest.hexdigest()
 
 
@@ -50,9 +50,9 @@ def find_library() -> str:
             if wanted is None or wanted.encode() in path.read_bytes():
                 return str(path)
             others.append(str(path))
-    found = '{} was made of other C++ sources'.format(' and '.join(dict.fromkeys(others))) if others else \
-        '{} is missing'.format(candidates[0])
+    found = f'{" and ".join(dict.fromkeys(others))} was made of other C++ sources' if others else \
+        f'{candidates[0]} is missing'
     if wanted is None:
-        raise ImportError('{}: install bmx again'.format(found))
-    raise ImportError('{}: in {} run `{python} -m pip install .` or `{python} setup.py build_ext --inplace`'.format(
-        found, _FOLDER.parents[1], python=sys.executable))
+        raise ImportError(f'{found}: install bmx again')
+    raise ImportError(f'{found}: in {_FOLDER.parents[1]} run `{sys.executable} -m pip install .` or `{sys.executable} '
+                      'setup.py build_ext --inplace`')

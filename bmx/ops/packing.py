@@ -35,10 +35,10 @@ def pack_weights(weight: np.ndarray) -> np.ndarray:
     """
     weight = np.asarray(weight)
     if weight.ndim not in (2, 3, 4):
-        raise ValueError('weight must have 2, 3 or 4 dimensions, got shape {}'.format(weight.shape))
+        raise ValueError(f'weight must have 2, 3 or 4 dimensions, got shape {weight.shape}')
     if np.isnan(weight).any():
-        raise ValueError('weight of shape {} holds {} NaN; a NaN has no sign, the training that made it has failed'
-                         .format(weight.shape, int(np.isnan(weight).sum())))
+        raise ValueError(f'weight of shape {weight.shape} holds {int(np.isnan(weight).sum())} NaN; a NaN has no sign, '
+                         'the training that made it has failed')
     return np.packbits(np.moveaxis(weight, 1, -1) >= 0, axis=-1, bitorder='little')
 
 
@@ -64,11 +64,11 @@ def unpack_weights(packed: np.ndarray, channels: int) -> np.ndarray:
     """
     packed = np.asarray(packed)
     if packed.dtype != np.uint8 or packed.ndim not in (2, 3, 4):
-        raise ValueError('packed weights are uint8 with 2, 3 or 4 dimensions, got {} of shape {}'
-                         .format(packed.dtype, packed.shape))
+        raise ValueError(f'packed weights are uint8 with 2, 3 or 4 dimensions, got {packed.dtype} of shape '
+                         f'{packed.shape}')
     if channels < 1 or packed_bytes(channels) != packed.shape[-1]:
-        raise ValueError('packed weights of shape {} hold up to {} channels, not {}'
-                         .format(packed.shape, 8 * packed.shape[-1], channels))
+        raise ValueError(f'packed weights of shape {packed.shape} hold up to {8 * packed.shape[-1]} channels, not '
+                         f'{channels}')
     bits = np.unpackbits(packed, axis=-1, count=channels, bitorder='little')
     return np.ascontiguousarray(np.moveaxis(bits, -1, 1)).astype(np.float32) * 2 - 1
 
@@ -161,9 +161,9 @@ def pack_float_weights(weight: np.ndarray, groups: int = 1) -> np.ndarray:
     """
     weight = np.asarray(weight, dtype=np.float32)
     if weight.ndim not in (2, 4) or not weight.size:
-        raise ValueError('float weight must have 2 or 4 dimensions and values, got shape {}'.format(weight.shape))
+        raise ValueError(f'float weight must have 2 or 4 dimensions and values, got shape {weight.shape}')
     if groups < 1 or len(weight) % groups:
-        raise ValueError('groups {} do not divide the {} filters of the weight'.format(groups, len(weight)))
+        raise ValueError(f'groups {groups} do not divide the {len(weight)} filters of the weight')
     filters = len(weight) // groups
     lanes = _lanes(filters)
     blocks = -(-filters // lanes)
@@ -197,13 +197,13 @@ def unpack_float_weights(packed: np.ndarray, filters: int, shape: tuple[int, ...
     packed, shape = np.asarray(packed), tuple(shape)
     groups = len(packed) if packed.ndim else 0
     if packed.dtype != np.float32 or packed.ndim != 4 or not groups or filters < 1 or filters % groups:
-        raise ValueError('packed float weights of {} filters are float32 with 4 dimensions, the first of which divides '
-                         'them; got {} of shape {}'.format(filters, packed.dtype, packed.shape))
+        raise ValueError(f'packed float weights of {filters} filters are float32 with 4 dimensions, the first of which '
+                         f'divides them; got {packed.dtype} of shape {packed.shape}')
     lanes = _lanes(filters // groups)
     expected = (groups, -(-filters // groups // lanes), int(np.prod(shape)), lanes)
     if packed.shape != expected:
-        raise ValueError('{} filters of shape {} in {} groups are packed to shape {}, got {}'
-                         .format(filters, shape, groups, expected, packed.shape))
+        raise ValueError(f'{filters} filters of shape {shape} in {groups} groups are packed to shape {expected}, got '
+                         f'{packed.shape}')
     flat = packed.swapaxes(2, 3).reshape(groups, -1, packed.shape[2])[:, :filters // groups]
     return flat.reshape((filters,) + shape).copy()
 

@@ -1,8 +1,8 @@
 """The language of programs, what the operator `binary_subgraph` runs: typed instructions, read from text and printed.
 
-A program is a chain of instructions over feature maps (docs/fused-graph.md). `parse` and `str` are each other's inverse;
-`parse` accepts what the operator's own parser (`bmx/ops/src/program.cc`) accepts. What a word means and since which file
-format it is known stands in `WORDS`, for steps in `STEPS`.
+A program is a chain of instructions over feature maps (docs/fused-graph.md). `parse` and `str` are each other's
+inverse; `parse` accepts what the operator's own parser (`bmx/ops/src/program.cc`) accepts. What a word means and since
+which file format it is known stands in `WORDS`, for steps in `STEPS`.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Slice:
         return self.end - self.begin
 
     def __str__(self) -> str:
-        return '%s[%d:%d]' % (self.tensor, self.begin, self.end)
+        return f'{self.tensor}[{self.begin}:{self.end}]'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Step:
 
     def __str__(self) -> str:
         kind = STEPS[self.word].operand
-        return self.word + {None: '', 'parameter': ':p%s', 'slice': ':%s'}[kind] % (() if kind is None else self.operand)
+        return self.word + {None: '', 'parameter': f':p{self.operand}', 'slice': f':{self.operand}'}[kind]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Destination:
 
     def __str__(self) -> str:
         kind = 'flat' if self.flat else self.type
-        return self.tensor if kind is None else '%s:%s' % (self.tensor, kind)
+        return self.tensor if kind is None else f'{self.tensor}:{kind}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Instruction:
         for word in _words(type(self)):
             value = getattr(self, word.field)
             if value != word.default:
-                text.append('%s=%s' % (word.name, word.value.text(value)))
+                text.append(f'{word.name}={word.value.text(value)}')
         return ' '.join(text)
 
 
@@ -275,9 +275,9 @@ REQUIRED = object()
 def _integer(least, most=INT_MAX):
     def read(text, name):
         if not re.fullmatch('-?[0-9]+', text, re.ASCII):
-            raise ProgramError("%s must be an integer, got '%s'" % (name, text))
+            raise ProgramError(f"{name} must be an integer, got '{text}'")
         if not least <= int(text) <= most:
-            raise ProgramError('%s must be between %d and %d, got %s' % (name, least, most, text))
+            raise ProgramError(f'{name} must be between {least} and {most}, got {text}')
         return int(text)
     return read
 
@@ -286,9 +286,9 @@ def _size(least):
     def read(text, name):
         parts = text.split(',')
         if len(parts) != 2:
-            raise ProgramError("%s must be two integers, got '%s'" % (name, text))
+            raise ProgramError(f"{name} must be two integers, got '{text}'")
         return tuple(_integer(least)(part, name) for part in parts)
-    return _Value(read, lambda size: '%d,%d' % size)
+    return _Value(read, lambda size: f'{size[0]},{size[1]}')
 
 
 def _count(least, most=INT_MAX):
@@ -298,27 +298,27 @@ def _count(least, most=INT_MAX):
 def _choice(*choices):
     def read(text, name):
         if text not in choices:
-            raise ProgramError("%s must be %s, got '%s'" % (name, ' or '.join(choices), text))
+            raise ProgramError(f"{name} must be {' or '.join(choices)}, got '{text}'")
         return text
     return _Value(read)
 
 
 def _read_parameter(text, name='parameter'):
     if not text.startswith('p'):
-        raise ProgramError("'%s' is not a parameter (p0)" % text)
+        raise ProgramError(f"'{text}' is not a parameter (p0)")
     return _integer(0, _MAX_INDEX)(text[1:], 'number of a parameter')
 
 
 def _read_slice(text, name='slice'):
     found = re.fullmatch(r'([xs])([^\[:]*)\[([^:]*):(.*)\]', text, re.DOTALL)
     if found is None:
-        raise ProgramError("'%s' is not a slice like s0[0:64]" % text)
+        raise ProgramError(f"'{text}' is not a slice like s0[0:64]")
     kind, index, begin, end = found.groups()
     number = _integer(0, _MAX_INDEX)
-    piece = Slice('%s%d' % (kind, number(index, 'number of a tensor')), _integer(0)(begin, 'first channel'),
+    piece = Slice(f'{kind}{number(index, "number of a tensor")}', _integer(0)(begin, 'first channel'),
                   _integer(0)(end, 'end of channels'))
     if piece.begin >= piece.end:
-        raise ProgramError("'%s' has no channels" % text)
+        raise ProgramError(f"'{text}' has no channels")
     return piece
 
 
@@ -326,22 +326,22 @@ def _read_destination(text, name='out'):
     tensor, colon, kind = text.partition(':')
     is_output = tensor.startswith('y') and text != tensor + ':' and kind in ('', 'flat')
     if not (is_output or tensor.startswith('s') and colon):
-        raise ProgramError("'%s' is neither an output (y0, y0:flat) nor a slot with its type (s0:int16)" % text)
-    number = _integer(0, _MAX_INDEX)(tensor[1:], 'number of %s' % ('an output' if is_output else 'a slot'))
+        raise ProgramError(f"'{text}' is neither an output (y0, y0:flat) nor a slot with its type (s0:int16)")
+    number = _integer(0, _MAX_INDEX)(tensor[1:], f'number of {"an output" if is_output else "a slot"}')
     if is_output:
-        return Destination('y%d' % number, flat=kind == 'flat')
+        return Destination(f'y{number}', flat=kind == 'flat')
     if kind not in TYPES:
-        raise ProgramError("unknown type '%s' of a slot; valid types: %s" % (kind, ', '.join(TYPES)))
-    return Destination('s%d' % number, kind)
+        raise ProgramError(f"unknown type '{kind}' of a slot; valid types: {', '.join(TYPES)}")
+    return Destination(f's{number}', kind)
 
 
 def _read_step(text):
     word, colon, operand = text.partition(':')
     if word not in STEPS:
-        raise ProgramError("unknown step '%s'; valid steps: %s" % (text, ', '.join(STEPS)))
+        raise ProgramError(f"unknown step '{text}'; valid steps: {', '.join(STEPS)}")
     kind = STEPS[word].operand
     if (kind is None) == bool(colon):
-        raise ProgramError("'%s' is not a step" % text)
+        raise ProgramError(f"'{text}' is not a step")
     return Step(word, None if kind is None else {'parameter': _read_parameter, 'slice': _read_slice}[kind](operand))
 
 
@@ -384,17 +384,17 @@ WORDS = (
 
 def _check_filters(instruction, given):
     if instruction.filters % instruction.groups:
-        raise ProgramError('groups must divide filters, got groups %d and filters %d'
-                           % (instruction.groups, instruction.filters))
+        raise ProgramError(f'groups must divide filters, got groups {instruction.groups} and filters '
+                           f'{instruction.filters}')
 
 
 def _check_conv(conv, given):
     _check_filters(conv, given)
     if conv.interleaved and conv.filters // conv.groups % BLOCK_FILTERS:
-        raise ProgramError('interleaved weights are of groups of %d filters, got groups %d and filters %d'
-                           % (BLOCK_FILTERS, conv.groups, conv.filters))
+        raise ProgramError(f'interleaved weights are of groups of {BLOCK_FILTERS} filters, got groups {conv.groups} '
+                           f'and filters {conv.filters}')
     if conv.binarizations > 1 and conv.threshold is not None:
-        raise ProgramError('a threshold is of one binarization, got %d' % conv.binarizations)
+        raise ProgramError(f'a threshold is of one binarization, got {conv.binarizations}')
 
 
 def _check_map(instruction, given):
@@ -408,13 +408,14 @@ def _check_map(instruction, given):
     else:
         alone, kind = {'count_pad'} if instruction.pool == 'max' else set(), 'with pool=max'
     if alone & given:
-        raise ProgramError("unknown key '%s' of a map %s" % (min(alone & given), kind))
+        raise ProgramError(f"unknown key '{min(alone & given)}' of a map {kind}")
     if instruction.pool is None or instruction.global_:
         return
     if instruction.kernel is None:
         raise ProgramError('kernel is required')
     if any(pad >= size for pad, size in zip(instruction.pad, instruction.kernel)):
-        raise ProgramError('pad %d,%d must be smaller than kernel %d,%d' % (instruction.pad + instruction.kernel))
+        pad, kernel = (','.join(map(str, size)) for size in (instruction.pad, instruction.kernel))
+        raise ProgramError(f'pad {pad} must be smaller than kernel {kernel}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -483,14 +484,14 @@ def parse(text: str, num_data: int | None = None, num_outputs: int | None = None
         words = [word for word in part.split(' ') if word]
         if not words:
             continue
-        place = 'instruction %d' % len(instructions)
+        place = f'instruction {len(instructions)}'
         kinds = {operation.name: kind for kind, operation in OPERATIONS.items()}
         if words[0] not in kinds:
-            raise ProgramError("%s: unknown operation '%s'; valid operations: %s" % (place, words[0], ', '.join(kinds)))
+            raise ProgramError(f"{place}: unknown operation '{words[0]}'; valid operations: {', '.join(kinds)}")
         try:
             instructions.append(_read(kinds[words[0]], words[1:]))
         except ProgramError as error:
-            raise ProgramError('%s (%s): %s' % (place, words[0], error)) from None
+            raise ProgramError(f'{place} ({words[0]}): {error}') from None
     program = Program(tuple(instructions))
     _check_whole(program, num_data, num_outputs)
     return program
@@ -501,19 +502,18 @@ def _read(kind, words):
     for word in words:
         key, equals, value = word.partition('=')
         if not equals:
-            raise ProgramError("'%s' is not key=value" % word)
+            raise ProgramError(f"'{word}' is not key=value")
         if key in given:
-            raise ProgramError('two values of %s' % key)
+            raise ProgramError(f'two values of {key}')
         given[key] = value
     fields, names = {}, set(given)
     for word in _words(kind):
         if word.name in given:
             fields[word.field] = word.value.read(given.pop(word.name), word.name)
         elif word.default is REQUIRED:
-            raise ProgramError('%s is required' % word.name)
+            raise ProgramError(f'{word.name} is required')
     if given:
-        raise ProgramError("unknown key '%s'; valid keys: %s"
-                           % (min(given), ', '.join(word.name for word in _words(kind))))
+        raise ProgramError(f"unknown key '{min(given)}'; valid keys: {', '.join(word.name for word in _words(kind))}")
     instruction = kind(**fields)
     OPERATIONS[kind].check(instruction, names)
     if kind is Map and instruction.pool is None:  # nothing between them
@@ -527,28 +527,28 @@ def _check_whole(program, num_data, num_outputs):
     bits, others = set(), set()
     written = {}
     for index, instruction in enumerate(program.instructions):
-        place = 'instruction %d (%s)' % (index, OPERATIONS[type(instruction)].name)
+        place = f'instruction {index} ({OPERATIONS[type(instruction)].name})'
         for piece in instruction.reads:
             if piece.tensor[0] == 'x' and num_data is not None and int(piece.tensor[1:]) >= num_data:
-                raise ProgramError('%s: there are %d data inputs, no %s' % (place, num_data, piece.tensor))
+                raise ProgramError(f'{place}: there are {num_data} data inputs, no {piece.tensor}')
         weights = [instruction.weight] if isinstance(instruction, Conv) else []
         bits.update(weights)
         others.update(instruction.parameters[len(weights):])
         if instruction.out.is_output:
             number = int(instruction.out.tensor[1:])
             if num_outputs is not None and number >= num_outputs:
-                raise ProgramError('%s: there are %d outputs, no y%d' % (place, num_outputs, number))
+                raise ProgramError(f'{place}: there are {num_outputs} outputs, no y{number}')
             if number in written:
-                raise ProgramError('%s: y%d was written by instruction %d already' % (place, number, written[number]))
+                raise ProgramError(f'{place}: y{number} was written by instruction {written[number]} already')
             written[number] = index
     if bits & others:
-        raise ProgramError('p%d is both a weight and something else' % min(bits & others))
+        raise ProgramError(f'p{min(bits & others)} is both a weight and something else')
     used = bits | others
     if used and max(used) >= len(used):
-        raise ProgramError('parameter p%d is not used, but a higher one is' % min(set(range(max(used))) - used))
+        raise ProgramError(f'parameter p{min(set(range(max(used))) - used)} is not used, but a higher one is')
     missing = set(range(num_outputs if num_outputs is not None else max(written, default=0) + 1)) - set(written)
     if missing:
-        raise ProgramError('no instruction writes output y%d' % min(missing))
+        raise ProgramError(f'no instruction writes output y{min(missing)}')
 
 
 # Shapes ---------------------------------------------------------------------------------------------------------------
@@ -568,7 +568,7 @@ def infer_shapes(program: Program, data: Sequence[Sequence[int]]) -> list[tuple[
     list of tuple of int
         (C, H, W) of what each instruction writes, flat or not.
     """
-    known = {'x%d' % index: tuple(shape) for index, shape in enumerate(data)}
+    known = {f'x{index}': tuple(shape) for index, shape in enumerate(data)}
     found = []
     for instruction in program.instructions:
         channels, size = instruction.channels, known[instruction.sources[0].tensor][1:]

@@ -237,7 +237,7 @@ def binary_subgraph(program: str, data: Sequence[np.ndarray], parameters: Sequen
     list of numpy.ndarray
         y0, y1, ...: float32, shape (N, C, H, W), flat ones (N, C * H * W).
     """
-    tensors = {'x%d' % i: x for i, x in enumerate(data)}
+    tensors = {f'x{i}': x for i, x in enumerate(data)}
 
     def channels(piece):
         return tensors[piece.tensor][:, piece.begin:piece.end]
@@ -251,7 +251,7 @@ def binary_subgraph(program: str, data: Sequence[np.ndarray], parameters: Sequen
             n, c, h, w = x.shape
             x = x.reshape(n, instruction.shuffle, -1, h, w).swapaxes(1, 2).reshape(n, c, h, w)
         tensors[instruction.out.tensor] = x.reshape(len(x), -1) if instruction.out.flat else x
-    return [tensors['y%d' % i] for i in range(num_outputs)]
+    return [tensors[f'y{i}'] for i in range(num_outputs)]
 
 
 def _filters(conv):

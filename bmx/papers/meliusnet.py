@@ -46,7 +46,7 @@ def _share(*parts):
 def _reductions(counted):
     """Channels behind and before each transition; its layers are a BatchNorm and a convolution."""
     channels = [layer['output_shape'][1] for layer in counted.layers if layer['name'].startswith('transition')]
-    return ','.join('%d/%d' % pair for pair in zip(channels[1::2], channels[::2]))
+    return ','.join(f'{behind}/{before}' for behind, before in zip(channels[1::2], channels[::2]))
 
 
 BITS_1_32 = {'bits': 1, 'activation_bits': 32, 'scaling': 'constant'}
@@ -131,8 +131,8 @@ TABLE_2 = Table(
 COLUMNS_3 = (Column('method'), Column('bits W/A'), TOP1, SIZE, OPS)
 RESNET_COUNTED = 'ResNet: counted with the final dense layer; its sizes are in 1e6 bytes.'
 REMARKS_3 = (RESNET_COUNTED,
-             'BWN, TTQ and DoReFa: counted on ResNetE-18 with the 7x7 stem; a product of 2-bit numbers as 4 binary ones, '
-             'a ternary weight as 2 bits.')
+             'BWN, TTQ and DoReFa: counted on ResNetE-18 with the 7x7 stem; a product of 2-bit numbers as 4 binary '
+             'ones, a ternary weight as 2 bits.')
 
 TABLE_3_SMALL = Table('Table 3, about 18 layers (ImageNet)', COLUMNS_3, (
     Row('BWN', '1/32 60.8 4 18.1', 'resnete18', IMAGENET, point=('low bit', 'BWN 1/32'), layers=BITS_1_32),

@@ -39,7 +39,7 @@ ROUNDED = 'The paper divides the rounded numbers: 1.63 / 0.49.'
 
 
 def _pair(k, relu, prelu):
-    return Row('Mid-block (K = %d)' % k, '%s %s +' % (relu, prelu), 'mobinet_mid', {'k': k})
+    return Row(f'Mid-block (K = {k})', f'{relu} {prelu} +', 'mobinet_mid', {'k': k})
 
 
 TABLE_1 = Table('Table 1: with and without the additional 1x1 convolution (K = 0, 20 epochs)',
@@ -54,9 +54,9 @@ TABLE_2 = Table('Table 2: PReLU instead of ReLU, top-1',
 
 
 def _k(name, network, k, printed, **notes):
-    return Row('%s K=%d' % (name[:-len('-block')], k), printed, network, {'k': k},
+    return Row(f'{name[:-len("-block")]} K={k}', printed, network, {'k': k},
                notes=dict({'size MB': MEMORY}, **notes),
-               point=(name, 'K=%d' % k))
+               point=(name, f'K={k}'))
 
 
 TABLE_3 = Table(

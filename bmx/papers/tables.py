@@ -151,7 +151,7 @@ def fill(paper: Paper) -> Filled:
 def records(filled: Filled) -> list[dict[str, Any]]:
     """The cells of `fill` as a flat list of dicts of numbers and texts, for files."""
     def settings(row):
-        return ' '.join('%s=%s' % setting for setting in sorted({**row.settings, **row.layers}.items()))
+        return ' '.join(f'{key}={value}' for key, value in sorted({**row.settings, **row.layers}.items()))
 
     return [{'table': cell.table, 'row': cell.row.name, 'column': cell.column, 'printed': cell.printed,
              'counted': cell.counted, 'mark': cell.mark, 'note': cell.note,
@@ -171,13 +171,12 @@ def text(paper: Paper, filled: Filled) -> str:
             header += [column.head, 'ours', ''] if has_counts else [column.head]
         lines = [sum((_parts(cell, has_counts, notes) for cell, has_counts in zip(cells, counted)), [row.name])
                  for row, cells in zip(table.rows, rows)]
-        below = ['[%d] %s' % (number, note) for note, number in notes.items()] + list(table.remarks)
+        below = [f'[{number}] {note}' for note, number in notes.items()] + list(table.remarks)
         parts.append('\n'.join([table.title, _flush(aligned(header, lines))]
                                + [textwrap.fill(line, _WIDTH, subsequent_indent='    ') for line in below]))
     marks = [cell['mark'] for cell in records(filled) if cell['mark'] not in (None, 'added')]
-    parts.append('%s\n%d printed cells counted: %s'
-                 % (LEGEND, len(marks), ', '.join('%d %s' % (marks.count(mark), mark.replace('differs', 'differ'))
-                                                  for mark in MARKS if mark != 'added')))
+    counts = ', '.join(f'{marks.count(mark)} {mark.replace("differs", "differ")}' for mark in MARKS if mark != 'added')
+    parts.append(f'{LEGEND}\n{len(marks)} printed cells counted: {counts}')
     return '\n\n'.join(parts)
 
 
@@ -191,7 +190,8 @@ def _parts(cell, has_counts, notes):
         return ['-' if cell is None else cell.printed] + ['', ''] * has_counts
     mark, ours = MARKS[cell.mark], cell.counted
     if cell.mark == 'differs' and cell.note is not None:
-        mark = '[%d]' % notes.setdefault(cell.note, len(notes) + 1)
+        mark = f'[{notes.setdefault(cell.note, len(notes) + 1)}]'
     if not isinstance(ours, str):
-        ours = '%.*f' % (len(cell.printed.partition('.')[2]) + 2, ours)
+        digits = len(cell.printed.partition('.')[2]) + 2
+        ours = f'{ours:.{digits}f}'
     return ['-' if cell.mark == 'added' else cell.printed, ours, mark]

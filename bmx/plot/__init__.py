@@ -86,15 +86,15 @@ def picture(name: str, shape: Sequence[int], blocks: Sequence[Block], counted: S
 def _totals(shape, counted):
     flops = amount(counted.flops, 4) + ' FLOPs'
     if counted.flops_without_classifier != counted.flops:
-        flops += ' (%s without the last dense layer)' % amount(counted.flops_without_classifier, 4)
-    texts = ['input %s' % shape_text(shape[1:])] + ([amount(counted.bops, 4) + ' BOPs'] if counted.bops else [])
+        flops += f' ({amount(counted.flops_without_classifier, 4)} without the last dense layer)'
+    texts = [f'input {shape_text(shape[1:])}'] + ([amount(counted.bops, 4) + ' BOPs'] if counted.bops else [])
     return SEPARATOR.join(texts + [flops, size_text(counted.size_mib * 2 ** 20)])
 
 
 def _detours(blocks):
     """Lines that tell what the order of the panels does not: blocks that read more than the one before them."""
     previous = ['data'] + [block.name for block in blocks]
-    found = ['%s reads %s' % (block.name, ', '.join(block.reads))
+    found = [f'{block.name} reads {", ".join(block.reads)}'
              for block, before in zip(blocks, previous) if block.reads != [before]]
     return [] if not found else ['not in a row: ' + '; '.join(found[:3]) + '; ...' * (len(found) > 3)]
 

@@ -28,7 +28,7 @@ class Detail:
 
     def __init__(self, alike: Sequence[Block]) -> None:
         self._block = block = alike[0]
-        self._heading = '%s%s' % (block.name, '' if len(alike) == 1 else ' and %d more like it' % (len(alike) - 1))
+        self._heading = block.name + ('' if len(alike) == 1 else f' and {len(alike) - 1} more like it')
         self._boxes = [self._texts(layer) for layer in block.layers]
         self._paths, self._column, self._lane = _paths(block.layers)
         columns = [[] for _ in range(1 + max(self._column.values()))]
@@ -57,7 +57,7 @@ class Detail:
     def _texts(layer):
         if not layer.bits:
             return [layer.text]
-        return [layer.text, '%d, %s' % (layer.output_shape[0], bits_text(layer.bits))]
+        return [layer.text, f'{layer.output_shape[0]}, {bits_text(layer.bits)}']
 
     def _box_height(self, place):
         return 12 + 14 * len(self._boxes[place])

@@ -28,18 +28,18 @@ SEPARATOR = '  \u00b7  '
 def amount(count: float, digits: int = 3) -> str:
     for exponent in (9, 6, 3):
         if count >= 10 ** exponent:
-            return '%.*ge%d' % (digits, count / 10 ** exponent, exponent)
-    return '%d' % count
+            return f'{count / 10 ** exponent:.{digits}g}e{exponent}'
+    return f'{count}'
 
 
 def size_text(count: float) -> str:
-    return '%.2f MiB' % (count / 2 ** 20) if count >= 2 ** 20 / 10 else '%.1f KiB' % (count / 1024)
+    return f'{count / 2 ** 20:.2f} MiB' if count >= 2 ** 20 / 10 else f'{count / 1024:.1f} KiB'
 
 
 def sums(blocks: Sequence[Block]) -> list[str]:
     """Operations and size of some blocks, as texts."""
     bops, flops = sum(block.bops for block in blocks), sum(block.flops for block in blocks)
-    texts = ['%s %s' % (amount(count), unit) for count, unit in ((bops, 'BOPs'), (flops, 'FLOPs')) if count]
+    texts = [f'{amount(count)} {unit}' for count, unit in ((bops, 'BOPs'), (flops, 'FLOPs')) if count]
     size = sum(block.size_bits for block in blocks) / 8
     return texts + [size_text(size)] * (size > 0)
 
@@ -149,12 +149,12 @@ def _pattern(blocks):
         times = len(kinds) // period
         if kinds == kinds[:period] * times:
             if period == 1:
-                return ['%d \u00d7 %s' % (times, kinds[0])]
-            return ['%d \u00d7 (%s +' % (times, kinds[0])] + [kind + ' +' for kind in kinds[1:period - 1]] + [
+                return [f'{times} \u00d7 {kinds[0]}']
+            return [f'{times} \u00d7 ({kinds[0]} +'] + [kind + ' +' for kind in kinds[1:period - 1]] + [
                 kinds[period - 1] + ')']
     texts, start = [], 0
     for end in range(1, len(kinds) + 1):
         if end == len(kinds) or kinds[end] != kinds[start]:
-            texts.append(kinds[start] if end - start == 1 else '%d \u00d7 %s' % (end - start, kinds[start]))
+            texts.append(kinds[start] if end - start == 1 else f'{end - start} \u00d7 {kinds[start]}')
             start = end
-    return [text + ',' for text in texts[:-1]] + texts[-1:] if len(texts) <= 4 else ['%d blocks' % len(kinds)]
+    return [text + ',' for text in texts[:-1]] + texts[-1:] if len(texts) <= 4 else [f'{len(kinds)} blocks']

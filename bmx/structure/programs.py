@@ -79,12 +79,12 @@ def instruction_blocks(net: gluon.SymbolBlock, shape: Sequence[int], counted: Su
         block = _block(run, handed_on)
         block.reads = names[-1:]
         if block.name in names:
-            block.name += '_%d' % len(names)
+            block.name += f'_{len(names)}'
         names.append(block.name)
         size = block.output_shape[1:] if block.role == BLOCK else None
         if size is not None:
             stages += size != last
-            block.stage = 'stage %d' % stages
+            block.stage = f'stage {stages}'
         last = size
         found.append(block)
     return found
@@ -177,7 +177,7 @@ class _Reader:
 
     def _add_program(self, node):
         program, num_data = parse(node.attrs['program']), node.attr('num_data', 1)
-        tensors = {'x%d' % index: self._values[id(producer), output]
+        tensors = {f'x{index}': self._values[id(producer), output]
                    for index, (producer, output) in enumerate(node.inputs[:num_data])}
         parameters = [producer for producer, _ in node.inputs[num_data:]]
 
@@ -187,7 +187,7 @@ class _Reader:
         for instruction, layer in zip(program.instructions, layers(node, self._shapes)):
             name = OPERATIONS[type(instruction)].name
             result = self._value([math.prod(layer.output)] if instruction.out.flat else layer.output)
-            step = _Step('%s%d' % (name, len(self.steps)), name, instruction_text(instruction),
+            step = _Step(f'{name}{len(self.steps)}', name, instruction_text(instruction),
                          [piece(part) for part in instruction.sources], result,
                          isinstance(instruction, Map) and instruction.pool is None and instruction.shuffle == 1,
                          [piece(each.operand) if isinstance(each.operand, Slice) else None

@@ -31,10 +31,10 @@ def operator_text(node: Node, channels: int = 0) -> str:
     if node.op == 'slice_axis':
         begin, end = node.attr('begin'), node.attr('end')
         if not begin and end is not None:
-            return 'all but the last %d' % -end if end < 0 else 'the first %d' % end
-        return 'the last %d' % -begin if begin < 0 and end is None else '%s to %s' % (begin, end)
+            return f'all but the last {-end}' if end < 0 else f'the first {end}'
+        return f'the last {-begin}' if begin < 0 and end is None else f'{begin} to {end}'
     if node.op == 'residual_binarize':
-        return '%d signs' % node.attr('binarizations', 1)
+        return f'{node.attr("binarizations", 1)} signs'
     if node.op not in KERNELS:
         return _TEXTS.get(node.op, node.op.strip('_'))
     if node.op == 'Pooling':
@@ -47,15 +47,15 @@ def operator_text(node: Node, channels: int = 0) -> str:
 def conv_text(kernel: Sequence[int], stride: Sequence[int], groups: int, channels: int, name: str = 'conv') -> str:
     """A convolution in words; `channels` are those of its input."""
     depthwise = 1 < groups == channels
-    text = '%s%s %s%s' % ('depthwise ' * depthwise, name, _sizes(kernel), _stride_text(stride))
-    return text if depthwise or groups == 1 else '%s, %d groups' % (text, groups)
+    text = f'{"depthwise " * depthwise}{name} {_sizes(kernel)}{_stride_text(stride)}'
+    return text if depthwise or groups == 1 else f'{text}, {groups} groups'
 
 
 def pool_text(kind: str, kernel: Sequence[int], stride: Sequence[int], whole: bool) -> str:
     """Pooling (of a `kind`, 'max', say) in words, of the `whole` image or with a window."""
     if whole:
-        return 'global %s pool' % kind
-    return '%s pool %s%s' % (kind, _sizes(kernel), '' if stride == kernel else _stride_text(stride))
+        return f'global {kind} pool'
+    return f'{kind} pool {_sizes(kernel)}{"" if stride == kernel else _stride_text(stride)}'
 
 
 def _stride_text(stride: Sequence[int]) -> str:
@@ -71,7 +71,7 @@ def instruction_text(instruction: Instruction) -> str:
     words = [_STEPS[step.word] for step in instruction.before]
     if isinstance(instruction, Conv):
         signs = 'sign' if instruction.threshold is None else 'threshold'
-        words.append(signs if instruction.binarizations == 1 else '%d signs' % instruction.binarizations)
+        words.append(signs if instruction.binarizations == 1 else f'{instruction.binarizations} signs')
     if isinstance(instruction, Convolution):
         words.append('dense' if instruction.whole else conv_text(instruction.kernel, instruction.stride,
                                                                  instruction.groups, instruction.channels))
@@ -79,5 +79,5 @@ def instruction_text(instruction: Instruction) -> str:
         words.append(pool_text(instruction.pool, instruction.kernel, instruction.stride, instruction.global_))
     words += [_STEPS[step.word] for step in instruction.steps]
     if isinstance(instruction, Map) and instruction.shuffle > 1:
-        words.append('shuffle of %d groups' % instruction.shuffle)
+        words.append(f'shuffle of {instruction.shuffle} groups')
     return ', '.join(words) or 'copy'

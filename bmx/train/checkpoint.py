@@ -71,8 +71,8 @@ class CheckpointStore:
         try:
             self._lock = lock_folder(self.directory)
         except BlockingIOError:
-            raise TrainingError('another process trains in %s: wait until it ends, or choose another --save-dir'
-                                % self.directory) from None
+            raise TrainingError(f'another process trains in {self.directory}: wait until it ends, or choose another '
+                                '--save-dir') from None
         if self._lock is None:
             _logger.warning('the file system of %s has no locks: start no second training in that folder',
                             self.directory)
@@ -120,15 +120,15 @@ class CheckpointStore:
         OSError
             It cannot be written, for example on a full disk; the checkpoints before it stay.
         """
-        path = os.path.join(self.directory, 'checkpoint-%04d' % epoch + ('-%06d' % batch if batch else ''))
+        path = os.path.join(self.directory, f'checkpoint-{epoch:04d}' + (f'-{batch:06d}' if batch else ''))
         os.makedirs(self.directory, exist_ok=True)
         self._remove_leftovers()
         try:
             self._write(path, dict(state, format=FORMAT, epoch=epoch, batch=batch), contents)
         except OSError as error:
             self._remove_leftovers()
-            raise OSError(error.errno, '%s; the checkpoint was not saved, --resume goes on from the one before'
-                          % error.strerror, path) from None
+            raise OSError(error.errno, f'{error.strerror}; the checkpoint was not saved, --resume goes on from the one '
+                                       'before', path) from None
         self._prune()
         return path
 
@@ -173,7 +173,7 @@ class CheckpointStore:
             except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
                 _logger.warning('checkpoint %s is damaged (%s); falling back to the one before', path, error)
         if listed:
-            raise TrainingError('every checkpoint in %s is damaged: start anew in another --save-dir' % self.directory)
+            raise TrainingError(f'every checkpoint in {self.directory} is damaged: start anew in another --save-dir')
         return None
 
     @staticmethod
@@ -181,11 +181,11 @@ class CheckpointStore:
         with open(os.path.join(path, _STATE)) as content:
             state = json.load(content)
         if state['format'] != FORMAT:
-            raise TrainingError('%s has checkpoint format %s, this version of bmx reads %d: resume it with the version '
-                                'that wrote it' % (path, state['format'], FORMAT))
+            raise TrainingError(f'{path} has checkpoint format {state["format"]}, this version of bmx reads {FORMAT}: '
+                                'resume it with the version that wrote it')
         for name, expected in state['files'].items():
             if digest(os.path.join(path, name)) != expected:
-                raise ValueError('%s is not what was written' % name)
+                raise ValueError(f'{name} is not what was written')
         return state
 
 
@@ -211,8 +211,8 @@ def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any]) ->
     """
     wanted = json.loads(json.dumps(arguments))
     saved = {**_defaults(wanted), **checkpoint.state['arguments']}
-    differences = ['%s was %s, is now %s' % (name, *(json.dumps(each.get(name)) for each in (saved, wanted)))
+    differences = [f'{name} was {json.dumps(saved.get(name))}, is now {json.dumps(wanted.get(name))}'
                    for name in sorted(set(saved) | set(wanted)) if saved.get(name) != wanted.get(name)]
     if differences:
-        raise TrainingError('cannot resume %s with other arguments: %s. Give the ones it was started with, or start '
-                            'anew in another --save-dir' % (checkpoint.path, '; '.join(differences)))
+        raise TrainingError(f'cannot resume {checkpoint.path} with other arguments: {"; ".join(differences)}. Give the '
+                            'ones it was started with, or start anew in another --save-dir')

@@ -29,8 +29,8 @@ SUMMARY = ('comparison', 'variant', 'seeds', 'mean', 'std', 'min', 'max', 'diffe
 def describe_data(record: Mapping[str, Any]) -> str:
     """The data of a run's record in words."""
     data = record['data']
-    return '%s, %d training and %d validation images in %d classes' % (
-        record['data_name'], data['train_images'], data['val_images'], len(data['classes']))
+    return (f'{record["data_name"]}, {data["train_images"]} training and {data["val_images"]} validation images in '
+            f'{len(data["classes"])} classes')
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def write(study: Study, runs: Sequence[Run], directory: str) -> str:
     """
     runs = [run for run in runs if run.record is not None and run.history]
     if not runs:
-        raise TrainingError('%s has no training of %s with a whole epoch yet' % (directory, study.path))
+        raise TrainingError(f'{directory} has no training of {study.path} with a whole epoch yet')
     results = [result(run) for run in runs]
     summary = summarize(study, results)
     results_path, summary_path, picture_path, flips_path = (os.path.join(directory, name) for name in RESULT_FILES)
@@ -126,7 +126,7 @@ def write(study: Study, runs: Sequence[Run], directory: str) -> str:
         sign_flips.draw_comparisons(flips_path, {title: found for title, found in flips.items() if found},
                                     _title(study, runs))
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
-    return table(columns, [['' if row[key] is None else '%.2f' % row[key] if isinstance(row[key], float) else row[key]
+    return table(columns, [['' if row[key] is None else f'{row[key]:.2f}' if isinstance(row[key], float) else row[key]
                             for key in columns] for row in summary])
 
 
@@ -177,10 +177,10 @@ def draw(path: str, study: Study, runs: Sequence[Run], results: Sequence[Mapping
 def _title(study, runs):
     records = [run.record for run in runs]
     epochs = _numbers(record['epochs'] for record in records)
-    return '%s: %s, %s epoch%s, inputs of %s pixels' % (
-        os.path.basename(study.path), ' / '.join(sorted(set(map(describe_data, records)))),
-        epochs, '' if epochs == '1' else 's',
-        _numbers('%dx%d' % ((record['input_size'],) * 2) for record in records))
+    data = ' / '.join(sorted(set(map(describe_data, records))))
+    sizes = _numbers(f'{record["input_size"]}x{record["input_size"]}' for record in records)
+    return (f'{os.path.basename(study.path)}: {data}, {epochs} epoch{"" if epochs == "1" else "s"}, inputs of {sizes} '
+            'pixels')
 
 
 def _numbers(values):
@@ -190,7 +190,7 @@ def _numbers(values):
 def _draw_accuracies(axes, rows, results):
     axes.use_sticky_edges = False  # a margin beside bars, too
     for place, row in enumerate(rows):
-        color = 'C%d' % (place % 10)
+        color = f'C{place % 10}'
         of_variant = [result for result in results if result['variant'] == row['variant']]
         for index, each in enumerate(of_variant):
             axes.plot(each['best_val_top1'], place + 0.12 * (index - (len(of_variant) - 1) / 2), 'o', color=color,
@@ -216,26 +216,27 @@ def _label(row, results, is_baseline):
     remarks = ['baseline'] if is_baseline and row['variant'] != 'baseline' else []
     of_variant = [result for result in results if result['variant'] == row['variant']]
     if of_variant and not row['seeds']:
-        remarks.append('%d of %d epochs' % max((result['epochs'], result['of_epochs']) for result in of_variant))
-    return row['variant'] + ('\n(%s)' % ', '.join(remarks) if remarks else '')
+        epochs, of_epochs = max((result['epochs'], result['of_epochs']) for result in of_variant)
+        remarks.append(f'{epochs} of {of_epochs} epochs')
+    return row['variant'] + (f'\n({", ".join(remarks)})' if remarks else '')
 
 
 def _in_numbers(row):
     text = 'no complete training'
     if row['seeds']:
-        text = '%5.2f' % row['mean'] + ('' if row['std'] is None else ' ± %.2f' % row['std'])
-        text += ' (%d seed%s)' % (row['seeds'], 's' if row['seeds'] > 1 else '')
+        text = f'{row["mean"]:5.2f}' + ('' if row['std'] is None else f' ± {row["std"]:.2f}')
+        text += f' ({row["seeds"]} seed{"s" if row["seeds"] > 1 else ""})'
     if row['expected'] is not None:
-        text += ', published %.1f' % row['expected']
+        text += f', published {row["expected"]:.1f}'
     if row['difference'] is not None:
-        text += '\ndifference %+.2f' % row['difference']
-        text += '' if row['standard_error'] is None else ' ± %.2f' % row['standard_error']
+        text += f'\ndifference {row["difference"]:+.2f}'
+        text += '' if row['standard_error'] is None else f' ± {row["standard_error"]:.2f}'
     return text
 
 
 def _draw_curves(axes, variants, runs, key, scale):
     for place, variant in enumerate(variants):
-        color = 'C%d' % (place % 10)
+        color = f'C{place % 10}'
         histories = [run.history for run in _counted(variant.name, runs)]
         columns = []  # for each epoch the values of the seeds that got there
         for epoch in range(max(map(len, histories), default=0)):

@@ -34,7 +34,7 @@ class Interrupted(Exception):
     """The training was asked to stop, and saved a checkpoint; `checkpoint` is its path."""
 
     def __init__(self, checkpoint: str) -> None:
-        super().__init__('stopped; saved %s' % checkpoint)
+        super().__init__(f'stopped; saved {checkpoint}')
         self.checkpoint = checkpoint
 
 
@@ -127,10 +127,9 @@ class Training:
             steps, flips = (state['sign_flips'][name] for name in ('steps', 'flips'))
             if not len(flips) == len(self._sign_flips.layers) == len(history[-1]['sign_flips_of_layers'] if history
                                                                      else flips):
-                raise ValueError('sign_flips of %d layers' % len(flips))
+                raise ValueError(f'sign_flips of {len(flips)} layers')
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError('%s is damaged (%r): start anew in another --save-dir'
-                                % (checkpoint.path, error)) from None
+            raise TrainingError(f'{checkpoint.path} is damaged ({error!r}): start anew in another --save-dir') from None
         self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
         self._sign_flips.restart(steps, flips)
         self._epoch, self._batch, self._totals = checkpoint.epoch, checkpoint.batch, totals
@@ -145,8 +144,7 @@ class Training:
             states.load(self._trainer, optimizer)
             self._trainer.optimizer.wd = 1.0  # the recipe's, whatever the file says
         if epoch >= self._recipe.num_epochs:
-            raise TrainingError('nothing to train: --resume-epoch %d of %d epochs'
-                                % (epoch, self._recipe.num_epochs))
+            raise TrainingError(f'nothing to train: --resume-epoch {epoch} of {self._recipe.num_epochs} epochs')
         self._epoch = epoch
 
     def _save(self):
@@ -159,7 +157,7 @@ class Training:
     @property
     def best_params(self) -> str:
         """Path of the parameters with the best validation top-1 so far."""
-        return os.path.join(self._store.directory, '%s-best.params' % self._options.model)
+        return os.path.join(self._store.directory, f'{self._options.model}-best.params')
 
     # Epochs ---------------------------------------------------------------------------------------------------------
 
@@ -198,7 +196,7 @@ class Training:
             use(next(batch for batch in batches if len(batch.label)))
 
     def _train_epoch(self, stop):
-        with self._bar('epoch %d/%d' % (self._epoch + 1, self._recipe.num_epochs), self.data.train_size) as bar:
+        with self._bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
             bar.update(self._totals.images + self._totals.skipped)
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
@@ -213,7 +211,7 @@ class Training:
                 if stop.count:
                     raise Interrupted(self._save())
         if self._totals.images == 0:
-            raise TrainingError('none of the %d training images can be read' % self.data.train_size)
+            raise TrainingError(f'none of the {self.data.train_size} training images can be read')
 
     def _train_step(self, batch):
         options, epoch = self._options, self._epoch
@@ -245,17 +243,16 @@ class Training:
         """Stop before an update that would spoil the parameters."""
         problem = None
         if not math.isfinite(loss):
-            problem = 'the loss is %s' % loss
+            problem = f'the loss is {loss}'
         # Signs turn NaN into bits, so the loss of a binary network can stay finite while gradients do not.
         elif not all(mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients)).asscalar()
                      for gradients in self._gradients):
             problem = 'a gradient is not finite'
         if problem:
             newest = self._store.newest
-            raise TrainingError('%s in epoch %d, batch %d; the update was not made. %s. Try a lower --lr or more '
-                                '--warmup-epochs' % (
-                                    problem, self._epoch + 1, self._batch + 1,
-                                    'The last checkpoint is %s' % newest if newest else 'There is no checkpoint yet'))
+            last = f'The last checkpoint is {newest}' if newest else 'There is no checkpoint yet'
+            raise TrainingError(f'{problem} in epoch {self._epoch + 1}, batch {self._batch + 1}; the update was not '
+                                f'made. {last}. Try a lower --lr or more --warmup-epochs')
 
     def _dense(self, label, share):
         """Labels (N,) as distributions (N, classes): smoothed by 0.1, mixed with the batch in reverse order."""
@@ -274,7 +271,7 @@ class Training:
                 if stop.count:
                     raise Interrupted(self._save())
         if totals.images == 0:
-            raise TrainingError('none of the %d validation images can be read' % self.data.val_size)
+            raise TrainingError(f'none of the {self.data.val_size} validation images can be read')
         return totals
 
     def _evaluate(self, batch, totals):
@@ -311,8 +308,9 @@ class Training:
         They can be made from a checkpoint, so what cannot be written ends no training but one that is complete.
         """
         directory, layers = self._store.directory, self._sign_flips.layers
-        title = '%s: %d images in %d classes, %dx%d pixels' % (
-            self._options.model, self.data.train_size, len(self.data.classes), *self.data.image_shape[1:])
+        height, width = self.data.image_shape[1:]
+        title = (f'{self._options.model}: {self.data.train_size} images in {len(self.data.classes)} classes, '
+                 f'{height}x{width} pixels')
         try:
             write_metrics(os.path.join(directory, 'metrics.csv'), self.history)
             if layers:
@@ -346,8 +344,8 @@ class Training:
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
-        bar.set_postfix_str('loss %.4f, top-1 %.4f, training ends in %s'
-                            % (totals.mean('loss'), totals.mean('top1'), left), refresh=False)
+        bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, training ends in '
+                            f'{left}', refresh=False)
         bar.update(images)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0

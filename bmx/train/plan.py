@@ -92,8 +92,8 @@ def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -
         The options contradict each other or the machine.
     """
     if options.num_gpus > mx.context.num_gpus():
-        raise TrainingError('--num-gpus %d: this MXNet sees %d GPUs; it takes MXNet\'s GPU wheel to use them'
-                            % (options.num_gpus, mx.context.num_gpus()))
+        raise TrainingError(f'--num-gpus {options.num_gpus}: this MXNet sees {mx.context.num_gpus()} GPUs; it takes '
+                            "MXNet's GPU wheel to use them")
     if 'classes' in options.model_kwargs:
         raise TrainingError('the data decides the number of classes: leave out --set classes')
     if options.dtype == 'float16' and options.num_gpus == 0:
@@ -114,7 +114,7 @@ def describe(data: ImageData, recipe: recipes.Recipe) -> None:
                     DEFAULT_DIR)
     logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
                 data.val_size, len(data.classes))
-    logger.info('recipe: %s', ', '.join('%s=%s' % item for item in sorted(dataclasses.asdict(recipe).items())))
+    logger.info('recipe: %s', ', '.join(f'{key}={value}' for key, value in sorted(dataclasses.asdict(recipe).items())))
 
 
 def build_net(plan: Plan, classes: int, contexts: Sequence[mx.Context], hybridize: bool = True) -> mx.gluon.HybridBlock:
@@ -149,7 +149,7 @@ def build_net(plan: Plan, classes: int, contexts: Sequence[mx.Context], hybridiz
             for context in contexts:
                 net(mx.nd.zeros(plan.input_shape, ctx=context, dtype=options.dtype))
     except (ValueError, OSError, mx.MXNetError) as error:
-        raise TrainingError('cannot build %s: %s' % (options.model, sentence(error)))
+        raise TrainingError(f'cannot build {options.model}: {sentence(error)}') from error
     if hybridize:
         net.hybridize(static_alloc=True, static_shape=True)
     ineffective = [name for name in ('binary_wd', 'bipolar', 'clip_weights') if getattr(recipe, name)]

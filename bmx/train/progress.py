@@ -38,7 +38,7 @@ class _Lasting:
         elif not self._failed:
             self._failed = True
             with contextlib.suppress(OSError):
-                print('%s lacks lines: %s' % (getattr(self, 'baseFilename', 'the output'), error), file=sys.stderr)
+                print(f'{getattr(self, "baseFilename", "the output")} lacks lines: {error}', file=sys.stderr)
 
     def close(self):
         with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ def draw_curves(path: str, history: Sequence[Mapping[str, Any]], title: str) -> 
             values = [row[key] * (100 if '%' in label else 1) for row in history]
             if key == 'val_top5' and min(values) == 100:
                 continue
-            axes.plot(epochs, values, label='%s (%.4g)' % (name, values[-1]), marker='.')
+            axes.plot(epochs, values, label=f'{name} ({values[-1]:.4g})', marker='.')
         axes.set(xlabel='epoch', ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
@@ -118,4 +118,5 @@ def draw_curves(path: str, history: Sequence[Mapping[str, Any]], title: str) -> 
 def duration(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, seconds = divmod(int(round(seconds)), 60)
-    return '%d:%02d:%02d' % (*divmod(minutes, 60), seconds)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{seconds:02d}'

@@ -73,8 +73,9 @@ _COMPACT_PAPER = dict(optimizer='adam', lr=0.0001, wd=0.0, bipolar=5e-7, clip_we
 # What differs from `Recipe`, by the longest matching prefix of the model's name.
 RECIPES = {
     '': {},
-    # Expected on ImageNet with the grouped stem (Tables 1 and 2): 63.6 % top-1 for MeliusNet-22, 65.8 % for MeliusNet-29,
-    # 60.6 % for ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for BinaryDenseNet-37.
+    # Expected on ImageNet with the grouped stem (Tables 1 and 2): 63.6 % top-1 for MeliusNet-22, 65.8 % for
+    # MeliusNet-29, 60.6 % for ResNetE-18, 63.7 % for Bi-Real-Net-34, 62.6 % for BinaryDenseNet-28, 64.2 % for
+    # BinaryDenseNet-37.
     'meliusnet': _MELIUSNET_PAPER,
     'resnete': _MELIUSNET_PAPER,
     'birealnet': _MELIUSNET_PAPER,
@@ -90,8 +91,8 @@ RECIPES = {
     'mobinet_pre': dict(_MOBINET_PAPER, lr=0.001, lr_decay_epoch=(15, 45)),
     # Section 4.2.2. Expected on ImageNet (Table 1): 25.46 % top-1.
     'mobinet_plain': dict(_MOBINET_PAPER, num_epochs=20, lr_decay_epoch=(15,)),
-    # Expected on ImageNet, top-1: Network in Network 39.3 % with 1 binarization of the activations, 45.8 % with 2 (Table
-    # 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
+    # Expected on ImageNet, top-1: Network in Network 39.3 % with 1 binarization of the activations, 45.8 % with 2
+    # (Table 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
     'nin_binary': _COMPACT_PAPER,
     'alexnet_binary': _COMPACT_PAPER,
 }
@@ -132,12 +133,11 @@ def resolve(model: str, dataset: str, given: Mapping[str, Any]) -> Recipe:
     family = max((prefix for prefix in RECIPES if model.lower().startswith(prefix)), key=len)
     given = {key: value for key, value in given.items() if value is not None}
     recipe = Recipe()
-    for where, row in (('the recipe of %s' % family, RECIPES[family]), ('that of %s' % dataset, DATASETS[dataset]),
+    for where, row in ((f'the recipe of {family}', RECIPES[family]), (f'that of {dataset}', DATASETS[dataset]),
                        ('what is given', given)):
         unknown = set(row).difference(KEYS)
         if unknown:
-            raise TrainingError('%s has %s: the keys of a recipe are %s' % (where, ', '.join(sorted(unknown)),
-                                                                            ', '.join(KEYS)))
+            raise TrainingError(f'{where} has {", ".join(sorted(unknown))}: the keys of a recipe are {", ".join(KEYS)}')
         recipe = dataclasses.replace(recipe, **row)
     if 'warmup_epochs' not in given:  # a short training still gets beyond its warm-up
         recipe = dataclasses.replace(recipe, warmup_epochs=min(recipe.warmup_epochs, recipe.num_epochs - 1))
@@ -151,8 +151,8 @@ def optimizer(recipe: Recipe, dtype: str) -> tuple[str, dict[str, Any]]:
     """
     name = recipe.optimizer.lower()
     if name not in mx.optimizer.Optimizer.opt_registry:
-        raise TrainingError('unknown --optimizer %r: choose one of %s'
-                            % (name, ', '.join(sorted(mx.optimizer.Optimizer.opt_registry))))
+        raise TrainingError(f'unknown --optimizer {name!r}: choose one of '
+                            f'{", ".join(sorted(mx.optimizer.Optimizer.opt_registry))}')
     parameters = {'learning_rate': recipe.lr, 'wd': 1.0, 'multi_precision': dtype != 'float32'}
     if name in _USES_MOMENTUM:
         parameters['momentum'] = recipe.momentum

@@ -62,14 +62,14 @@ class Run:
     def __init__(self, variant: Variant, seed: int, save_dir: str) -> None:
         self.variant = variant
         self.seed = seed
-        self.directory = os.path.join(save_dir, variant.name, 'seed%d' % seed)
+        self.directory = os.path.join(save_dir, variant.name, f'seed{seed}')
         self._path = os.path.join(self.directory, 'run.json')
         self.record = _read_record(self._path)
-        self.history, self.sign_flips  # damaged: now, not in the middle
+        _ = self.history, self.sign_flips  # damaged: now, not in the middle
 
     @property
     def name(self) -> str:
-        return '%s, seed %d' % (self.variant.name, self.seed)
+        return f'{self.variant.name}, seed {self.seed}'
 
     @property
     def history(self) -> list[dict[str, float | None]]:
@@ -146,20 +146,20 @@ def _read_record(path):
         _check(record['data'], _DATA)
         _check({'recipe': {}, **record}, {'recipe': dict})  # earlier versions did not keep it
         if record['data']['kind'] not in DATASETS:
-            raise ValueError('kind is %.40r' % record['data']['kind'])
+            raise ValueError(f'kind is {record["data"]["kind"]!r:.40}')
         if not all(isinstance(flag, str) for flag in record['flags'] + record['common']):
             raise ValueError('a flag is no text')
     except (OSError, ValueError) as error:
-        raise TrainingError('%s is damaged (%s): delete or move that folder' % (path, error)) from None
+        raise TrainingError(f'{path} is damaged ({error}): delete or move that folder') from None
     return record
 
 
 def _check(found, types):
     if not isinstance(found, dict):
-        raise ValueError('it holds %.40r' % (found,))
+        raise ValueError(f'it holds {found!r:.40}')
     for name, expected in types.items():
         if not isinstance(found.get(name), expected):
-            raise ValueError('%s is %.40r' % (name, found.get(name)))
+            raise ValueError(f'{name} is {found.get(name)!r:.40}')
 
 
 # Columns that may be empty, and that files of earlier versions do not have.
@@ -183,8 +183,8 @@ def _read_history(path):
         if [row['epoch'] for row in rows] != list(range(1, len(rows) + 1)):
             raise ValueError('its epochs are not 1, 2, 3')
     except (OSError, ValueError, csv.Error) as error:
-        raise TrainingError('%s is damaged (%s): delete it; training again restores it from the last checkpoint'
-                            % (path, error)) from None
+        raise TrainingError(f'{path} is damaged ({error}): delete it; training again restores it from the last '
+                            'checkpoint') from None
     return rows
 
 
@@ -223,7 +223,7 @@ class _Process:
             with open(self.log, 'ab') as log:
                 self.popen = subprocess.Popen(
                     command + run.record['flags'] + run.record['common']
-                    + ['--seed=%d' % run.seed, '--save-dir=' + run.directory, '--resume'],
+                    + [f'--seed={run.seed}', '--save-dir=' + run.directory, '--resume'],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=handles,
                     start_new_session=True,  # Ctrl-C comes from us, and once
                     # the same modules as here, however they were found
@@ -240,12 +240,12 @@ class _Process:
         if self.popen.returncode:
             raise TrainingError(self._complaint())
         if not run.complete:
-            raise TrainingError('exit code 0, but metrics.csv has %d of %d epochs (%s)' % (
-                len(run.history), run.record['epochs'], self.log))
+            raise TrainingError(f'exit code 0, but metrics.csv has {len(run.history)} of {run.record["epochs"]} epochs '
+                                f'({self.log})')
         run.record['done'] = True
         run.write()
-        return 'done, best validation top-1 %.2f %%, %s' % (
-            100 * max(row['val_top1'] for row in run.history), duration(time.time() - self.started))
+        return (f'done, best validation top-1 {100 * max(row["val_top1"] for row in run.history):.2f} %, '
+                f'{duration(time.time() - self.started)}')
 
     def _complaint(self):
         """Why it failed, in a line."""
@@ -253,8 +253,8 @@ class _Process:
             lines = [line.strip() for line in log if line.strip()]
         errors = [line for line in lines[-50:] if 'rror' in line]
         code = self.popen.returncode
-        return '%s: %s (%s)' % ('killed by signal %d' % -code if code < 0 else 'exit code %d' % code,
-                                (errors or lines or ['no output'])[-1], self.log)
+        end = f'killed by signal {-code}' if code < 0 else f'exit code {code}'
+        return f'{end}: {(errors or lines or ["no output"])[-1]} ({self.log})'
 
 
 @contextlib.contextmanager
@@ -297,7 +297,7 @@ def train(planned: Sequence[Run], command: Sequence[str], jobs: int, threads: in
 
     def fail(name, reason):
         failed[name] = str(reason)
-        progress.say('%s: failed, %s' % (name, reason))
+        progress.say(f'{name}: failed, {reason}')
 
     def update():
         nonlocal text
@@ -305,7 +305,7 @@ def train(planned: Sequence[Run], command: Sequence[str], jobs: int, threads: in
             text = write_results()
             failed.pop(_RESULTS, None)
         except Exception as error:  # whatever it is, it must not end trainings of days
-            fail(_RESULTS, '%s: %s' % (type(error).__name__, error))
+            fail(_RESULTS, f'{type(error).__name__}: {error}')
 
     logger.info('%d of %d trainings are done; %d side by side with %d threads each', len(planned) - len(waiting),
                 len(planned), jobs, threads)
@@ -320,8 +320,8 @@ def train(planned: Sequence[Run], command: Sequence[str], jobs: int, threads: in
                 except (OSError, TrainingError) as error:
                     fail(run.name, error)
                 else:
-                    progress.say('%s: %s' % (run.name, 'goes on after epoch %d' % len(run.history) if run.history
-                                             else 'starts'))
+                    start = f'goes on after epoch {len(run.history)}' if run.history else 'starts'
+                    progress.say(f'{run.name}: {start}')
             if stop.count > forwarded:
                 forwarded = stop.count
                 progress.say('stopping: the trainings save; once more ends them without saving')
@@ -332,9 +332,9 @@ def train(planned: Sequence[Run], command: Sequence[str], jobs: int, threads: in
                 run = process.run
                 try:
                     if process.popen.returncode and stop.count:
-                        progress.say('%s: stopped after epoch %d' % (run.name, len(run.history)))
+                        progress.say(f'{run.name}: stopped after epoch {len(run.history)}')
                     else:
-                        progress.say('%s: %s' % (run.name, process.finish()))
+                        progress.say(f'{run.name}: {process.finish()}')
                         update()
                 except (OSError, TrainingError) as error:
                     fail(run.name, error)
@@ -364,11 +364,11 @@ class _Progress:
         if not running or time.time() - self._shown < (1 if sys.stderr.isatty() else _INTERVAL):
             return
         self._shown = time.time()
-        line = '%d of %d ended, %s so far, %s left; %s' % (
-            len(self._planned) - len(running) - len(waiting), len(self._planned),
-            duration(time.time() - self._started), self._left(running, waiting, jobs),
-            '; '.join('%s: %d/%d epochs' % (process.run.name, len(process.run.history), process.run.record['epochs'])
-                      for process in running))
+        ended = len(self._planned) - len(running) - len(waiting)
+        epochs = '; '.join(f'{process.run.name}: {len(process.run.history)}/{process.run.record["epochs"]} epochs'
+                           for process in running)
+        line = (f'{ended} of {len(self._planned)} ended, {duration(time.time() - self._started)} so far, '
+                f'{self._left(running, waiting, jobs)} left; {epochs}')
         if not sys.stderr.isatty():
             logger.info('%s', line)
             return

@@ -27,11 +27,11 @@ def learning_rate(recipe: Recipe, batches_per_epoch: int) -> Callable[[int, Sequ
     """
     warmup, epochs, mode, decay = recipe.warmup_epochs, recipe.num_epochs, recipe.lr_mode, recipe.lr_decay
     if warmup >= epochs:
-        raise TrainingError('%d warm-up epochs leave nothing of %d epochs: lower --warmup-epochs (%d) or raise '
-                            '--num-epochs' % (warmup, epochs, warmup))
+        raise TrainingError(f'{warmup} warm-up epochs leave nothing of {epochs} epochs: lower --warmup-epochs '
+                            f'({warmup}) or raise --num-epochs')
     if mode == 'plateau' and not 0 < decay < 1:
-        raise TrainingError('--lr-mode plateau multiplies the rate by --lr-decay, %g, which would %s: give 0.5, for '
-                            'example' % (decay, 'end the training at once' if decay == 0 else 'never lower it'))
+        raise TrainingError(f'--lr-mode plateau multiplies the rate by --lr-decay, {decay:g}, which would '
+                            f'{"end the training at once" if decay == 0 else "never lower it"}: give 0.5, for example')
     if recipe.lr_decay_period > 0:
         decays = range(recipe.lr_decay_period, epochs, recipe.lr_decay_period)
     else:

@@ -121,19 +121,19 @@ def read(path: str) -> dict[str, list[float]]:
             text = content.read()
         reader = csv.DictReader(text.splitlines())
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError('its columns are not %s' % ', '.join(COLUMNS))
+            raise ValueError(f'its columns are not {", ".join(COLUMNS)}')
         if not text.endswith('\n'):
             raise ValueError('its last row is cut')
         for row in reader:
             of_layer = layers.setdefault(row['layer'], [])
             of_layer.append(float(row['sign_flips'] or 'nothing'))
             if row['epoch'] != str(len(of_layer)) or not 0 <= of_layer[-1] <= 100:
-                raise ValueError('epoch %s of %s' % (row['epoch'], row['layer']))
+                raise ValueError(f'epoch {row["epoch"]} of {row["layer"]}')
         if len(set(map(len, layers.values()))) > 1:
             raise ValueError('some layers have more epochs than others')
     except (OSError, ValueError, csv.Error) as error:
-        raise TrainingError('%s is damaged (%s): delete it; training again restores it from the last checkpoint'
-                            % (path, error)) from None
+        raise TrainingError(f'{path} is damaged ({error}): delete it; training again restores it from the last '
+                            'checkpoint') from None
     return layers
 
 
@@ -142,7 +142,7 @@ def read(path: str) -> dict[str, list[float]]:
 def draw(path: str, layers: Mapping[str, int], history: Sequence[Mapping[str, Any]], title: str) -> None:
     """Draw the percentages of a training layer by layer, a line for each of some epochs; arguments as of `write`."""
     shown = sorted({round(place) for place in np.linspace(0, len(history) - 1, _LINES)})
-    lines = [('epoch %d (mean %.3g %%)' % (history[index]['epoch'], history[index]['sign_flips']),
+    lines = [(f'epoch {history[index]["epoch"]} (mean {history[index]["sign_flips"]:.3g} %)',
               history[index]['sign_flips_of_layers'], dict(color=str(0.75 * (1 - (place + 1) / len(shown)))))
              for place, index in enumerate(shown)]
     figure, (axes,) = _figure(1, len(layers))
@@ -169,7 +169,7 @@ def draw_comparisons(path: str, comparisons: Mapping[str, Mapping[str, Sequence[
         lines = []
         for place, (variant, seeds) in enumerate(variants.items()):
             means = [[np.mean(epochs) for epochs in layers.values()] for layers in seeds]
-            lines.append((variant, np.mean(means, axis=0), dict(color='C%d' % (place % 10))))
+            lines.append((variant, np.mean(means, axis=0), dict(color=f'C{place % 10}')))
         # Networks of different layers have only the numbers of these in common.
         names = max(structures, key=len) if len(structures) == 1 else range(1, 1 + max(map(len, structures)))
         _draw_lines(axes, lines, list(map(str, names)))

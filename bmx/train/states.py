@@ -57,8 +57,8 @@ def load(trainer: mx.gluon.Trainer, path: str | os.PathLike) -> None:
         states = _with_arrays(states)
         attributes = {name: _with_arrays(attributes[name]) for name in attributes if name not in _KEPT}
     except Exception as error:  # a damaged pickle raises anything
-        raise LoadError('cannot load %s, it is damaged or not of this training: %s: %s'
-                        % (path, type(error).__name__, error)) from None
+        raise LoadError(f'cannot load {path}, it is damaged or not of this training: {type(error).__name__}: '
+                        f'{error}') from None
     for updater in updaters:
         updater.set_states(pickle.dumps(states))
     vars(optimizer).update(attributes)
@@ -78,20 +78,20 @@ class _Array:
 
     def __init__(self, nothing):
         if nothing is not None:
-            raise ValueError('an array of %r' % type(nothing))
+            raise ValueError(f'an array of {type(nothing)!r}')
 
     def __setstate__(self, state):
         self.content = state['handle']
         form, layout, dimensions = struct.unpack_from('<Iii', self.content)
         if form not in _FORMATS or layout != _DENSE or not 0 < dimensions <= 32:
             raise ValueError('an array of an unknown format')
-        self.shape = struct.unpack_from('<%dq' % dimensions, self.content, 12)
-        head = struct.calcsize('<Iii%dqiii' % dimensions)
+        self.shape = struct.unpack_from(f'<{dimensions}q', self.content, 12)
+        head = struct.calcsize(f'<Iii{dimensions}qiii')
         device, number, kind = struct.unpack_from('<iii', self.content, head - 12)
         self.dtype, size = _TYPES[kind]
         if min(self.shape) < 1 or device not in _DEVICES or number < 0 or (
                 len(self.content) != head + size * math.prod(self.shape)):
-            raise ValueError('an array of shape %s in %d bytes' % (self.shape, len(self.content)))
+            raise ValueError(f'an array of shape {self.shape} in {len(self.content)} bytes')
 
 
 class _Optimizer:
@@ -104,7 +104,7 @@ class _Optimizer:
 class _Bytes(bytearray):
     def __init__(self, content):
         if not isinstance(content, bytes):
-            raise ValueError('bytes of %r' % type(content))
+            raise ValueError(f'bytes of {type(content)!r}')
         super().__init__(content)
 
     def __setstate__(self, state):
@@ -121,7 +121,7 @@ class _Reader(pickle._Unpickler):  # in Python: the one in C takes memory for as
 
     def find_class(self, module, name):
         if (module, name) not in self._known:
-            raise pickle.UnpicklingError('it holds %s.%s' % (module, name))
+            raise pickle.UnpicklingError(f'it holds {module}.{name}')
         return self._known[module, name]
 
 
@@ -129,7 +129,7 @@ def _check_attributes(found, expected):
     """Refuse attributes that no optimizer like the trainer's has."""
     differing = set(found) ^ set(expected) - {'param_dict'}
     if differing:
-        raise ValueError('an optimizer with or without %s' % ', '.join(sorted(map(str, differing))))
+        raise ValueError(f'an optimizer with or without {", ".join(sorted(map(str, differing)))}')
     for name in set(found) - _KEPT:
         value, like = found[name], expected[name]
         if isinstance(like, dict):
@@ -139,7 +139,7 @@ def _check_attributes(found, expected):
             fits = value is like or type(value) is type(like) or all(
                 isinstance(each, numbers.Real) or each is None for each in (value, like))
         if not fits:
-            raise ValueError('an optimizer whose %s is %.40r' % (name, value))
+            raise ValueError(f'an optimizer whose {name} is {value!r:.40}')
 
 
 def _is_plain(value, kinds, depth):
@@ -156,8 +156,8 @@ def _check_state(found, expected):
             _check_state(*each)
     elif isinstance(expected, mx.nd.NDArray) and isinstance(found, _Array):
         if (found.shape, found.dtype) != (expected.shape, np.dtype(expected.dtype).name):
-            raise ValueError('a state of shape %s, %s for a weight of %s, %s' % (
-                found.shape, found.dtype, expected.shape, np.dtype(expected.dtype).name))
+            raise ValueError(f'a state of shape {found.shape}, {found.dtype} for a weight of {expected.shape}, '
+                             f'{np.dtype(expected.dtype).name}')
     elif found is not None or expected is not None:
         raise ValueError('a state that is no state of this optimizer')
 

@@ -81,28 +81,28 @@ def read_study(path: str) -> Study:
         with open(path, encoding='utf-8') as lines:
             parser.read_file(lines, source=path)
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise TrainingError('%s is no study: %s' % (path, ' '.join(str(error).split()))) from None
+        raise TrainingError(f'{path} is no study: {" ".join(str(error).split())}') from None
     sections = {name: dict(parser[name]) for name in parser.sections()}
     common = sections.pop('DEFAULT', {})
     comparisons = sections.pop('comparisons', None)
     if not sections:
-        raise TrainingError('%s has no variants: each is a section like [baseline] with flags of train_imagenet.py'
-                            % path)
-    variants = {name: _variant('%s, [%s]' % (path, name), name, dict(common, **section))
+        raise TrainingError(f'{path} has no variants: each is a section like [baseline] with flags of '
+                            'train_imagenet.py')
+    variants = {name: _variant(f'{path}, [{name}]', name, dict(common, **section))
                 for name, section in sections.items()}
     return Study(path, variants, _comparisons(path, variants, comparisons))
 
 
 def _variant(where, name, section):
     if not re.fullmatch(r'\w[\w.-]*', name):
-        raise TrainingError('%s: a variant is also the name of a folder: letters, digits, _, - and . only' % where)
+        raise TrainingError(f'{where}: a variant is also the name of a folder: letters, digits, _, - and . only')
     if name in RESULT_FILES:
-        raise TrainingError('%s: results are written to %s, call the variant otherwise' % (where, name))
+        raise TrainingError(f'{where}: results are written to {name}, call the variant otherwise')
     for key in section:
         if key in RESERVED:
-            raise TrainingError('%s: leave out %s, run_recipes.py gives it' % (where, key))
+            raise TrainingError(f'{where}: leave out {key}, run_recipes.py gives it')
     if not section.get('model'):
-        raise TrainingError('%s: model is missing' % where)
+        raise TrainingError(f'{where}: model is missing')
     expected = section.get('expected')
     flags = [flag for key, value in section.items() if key not in _NOTES for flag in _flags(key, value)]
     return Variant(name, flags, None if expected is None else _percent(where, 'expected', expected),
@@ -113,7 +113,7 @@ def _flags(key, value):
     """The arguments of one key: one of each of its lines."""
     if value is None:
         return ['--' + key]
-    return ['--%s=%s' % (key, line) for line in value.strip().split('\n')]
+    return [f'--{key}={line}' for line in value.strip().split('\n')]
 
 
 def _percent(where, key, text):
@@ -122,7 +122,7 @@ def _percent(where, key, text):
     except ValueError:
         number = -1
     if not 0 <= number <= 100:
-        raise TrainingError('%s: %s must be a number of percent, got %r' % (where, key, text))
+        raise TrainingError(f'{where}: {key} must be a number of percent, got {text!r}')
     return number
 
 
@@ -131,7 +131,7 @@ def _published(where, text):
     for point in text.split():
         epoch, _, value = point.partition(':')
         if not epoch.isdigit() or int(epoch) < 1:
-            raise TrainingError('%s: published must be EPOCH:PERCENT and so on, got %r' % (where, point))
+            raise TrainingError(f'{where}: published must be EPOCH:PERCENT and so on, got {point!r}')
         points.append((int(epoch), _percent(where, 'published', value)))
     return points
 
@@ -143,10 +143,10 @@ def _comparisons(path, variants, section):
     for title, names in comparisons.items():
         for name in names:
             if name not in variants:
-                raise TrainingError('%s, [comparisons], %s: there is no section [%s]' % (path, title, name))
+                raise TrainingError(f'{path}, [comparisons], {title}: there is no section [{name}]')
         if len(set(names)) < len(names):
-            raise TrainingError('%s, [comparisons], %s: a variant is named twice' % (path, title))
+            raise TrainingError(f'{path}, [comparisons], {title}: a variant is named twice')
     unused = set(variants).difference(*comparisons.values())
     if unused:
-        raise TrainingError('%s: in none of the [comparisons]: %s' % (path, ', '.join(sorted(unused))))
+        raise TrainingError(f'{path}: in none of the [comparisons]: {", ".join(sorted(unused))}')
     return comparisons

@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz [TARGET ...] --seconds 600`: tries for long, prints figures; exit code 1 if a case came out otherwise."""
+"""`python -m tests.fuzz [TARGET ...] --seconds 600`: tries for long, prints figures.
+
+Its exit code is 1 if a case came out otherwise.
+"""
 import argparse
 import itertools
 import os
@@ -20,26 +23,27 @@ def main():
     known = driver.targets()
     unknown = sorted(set(arguments.targets) - set(known))
     if unknown:
-        parser.error('no target %s; there are %s' % (', '.join(unknown), ', '.join(known)))
+        parser.error(f'no target {", ".join(unknown)}; there are {", ".join(known)}')
     failed, lines = False, []
     for name in arguments.targets or known:
         target = driver.load(name)
-        print('%s: %s' % (name, target.ABOUT))
+        print(f'{name}: {target.ABOUT}')
+        shown = []
 
-        def tell(figures, shown=[0]):
-            if len(figures.failures) > shown[0]:
-                shown[0] += 1
-                seed, text = figures.failures[-1]
-                print('\rcase %d (python -m tests.fuzz %s --case %d): %s' % (seed, name, seed, text), flush=True)
+        def tell(figures):
+            if len(figures.failures) > len(shown):
+                shown.append(figures.failures[-1])
+                seed, text = shown[-1]
+                print(f'\rcase {seed} (python -m tests.fuzz {name} --case {seed}): {text}', flush=True)
             if sys.stderr.isatty():
-                print('\r%s ' % figures, end='', file=sys.stderr, flush=True)
+                print(f'\r{figures} ', end='', file=sys.stderr, flush=True)
 
         seeds = itertools.count(arguments.first) if arguments.case is None else [arguments.case]
         if arguments.quick:
             seeds = range(target.QUICK)
         figures = driver.run(target, seeds, arguments.seconds, tell)
         failed = failed or bool(figures.failures)
-        lines.append('%s: %s' % (name, figures))
+        lines.append(f'{name}: {figures}')
         print('\r' + lines[-1], flush=True)
     if len(lines) > 1:
         print('\n'.join(['', 'all:'] + lines))

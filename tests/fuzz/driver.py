@@ -41,8 +41,8 @@ class Figures:
         return self.right + self.clean + len(self.failures)
 
     def __str__(self):
-        return '%d tried in %.0f s: %d right, %d clean errors, %d other' % (
-            self.tried, self.seconds, self.right, self.clean, len(self.failures))
+        return (f'{self.tried} tried in {self.seconds:.0f} s: {self.right} right, {self.clean} clean errors, '
+                f'{len(self.failures)} other')
 
 
 def targets():
@@ -54,7 +54,7 @@ def targets():
 
 def load(name):
     """The module of a target."""
-    return importlib.import_module('%s.%s' % (__package__, name))
+    return importlib.import_module(f'{__package__}.{name}')
 
 
 def run(target, seeds, seconds=float('inf'), tell=lambda figures: None):
@@ -110,10 +110,10 @@ def _try(target, state, seed):
             pass
         status = os.waitpid(child, 0)[1]
     if late:
-        return OTHER, 'took longer than %g s' % target.SECONDS
+        return OTHER, f'took longer than {target.SECONDS:g} s'
     outcome, _, text = told.decode(errors='replace').partition('\n')
     if not outcome:
-        text = 'killed by signal %d' % os.WTERMSIG(status) if os.WIFSIGNALED(status) else 'ended without a word'
+        text = f'killed by signal {os.WTERMSIG(status)}' if os.WIFSIGNALED(status) else 'ended without a word'
     return outcome or OTHER, text
 
 
@@ -143,9 +143,9 @@ def _attempt(target, state, seed, folder, writing):
         resource.setrlimit(resource.RLIMIT_AS, (target.MEMORY,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         outcome = target.attempt(state, np.random.RandomState(seed), folder)
-        text = outcome if outcome in (RIGHT, CLEAN) else '%s\nreturned %r' % (OTHER, outcome)
+        text = outcome if outcome in (RIGHT, CLEAN) else f'{OTHER}\nreturned {outcome!r}'
     except BaseException:
-        text = '%s\n%s' % (OTHER, traceback.format_exc()[-8000:])
+        text = f'{OTHER}\n{traceback.format_exc()[-8000:]}'
     finally:
         os.write(writing, text.encode(errors='replace'))
         os._exit(0)

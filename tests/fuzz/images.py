@@ -60,7 +60,7 @@ HOSTILE = [
     ('huge.gif', b'GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x4c\1\0;'),
     ('empty.webp', b'RIFF\4\0\0\0WEBP'),
     ('vp8x.webp', b'RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xff' * 6 + bytes(8)),
-] + [('%s.jpg' % form, _foreign(form)) for form in ('TIFF', 'TGA', 'ICO', 'PCX', 'SGI', 'PDF', 'JPEG2000')]
+] + [(f'{form}.jpg', _foreign(form)) for form in ('TIFF', 'TGA', 'ICO', 'PCX', 'SGI', 'PDF', 'JPEG2000')]
 
 
 def prepare(folder):

@@ -126,7 +126,8 @@ def attempt(state, random, folder):
     if how == 'time':
         code, out = _run(state.home, command, seconds=random.uniform(0, state.seconds[name]))
     else:
-        code, out = _run(state.home, command, how, random.randint(1, state.calls[name] + 1 if how == 'call' else 170000))
+        limit = state.calls[name] + 1 if how == 'call' else 170000
+        code, out = _run(state.home, command, how, random.randint(1, limit))
     assert code in {'call': (-9,), 'time': (-9, 0), 'room': (0, 1)}[how], out
     assert 'Traceback' not in out, out
     if how == 'room' and code:

@@ -79,7 +79,7 @@ def prepare(folder):
         net.initialize(mx.init.Normal(1))
         bmx.export(net, os.path.join(folder, name), (1,) + shape)
         models.append(_Model(os.path.join(folder, name)))
-    models += [_Model(os.path.join(DATA, 'format-%d' % version)) for version in (1, 2, 3)]
+    models += [_Model(os.path.join(DATA, f'format-{version}')) for version in (1, 2, 3)]
     for model in models:
         model.input.wait_to_read()
     return models
@@ -199,7 +199,8 @@ def _program(content, random):
             parts[index] = _number(parts[index], random)
         else:
             words = [b'relu', b'prelu:p0', b'plus:x0[0:8]', b'norm:p1', b'pool=avg', b'full=1', b'shuffle=2',
-                     b's0:int16', b's0:planar', b'y0', b'x1[0:8]', b's9[0:8]', b'groups=3', b'binarizations=8', b'kernel=0,0']
+                     b's0:int16', b's0:planar', b'y0', b'x1[0:8]', b's9[0:8]', b'groups=3', b'binarizations=8',
+                     b'kernel=0,0']
             parts[index] = words[random.randint(len(words))]
         return separator.join(parts)
     return _replace_one(rb'(?<="program": ")[^"]*', content, random, change)

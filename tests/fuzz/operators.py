@@ -33,7 +33,7 @@ def attempt(state, random, folder):
             if not case.forbidden:
                 raise
             return CLEAN
-    assert not case.forbidden, '%s: it is forbidden, but gave a result' % case
+    assert not case.forbidden, f'{case}: it is forbidden, but gave a result'
     expected, slopes = case.reference()
     case.compare('output', outputs, expected)
     if gradients is not None:
@@ -54,8 +54,7 @@ class _Case:
         self.heads = None  # gradients of the outputs
 
     def __str__(self):
-        return '%s(%s, %s) %s' % (self.name, [(x.shape, x.dtype.name) for x in self.inputs], self.attributes,
-                                  self.forbidden)
+        return f'{self.name}({[(x.shape, x.dtype.name) for x in self.inputs]}, {self.attributes}) {self.forbidden}'
 
     def any_of(self, values):
         return values[self.random.randint(len(values))]
@@ -138,7 +137,7 @@ class _Case:
         return self._numpy(outputs), self._numpy([array.grad for array in arrays])
 
     def _call_symbol(self, arrays):
-        names = ['input%d' % i for i in range(len(arrays))]
+        names = [f'input{i}' for i in range(len(arrays))]
         symbol = getattr(mx.sym, self.name)(*[mx.sym.var(name) for name in names], **self.attributes)
         arguments = dict(zip(names, arrays))
         gradients = {name: mx.nd.zeros_like(array) for name, array in arguments.items()} if self.recorded else None
@@ -169,10 +168,10 @@ class _Case:
             if other is None:
                 continue
             other = np.asarray(other)
-            assert one.shape == other.shape and one.dtype == other.dtype, '%s: %s %d is %s %s, not %s %s' % (
-                self, what, index, one.shape, one.dtype, other.shape, other.dtype)
+            assert one.shape == other.shape and one.dtype == other.dtype, (
+                f'{self}: {what} {index} is {one.shape} {one.dtype}, not {other.shape} {other.dtype}')
             same = np.allclose(one, other, rtol=self.tolerance, atol=self.tolerance * 10, equal_nan=True)
-            assert same, '%s: %s %d differs' % (self, what, index)
+            assert same, f'{self}: {what} {index} differs'
 
 
 def _draw_sign(case, dimensions):
@@ -322,19 +321,19 @@ def _binary_subgraph(case):
     case.name, random = 'binary_subgraph', case.random
     batch, size = case.any_of([1, 2, 3]), (case.any_of([1, 4, 7, 12]), case.any_of([1, 5, 9, 17]))
     widths = [case.any_of([1, 3, 8, 17, 33, 64]) for _ in range(random.randint(1, 3))]
-    tensors = [('x%d' % index, width, size) for index, width in enumerate(widths)]
+    tensors = [(f'x{index}', width, size) for index, width in enumerate(widths)]
     parameters, text, shapes = [], [], [(batch, width) + size for width in widths]
 
     def add(value):
         parameters.append(value)
-        return 'p%d' % (len(parameters) - 1)
+        return f'p{len(parameters) - 1}'
 
     def steps(channels):
         words = []
         for _ in range(random.randint(3)):
             kind = case.any_of(['mul', 'add', 'norm', 'relu', 'prelu'])
             shape = (3, channels) if kind == 'norm' else (1,) if kind == 'prelu' and case.maybe() else (channels,)
-            words.append(kind if kind == 'relu' else '%s:%s' % (kind, add(case.values(shape))))
+            words.append(kind if kind == 'relu' else f'{kind}:{add(case.values(shape))}')
         return '|'.join(words)
 
     for index in range(random.randint(1, 4)):
@@ -345,12 +344,12 @@ def _binary_subgraph(case):
             if other == size and (case.maybe(0.7) or not sources):
                 begin = random.randint(width)
                 end = random.randint(begin, width) + 1
-                sources.append('%s[%d:%d]' % (name, begin, end))
+                sources.append(f'{name}[{begin}:{end}]')
                 channels += end - begin
         kernel, stride = (case.any_of([1, 2, 3]), case.any_of([1, 3])), (case.any_of([1, 2]), case.any_of([1, 2, 5]))
         kernel = tuple(min(k, n) for k, n in zip(kernel, size))
         words = ['conv' if case.maybe() else 'map', 'in=' + ','.join(sources), '']
-        window = ['kernel=%d,%d' % kernel, 'stride=%d,%d' % stride]
+        window = [f'kernel={kernel[0]},{kernel[1]}', f'stride={stride[0]},{stride[1]}']
         full = 0
         if words[0] == 'conv':
             groups = case.any_of([group for group in (1, 2, 3, channels) if channels % group == 0])
@@ -360,8 +359,8 @@ def _binary_subgraph(case):
             interleaved = filters // groups % ops.packing.BLOCK_FILTERS == 0 and case.maybe()
             if interleaved:
                 weight = ops.interleave_weights(weight)
-            words += window + ['filters=%d' % filters, 'groups=%d' % groups, 'binarizations=%d' % terms,
-                               'pad_value=%d' % random.randint(-1, 2), 'interleaved=%d' % interleaved,
+            words += window + [f'filters={filters}', f'groups={groups}', f'binarizations={terms}',
+                               f'pad_value={random.randint(-1, 2)}', f'interleaved={interleaved:d}',
                                'weight=' + add(weight)]
             if terms == 1 and case.maybe():
                 words.append('threshold=' + add(_draw_threshold(case, channels)))
@@ -369,20 +368,20 @@ def _binary_subgraph(case):
         elif case.maybe():
             before, full = steps(channels), int(case.maybe())
             words += ['before=' + before] * bool(before)
-            words += window + ['pool=' + case.any_of(['max', 'avg']), 'full=%d' % full]
+            words += window + ['pool=' + case.any_of(['max', 'avg']), f'full={full}']
         else:
             kernel, stride = (1, 1), (1, 1)
         size = tuple((n - k + (s - 1 if full else 0)) // s + 1 for n, k, s in zip(size, kernel, stride))
         after = steps(channels)
         words += ['steps=' + after] * bool(after)
-        words[2] = 'out=y0' if last else 'out=s%d:%s' % (index, case.any_of(['float32', 'planar']))
+        words[2] = 'out=y0' if last else f'out=s{index}:{case.any_of(["float32", "planar"])}'
         text.append(' '.join(words))
-        tensors.append(('s%d' % index, channels, size))
+        tensors.append((f's{index}', channels, size))
         if last:
             break
     else:
         name, width, _ = tensors[-1]
-        text.append('map in=%s[0:%d] out=y0' % (name, width))
+        text.append(f'map in={name}[0:{width}] out=y0')
     case.attributes = {'program': ';'.join(text), 'num_data': len(widths)}
     case.inputs = [case.values(shape) for shape in shapes] + parameters
 

@@ -17,7 +17,8 @@ SECONDS, MEMORY = 60, 4 << 30
 _MODEL = dict(stem='thumbnail', classes=3, blocks=(1, 1), reductions=(0.5,))
 _TEXTS = ['', '\n' * 1000, 'what is this', '\0' * 100, '\ufeff', '-1', '9' * 5000, 'nan', 'inf', '1e999', '[' * 100000,
           '{}', 'null', '\x1b]0;title\x07', '\u202e\n\u2028\x85\x0c', '0\t0\n' * 100000, 'a\tb\tc\n', '0\t-4\n',
-          '0\t99999999\n', '0 \u0661\n', '{"model": 1}', '"' + 'x' * 100000 + '"', '1\t1_0\n', '\r\r\r', '0\t18446744073709551616\n']
+          '0\t99999999\n', '0 \u0661\n', '{"model": 1}', '"' + 'x' * 100000 + '"', '1\t1_0\n', '\r\r\r',
+          '0\t18446744073709551616\n']
 _LABELS = [float('nan'), float('inf'), -1., 0.5, 1e9, -0., 3e38, 16777217., 2.]
 # Into what a name of a setting in a description is changed, and into what its value.
 _VALUES = [None, True, -1, 0, 1e308, float('nan'), float('inf'), '', 'x' * 10000, '\x1b[31m', [], [[]], {}, {'a': {}},
@@ -40,8 +41,9 @@ def prepare(folder):
         records += _record(index % 3, image.getvalue())
     state['offsets'] = offsets
     state['files'] = {
-        'data.rec': records, 'data.idx': ''.join('%d\t%d\n' % pair for pair in enumerate(offsets)).encode(),
-        'data.lst': ''.join('%d\t%d\t%s/%d.jpg\n' % (index, index % 3, ('cat', 'dog', 'owl')[index % 3], index)
+        'data.rec': records,
+        'data.idx': ''.join(f'{index}\t{offset}\n' for index, offset in enumerate(offsets)).encode(),
+        'data.lst': ''.join(f'{index}\t{index % 3}\t{("cat", "dog", "owl")[index % 3]}/{index}.jpg\n'
                             for index in range(6)).encode(),
         'names.txt': b'cat\ndog\nowl\n'}
     prefix, params = commands.exported_model(folder, _MODEL)

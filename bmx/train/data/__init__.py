@@ -45,18 +45,18 @@ def find_data(data_dir: str | None = None, records: Mapping[str, str] | None = N
     """
     if records is not None:
         records = {name: os.path.expanduser(path) for name, path in records.items()}
-        missing = ['--rec-%s %s' % (name.replace('_', '-'), path) for name, path in records.items()
+        missing = [f'--rec-{name.replace("_", "-")} {path}' for name, path in records.items()
                    if not os.path.isfile(path)]
         if missing:
-            raise TrainingError('no such RecordIO file: %s (make it with: python -m mxnet.tools.im2rec)'
-                                % ', '.join(missing))
+            raise TrainingError(f'no such RecordIO file: {", ".join(missing)} (make it with: python -m '
+                                'mxnet.tools.im2rec)')
         return Source('recordio', records)
     if data_dir is None:
         default = os.path.expanduser(DEFAULT_DIR)
         return Source('folder', default) if os.path.isdir(os.path.join(default, 'train')) else Source('digits', None)
     path = os.path.expanduser(data_dir)
     if not os.path.isdir(path):
-        raise TrainingError('--data-dir %s does not exist or is no folder' % data_dir)
+        raise TrainingError(f'--data-dir {data_dir} does not exist or is no folder')
     for candidate in (path, os.path.join(path, 'cifar-10-batches-bin')):
         if glob.glob(os.path.join(glob.escape(candidate), 'data_batch_*.bin')):
             return Source('cifar10', candidate)
@@ -76,8 +76,8 @@ def open_data(source: Source, options: DataOptions) -> ImageData:
     ImageData
     """
     if options.augmentation not in AUGMENTATIONS:
-        raise TrainingError('unknown --augmentation %r: choose one of %s'
-                            % (options.augmentation, ', '.join(AUGMENTATIONS)))
+        raise TrainingError(f'unknown --augmentation {options.augmentation!r}: choose one of '
+                            f'{", ".join(AUGMENTATIONS)}')
 
     def make_preprocess(mean, std):
         return {'size': [options.input_size] * 2, 'crop_ratio': options.crop_ratio, 'mean': list(mean),

@@ -63,7 +63,7 @@ class RecordSamples:
         """Image and label; OSError if the record is damaged."""
         offset = self._offsets[index]
         label, start, content = self._record(offset, None)
-        return decode_image(io.BytesIO(content[start:]), 'the record at byte %d of %s' % (offset, self.path)), label
+        return decode_image(io.BytesIO(content[start:]), f'the record at byte {offset} of {self.path}'), label
 
     def labels(self, seconds: float = float('inf')) -> list[int]:
         """The labels of the first records, without their images: of as many as can be read in some seconds.
@@ -78,7 +78,7 @@ class RecordSamples:
             try:
                 found.append(self._record(offset, _HEADER.size + _LABEL.size)[0])
             except OSError as error:
-                raise TrainingError('%s; correct the file, or leave the record out of %s' % (error, self._index_path)
+                raise TrainingError(f'{error}; correct the file, or leave the record out of {self._index_path}'
                                     ) from None
             if time.monotonic() > end:
                 break
@@ -87,17 +87,17 @@ class RecordSamples:
     def _record(self, offset, length):
         """Label of a record, where its image starts, and its content, of which no more than `length` is needed."""
         content = self._content(offset, length)
-        where = 'the record at byte %d of %s' % (offset, self.path)
+        where = f'the record at byte {offset} of {self.path}'
         count, label = _HEADER.unpack_from(content)[:2] if len(content) >= _HEADER.size else (None, None)
         if count == 1 and len(content) >= _HEADER.size + _LABEL.size:
             label, = _LABEL.unpack_from(content, _HEADER.size)
         elif count == 1 or count is None:
-            raise OSError('%s is too short for a label' % where)
+            raise OSError(f'{where} is too short for a label')
         elif count > 1:
-            raise OSError('%s has %d labels: there must be one, the number of its class' % (where, count))
+            raise OSError(f'{where} has {count} labels: there must be one, the number of its class')
         if not 0 <= label < self.num_classes or label != int(label):
-            raise OSError('%s has the label %g: labels are whole numbers from 0 to %d%s'
-                          % (where, label, self.num_classes - 1, self.why))
+            raise OSError(f'{where} has the label {label:g}: labels are whole numbers from 0 to '
+                          f'{self.num_classes - 1}{self.why}')
         return int(label), _HEADER.size + count * _LABEL.size, content
 
     def _content(self, offset, length):
@@ -108,8 +108,8 @@ class RecordSamples:
             kind, size = word >> 29, word & (1 << 29) - 1
             start = offset + _PART.size
             if magic != _MAGIC or kind not in allowed or start + size > self._size:
-                raise OSError('%s has no %s at byte %d: it is damaged, or %s belongs to another file' % (
-                    self.path, 'part of a record' if parts else 'record', offset, self._index_path))
+                raise OSError(f'{self.path} has no {"part of a record" if parts else "record"} at byte {offset}: it is '
+                              f'damaged, or {self._index_path} belongs to another file')
             parts.append(os.pread(self._file.fileno(), size if length is None else min(size, length), start))
             if kind in (_WHOLE, _LAST) or length is not None and size >= length:
                 return struct.pack('<I', _MAGIC).join(parts)
@@ -121,17 +121,17 @@ def _offsets(index_path):
     offsets = []
     try:
         with open(index_path, encoding='ascii') as lines:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
                 if line.strip():
                     _, offset = map(int, line.split())
                     if not 0 <= offset < 1 << 62:
                         raise ValueError
                     offsets.append(offset)
     except ValueError:
-        raise TrainingError('%s is not the index of a RecordIO file: its lines are "key offset", in whole numbers'
-                            % index_path) from None
+        raise TrainingError(f'{index_path} is not the index of a RecordIO file: its lines are "key offset", in whole '
+                            'numbers') from None
     if not offsets:
-        raise TrainingError('%s lists no records' % index_path)
+        raise TrainingError(f'{index_path} lists no records')
     return offsets
 
 
@@ -163,7 +163,7 @@ def open_records(files: Mapping[str, str], options: DataOptions,
     """Two RecordIO files with their indices; the labels of the validation images tell how many classes there are."""
     train, val = (RecordSamples(files[part], files[part + '_idx']) for part in ('train', 'val'))
     val.num_classes = train.num_classes = max(val.labels()) + 1
-    val.why = train.why = ', those of %s' % val.path
+    val.why = train.why = f', those of {val.path}'
     checked = len(train.labels(CHECK_SECONDS))
     if checked < len(train):
         _logger.info('the first %d of %d records of %s are in order; the others are checked as they are read, and '

@@ -119,12 +119,12 @@ def _class_folders(directory):
         for entry in _entries(folder.path):
             if entry.is_dir() or not is_image(entry.name):
                 left_out['hidden' if is_hidden(entry.name) else 'folders inside of class folders' if entry.is_dir()
-                         else 'files that are no images (%s)' % ', '.join(EXTENSIONS)] += 1
+                         else f'files that are no images ({", ".join(EXTENSIONS)})'] += 1
                 continue
             items.append((entry.path, len(classes)))
         classes.append(folder.name)
     if left_out:
-        _logger.info('left out of %s: %s', directory, ', '.join('%d %s' % (count, kind)
+        _logger.info('left out of %s: %s', directory, ', '.join(f'{count} {kind}'
                                                                 for kind, count in sorted(left_out.items())))
     return classes, items
 
@@ -139,16 +139,16 @@ def open_folder(path: str, options: DataOptions, make_preprocess: Callable[..., 
     for part in ('train', 'val'):
         directory = os.path.join(path, part)
         if not os.path.isdir(directory):
-            raise TrainingError('%s has no folder %s/: --data-dir needs train/ and val/, each with one folder per class '
-                                '(or data_batch_*.bin and test_batch.bin of CIFAR-10)' % (path, part))
+            raise TrainingError(f'{path} has no folder {part}/: --data-dir needs train/ and val/, each with one folder '
+                                'per class (or data_batch_*.bin and test_batch.bin of CIFAR-10)')
         parts[part] = _class_folders(directory)
         if not parts[part][1]:
-            raise TrainingError('%s holds no images: looked for CLASS/*%s' % (directory, ', *'.join(EXTENSIONS)))
+            raise TrainingError(f'{directory} holds no images: looked for CLASS/*{", *".join(EXTENSIONS)}')
     (classes, train), (val_classes, val) = parts['train'], parts['val']
     if classes != val_classes:
-        only = ['%s only in %s/' % (', '.join(sorted(names)[:5]), part) for part, names in
+        only = [f'{", ".join(sorted(names)[:5])} only in {part}/' for part, names in
                 (('train', set(classes) - set(val_classes)), ('val', set(val_classes) - set(classes))) if names]
-        raise TrainingError('train/ and val/ of %s have different class folders: %s' % (path, '; '.join(only)))
+        raise TrainingError(f'train/ and val/ of {path} have different class folders: {"; ".join(only)}')
     return SampleData('folder', FileSamples(train), FileSamples(val), class_names(classes),
                       make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
 
@@ -165,11 +165,10 @@ def _read_cifar10(paths):
     for path in paths:
         raw = np.fromfile(path, dtype=np.uint8)
         if raw.size == 0 or raw.size % 3073:
-            raise TrainingError('%s is not a binary CIFAR-10 file: its %d bytes are no multiple of 3073'
-                                % (path, raw.size))
+            raise TrainingError(f'{path} is not a binary CIFAR-10 file: its {raw.size} bytes are no multiple of 3073')
         records = raw.reshape(-1, 3073)
         if records[:, 0].max() > 9:
-            raise TrainingError('%s is not a binary CIFAR-10 file: it has the label %d' % (path, records[:, 0].max()))
+            raise TrainingError(f'{path} is not a binary CIFAR-10 file: it has the label {records[:, 0].max()}')
         labels.append(records[:, 0])
         images.append(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return gluon.data.ArrayDataset(np.concatenate(images), np.concatenate(labels))
@@ -179,7 +178,7 @@ def open_cifar10(path: str, options: DataOptions, make_preprocess: Callable[...,
     """``data_batch_*.bin`` and ``test_batch.bin`` of https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz."""
     test = os.path.join(path, 'test_batch.bin')
     if not os.path.isfile(test):
-        raise TrainingError('%s has data_batch_*.bin but no test_batch.bin' % path)
+        raise TrainingError(f'{path} has data_batch_*.bin but no test_batch.bin')
     train = _read_cifar10(sorted(glob.glob(os.path.join(glob.escape(path), 'data_batch_*.bin'))))
     return SampleData('cifar10', train, _read_cifar10([test]), list(CIFAR10_CLASSES),
                       make_preprocess((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)), options)

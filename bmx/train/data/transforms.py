@@ -19,7 +19,7 @@ def fit(image: np.ndarray, _rng: np.random.RandomState, view: Mapping[str, Any])
 
 
 def random_resized_crop(image: np.ndarray, rng: np.random.RandomState, view: Mapping[str, Any]) -> np.ndarray:
-    """A rectangle of 8 to 100 % of the area and an aspect of 3/4 to 4/3, resized (Szegedy et al., "Inception", 2015)."""
+    """A rectangle of 8 to 100 % of the area, an aspect of 3/4 to 4/3, resized (Szegedy et al., "Inception", 2015)."""
     height, width = image.shape[:2]
     for _ in range(10):
         area = rng.uniform(0.08, 1) * width * height
