@@ -22,14 +22,14 @@ class NetworkOptions:
 
     Attributes
     ----------
-    model : str
-        A name of `bmx.models.MODELS`.
+    model : str, optional
+        A name of `bmx.models.MODELS`; None where a file is to tell it.
     settings : dict
         Keywords of the model.
     layers : dict
         Settings of the scope `bmx.nn.config` that it is built in.
     """
-    model: str
+    model: str | None
     settings: dict = dataclasses.field(default_factory=dict)
     layers: dict = dataclasses.field(default_factory=dict)
 
@@ -42,12 +42,14 @@ class NetworkOptions:
             No such model, or not with these settings. `bits` and `scaling` of the layers are refused where no layer
             follows them, because the model says itself what its layers do.
         """
+        if self.model is None:
+            raise ValueError('the network has no model: give the name of one')
         try:
             with config(**self.layers):
                 net = get_model(self.model, **self.settings, **more)
         except _UNFIT as error:
-            given = ', '.join(f'{key}={value!r:.100}' for key, value in {**self.layers, **self.settings}.items())
-            raise ValueError(f'model {self.model} does not take these settings ({given}): '
+            settings = ', '.join(f'{key}={value!r:.100}' for key, value in {**self.layers, **self.settings}.items())
+            raise ValueError(f'model {self.model} does not take these settings ({settings}): '
                              f'{str(error) or type(error).__name__}') from None
         for name in ('bits', 'scaling'):
             given = self.layers.get(name)

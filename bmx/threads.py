@@ -5,14 +5,14 @@ import os
 def physical_cores() -> int:
     """Processor cores that this process may use; hardware threads of one core count once."""
     if not hasattr(os, 'sched_getaffinity'):
-        return os.cpu_count()
+        return os.cpu_count() or 1
     cores = set()
     for processor in os.sched_getaffinity(0):
         try:
             with open(f'/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list') as siblings:
                 cores.add(siblings.read())
         except OSError:
-            cores.add(processor)
+            cores.add(str(processor))
     return len(cores)
 
 

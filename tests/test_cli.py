@@ -1,5 +1,6 @@
 """The command line, as a user calls it."""
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -18,7 +19,7 @@ import bmx
 from bmx.cli import COMMANDS, main
 from bmx.io import preprocess
 from bmx.io.description import write_description
-from bmx.network import images_fit
+from bmx.network import NetworkOptions, images_fit
 from bmx.structure import structure
 
 SMALL = ['--stem', 'thumbnail', '--set', 'classes=3', '--set', 'blocks=(1,1)', '--set', 'reductions=(0.5,)']
@@ -56,6 +57,20 @@ def test_summary_json(capsys):
     found = json.loads(capsys.readouterr().out)
     expected = bmx.summary(bmx.get_model('meliusnet_b', classes=10), (1, 3, 128, 128)).to_dict()
     assert found == expected
+
+
+def test_streams_of_another_kind(monkeypatch):
+    """A program that runs a command may have put something else in the place of standard output."""
+    out = io.StringIO()
+    monkeypatch.setattr(sys, 'stdout', out)
+    monkeypatch.setattr(sys, 'argv', ['bmx', 'summary', 'meliusnet_b', '--input-size', '64'])
+    assert main() == 0
+    assert 'OPs' in out.getvalue()
+
+
+def test_a_network_needs_a_model():
+    with pytest.raises(ValueError, match='no model: give the name of one'):
+        NetworkOptions(None).build()
 
 
 def test_summary_of_files(folder, capsys):

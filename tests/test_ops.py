@@ -52,6 +52,12 @@ def check_table(channels, groups, kernels, strides, dilates, pads, batches, imag
               num_filter=3 * groups, num_group=groups)
 
 
+def test_reference_takes_the_filters_of_the_weight():
+    data, _, packed, _ = make(0, (2, 9, 4, 4), 5, (3, 3))
+    expected = ops.reference.xnor_popcount(data, packed, kernel=(3, 3), num_filter=5)
+    assert np.array_equal(ops.reference.xnor_popcount(data, packed, kernel=(3, 3)), expected)
+
+
 def group_table():
     return [(channels, groups) for channels in CHANNELS for groups in sorted({1, channels}) if groups < 65]
 

@@ -19,3 +19,9 @@ def test_a_thread_for_each_core_unless_told_otherwise(given, expected):
 
 def test_cores_are_at_most_the_processors():
     assert 1 <= physical_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_an_unknown_number_of_processors_is_one(monkeypatch):
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.setattr(os, 'cpu_count', lambda: None)
+    assert physical_cores() == 1

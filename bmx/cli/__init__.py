@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from typing import Any, Sequence
 
@@ -39,7 +40,7 @@ class CommandParser(argparse.ArgumentParser):
         Where the arguments after a ``--`` go as they are, if the command takes such.
     """
 
-    forwarded = None
+    forwarded: str | None = None
 
     def __init__(self, command: str, **how: Any) -> None:
         super().__init__(**how)
@@ -90,7 +91,8 @@ def _run(parser, argv):
     if argv is None:
         argv = sys.argv[1:]
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors='backslashreplace')  # names of classes that the encoding does not have
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors='backslashreplace')  # names of classes that the encoding does not have
     arguments = parser.parse_args(argv, argparse.Namespace(argv=list(argv)))
     try:
         code = arguments.run(arguments)
@@ -101,7 +103,7 @@ def _run(parser, argv):
     except mx.MXNetError as error:
         message = sentence(error)
     except (OSError, ValueError) as error:
-        message = error
+        message = str(error)
     except MemoryError:
         message = 'there is not enough memory'
     except KeyboardInterrupt:

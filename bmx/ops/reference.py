@@ -1,7 +1,7 @@
 """What the operators mean, in NumPy. It is read and compared with, never optimised."""
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 
@@ -29,8 +29,8 @@ def xnor_popcount(data: np.ndarray, weight: np.ndarray, threshold: np.ndarray | 
         Default t = 0, d = +1.
     kernel, stride, pad, dilate : tuple of int
         As in MXNet's Convolution, one number for each spatial dimension.
-    num_filter : int
-        O.
+    num_filter : int, optional
+        O; that of `weight` by default.
     num_group : int
         Groups of channels.
     pad_value : int
@@ -51,6 +51,7 @@ def xnor_popcount(data: np.ndarray, weight: np.ndarray, threshold: np.ndarray | 
             product = product * alpha.reshape((-1,) + (1,) * (product.ndim - 1))
             total = product if total is None else total + product
         return total
+    num_filter = len(weight) if num_filter is None else num_filter
     spatial = len(kernel)
     stride, dilate, pad = stride or (1,) * spatial, dilate or (1,) * spatial, pad or (0,) * spatial
     channels = data.shape[1]
@@ -292,7 +293,7 @@ def _pool(pooling, x):
     return sum(taps(x, 0, 0), np.float32(0)) / np.maximum(counts, 1)  # added in this order: rows, then columns
 
 
-_MEANINGS = {Conv: _conv, FloatConv: _float_conv, Map: _pool}
+_MEANINGS: dict[type, Callable[..., np.ndarray]] = {Conv: _conv, FloatConv: _float_conv, Map: _pool}
 
 
 def _steps(steps, x, channels, parameters):
