@@ -181,23 +181,23 @@ def _uncounted_parameters(variable: Node, shapes: Shapes, bits: Mapping[str, int
 
 
 def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes, graph: Graph) -> dict[str, Any]:
-    macs, bits, packed, batch = 0, '', False, graph.variable_shapes['data'][0]
+    macs, bits, batch, packed, terms = 0, '', graph.variable_shapes['data'][0], False, 1
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '32/32'
     if node.op in PRODUCTS:
         bits = '/'.join(map(str, _bits_of_product(node)))
         product = match_binary_product(node)
-        packed = why_float(node, product, graph) is None
-        if packed and product.activation.op == 'residual_binarize':  # the terms lie along the batch
-            output_shape[0] //= product.activation.attr('binarizations')
+        if product is not None and why_float(node, product, graph) is None:
+            packed, terms = True, product.terms
+            output_shape[0] //= terms  # they lie along the batch
     layer = _row(node.name, node.op, output_shape, bits, macs)
     for variable, own in owned:
         stored = 4 * math.prod(shapes[variable.name, 0])
         for size, width in own:
             if width == 1 and packed:
                 channels = shapes[variable.name, 0][1]
-                if product.activation.op == 'residual_binarize':  # a dense layer on an image becomes a convolution
+                if terms > 1:  # a dense layer on an image becomes a convolution
                     channels = min(channels, _shape(node, 0, shapes)[1])
                 stored = size // channels * packed_bytes(channels)
             _add_parameters(layer, size, width)
@@ -215,7 +215,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
                     graph: Graph) -> list[dict[str, Any]]:
     """A row for each product of a deployed network's node, and one for its other parameters."""
     batch = graph.variable_shapes['data'][0]
-    owned = {variable.name: (variable, own) for variable, own in owned}
+    by_name = {variable.name: (variable, own) for variable, own in owned}
     rows = []
     for layer in layers(node, shapes):
         if layer.weight is None:
@@ -225,7 +225,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
         bits = '1/1' if layer.binary else f'{max(width for _, width in named.values())}/32'
         row = _row(next(iter(named)), op, [batch] + list(layer.output), bits,
                    layer.macs * shapes[node.name, 0][0] // batch)
-        variable, own = owned.pop(layer.weight.name, (None, []))
+        variable, own = by_name.pop(layer.weight.name, (layer.weight, []))
         for size, width in own:
             _add_parameters(row, size if PARAMETERS in variable.attrs else layer.weights,  # before format 4
                             1 if layer.binary else width)
@@ -236,7 +236,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
                     for reader in graph.consumers().get(id(node), [])):
         rows[-1]['output_shape'] = rows[-1]['output_shape'][:2]  # a dense layer that became a convolution
     rest = _row(node.name, 'binary_subgraph', list(shapes[node.name, 0]), '', 0)
-    for variable, own in owned.values():
+    for variable, own in by_name.values():
         for size, width in own:
             _add_parameters(rest, size, width)
         rest['bytes_packed'] += 4 * math.prod(shapes[variable.name, 0])

@@ -26,7 +26,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
                                                        'PREFIX-0000.params')
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
+def add_network_options(parser: argparse._ActionsContainer) -> None:
     """All that describes a network beside the name of its model."""
     parser.add_argument('--stem', choices=list(STEMS), help='first layers of the model: three 3x3 '
                         'convolutions (grouped), one 7x7 (imagenet), 3x3 with stride 2 (mobilenet), 11x11 with stride '

@@ -39,7 +39,7 @@ IRRELEVANT = ('parser', 'data_dir', 'use_rec', 'rec_train', 'rec_train_idx', 're
               'mode', 'save_dir', 'save_frequency', 'log_interval', 'no_export')
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: CommandParser) -> None:
     parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
     parser.forwarded = 'training'
@@ -108,13 +108,13 @@ def parse_training(where: str, flags: Sequence[str]) -> argparse.Namespace:
         raise TrainingError(f'{where}: {message}') from None
 
 
-def check_flags(study: Study, common: Sequence[str]) -> dict[str, argparse.Namespace]:
+def check_flags(study: Study, common: list[str]) -> dict[str, argparse.Namespace]:
     """Have the command `train` read the flags of every variant; returns the options of each."""
     return {name: parse_training(f'{study.path}, [{name}]', variant.flags + common)
             for name, variant in study.variants.items()}
 
 
-def check_unchanged(run: Run, common: Sequence[str]) -> None:
+def check_unchanged(run: Run, common: list[str]) -> None:
     """Refuse a directory with results of other settings than the study's now.
 
     Both command lines are read by today's command `train`, so another order or a new flag is no difference. What flags

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Iterable
 
 import mxnet as mx
 import numpy as np
@@ -39,8 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     load_parameters(net, arguments.params)
     net.hybridize(static_alloc=True, static_shape=True)
     if arguments.data_dir is not None:
-        batches = preprocess.load_inputs(preprocess.find_images(arguments.data_dir), preprocessing(metadata),
-                                         skipped=skipped)
+        batches: Iterable[mx.nd.NDArray] = preprocess.load_inputs(
+            preprocess.find_images(arguments.data_dir), preprocessing(metadata), skipped=skipped)
     else:
         print('no --data-dir: comparing on random inputs')
         batches = [mx.nd.array(np.random.RandomState(0).normal(size=[16] + metadata.input_shape))]

@@ -23,7 +23,7 @@ _UNIT = 2.0 ** -24  # of float32: the largest relative error of a rounding
 
 
 def in_own_arithmetic(graph: Graph,
-                      params: dict[str, mx.nd.NDArray]) -> tuple[dict[str, mx.nd.NDArray], list[Replaced]]:
+                      params: Mapping[str, mx.nd.NDArray]) -> tuple[dict[str, mx.nd.NDArray], list[Replaced]]:
     """Let single instructions compute the float operators of a traced network.
 
     Parameters

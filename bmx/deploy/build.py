@@ -145,7 +145,7 @@ class Builder:
 
     def add(self, kind: type[Instruction], node: Node, position: int = 0, **fields: Any) -> list[Slice]:
         """Add an instruction that reads an input of a node; returns its result."""
-        return self._add(kind(tuple(self.value(node, position)), None, **fields), self._shapes[node.name, 0])
+        return self._add(kind, self.value(node, position), self._shapes[node.name, 0], **fields)
 
     def float_convolution(self, node: Node, **fields: Any) -> list[Slice]:
         """Add a float convolution of a node's input; steps alone before it are applied to what it reads."""
@@ -153,8 +153,7 @@ class Builder:
         before = self.instructions.get(tensor)
         if isinstance(before, Map) and not before.pool and all(step.word != 'plus' for step in before.steps):
             del self.instructions[tensor]
-            return self._add(FloatConv(before.sources, None, before=before.steps, **fields),
-                             self._shapes[node.name, 0])
+            return self._add(FloatConv, before.sources, self._shapes[node.name, 0], before=before.steps, **fields)
         return self.add(FloatConv, node, **fields)
 
     def step(self, node: Node, word: str, operand: int | Slice | None = None, position: int = 0) -> list[Slice]:
@@ -199,9 +198,9 @@ class Builder:
             self._write_output(node, f'y{index}', written)
         return Built(Program(tuple(self.instructions.values())), self._entries, self._parameters, nodes)
 
-    def _add(self, instruction, shape):
+    def _add(self, kind, sources, shape, **fields):
         tensor = f't{len(self._sizes)}'
-        self.instructions[tensor] = dataclasses.replace(instruction, out=Destination(tensor))
+        self.instructions[tensor] = kind(tuple(sources), Destination(tensor), **fields)
         self._sizes[tensor] = self._size_of(shape)
         return self._whole(tensor)
 
@@ -235,7 +234,7 @@ class Builder:
         read = tensor not in self.instructions or written.count(tensor) > 1 or any(
             piece.tensor == tensor for instruction in self.instructions.values() for piece in instruction.reads)
         if read or value != self._whole(tensor):
-            tensor = self._add(Map(tuple(value), None), shape)[0].tensor
+            tensor = self._add(Map, value, shape)[0].tensor
         self.instructions[tensor] = dataclasses.replace(self.instructions[tensor],
                                                         out=Destination(name, flat=len(shape) == 2))
 

@@ -32,7 +32,7 @@ def postpone_steps(built: Built, params: Mapping[str, mx.nd.NDArray]) -> Built:
             step.word, _values(built.parameters, params, step.operand), rising=True)
 
     for tensor, pooling in instructions.items():
-        if getattr(pooling, 'pool', None) != 'max' or (pooling.full and _may_be_empty(pooling)):
+        if not isinstance(pooling, Map) or pooling.pool != 'max' or (pooling.full and _may_be_empty(pooling)):
             continue
         kept, moved = _split(pooling.before, rises)
         source, first = pooling.sources[0], instructions.get(pooling.sources[0].tensor)

@@ -85,9 +85,9 @@ class _Lowering:
         size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
         product = match_binary_product(node)
         reason = why_float(node, product, self.graph)
-        if reason:
+        if product is None or reason:
             return Row(node.name, size, size, reason)
-        if product.activation.op == 'residual_binarize':
+        if product.terms > 1:
             node = find_sum(product, self.graph)
             packed, lowered = self._terms(product)
         elif node.op == 'Convolution':
@@ -119,8 +119,9 @@ class _Lowering:
             step = 'norm', norm_values(norm, [value.asnumpy() for value in values])
             threshold = steps_threshold([step], values[0].shape[0])
         else:  # one that stays MXNet's
-            threshold = batchnorm_threshold(*values, attrs={
-                key: norm.attr(key) for key in norm.attrs if not key.startswith('__')})
+            attrs = {key: norm.attr(key) for key in norm.attrs if not key.startswith('__')}
+            gamma, beta, mean, variance = values
+            threshold = batchnorm_threshold(gamma, beta, mean, variance, attrs)
         if threshold is None:
             return [sign.inputs[0]]
         threshold = self.variables.make(norm.name + '_threshold', threshold, [norm.input(1), norm.input(2)])
@@ -186,8 +187,7 @@ class _Lowering:
         if len(shape) == 2:
             return packed, self._xnor(product, [data], packed, attrs)
         flatten = node.attr('flatten', True)
-        rows = (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1])
-        rows = checked_reshape(node.name + '_rows', rows, data)
+        rows = checked_reshape(node.name + '_rows', (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1]), data)
         lowered = self._xnor(product, [(rows, 0)], packed, attrs)
         if flatten:
             return packed, lowered

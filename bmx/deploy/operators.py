@@ -264,7 +264,7 @@ def _channelwise(builder, node):
 
 def _broadcasts_channels(node, context):
     operand, channels = node.input(1), context.shape(node)[1]
-    wanted = [(1, channels, 1, 1)] if len(context.shape(node)) == 4 else [(channels,), (1, channels)]
+    wanted = ((1, channels, 1, 1),) if len(context.shape(node)) == 4 else ((channels,), (1, channels))
     return is_parameter(operand) and context.shape(operand) in wanted
 
 

@@ -1,4 +1,6 @@
 """Channel shuffles: three operators of MXNet in a row as one node, which programs know, and back."""
+from __future__ import annotations
+
 from ..graph import Graph, Node, Shapes
 
 OP = 'channel_shuffle'
@@ -22,12 +24,13 @@ def contract(graph: Graph, shapes: Shapes) -> None:
             if id(chain[-1]) in outputs or [reader.op for reader in found] != [op]:
                 break
             chain.append(found[0])
-        if len(chain) == 3 and node.op == 'Reshape' and _is_shuffle(*chain, shapes):
+        if len(chain) == 3 and node.op == 'Reshape' and _is_shuffle(chain, shapes):
             shuffle = Node(OP, chain[-1].name, {'groups': str(node.attr('shape')[2])}, node.inputs)
             graph.replace(chain[-1], shuffle)
 
 
-def _is_shuffle(split: Node, swap: Node, join: Node, shapes: Shapes) -> bool:
+def _is_shuffle(chain: list[Node], shapes: Shapes) -> bool:
+    split, swap, join = chain
     producer, output = split.inputs[0]
     before, shape = shapes[producer.name, output], split.attr('shape', ())
     return (len(before) == 4 and len(shape) == 5 and shape[:2] + shape[3:] == (0, -4, -1, -2)

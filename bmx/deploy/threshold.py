@@ -107,6 +107,8 @@ _FUNCTIONS = {
 
 def is_monotone(word: str, values: np.ndarray | None, rising: bool = False) -> bool:
     """Whether a step is monotone in each channel, given its parameter; if `rising`, whether it never decreases."""
+    if values is None:
+        return word in _FUNCTIONS
     if word == 'prelu':
         return bool((values >= 0).all())
     factor = {'mul': values, 'norm': values[1] if word == 'norm' else None}.get(word)

@@ -47,9 +47,9 @@ def read_parameters(graph: Graph) -> dict[int, list[Node]]:
         if node.is_variable:
             found = [node] if id(node) in constants else []
         else:
-            found = {variable.name: variable for producer, _ in node.inputs if id(producer) in constants
-                     for variable in read[id(producer)]}.values()
-        read[id(node)] = list(found)
+            found = list({variable.name: variable for producer, _ in node.inputs if id(producer) in constants
+                          for variable in read[id(producer)]}.values())
+        read[id(node)] = found
     return read
 
 

@@ -33,6 +33,13 @@ class BinaryProduct:
     pad: tuple[int, ...]
     pad_value: float
 
+    @property
+    def terms(self) -> int:
+        """How many scaled signs stand for the input; 1 of a sign alone."""
+        if self.activation is None or self.activation.op != 'residual_binarize':
+            return 1
+        return self.activation.attr('binarizations', 1)
+
 
 PRODUCTS = ('Convolution', 'FullyConnected')
 
@@ -58,7 +65,8 @@ def match_binary_product(node: Node) -> BinaryProduct | None:
 
 def _activation(node):
     """What computes the input of a product (a node, index of its output), the padding between them, what it holds."""
-    data, pad, pad_value = node.inputs[0], (), 0
+    data, pad_value = node.inputs[0], 0
+    pad: tuple[int, ...] = ()
     if node.op == 'Convolution':
         pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
         if not any(pad):
@@ -163,7 +171,7 @@ def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
         found = readers.get(id(node), [])
         return found[0] if id(node) not in outputs and len(found) == 1 and found[0].op == op else None
 
-    terms = activation.attr('binarizations', 1)
+    terms = product.terms
     last = follow(node, 'Reshape')
     node = last if last is not None and last.attr('shape') == (0,) * (2 + axes) else node
     found = readers.get(id(node), [])

@@ -60,7 +60,8 @@ def description_path(params: str) -> str:
 def write_description(params: str, net: gluon.HybridBlock, classes: Iterable[str],
                       preprocess: Mapping[str, Any]) -> None:
     """Describe a network of `bmx.get_model` beside its parameter file `params`."""
-    described = Description(net.model_name, net.model_kwargs, net.layer_defaults, list(classes), preprocess)
+    described = Description(net.model_name, net.model_kwargs, net.layer_defaults, list(classes),
+                            dict(preprocess))
     write_json(description_path(params), plain(dataclasses.asdict(described)))
 
 
@@ -152,7 +153,7 @@ def _are_names(value: object) -> bool:
     return value is None or isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _is_number(value: object, least: float = _NUMBERS[0], most: float = _NUMBERS[1]) -> bool:
+def _is_number(value: Any, least: float = _NUMBERS[0], most: float = _NUMBERS[1]) -> bool:
     return type(value) in (int, float) and least <= value <= most  # which a NaN is not
 
 

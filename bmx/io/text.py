@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Iterable, Sequence
 
 
-def printable(text: str) -> str:
+def printable(text: object) -> str:
     """Text for a terminal: control characters, and what else is not printable, as escapes; lines stay lines.
 
     Names of classes, files and models come from elsewhere, and a terminal acts on escape sequences among them.
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
                    for each in str(text))
 
 
-def table(header: Sequence[object], lines: Iterable[Sequence[object]]) -> str:
+def table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """Aligned text of a header and lines of cells, which are strings or numbers."""
     cells = [list(header)] + [[cell_text(value) for value in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells)]

@@ -13,7 +13,6 @@ from typing import Any, Sequence
 
 import mxnet as mx
 from mxnet import gluon
-from mxnet.base import numeric_types
 from mxnet.gluon import nn
 from mxnet.symbol import Symbol
 
@@ -54,7 +53,7 @@ class QActivation(gluon.HybridBlock):
     def _widths(self, padding: object) -> tuple[int, ...]:
         """The widths of the border as Python's integers; how many axes one number would be for is not known yet."""
         if not (isinstance(padding, (tuple, list)) and len(padding) <= 2
-                and all(isinstance(width, Integral) and width >= 0 for width in padding)):
+                and all(isinstance(width, Integral) and int(width) >= 0 for width in padding)):
             raise ValueError(f'{self.name}: padding must be a tuple of the widths at the last axes, such as (1, 1) for '
                              f'images and (1,) for rows, got {padding!r}')
         return tuple(map(int, padding))
@@ -66,7 +65,7 @@ class QActivation(gluon.HybridBlock):
         return f'{type(self).__name__}({self.quantization})'
 
 
-class _QuantizedLayer:
+class _QuantizedLayer(gluon.HybridBlock):
     """What quantized layers share: the weight's quantization; several binarizations, scaling, bias and activation after
     the product."""
 
@@ -245,7 +244,7 @@ class BinaryConv(gluon.HybridBlock):
                  prefix: str | None = None, params: gluon.ParameterDict | None = None,
                  binarizations: int | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
-        if not isinstance(padding, numeric_types) and len(padding) != 2:
+        if isinstance(padding, Sequence) and len(padding) != 2:
             raise ValueError(f'{self.name}: padding must be one number, or two for height and width, got {padding!r}')
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, pad_value=pad_value,
@@ -256,7 +255,7 @@ class BinaryConv(gluon.HybridBlock):
                 # MXNet's convolution itself pads with 0, without a copy, and signs without a border are all +-1.
                 self.activation = QActivation()
             else:
-                border = (padding,) * 2 if isinstance(padding, numeric_types) else padding
+                border = padding if isinstance(padding, Sequence) else (padding,) * 2
                 self.activation = QActivation(padding=border)
                 padding = 0
             self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,

@@ -50,8 +50,8 @@ def _load(path):
     library.bmx_kernel_supported.restype = ctypes.c_bool
     library.bmx_use_kernel.argtypes = [ctypes.c_char_p]
     library.bmx_measure_bound.argtypes = library.bmx_measure_float_bound.argtypes = [ctypes.c_char_p]
-    library.bmx_measure_product.argtypes = [ctypes.c_char_p] + 6 * [ctypes.c_int64]
-    library.bmx_measure_float_product.argtypes = [ctypes.c_char_p] + 8 * [ctypes.c_int64]
+    library.bmx_measure_product.argtypes = [ctypes.c_char_p, *[ctypes.c_int64] * 6]
+    library.bmx_measure_float_product.argtypes = [ctypes.c_char_p, *[ctypes.c_int64] * 8]
     for function in (library.bmx_measure_bound, library.bmx_measure_float_bound, library.bmx_measure_product,
                      library.bmx_measure_float_product):
         function.restype = ctypes.c_double

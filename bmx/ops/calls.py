@@ -110,7 +110,7 @@ def _check_shapes(symbol: mx.sym.Symbol, given: Collection[str]) -> None:
                 raise mx.MXNetError(f'give the shape of {found["name"]}, which {node["name"]} reads')
 
 
-def keep_shapes_known(symbol_class: type) -> None:
+def keep_shapes_known(symbol_class: Any) -> None:
     """Let a class of symbols check what it is given before MXNet infers shapes."""
     infer, bind = symbol_class._infer_shape_impl, symbol_class.simple_bind
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Callable, Sequence
+from typing import Callable, Sequence, Union, cast
 
 from .packing import BLOCK_FILTERS
 
@@ -65,9 +65,9 @@ class Destination:
         return self.tensor[0] == 'y'
 
     @property
-    def layout(self) -> str | None:
-        """A key of `TYPES`; outputs are planar."""
-        return 'planar' if self.is_output else self.type
+    def layout(self) -> str:
+        """A key of `TYPES`; outputs are planar, and a slot has its type by then."""
+        return 'planar' if self.is_output else cast(str, self.type)
 
     def __str__(self) -> str:
         kind = 'flat' if self.flat else self.type
@@ -83,8 +83,14 @@ class Instruction:
     sources: tuple[Slice, ...]
     out: Destination
     steps: tuple[Step, ...] = ()
-    before = ()
-    own_parameters = ()
+
+    @property
+    def before(self) -> tuple[Step, ...]:
+        return ()
+
+    @property
+    def own_parameters(self) -> tuple[int, ...]:
+        return ()
 
     @property
     def channels(self) -> int:
@@ -105,7 +111,7 @@ class Instruction:
     def parameters(self) -> list[int]:
         """Numbers of the parameters that are read, in order, with repetition."""
         return list(self.own_parameters) + [step.operand for step in self.before + self.steps
-                                            if STEPS[step.word].operand == 'parameter']
+                                            if isinstance(step.operand, int)]
 
     def __str__(self) -> str:
         text = [OPERATIONS[type(self)].name]
@@ -122,12 +128,13 @@ class Convolution(Instruction):
 
     A dense layer is one that is `whole`: images of another size than the kernel's are refused.
     """
-    weight: int = None
-    kernel: tuple[int, int] = None
+    # None is none of their values: behind fields that have a default, these have to have one.
+    weight: int = None  # type: ignore[assignment]
+    kernel: tuple[int, int] = None  # type: ignore[assignment]
     stride: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
     dilate: tuple[int, int] = (1, 1)
-    filters: int = None
+    filters: int = None  # type: ignore[assignment]
     groups: int = 1
     whole: int = 0
 
@@ -200,10 +207,13 @@ class Map(Instruction):
     count_pad: int = 0
 
 
+AnyInstruction = Union[Conv, FloatConv, Map]
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
     """Instructions in the order in which they run."""
-    instructions: tuple[Instruction, ...]
+    instructions: tuple[AnyInstruction, ...]
 
     @property
     def file_format(self) -> int:
@@ -214,8 +224,8 @@ class Program:
         return '; '.join(str(instruction) for instruction in self.instructions)
 
 
-def _summands(steps):
-    return [step.operand for step in steps if STEPS[step.word].operand == 'slice']
+def _summands(steps: tuple[Step, ...]) -> list[Slice]:
+    return [step.operand for step in steps if isinstance(step.operand, Slice)]
 
 
 # The words ------------------------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def _legend(blocks):
 
 
 def _draw_legend(sheet, entries, top, width):
-    x = _MARGIN
+    x: float = _MARGIN
     for color, hatch, text in entries:
         needed = 16 + text_width(text, SMALL) + 22
         if x + needed > _MARGIN + width and x > _MARGIN:

@@ -140,12 +140,12 @@ def _paths(layers):
             free -= own
             if edges:
                 paths.append((column.get(edges[-1][0], 0), column[target], edges, own))
-    edges, lane, taken = [], dict.fromkeys(free, 0), []
+    reads, lane, taken = [], dict.fromkeys(free, 0), []
     for start, stop, path, own in paths[:1] + sorted(paths[1:], key=lambda path: path[1] - path[0]):
         number = 1 if taken else 0
         while any(other == number and start < right and left < stop for other, left, right in taken):
             number += 1
         taken.append((number, start, stop))
-        edges += [(source, target, number) for source, target in path]
+        reads += [(source, target, number) for source, target in path]
         lane.update(dict.fromkeys(own, number))
-    return edges, column, lane
+    return reads, column, lane

@@ -5,7 +5,7 @@ import math
 from typing import Sequence
 
 from ..graph import Node
-from ..ops.program import Conv, Convolution, Instruction, Map
+from ..ops.program import AnyInstruction, Conv, Convolution, Map
 
 SUMS = ('elemwise_add', 'broadcast_add', 'add_n')
 _ACTIVATIONS = {'relu': 'ReLU', 'prelu': 'PReLU', 'leaky': 'leaky ReLU', 'elu': 'ELU', 'selu': 'SELU', 'gelu': 'GELU',
@@ -66,7 +66,7 @@ def _sizes(sizes: Sequence[int]) -> str:
     return '\u00d7'.join(map(str, sizes))
 
 
-def instruction_text(instruction: Instruction) -> str:
+def instruction_text(instruction: AnyInstruction) -> str:
     """What an instruction of a program computes of its sources, in words."""
     words = [_STEPS[step.word] for step in instruction.before]
     if isinstance(instruction, Conv):
@@ -76,7 +76,8 @@ def instruction_text(instruction: Instruction) -> str:
         words.append('dense' if instruction.whole else conv_text(instruction.kernel, instruction.stride,
                                                                  instruction.groups, instruction.channels))
     elif instruction.pool is not None:
-        words.append(pool_text(instruction.pool, instruction.kernel, instruction.stride, instruction.global_))
+        words.append(pool_text(instruction.pool, instruction.kernel or (), instruction.stride,
+                               bool(instruction.global_)))
     words += [_STEPS[step.word] for step in instruction.steps]
     if isinstance(instruction, Map) and instruction.shuffle > 1:
         words.append(f'shuffle of {instruction.shuffle} groups')

@@ -193,12 +193,12 @@ class _Traced:
             if changes_nothing(node):
                 pieces = inputs[0]
             elif node.op == 'Concat' and node.attr('dim') == 1:
-                pieces = [piece for pieces in inputs for piece in pieces]
+                pieces = [piece for each in inputs for piece in each]
             elif node.op == 'slice_axis' and node.attr('axis') == 1:
-                pieces = spread(inputs[0])[node.attr('begin'):node.attr('end')]
-                pieces = [(kind, 1) for kind in pieces]
+                kinds = spread(inputs[0])[node.attr('begin'):node.attr('end')]
+                pieces = [(kind, 1) for kind in kinds]
             elif node.op in SUMS and len(inputs) > 1 and not _is_own(self.owner[id(node)]):
-                pieces = [(sum_of(kinds), 1) for kinds in zip(*map(spread, inputs))]
+                pieces = [(sum_of(added), 1) for added in zip(*map(spread, inputs))]
             elif node.op in _UNARY:
                 pieces = [(NEW if kind == KEPT else kind, count) for kind, count in inputs[0]]
             elif node.op == 'SliceChannel' and node.attr('axis', 1) == 1:
@@ -219,7 +219,7 @@ class _Traced:
         for node in unit.nodes:
             owner, inputs = self.owner[id(node)], self.inputs(node)
             sources = [place for producer, index in inputs
-                       for place in places.get((id(producer), index), places.get((id(producer), 0)))]
+                       for place in places.get((id(producer), index)) or places[id(producer), 0]]
             place = joined.get(id(inputs[0][0])) if inputs else None
             step = None if place is None else steps[place]
             products = [n for n in (step[1] if step else []) + [node] if n.op in PRODUCTS]
@@ -228,7 +228,7 @@ class _Traced:
                 if step and step[0] is owner:
                     joined[id(node)] = place
                 continue
-            if not (step and step[0] is owner and _is_layer(owner) and len(products) < 2):
+            if place is None or not (step and step[0] is owner and _is_layer(owner) and len(products) < 2):
                 place, step = len(steps), [owner, [], []]
                 steps.append(step)
             step[1].append(node)

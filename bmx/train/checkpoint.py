@@ -51,7 +51,8 @@ class CheckpointStore:
     def __init__(self, directory: str | os.PathLike, save_frequency: int) -> None:
         self.directory = os.fspath(directory)
         self._save_frequency = save_frequency
-        self._locked, self._lock = False, None
+        self._locked = False
+        self._lock: int | None = None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int | None]:

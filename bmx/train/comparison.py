@@ -73,7 +73,7 @@ def summarize(study: Study, results: Sequence[Mapping[str, Any]]) -> list[dict[s
         for name in names:
             complete = [row for row in results if row['variant'] == name and row['epochs'] >= row['of_epochs']]
             best = [row['best_val_top1'] for row in complete]
-            row = dict.fromkeys(SUMMARY)
+            row: dict[str, Any] = dict.fromkeys(SUMMARY)
             row.update(comparison=title, variant=name, seeds=len(best), expected=study.variants[name].expected)
             if best:
                 row.update(mean=statistics.mean(best), min=min(best), max=max(best),

@@ -26,7 +26,7 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record))
 
 
-class _Lasting:
+class _Lasting(logging.Handler):
     """A handler that goes on after a line that cannot be written, for example on a full disk, and says so once."""
 
     _failed = False

@@ -72,7 +72,7 @@ class Run:
         return f'{self.variant.name}, seed {self.seed}'
 
     @property
-    def history(self) -> list[dict[str, float | None]]:
+    def history(self) -> list[dict[str, Any]]:
         """Rows of metrics.csv so far, as dicts of floats; None where a value is not known."""
         return _read_history(os.path.join(self.directory, 'metrics.csv'))
 
@@ -124,7 +124,7 @@ def facts(plan: Plan, data: ImageData) -> dict[str, Any]:
     learning_rate(recipe, -(-data.train_size // plan.batch_size))
     optimizer(recipe, plan.options.dtype)
     counted = summary(build_net(plan, len(data.classes), [mx.cpu()]), plan.input_shape)
-    folder = os.path.basename(os.path.abspath(source.location)) if source.kind == 'folder' else source.kind
+    folder = os.path.basename(os.path.abspath(str(source.location))) if source.kind == 'folder' else source.kind
     return dict(epochs=recipe.num_epochs, input_size=recipe.input_size, data_name=folder, data=data.identity,
                 recipe=dataclasses.asdict(recipe), size_mib=counted.size_mib, ops=counted.ops_without_classifier)
 

@@ -33,7 +33,7 @@ def learning_rate(recipe: Recipe, batches_per_epoch: int) -> Callable[[int, Sequ
         raise TrainingError(f'--lr-mode plateau multiplies the rate by --lr-decay, {decay:g}, which would '
                             f'{"end the training at once" if decay == 0 else "never lower it"}: give 0.5, for example')
     if recipe.lr_decay_period > 0:
-        decays = range(recipe.lr_decay_period, epochs, recipe.lr_decay_period)
+        decays = tuple(range(recipe.lr_decay_period, epochs, recipe.lr_decay_period))
     else:
         decays = recipe.lr_decay_epoch
     # GluonCV divides by the number of steps less one.

@@ -76,7 +76,7 @@ def read_study(path: str) -> Study:
     parser = configparser.ConfigParser(
         interpolation=None, delimiters=('=',), comment_prefixes=('#',), inline_comment_prefixes=('#',),
         allow_no_value=True, empty_lines_in_values=False, default_section='')
-    parser.optionxform = str
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:
         with open(path, encoding='utf-8') as lines:
             parser.read_file(lines, source=path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
-from typing import Mapping
+from typing import Callable, Mapping
 
 from ..errors import TrainingError
 from ..options import DataOptions
@@ -85,5 +85,6 @@ def open_data(source: Source, options: DataOptions) -> ImageData:
 
     if source.kind == 'digits':
         return open_digits(options, make_preprocess)
-    opener = {'folder': open_folder, 'recordio': open_records, 'cifar10': open_cifar10}[source.kind]
-    return opener(source.location, options, make_preprocess)
+    openers: dict[str, Callable[..., ImageData]] = {'folder': open_folder, 'recordio': open_records,
+                                                    'cifar10': open_cifar10}
+    return openers[source.kind](source.location, options, make_preprocess)
