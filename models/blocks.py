@@ -19,7 +19,7 @@ def check_counts(**given: object) -> None:
     for name, value in given.items():
         most = MAX_BLOCKS if name in ('blocks', 'layers') else MAX_COUNT
         counts = value if isinstance(value, (list, tuple)) else [value]
-        if not counts or not all(isinstance(count, numbers.Integral) and 1 <= count <= most for count in counts):
+        if not counts or not all(isinstance(count, numbers.Integral) and 1 <= int(count) <= most for count in counts):
             raise ValueError(f'{name} takes whole numbers from 1 to {most}, got {value!r}')
 
 

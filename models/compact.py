@@ -70,7 +70,7 @@ class CompactNet(gluon.HybridBlock):
                  stem: str = 'alexnet', classes: int = 1000, bits: int | None = None, prefix: str | None = None,
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
-        if not isinstance(width, numbers.Real) or not 0 < width <= 1000:
+        if not isinstance(width, (float, numbers.Real)) or not 0 < width <= 1000:
             raise ValueError(f'width must be a number above 0 and at most 1000, got {width!r}')
         layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
                   for layer in layers]
@@ -115,7 +115,7 @@ class CompactNet(gluon.HybridBlock):
         return self.output(self.features(x))
 
 
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     'nin_binary': dict(layers=NIN),
     # Cccp layers 1 and 2 with 128 channels, 1 to 4 with 3x3 kernels.
     'nin_binary_expanded': dict(layers=NIN_EXPANDED),

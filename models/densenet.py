@@ -4,6 +4,8 @@ Dense blocks of one 3x3 convolution, without the bottleneck of the float DenseNe
 """
 from __future__ import annotations
 
+from typing import Any
+
 from mxnet.gluon import nn
 
 from .blocks import DenseBlock, GrowingNet
@@ -18,7 +20,7 @@ class BinaryDenseNet(GrowingNet):
 
 
 # The published reductions divide by 2.7, 2.7, 2.2 (28), 3.3, 3.3, 4 (37) and 2.7, 3.3, 4 (45), then round to 32.
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     'binarydensenet28': dict(blocks=(6, 6, 6, 5), reductions=(160 / 448, 192 / 544, 256 / 576)),
     'binarydensenet37': dict(blocks=(6, 8, 12, 6), reductions=(128 / 448, 192 / 640, 256 / 960)),
     'binarydensenet45': dict(blocks=(6, 12, 14, 8), reductions=(160 / 448, 288 / 928, 288 / 1184)),

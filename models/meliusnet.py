@@ -70,7 +70,7 @@ class MeliusNet(GrowingNet):
 
 
 # Block numbers and channel reduction factors: Table 1 of the paper.
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     'meliusnet22': dict(blocks=(4, 5, 4, 4), reductions=(160 / 320, 224 / 480, 256 / 480)),
     'meliusnet29': dict(blocks=(4, 6, 8, 6), reductions=(128 / 320, 192 / 512, 256 / 704)),
     'meliusnet42': dict(blocks=(5, 8, 14, 10), reductions=(160 / 384, 256 / 672, 416 / 1152)),

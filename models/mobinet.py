@@ -123,10 +123,10 @@ class MoBiNet(gluon.HybridBlock):
         for name, value in (('channels', channels), ('halving', halving)):
             if not isinstance(value, (list, tuple)):
                 raise ValueError(f'{name} must be a sequence of numbers, got {value!r}')
-        for name, value, known in (('block', block, BLOCKS), ('pool', pool, POOLS)):
-            if value not in known:
-                raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
-        if not isinstance(k, numbers.Integral) or isinstance(k, bool) or not 0 <= k <= 16:
+        for name, choice, known in (('block', block, BLOCKS), ('pool', pool, POOLS)):
+            if choice not in known:
+                raise ValueError(f'{name} must be one of {", ".join(known)}, got {choice!r}')
+        if not isinstance(k, (int, numbers.Integral)) or isinstance(k, bool) or not 0 <= k <= 16:
             raise ValueError(f'k must be a whole number from 0 to 16, got {k!r}')
         if not set(halving) <= set(range(len(channels))):
             raise ValueError(f'halving names blocks from 0 to {len(channels) - 1}, of which there are {len(channels)}: '
@@ -161,7 +161,7 @@ class MoBiNet(gluon.HybridBlock):
 
 
 # Table 3's best k is the default; Table 1 compares with the network without the additional convolution.
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     'mobinet_pre': dict(block='pre'),
     'mobinet_mid': dict(block='mid'),
     'mobinet_post': dict(block='post'),

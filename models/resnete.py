@@ -117,7 +117,7 @@ class ResNetE(gluon.HybridBlock):
         return self.output(self.features(x))
 
 
-MEMBERS = {
+MEMBERS: dict[str, dict[str, Any]] = {
     'resnete18': dict(layers=(4, 4, 4, 4)),
     'resnete34': dict(layers=(6, 8, 12, 6)),
     'resnete18_v2': dict(layers=(4, 4, 4, 4), preactivation=True),

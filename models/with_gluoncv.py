@@ -5,7 +5,7 @@ import functools
 import sys
 import types
 from importlib.machinery import ModuleSpec
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 from PIL import ImageFile
 
@@ -44,7 +44,8 @@ class _Finder:
             spec = finder.find_spec(name, path, target) if finder is not cls else None
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader.exec_module = _adding_models(spec.loader.exec_module)
+                    loader: Any = spec.loader
+                    loader.exec_module = _adding_models(loader.exec_module)
                 return spec
         return None
 
