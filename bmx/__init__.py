@@ -17,4 +17,7 @@ from .io.storage import LoadError, load_parameters
 from .models import get_model
 from .models.with_gluoncv import register_with_gluoncv
 
+__all__ = ['ExportError', 'LoadError', 'Summary', '__version__', 'export', 'get_model', 'load_parameters', 'models',
+           'nn', 'ops', 'optimizers', 'summary']
+
 register_with_gluoncv()

@@ -5,3 +5,6 @@ from .exporter import Export, export
 from .files import Metadata, load
 from .tracing import trace
 from .verification import Comparison, Verification, compare, verify
+
+__all__ = ['Comparison', 'Export', 'ExportError', 'Metadata', 'OwnNetwork', 'Verification', 'compare', 'export',
+           'load', 'trace', 'verify']

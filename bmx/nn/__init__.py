@@ -15,3 +15,9 @@ from .stems import (
     grouped_conv,
     make_stem,
 )
+
+__all__ = ['AlexNetStem', 'BinaryConv', 'BinaryDense', 'ChannelShuffle', 'Config', 'GroupedStem', 'ImageNetStem',
+           'MobileNetStem', 'PReLU', 'PlainLayout', 'QActivation', 'QConv1D', 'QConv2D', 'QDense', 'QUANTIZERS',
+           'STEMS', 'Scale', 'ThumbnailStem', 'approx_sign', 'binary_parameters', 'config', 'grouped_conv',
+           'k_bit_activation', 'k_bit_weight', 'make_stem', 'quantized_layers', 'residual_sign', 'scale_channels',
+           'ste_sign']
