@@ -249,17 +249,17 @@ def _row(name: str, op: str, output_shape: list[int], bits: str, macs: int) -> d
             'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}
 
 
-def _add_parameters(layer, size, width):
+def _add_parameters(layer: dict[str, Any], size: int, width: int) -> None:
     layer[{1: 'params_binary', 32: 'params_float'}.get(width, 'params_quantized')] += size
     layer['size_bits'] += width * size
 
 
-def _shape(node, index, shapes):
+def _shape(node: Node, index: int, shapes: Shapes) -> tuple[int, ...]:
     producer, output = node.inputs[index]
     return shapes[producer.name, output]
 
 
-def _multiply_accumulates(node, shapes):
+def _multiply_accumulates(node: Node, shapes: Shapes) -> int:
     """Multiply-accumulates for the whole batch."""
     weight, output = _shape(node, 1, shapes), math.prod(shapes[node.name, 0])
     if node.op == 'Deconvolution':

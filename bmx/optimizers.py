@@ -59,7 +59,7 @@ class RAdam(mx.optimizer.Optimizer):
         if rectification is None:
             weight -= lr * mean
 
-    def _rectification(self, t):
+    def _rectification(self, t: int) -> float | None:
         """Factor r of step `t`, or None while the variance of the adaptive step has no finite value."""
         decay = self.beta2 ** t
         rho_inf = 2 / (1 - self.beta2) - 1

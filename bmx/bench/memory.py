@@ -11,7 +11,7 @@ import mxnet as mx
 from .models import load
 
 
-def _status(field):
+def _status(field: str) -> int:
     with open('/proc/self/status') as lines:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 

@@ -87,7 +87,7 @@ def script(command: str, argv: Sequence[str] | None = None) -> int:
     return _run(CommandParser(command), argv)
 
 
-def _run(parser, argv):
+def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         for stream in (sys.stdout, sys.stderr):

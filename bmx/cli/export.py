@@ -7,9 +7,9 @@ import json
 
 from .. import deploy
 from ..io import preprocess
-from ..io.description import description_path, read_description
+from ..io.description import Description, description_path, read_description
 from ..io.storage import load_parameters
-from ..network import images_fit
+from ..network import NetworkOptions, images_fit
 from ..nn import Config, config
 from . import types
 from .network import add_network_options, input_size, network_options
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     tell(result.report)
 
 
-def _as_described(options, described, path):
+def _as_described(options: NetworkOptions, described: Description, path: str) -> NetworkOptions:
     """The options with what a description says in their place, which they must not contradict."""
     given = {key: json.loads(json.dumps(value, default=repr)) for key, value in options.settings.items()}
     given.pop('bits', None)  # the layers have it
@@ -86,7 +86,7 @@ def _as_described(options, described, path):
     return dataclasses.replace(options, model=described.model, settings=described.settings)
 
 
-def _read_lines(path):
+def _read_lines(path: str) -> list[str]:
     """The lines of a text file: UTF-8, with or without a byte-order mark."""
     try:
         with open(path, encoding='utf-8-sig') as stream:

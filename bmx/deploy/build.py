@@ -11,8 +11,8 @@ from typing import Any, Mapping, Sequence
 import mxnet as mx
 import numpy as np
 
-from ..graph import Graph, Node, Shapes
-from ..ops.program import Destination, FloatConv, Instruction, Map, Program, Slice, Step
+from ..graph import Entry, Graph, Node, Shapes
+from ..ops.program import AnyInstruction, Destination, FloatConv, Map, Program, Slice, Step
 from .operators import OPERATORS
 from .variables import Variables
 
@@ -143,7 +143,7 @@ class Builder:
         """The number of a parameter that is made here of others, the variables `sources`."""
         return self.parameter(self.variables.make(name, values, sources))
 
-    def add(self, kind: type[Instruction], node: Node, position: int = 0, **fields: Any) -> list[Slice]:
+    def add(self, kind: type[AnyInstruction], node: Node, position: int = 0, **fields: Any) -> list[Slice]:
         """Add an instruction that reads an input of a node; returns its result."""
         return self._add(kind, self.value(node, position), self._shapes[node.name, 0], **fields)
 
@@ -174,7 +174,7 @@ class Builder:
     def pool(self, node: Node, **fields: Any) -> list[Slice]:
         """Pool the input where it is computed, or in an instruction of its own; returns the result."""
         tensor = self.own(node)
-        if not isinstance(self.instructions.get(tensor), Map) or self.instructions[tensor].pool:
+        if tensor is None or not isinstance(self.instructions.get(tensor), Map) or self.instructions[tensor].pool:
             tensor = self.add(Map, node)[0].tensor
         instruction = self.instructions[tensor]
         self.instructions[tensor] = dataclasses.replace(instruction, before=instruction.steps, steps=(), **fields)
@@ -184,7 +184,7 @@ class Builder:
     def shuffle(self, node: Node, groups: int) -> list[Slice]:
         """Shuffle the channels of the input where it is written, or in an instruction of its own; gives the result."""
         tensor = self.own(node)
-        if not isinstance(self.instructions.get(tensor), Map):
+        if tensor is None or not isinstance(self.instructions.get(tensor), Map):
             tensor = self.add(Map, node)[0].tensor
         self.instructions[tensor] = dataclasses.replace(self.instructions[tensor], shuffle=groups)
         return self._whole(tensor)
@@ -198,13 +198,14 @@ class Builder:
             self._write_output(node, f'y{index}', written)
         return Built(Program(tuple(self.instructions.values())), self._entries, self._parameters, nodes)
 
-    def _add(self, kind, sources, shape, **fields):
+    def _add(self, kind: type[AnyInstruction], sources: Sequence[Slice], shape: Sequence[int],
+             **fields: Any) -> list[Slice]:
         tensor = f't{len(self._sizes)}'
         self.instructions[tensor] = kind(tuple(sources), Destination(tensor), **fields)
         self._sizes[tensor] = self._size_of(shape)
         return self._whole(tensor)
 
-    def _as_image(self, producer, index, name):
+    def _as_image(self, producer: Node, index: int, name: str) -> Entry:
         """What feeds a data input, (N, C, H, W): of (N, C) an image of one pixel."""
         shape = self._shapes[producer.name, index]
         if len(shape) == 4:
@@ -213,17 +214,17 @@ class Builder:
         return Node('Reshape', name, {'shape': '(0, -1, 1, 1)'}, [(producer, index)]), 0
 
     @staticmethod
-    def _size_of(shape):
+    def _size_of(shape: Sequence[int]) -> tuple[int, ...]:
         return tuple(shape[2:]) or (1, 1)
 
-    def _whole(self, tensor):
+    def _whole(self, tensor: str) -> list[Slice]:
         instruction = self.instructions[tensor]
         return [Slice(tensor, 0, getattr(instruction, 'filters', instruction.channels))]
 
-    def _is_read_once(self, node):
+    def _is_read_once(self, node: Node) -> bool:
         return id(node) not in self._outputs and len(self._readers.get(id(node), [])) == 1
 
-    def _write_output(self, node, name, written):
+    def _write_output(self, node: Node, name: str, written: list[str]) -> None:
         """Let an instruction write the result of a node.
 
         `written` lists the tensors of all outputs' values. Only what nothing else reads is written by the instruction
@@ -239,7 +240,7 @@ class Builder:
                                                         out=Destination(name, flat=len(shape) == 2))
 
 
-def _merge(value):
+def _merge(value: list[Slice]) -> list[Slice]:
     """Join slices that follow each other in one tensor."""
     merged = value[:1]
     for piece in value[1:]:

@@ -1,5 +1,6 @@
 """Whether a symbol file is what libmxnet takes for granted: it trusts a graph's indices, and crashes on wrong ones."""
 import ctypes
+from typing import Any
 
 import mxnet as mx
 from mxnet.base import _LIB, c_str, check_call
@@ -44,7 +45,7 @@ def read_graph(text: bytes, where: str) -> Graph:
         raise LoadError(f'{where} is not a symbol file of MXNet, or damaged: {sentence(error)}') from None
 
 
-def _read(content):
+def _read(content: Any) -> Graph:
     nodes, outputs, variables = [], [], set()
     signatures = {}
     for position, entry in enumerate(_list(content, 'nodes')):
@@ -73,7 +74,7 @@ def _read(content):
     return Graph(heads)
 
 
-def _checked(node):
+def _checked(node: Any) -> Node:
     """A reshape to given sizes as the operator that looks whether the values are as many.
 
     MXNet's `Reshape` does not, and writes beyond its memory; files before format 4 have it.
@@ -85,7 +86,7 @@ def _checked(node):
     return Node('_npx_reshape', node.name, {'newshape': str(tuple(size or -2 for size in shape))}, node.inputs)
 
 
-def _list(content, key):
+def _list(content: Any, key: str) -> list:
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
         raise ValueError(f'there must be a list of {key}')
     return content[key]
@@ -101,7 +102,7 @@ def _entry(entry, nodes, outputs):
     return nodes[source], index
 
 
-def _check_variable(node):
+def _check_variable(node: Node) -> None:
     shape, dtype = node.attr('__shape__', ()), node.attr('__dtype__', 0)
     if not isinstance(shape, tuple) or not all(type(size) is int and -1 <= size < 2 ** 31 for size in shape):
         raise ValueError(f'variable {node.name} cannot have the shape {node.attrs["__shape__"]}')
@@ -109,7 +110,7 @@ def _check_variable(node):
         raise ValueError(f'variable {node.name} cannot have the type {node.attrs["__dtype__"]}')
 
 
-def _count_outputs(node):
+def _count_outputs(node: Node) -> int:
     """How many outputs an operator has, after a look at its attributes and the number of its inputs."""
     if node.op in PYTHON_OPERATORS + _BOUND_OPERATORS or node.op.startswith('_sg_'):
         raise ValueError(f'{node.op} is an operator that no file can hold')

@@ -62,7 +62,7 @@ def _replace(graph, name, built, shapes):
         shapes[name, index] = shapes[node.name, 0]
 
 
-def _drop_identities(graph):
+def _drop_identities(graph: Graph) -> None:
     """A convolution computes the same from any layout, and a program's results are in the plain one."""
     readers = graph.consumers()
     for node in graph.nodes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .graph import Graph, Node
+from .graph import Entry, Graph, Node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,9 @@ def match_binary_product(node: Node) -> BinaryProduct | None:
     return BinaryProduct(node, sign.input(0), activation, pad, pad_value)
 
 
-def _activation(node):
+def _activation(node: Node) -> tuple[Entry, tuple[int, ...], float]:
     """What computes the input of a product (a node, index of its output), the padding between them, what it holds."""
-    data, pad_value = node.inputs[0], 0
+    data, pad_value = node.inputs[0], 0.0
     pad: tuple[int, ...] = ()
     if node.op == 'Convolution':
         pad = tuple(node.attr('pad', ())) or (0,) * len(node.attr('kernel'))
@@ -77,11 +77,11 @@ def _activation(node):
 _BITS = {2 ** bits - 1: bits for bits in range(2, 9)}
 
 
-def _are_signs(node, output):
+def _are_signs(node: Node, output: int) -> bool:
     return node.op == 'binarize' or (node.op == 'residual_binarize' and output == 0)
 
 
-def _bits(node, output=0):
+def _bits(node: Node, output: int = 0) -> int:
     """Bits of what a node computes: 1 of signs, k of the 2^k levels of DoReFa-Net's rounding, else 32."""
     if _are_signs(node, output):
         return 1
@@ -101,7 +101,7 @@ def product_bits(node: Node) -> tuple[int, int]:
     return _bits(node.input(1)), _bits(*_activation(node)[0])
 
 
-def _border(sign):
+def _border(sign: Node) -> tuple[int, ...]:
     """The padding that an operator of signs puts around its last axes; empty if there is none."""
     pad = sign.attr('pad', ())
     pad = (pad,) if isinstance(pad, int) else tuple(pad)
@@ -161,6 +161,8 @@ def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
         None where something else becomes of the terms, or something else than this sum reads them.
     """
     node, activation = product.node, product.activation
+    if activation is None:
+        return None
     axes = len(node.attr('kernel')) if node.op == 'Convolution' else 0
     if node.op == 'FullyConnected' and (node.input(0) is not activation or not node.attr('flatten', True)):
         return None
@@ -194,13 +196,13 @@ def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
     return total
 
 
-def _splits(node, count, squeezes):
+def _splits(node: Node, count: int, squeezes: bool) -> bool:
     """Whether a node splits its first axis, and drops it or not."""
     return (node.op == 'SliceChannel' and node.attr('axis', 1) == 0 and node.attr('num_outputs') == count
             and bool(node.attr('squeeze_axis', False)) == squeezes)
 
 
-def _is_scale(node, activation, term, axes):
+def _is_scale(node: Node, activation: Node, term: int, axes: int) -> bool:
     """Whether a node is the scale of a term of `residual_binarize`, (N, 1, ...)."""
     if node.op != 'Reshape' or node.attr('shape') != (-1, 1) + (1,) * axes or node.attr('reverse'):
         return False
@@ -209,7 +211,7 @@ def _is_scale(node, activation, term, axes):
             and split.inputs[0] == (activation, 1))
 
 
-def _look_through_padding(data, pad):
+def _look_through_padding(data: Entry, pad: tuple[int, ...]) -> tuple[Entry, tuple[int, ...], float]:
     """What is before a constant Pad of the spatial axes, with its padding; `data` itself if there is none.
 
     A one-dimensional convolution pads between expand_dims and squeeze.
@@ -232,7 +234,7 @@ def _look_through_padding(data, pad):
     return before, tuple(spatial), float(node.attr('constant_value', 0))
 
 
-def _look_through_reshapes(entry):
+def _look_through_reshapes(entry: Entry) -> Entry:
     while entry[0].op in ('Flatten', 'flatten', 'Reshape', 'reshape'):
         entry = entry[0].inputs[0]
     return entry

@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 import tempfile
-from typing import Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Iterable, Iterator, Mapping, Sequence
 
 import mxnet as mx
 
@@ -67,7 +67,7 @@ def write_file(path: str | os.PathLike, chunks: Iterable[bytes]) -> str:
     return meant
 
 
-def _mode(path):
+def _mode(path: str) -> int:
     """Permissions of a file that replaces another, or of a new one."""
     with contextlib.suppress(FileNotFoundError):
         return stat.S_IMODE(os.stat(path).st_mode)
@@ -76,7 +76,7 @@ def _mode(path):
     return 0o666 & ~mask
 
 
-def _write(out, chunks):
+def _write(out: BinaryIO, chunks: Iterable[bytes]) -> str:
     meant = hashlib.sha256()
     for chunk in chunks:
         out.write(chunk)
@@ -86,7 +86,7 @@ def _write(out, chunks):
 
 
 @contextlib.contextmanager
-def _temporary(path):
+def _temporary(path: str) -> Iterator[tuple[BinaryIO, str]]:
     """Yield a file beside `path`, open for writing and locked, and its name; an error deletes it."""
     out, temporary = _create_locked(path)
     with out:
@@ -98,7 +98,7 @@ def _temporary(path):
             raise
 
 
-def _create_locked(path):
+def _create_locked(path: str) -> tuple[BinaryIO, str]:
     directory, name = os.path.split(path)
     while True:
         handle, temporary = tempfile.mkstemp(prefix=TEMPORARY + name + '-', dir=directory)
@@ -110,7 +110,7 @@ def _create_locked(path):
         out.close()
 
 
-def _remove_leftovers(path):
+def _remove_leftovers(path: str) -> None:
     """Delete what killed writers of `path` left: temporary files that nobody has locked."""
     directory, name = os.path.split(path)
     for leftover in glob.glob(os.path.join(glob.escape(directory), glob.escape(TEMPORARY + name + '-') + '?' * 8)):
@@ -199,7 +199,7 @@ def lock_folder(path: str) -> int | None:
     return handle
 
 
-def _is_descriptor_of(handle, path):
+def _is_descriptor_of(handle: int, path: str) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except OSError:
@@ -265,10 +265,10 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         expected[name]._load_init(value, ctx, cast_dtype=True)
 
 
-def _example(names):
+def _example(names: Sequence[str]) -> str:
     return f' ({names[0]}, ...)' if names else ''
 
 
-def _compatible(declared, found):
+def _compatible(declared: Sequence[int], found: Sequence[int]) -> bool:
     """Whether a declared shape, in which 0 is yet unknown, allows the one found."""
     return declared is None or (len(declared) == len(found) and all(a in (0, b) for a, b in zip(declared, found)))

@@ -49,7 +49,7 @@ class Config:
     pad_value: int = -1
     binarizations: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, allowed in (('bits', BITS), ('activation_bits', (None,) + BITS), ('scaling', SCALINGS),
                                ('quantizer', tuple(quantizers.QUANTIZERS)), ('pad_value', (-1, 0, 1)),
                                ('binarizations', BINARIZATIONS)):

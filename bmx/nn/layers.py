@@ -69,7 +69,7 @@ class _QuantizedLayer(gluon.HybridBlock):
     """What quantized layers share: the weight's quantization; several binarizations, scaling, bias and activation after
     the product."""
 
-    def _inputs(self, x, scales):
+    def _inputs(self, x: Tensor | Sequence[Tensor], scales: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The data or signs, and the scales or None; `HybridSequential` hands both on as one argument."""
         if isinstance(x, (list, tuple)):
             x, scales = x
@@ -83,25 +83,26 @@ class _QuantizedLayer(gluon.HybridBlock):
                              f'{self.quantization}')
         return x, scales
 
-    def _combine(self, F, product, scales, shape):
+    def _combine(self, F: Any, product: Tensor, scales: Tensor | None, shape: tuple[int, ...]) -> Tensor:
         """Add the terms of a product, each with its scale, in their order; `shape`: of scales (N,) beside a term."""
         if scales is None:
             return product
         terms, total = self.quantization.terms, None
         # squeeze_axis makes MXNet compare the number of terms
-        scales = F.SliceChannel(scales, num_outputs=terms, axis=0, squeeze_axis=True)
-        for term, scale in zip(F.SliceChannel(product, num_outputs=terms, axis=0), scales):
+        by_term = F.SliceChannel(scales, num_outputs=terms, axis=0, squeeze_axis=True)
+        for term, scale in zip(F.SliceChannel(product, num_outputs=terms, axis=0), by_term):
             term = F.broadcast_mul(term, F.reshape(scale, shape=shape))
             total = term if total is None else total + term
         return total
 
-    def _quantize_weight(self, weight):
+    def _quantize_weight(self, weight: Tensor) -> Tensor:
         if isinstance(weight, Symbol) and all(self.weight.shape):
             # Gluon keeps the variable of the first trace, which may have declared less than is known now.
             weight._set_attr(__shape__=str(self.weight.shape))
         return self.quantization.quantize_weight(weight)
 
-    def _finish(self, F, product, weight, bias, channel_shape):
+    def _finish(self, F: Any, product: Tensor, weight: Tensor, bias: Tensor | None,
+                channel_shape: tuple[int, ...]) -> Tensor:
         """Scale, shift, activate; after the product, because the product of signs is an exact integer."""
         if self.quantization.bits == 1 and self.quantization.scaling != 'none':
             alpha = F.mean(F.abs(weight), axis=0, exclude=True)
@@ -112,18 +113,19 @@ class _QuantizedLayer(gluon.HybridBlock):
             product = F.broadcast_add(product, F.reshape(bias, shape=channel_shape))
         return product if self.act is None else self.act(product)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'{super().__repr__()}[{self.quantization}]'
 
 
 class _QConv(_QuantizedLayer):
-    def _init_quantization(self, **given):
+    def _init_quantization(self, **given: Any) -> None:
         self.quantization = resolve(**given)
         if self.quantization.bits < 32 and self._kwargs['layout'] not in ('NCW', 'NCHW'):
             raise ValueError(f'{self.name}: layout must be NCW or NCHW for a quantized convolution, got '
                              f'{self._kwargs["layout"]}')
 
-    def hybrid_forward(self, F, x, scales=None, weight=None, bias=None):
+    def hybrid_forward(self, F: Any, x: Tensor | Sequence[Tensor], scales: Tensor | None = None, weight: Tensor = None,
+                       bias: Tensor | None = None) -> Tensor:
         x, scales = self._inputs(x, scales)
         if self.quantization.bits == 32:
             return super().hybrid_forward(F, x, weight, bias)

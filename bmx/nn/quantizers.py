@@ -29,7 +29,7 @@ def has_operator(x: Tensor) -> bool:
     return context.device_type.startswith('cpu')
 
 
-def _awaits_shape(x):
+def _awaits_shape(x: Tensor) -> bool:
     """Whether a symbol is made of parameters whose shapes are not all known: they follow from what comes behind it.
 
     A shape passes backwards through built-in operators only, and MXNet takes what an external operator says of an
@@ -69,11 +69,11 @@ def pad(x: Tensor, padding: Sequence[int], value: float) -> Tensor:
     return F.squeeze(x, axis=2) if row else x
 
 
-def _clipped(x, clip_threshold):
+def _clipped(x: Tensor, clip_threshold: float) -> Tensor:
     return clip(x, -clip_threshold, clip_threshold)
 
 
-def _polynomial(x, clip_threshold):
+def _polynomial(x: Tensor, clip_threshold: float | None) -> Tensor:
     F, clipped = namespace(x), clip(x, -1, 1)
     return clipped * (2 - F.abs(clipped))
 
@@ -85,9 +85,9 @@ class _Estimator:
     function: Callable
     has_threshold: bool
 
-    def attributes(self, clip_threshold, padding, pad_value):
+    def attributes(self, clip_threshold: float | None, padding: Sequence[int], pad_value: int) -> dict[str, Any]:
         """Those of the operators, but for what would be the default."""
-        found = {'estimator': self.name}
+        found: dict[str, Any] = {'estimator': self.name}
         if self.has_threshold:
             found.update(clip_threshold=clip_threshold)
         if any(padding):
@@ -99,7 +99,8 @@ _ESTIMATORS = {'ste_sign': _Estimator('clip', _clipped, True),
                'approx_sign': _Estimator('polynomial', _polynomial, False)}
 
 
-def _sign(quantizer, x, clip_threshold, composed, padding, pad_value):
+def _sign(quantizer: str, x: Tensor, clip_threshold: float | None, composed: bool, padding: Sequence[int],
+          pad_value: int) -> Tensor:
     estimator = _ESTIMATORS[quantizer]
     if has_operator(x) and not composed and not _awaits_shape(x):
         return namespace(x).binarize(x, **estimator.attributes(clip_threshold, padding, pad_value))
@@ -193,7 +194,7 @@ def residual_sign(x: Tensor, binarizations: int, quantizer: str = 'ste_sign', cl
             F.concat(*[F.reshape(scale, shape=(1, -1)) for scale in scales], dim=0))
 
 
-def _quantize_k(x, bits):
+def _quantize_k(x: Tensor, bits: int) -> Tensor:
     # bmx/graph/products.py recognises these operators. MXNet's round_ste passes the gradient on, and clip where
     # 0 <= x <= 1.
     steps = 2 ** bits - 1

@@ -53,7 +53,7 @@ def grouped_conv(channels: int, kernel_size: int | Sequence[int], groups: int, *
     return block
 
 
-def _add_norm(stem, convolution):
+def _add_norm(stem: gluon.HybridBlock, convolution: gluon.HybridBlock) -> None:
     stem.add(convolution, nn.BatchNorm(), nn.Activation('relu'))
 
 

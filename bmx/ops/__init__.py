@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import dataclasses
 import itertools
-from typing import Iterator
+from typing import Any, Callable, Iterator
 
 import mxnet as mx
 
@@ -42,7 +42,7 @@ def library_path() -> str:
     return _PATH
 
 
-def _load(path):
+def _load(path: str) -> ctypes.CDLL:
     load_operators(path)
     library = ctypes.CDLL(path)  # the copy that MXNet has loaded
     library.bmx_kernel_name.argtypes = [ctypes.c_int]
@@ -217,12 +217,12 @@ def measure_float_product(kernel: str, height: int, width: int, channels: int, f
                                                         *window, stride))
 
 
-def _names(name_of):
+def _names(name_of: Callable[[int], Any]) -> tuple[str, ...]:
     """The names of a table of the library: of index 0, 1, ... until there is none."""
     return tuple(name.decode() for name in itertools.takewhile(bool, map(name_of, itertools.count())))
 
 
-def _measured(value):
+def _measured(value: float) -> float:
     if value < 0:
         raise ValueError(_LIBRARY.bmx_last_error().decode())
     return value

@@ -208,5 +208,5 @@ def unpack_float_weights(packed: np.ndarray, filters: int, shape: tuple[int, ...
     return flat.reshape((filters,) + shape).copy()
 
 
-def _lanes(filters):
+def _lanes(filters: int) -> int:
     return min(1 << (filters - 1).bit_length(), FLOAT_LANES)
