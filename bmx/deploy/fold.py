@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping
+from typing import Callable, Mapping
 
 import mxnet as mx
 import numpy as np
 
-from ..ops.program import STEPS, Conv, Map, Program, Slice
+from ..ops.program import STEPS, AnyInstruction, Conv, Map, Program, Slice, Step
 from .build import Built
 from .threshold import is_monotone, steps_threshold
 from .variables import Variables
@@ -46,17 +46,17 @@ def postpone_steps(built: Built, params: Mapping[str, mx.nd.NDArray]) -> Built:
     return dataclasses.replace(built, program=Program(tuple(instructions.values())))
 
 
-def _may_be_empty(pooling):
+def _may_be_empty(pooling: Map) -> bool:
     """Whether the last window of a `full` pooling can lie beyond the image; it holds the lowest number then."""
-    return any(stride > size - pad for stride, size, pad in zip(pooling.stride, pooling.kernel, pooling.pad))
+    return any(stride > size - pad for stride, size, pad in zip(pooling.stride, pooling.kernel or (), pooling.pad))
 
 
-def _written(instruction):
+def _written(instruction: AnyInstruction) -> int:
     """Channels that an instruction writes."""
     return getattr(instruction, 'filters', instruction.channels)
 
 
-def _split(steps, condition):
+def _split(steps: tuple[Step, ...], condition: Callable[[Step], bool]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """Steps, and the last of them that all meet a condition."""
     kept = len(steps)
     while kept and condition(steps[kept - 1]):
@@ -116,7 +116,7 @@ class _Folding:
         if not last:
             return
         folded = [(step.word, self._values(step.operand)) for step in last]
-        sources = [self._parameters[step.operand] for step in last if step.operand is not None]
+        sources = [self._parameters[step.operand] for step in last if isinstance(step.operand, int)]
         thresholds = {}
         for reader in readers:
             thresholds[reader] = self._threshold(self._instructions[reader], tensor, folded)

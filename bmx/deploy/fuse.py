@@ -9,7 +9,7 @@ import mxnet as mx
 
 from ..graph import Graph, Node, Shapes
 from . import shuffles
-from .build import build
+from .build import Built, build
 from .fold import fold_steps, postpone_steps
 from .operators import is_identity, rounds_otherwise
 from .regions import find_regions
@@ -51,7 +51,7 @@ def fuse(graph: Graph, params: dict[str, mx.nd.NDArray], shapes: Shapes,
     return used_parameters(graph, params)
 
 
-def _replace(graph, name, built, shapes):
+def _replace(graph: Graph, name: str, built: Built, shapes: Shapes) -> None:
     """Put one node in the place of a region."""
     program = place(choose_types(built.program), [shapes[node.name, index][1:] for node, index in built.data])
     attrs = {'program': str(program), 'num_data': str(len(built.data)), 'num_outputs': str(len(built.outputs)),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ..graph import Node
 from ..ops import can_interleave, interleave_weights, pack_float_weights
 from ..ops.program import Conv, Map, Slice
 from .threshold import norm_values
+
+if TYPE_CHECKING:
+    from .build import Builder
 
 # An attribute of xnor_popcount nodes: the kernel has to be the image. MXNet ignores it.
 WHOLE = '__whole__'
@@ -104,22 +107,22 @@ def is_identity(node: Node) -> bool:
     return node.op == 'clip' and (float(node.attrs['a_min']), float(node.attrs['a_max'])) == (-math.inf, math.inf)
 
 
-def _always(node, context):
+def _always(node: Node, context: Context) -> bool:
     return True
 
 
 # Values stay as they are ---------------------------------------------------------------------------------------------
 
 
-def _same(builder, node):
+def _same(builder: Builder, node: Node) -> list[Slice]:
     return builder.value(node, 0)
 
 
-def _flattens(node, context):
+def _flattens(node: Node, context: Context) -> bool:
     return not context.exact and len(context.shape(node)) == 2
 
 
-def _keeps_pixels(node, context):
+def _keeps_pixels(node: Node, context: Context) -> bool:
     shape = node.attr('shape')
     if context.exact or node.attr('reverse'):
         return False
@@ -129,19 +132,19 @@ def _keeps_pixels(node, context):
 # Channels: slices, nothing is computed --------------------------------------------------------------------------------
 
 
-def _joins_channels(node, context):
+def _joins_channels(node: Node, context: Context) -> bool:
     return node.attr('dim', 1) == 1
 
 
-def _concatenation(builder, node):
+def _concatenation(builder: Builder, node: Node) -> list[Slice]:
     return [piece for position in range(len(node.inputs)) for piece in builder.value(node, position)]
 
 
-def _cuts_channels(node, context):
+def _cuts_channels(node: Node, context: Context) -> bool:
     return node.attr('axis') == 1
 
 
-def _slice(builder, node):
+def _slice(builder: Builder, node: Node) -> list[Slice]:
     begin, end, _ = slice(node.attr('begin'), node.attr('end')).indices(builder.channels(node))
     found, first = [], 0
     for piece in builder.value(node, 0):
@@ -155,18 +158,18 @@ def _slice(builder, node):
 # Convolutions and dense layers ----------------------------------------------------------------------------------------
 
 
-def _window(node):
+def _window(node: Node) -> dict[str, Any]:
     window = {key: tuple(node.attr(key)) for key in ('kernel', 'stride', 'pad', 'dilate') if node.attr(key)}
     return dict(window, whole=1) if node.attr(WHOLE) else window
 
 
-def _is_binary(node, context):
+def _is_binary(node: Node, context: Context) -> bool:
     data = node.input(0)
     return len(node.attr('kernel', ())) == 2 or (
         not node.attr('kernel') and len(context.shape(data)) == 2 and context.pixels(data) == 1)
 
 
-def _binary_convolution(builder, node):
+def _binary_convolution(builder: Builder, node: Node) -> list[Slice]:
     weight, window, groups = node.input(1), _window(node), node.attr('num_group', 1)
     packed = builder.values_of(weight)
     if 'kernel' not in node.attrs:
@@ -183,7 +186,7 @@ def _binary_convolution(builder, node):
                        binarizations=node.attr('binarizations', 1), interleaved=int(interleaved), **window)
 
 
-def _is_float_product(node, context):
+def _is_float_product(node: Node, context: Context) -> bool:
     if not all(is_parameter(producer) for producer, _ in node.inputs[1:]):
         return False
     if node.op == 'FullyConnected':
@@ -191,18 +194,19 @@ def _is_float_product(node, context):
     return len(node.attr('kernel')) == 2 and node.attr('layout') in (None, 'None', 'NCHW')
 
 
-def _float_convolution(builder, node):
+def _float_convolution(builder: Builder, node: Node) -> list[Slice]:
     filters, groups, window = node.attr('num_filter'), node.attr('num_group', 1), _window(node)
     return _float_product(builder, node, builder.values_of(node.input(1)), filters, groups, window)
 
 
-def _float_dense(builder, node):
+def _float_dense(builder: Builder, node: Node) -> list[Slice]:
     kernel, weight = builder.size(node), builder.values_of(node.input(1))
     return _float_product(builder, node, weight.reshape((len(weight), -1) + kernel), len(weight), 1,
                           {'kernel': kernel, 'whole': 1})
 
 
-def _float_product(builder, node, weight, filters, groups, window):
+def _float_product(builder: Builder, node: Node, weight: np.ndarray, filters: int, groups: int,
+                   window: dict[str, Any]) -> list[Slice]:
     packed = builder.variables.make_weight(node.input(1), pack_float_weights(weight, groups), 'packed', str(groups))
     result = builder.float_convolution(node, weight=builder.parameter(packed), filters=filters, groups=groups, **window)
     if len(node.inputs) > 2:
@@ -213,7 +217,7 @@ def _float_product(builder, node, weight, filters, groups, window):
 # Elementwise ----------------------------------------------------------------------------------------------------------
 
 
-def _sum(builder, node):
+def _sum(builder: Builder, node: Node) -> list[Slice]:
     # where one summand is an instruction's own result, the other is added to it
     first, second = (builder.own(node, position) for position in (0, 1))
     own = 1 if first is None or (second is not None and isinstance(builder.instructions[second], Conv)) else 0
@@ -223,38 +227,38 @@ def _sum(builder, node):
     return builder.step(node, 'plus', other[0], own)
 
 
-def _follows_plain(node, context):
+def _follows_plain(node: Node, context: Context) -> bool:
     # in another layout than the plain one MXNet rounds otherwise
     return node.attr('axis', 1) == 1 and (not context.exact or id(node.input(0)) in context.plain) and all(
         is_parameter(producer) for producer, _ in node.inputs[1:])
 
 
-def _normalisation(builder, node):
+def _normalisation(builder: Builder, node: Node) -> list[Slice]:
     values = norm_values(node, [builder.values_of(producer) for producer, _ in node.inputs[1:]])
     return builder.step(node, 'norm', builder.constant(node.name + '_norm', values, [node.input(1), node.input(2)]))
 
 
-def _is_relu(node, context):
+def _is_relu(node: Node, context: Context) -> bool:
     return node.attr('act_type') == 'relu'
 
 
-def _relu(builder, node):
+def _relu(builder: Builder, node: Node) -> list[Slice]:
     return builder.step(node, 'relu')
 
 
-def _is_prelu(node, context):
+def _is_prelu(node: Node, context: Context) -> bool:
     return node.attr('act_type') == 'prelu' and is_parameter(node.input(1))
 
 
-def _prelu(builder, node):
+def _prelu(builder: Builder, node: Node) -> list[Slice]:
     return builder.step(node, 'prelu', builder.parameter(node.input(1)))
 
 
-def _is_by_channel(node, context):
+def _is_by_channel(node: Node, context: Context) -> bool:
     return is_parameter(node.input(1))
 
 
-def _channelwise(builder, node):
+def _channelwise(builder: Builder, node: Node) -> list[Slice]:
     step = {'scale': 'mul', 'prelu': 'prelu'}[node.attr('kind')]
     values = builder.values_of(node.input(1))
     if step == 'mul' and values.size == 1:  # one factor for all channels
@@ -262,24 +266,24 @@ def _channelwise(builder, node):
     return builder.step(node, step, builder.parameter(node.input(1)))
 
 
-def _broadcasts_channels(node, context):
+def _broadcasts_channels(node: Node, context: Context) -> bool:
     operand, channels = node.input(1), context.shape(node)[1]
     wanted = ((1, channels, 1, 1),) if len(context.shape(node)) == 4 else ((channels,), (1, channels))
     return is_parameter(operand) and context.shape(operand) in wanted
 
 
-def _broadcast(word):
+def _broadcast(word: str) -> Callable[[Builder, Node], list[Slice]]:
     def becomes(builder, node):
         values = builder.values_of(node.input(1)).reshape(-1)
         return builder.step(node, word, builder.constant(node.input(1).name + '_channels', values, [node.input(1)]))
     return becomes
 
 
-def _scalar_factor(builder, node):
+def _scalar_factor(builder: Builder, node: Node) -> list[Slice]:
     return _same_factor(builder, node, node.attr('scalar'), [])
 
 
-def _same_factor(builder, node, factor, sources):
+def _same_factor(builder: Builder, node: Node, factor: float, sources: Sequence[Node]) -> list[Slice]:
     values = np.full(builder.channels(node), factor, np.float32)
     return builder.step(node, 'mul', builder.constant(node.name + '_channels', values, sources))
 
@@ -287,7 +291,7 @@ def _same_factor(builder, node, factor, sources):
 # Pooling and shuffle --------------------------------------------------------------------------------------------------
 
 
-def _is_pooling(node, context):
+def _is_pooling(node: Node, context: Context) -> bool:
     kind, full = node.attr('pool_type', 'max'), node.attr('pooling_convention') == 'full'
     if (kind not in ('max', 'avg') or node.attr('pooling_convention', 'valid') not in ('valid', 'full')
             or node.attr('layout') not in (None, 'None', 'NCHW')):
@@ -303,7 +307,7 @@ def _is_pooling(node, context):
         node.attr('pad') or ()) and (not full or node.attr('count_include_pad') is False))
 
 
-def _pooling(builder, node):
+def _pooling(builder: Builder, node: Node) -> list[Slice]:
     kind = node.attr('pool_type', 'max')
     if node.attr('global_pool'):
         return builder.pool(node, pool=kind, global_=1)
@@ -313,7 +317,7 @@ def _pooling(builder, node):
                         count_pad=int(kind == 'avg' and padded and node.attr('count_include_pad') is not False))
 
 
-def _shuffle(builder, node):
+def _shuffle(builder: Builder, node: Node) -> list[Slice]:
     return builder.shuffle(node, node.attr('groups'))
 
 

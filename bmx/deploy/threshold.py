@@ -17,13 +17,13 @@ from ..graph import Node
 _LARGEST = np.float32(2.0 ** 120)
 
 
-def _ordered(x):
+def _ordered(x: np.ndarray) -> np.ndarray:
     """Integers in the order of the float32 values."""
     bits = x.view(np.int32)
     return np.where(bits < 0, np.int32(-2 ** 31) - bits, bits).astype(np.int64)
 
 
-def _float(order):
+def _float(order: np.ndarray) -> np.ndarray:
     order = order.astype(np.int32)
     return np.where(order < 0, np.int32(-2 ** 31) - order, order).astype(np.int32).view(np.float32)
 
