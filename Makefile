@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 TESTS ?=
 
 # Folders of C++.
-CPP := bmx/ops/src tests/native
+CXX_FOLDERS := bmx/ops/src tests/native
 
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
@@ -33,7 +33,7 @@ demo: $(BIN)/installed
 # What reads the sources alone: mistakes, lines and imports; the form of the C++; types.
 lint: $(BIN)/installed-lint
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run -Werror $(wildcard $(addsuffix /*.cc,$(CPP)) $(addsuffix /*.h,$(CPP)))
+	$(BIN)/clang-format --dry-run -Werror $(wildcard $(addsuffix /*.cc,$(CXX_FOLDERS)) $(addsuffix /*.h,$(CXX_FOLDERS)))
 	$(BIN)/mypy bmx
 
 test: $(BIN)/installed
