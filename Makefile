@@ -4,17 +4,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-# Files of tests for `make test`; none: all.
+# Files of tests for `make test` and `make coverage`; none: all.
 TESTS ?=
+
+# Folders of C++.
+CXX_FOLDERS := bmx/ops/src tests/native
 
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
 
-.PHONY: demo test test-full test-native test-clang test-neon fuzz clean
+.PHONY: demo lint test test-full coverage test-native test-clang test-neon fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
 	python=$$($(if $(PYTHON),$(PYTHON) find_python.py,python3 find_python.py --any)) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+# What only some targets need, by the name of the extra in pyproject.toml.
+$(BIN)/installed-%: $(BIN)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 demo: $(BIN)/installed
@@ -22,12 +30,25 @@ demo: $(BIN)/installed
 	$(BIN)/python train_imagenet.py --model meliusnet29 --save-dir $(DEMO) --resume
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
 
+# What reads the sources alone: mistakes, lines and imports; the form of the C++; types.
+lint: $(BIN)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run -Werror $(wildcard $(addsuffix /*.cc,$(CXX_FOLDERS)) $(addsuffix /*.h,$(CXX_FOLDERS)))
+	$(BIN)/mypy bmx
+
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -q $(TESTS)
 
 # Everything, the large matrices of shapes included.
 test-full: $(BIN)/installed
 	$(BIN)/python -m pytest -q -m 'full or not full'
+
+# The lines of Python that the tests run, by file, and those that they do not.
+coverage: $(BIN)/installed-coverage
+	@mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest -q $(TESTS)
+	$(BIN)/python -m coverage report --show-missing >build/coverage/report.txt
+	@tail -n 1 build/coverage/report.txt
 
 # The C++ kernels against plain loops, without MXNet: as they are and with sanitizers.
 test-native:

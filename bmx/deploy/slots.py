@@ -1,6 +1,7 @@
 """Passes that make slots of a program's tensors: what they hold, then where they are."""
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from typing import Sequence
@@ -9,6 +10,8 @@ from ..ops.program import TYPES, Conv, FloatConv, Map, Program, Slice, Step, inf
 
 # Sums of binary products within this are kept as int16.
 _INT16_MAX = 2 ** 15 - 1
+# Of what so many binary convolutions take the signs, the layout from which signs are taken fastest is worth its making.
+_MANY_SIGNS = 3
 
 
 def choose_types(program: Program) -> Program:
@@ -16,7 +19,7 @@ def choose_types(program: Program) -> Program:
 
     Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold
     it, and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken
-    fastest.
+    fastest; so is what a float convolution writes for many binary ones, as a transition does for its stage.
 
     Parameters
     ----------
@@ -29,6 +32,8 @@ def choose_types(program: Program) -> Program:
     """
     planar = {piece.tensor for instruction in program.instructions if isinstance(instruction, FloatConv)
               for piece in instruction.sources}
+    signs = collections.Counter(piece.tensor for instruction in program.instructions if isinstance(instruction, Conv)
+                                for piece in instruction.sources)
     bounds, typed = {}, []  # of the magnitudes in int16 tensors
     for instruction in program.instructions:
         out = instruction.out
@@ -39,7 +44,8 @@ def choose_types(program: Program) -> Program:
                 if kind == 'int16':
                     bounds[out.tensor] = bound
             else:
-                planes = isinstance(instruction, FloatConv) or instruction.shuffle > 1 or out.tensor in planar
+                by_plane = isinstance(instruction, FloatConv) and signs[out.tensor] < _MANY_SIGNS
+                planes = by_plane or getattr(instruction, 'shuffle', 1) > 1 or out.tensor in planar
                 kind = 'planar' if planes else 'float32'
             instruction = dataclasses.replace(instruction, out=dataclasses.replace(out, type=kind))
         typed.append(instruction)
