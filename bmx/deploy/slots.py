@@ -1,4 +1,5 @@
 """Passes that make slots of a program's tensors: what they hold, then where they are."""
+import collections
 import dataclasses
 import math
 
@@ -6,13 +7,16 @@ from ..ops.program import TYPES, Conv, FloatConv, Map, Program, Slice, Step, inf
 
 # Sums of binary products within this are kept as int16.
 _INT16_MAX = 2 ** 15 - 1
+# Of what so many binary convolutions take the signs, the layout from which signs are taken fastest is worth its making.
+_MANY_SIGNS = 3
 
 
 def choose_types(program):
     """Give each tensor between instructions its type.
 
     Sums of binary products that fit are kept as int16. What float convolutions write is planar, as their vectors hold it,
-    and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken fastest.
+    and so is what maps write for them. All else is float32, channels last, of which signs and steps are taken fastest; so
+    is what a float convolution writes for many binary ones, as a transition does for its stage.
 
     Parameters
     ----------
@@ -25,6 +29,8 @@ def choose_types(program):
     """
     planar = {piece.tensor for instruction in program.instructions if isinstance(instruction, FloatConv)
               for piece in instruction.sources}
+    signs = collections.Counter(piece.tensor for instruction in program.instructions if isinstance(instruction, Conv)
+                                for piece in instruction.sources)
     bounds, typed = {}, []  # of the magnitudes in int16 tensors
     for instruction in program.instructions:
         out = instruction.out
@@ -35,7 +41,8 @@ def choose_types(program):
                 if kind == 'int16':
                     bounds[out.tensor] = bound
             else:
-                planes = isinstance(instruction, FloatConv) or instruction.shuffle > 1 or out.tensor in planar
+                by_plane = isinstance(instruction, FloatConv) and signs[out.tensor] < _MANY_SIGNS
+                planes = by_plane or getattr(instruction, 'shuffle', 1) > 1 or out.tensor in planar
                 kind = 'planar' if planes else 'float32'
             instruction = dataclasses.replace(instruction, out=dataclasses.replace(out, type=kind))
         typed.append(instruction)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "guarded.h"
 #include "random.h"
@@ -190,6 +191,34 @@ void test_copies(Test* test, int64_t rows, int64_t columns) {
   }
 }
 
+void test_limits(Test* test, int64_t channels) {
+  std::vector<float> thresholds = random_values<float>(channels), directions;
+  for (int64_t c = 0; c < channels; ++c) {
+    if (random_word() % 2) thresholds[c] = static_cast<float>(random_below(1 << 17) - (1 << 16)) / 2;
+    directions.push_back(random_word() % 2 ? 1.0f : -1.0f);
+  }
+  const Guarded<float> t(thresholds, any_side()), d(directions, any_side());
+  std::unique_ptr<bool[]> flip(new bool[channels]);
+  const std::vector<float> floats(channels);
+  const std::vector<int16_t> shorts(channels);
+  test->check(sizes("limit_floats", channels, 1), floats, [&](const Elementwise& own, float* to) {
+    own.limit_floats(t.data(), d.data(), channels, to, flip.get());
+  });
+  test->check(sizes("limit_shorts", channels, 1), shorts, [&](const Elementwise& own, int16_t* to) {
+    own.limit_shorts(t.data(), d.data(), channels, to, flip.get());
+  });
+  test->check(sizes("flips of floats", channels, 1), floats, [&](const Elementwise& own, float* to) {
+    std::vector<float> limits(channels);
+    own.limit_floats(t.data(), d.data(), channels, limits.data(), flip.get());
+    std::copy_n(flip.get(), channels, to);
+  });
+  test->check(sizes("flips of shorts", channels, 1), shorts, [&](const Elementwise& own, int16_t* to) {
+    std::vector<int16_t> limits(channels);
+    own.limit_shorts(t.data(), d.data(), channels, limits.data(), flip.get());
+    std::copy_n(flip.get(), channels, to);
+  });
+}
+
 void test_pools(Test* test, int64_t pixels) {
   const int64_t size = 1 + random_below(4), step = 1 + random_below(3), first = random_below(size);
   const int64_t inputs = 1 + random_below(pixels * step + 2);
@@ -259,6 +288,7 @@ void test_elementwise(std::vector<Contestant>* contestants, int64_t thinning) {
   for (int64_t size = 1; size <= 70; ++size) {
     if (random_below(thinning)) continue;
     test_steps(&test, size);
+    test_limits(&test, size);
     test_pools(&test, size);
     test_residuals(&test, size);
     test_rows(&test, size);

@@ -92,6 +92,11 @@ struct Elementwise {
   void (*transpose_shorts)(const int16_t* from, int64_t from_stride, int64_t rows, int64_t columns, int32_t* to,
                            int64_t to_stride);
 
+  // Thresholds t and directions d of a sign, as packing.h has them, as `binarize_floats` and `binarize_shorts` take
+  // them: `flip` for each channel.
+  void (*limit_floats)(const float* t, const float* d, int64_t channels, float* threshold, bool* flip);
+  void (*limit_shorts)(const float* t, const float* d, int64_t channels, int16_t* threshold, bool* flip);
+
   // E - alpha sign(E) in the place of E, and its magnitudes added to the sums of kResidualBlock channels, pixel by
   // pixel. With an alpha of 0 the values stay.
   void (*subtract_and_add_up)(float alpha, int64_t pixels, int64_t stride, float* values, double* sums);

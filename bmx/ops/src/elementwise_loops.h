@@ -242,6 +242,34 @@ Value sum_products(const Value* x, const Value* gradient, bool below, int64_t le
   return (below ? add_up_products<Value, Bytes, true> : add_up_products<Value, Bytes, false>)(x, gradient, length);
 }
 
+inline void limit_floats(const float* t, const float* d, int64_t channels, float* threshold, bool* flip) {
+  constexpr uint32_t infinity = 0x7f800000, minus = 0x80000000;
+  for (int64_t c = 0; c < channels; ++c) {
+    uint32_t bits;
+    std::memcpy(&bits, t + c, sizeof bits);
+    // x <= t is not (x >= the next number); the one after infinity is a NaN, and nothing is >= NaN
+    uint32_t next = bits > minus ? bits - 1 : (bits & ~minus) + 1;
+    next = (bits & ~minus) > infinity ? infinity | minus : next;  // x <= NaN: never
+    flip[c] = d[c] < 0;
+    bits = d[c] < 0 ? next : bits;
+    std::memcpy(threshold + c, &bits, sizeof bits);
+  }
+}
+
+inline void limit_shorts(const float* t, const float* d, int64_t channels, int16_t* threshold, bool* flip) {
+  constexpr int32_t least = INT16_MIN, most = INT16_MAX;
+  for (int64_t c = 0; c < channels; ++c) {
+    const bool below = d[c] < 0;
+    // a NaN decides as a threshold that is never reached
+    const float bound = !(t[c] == t[c]) ? (below ? least - 1 : most + 1) : t[c];
+    const float above = bound < least - 1 ? least - 1 : bound, clamped = above > most + 1 ? most + 1 : above;
+    const int32_t whole = static_cast<int32_t>(clamped);
+    const int32_t from = below ? whole + 1 - (whole > clamped) : whole + (whole < clamped);  // x >= from, or not
+    threshold[c] = static_cast<int16_t>(from > most || from < least ? least : from);
+    flip[c] = (from > most) != below;
+  }
+}
+
 template <typename Value, int Bytes>
 constexpr ChannelProducts<Value> channel_products() {
   return {multiply_all<Value>, multiply_all_below<Value>, sum_products<Value, Bytes>};
@@ -279,6 +307,8 @@ constexpr Elementwise elementwise() {
           copy_every,
           transpose<typename Vectors::Square>,
           transpose_shorts,
+          limit_floats,
+          limit_shorts,
           subtract_and_add_up<Vectors>,
           channel_products<float, kBytes>(),
           channel_products<double, kBytes>()};

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <memory>
 
 #include "profile.h"
@@ -32,36 +31,6 @@ uint32_t bits_of(const bool* flags, int64_t count) {
   return bits;
 }
 
-// Thresholds t and directions d as kernels take them, `flip` for each channel: plain loops, which become vectors.
-
-void limit_floats(const float* t, const float* d, int64_t channels, float* threshold, bool* flip) {
-  constexpr uint32_t infinity = 0x7f800000, minus = 0x80000000;
-  for (int64_t c = 0; c < channels; ++c) {
-    uint32_t bits;
-    std::memcpy(&bits, t + c, sizeof bits);
-    // x <= t is not (x >= the next number); the one after infinity is a NaN, and nothing is >= NaN
-    uint32_t next = bits > minus ? bits - 1 : (bits & ~minus) + 1;
-    next = (bits & ~minus) > infinity ? infinity | minus : next;  // x <= NaN: never
-    flip[c] = d[c] < 0;
-    bits = d[c] < 0 ? next : bits;
-    std::memcpy(threshold + c, &bits, sizeof bits);
-  }
-}
-
-void limit_shorts(const float* t, const float* d, int64_t channels, int16_t* threshold, bool* flip) {
-  constexpr int32_t least = std::numeric_limits<int16_t>::min(), most = std::numeric_limits<int16_t>::max();
-  for (int64_t c = 0; c < channels; ++c) {
-    const bool below = d[c] < 0;
-    // a NaN decides as a threshold that is never reached
-    const float bound = !(t[c] == t[c]) ? (below ? least - 1 : most + 1) : t[c];
-    const float clamped = std::min<float>(std::max<float>(bound, least - 1), most + 1);
-    const int32_t whole = static_cast<int32_t>(clamped);
-    const int32_t from = below ? whole + 1 - (whole > clamped) : whole + (whole < clamped);  // x >= from, or not
-    threshold[c] = static_cast<int16_t>(from > most || from < least ? least : from);
-    flip[c] = (from > most) != below;
-  }
-}
-
 }  // namespace
 
 Packer::Packer(const Input& input, const std::vector<Slice>& in, const float* threshold, const Kernel& kernel)
@@ -73,8 +42,12 @@ Packer::Packer(const Input& input, const std::vector<Slice>& in, const float* th
   for (const Slice& source : in) {
     if (threshold) {
       const float *t = threshold + first, *d = t + input.channels;
-      if (source.layout == Layout::kShorts) limit_shorts(t, d, source.channels, &shorts_[first], &flip[first]);
-      else limit_floats(t, d, source.channels, &floats_[first], &flip[first]);
+      const Elementwise& elementwise = kernel.elementwise;
+      if (source.layout == Layout::kShorts) {
+        elementwise.limit_shorts(t, d, source.channels, &shorts_[first], &flip[first]);
+      } else {
+        elementwise.limit_floats(t, d, source.channels, &floats_[first], &flip[first]);
+      }
     }
     add_parts(source, first, flip.get());
     first += source.channels;
