@@ -106,12 +106,12 @@ def exists(path):
     if path in FILES or path in FOLDERS or path in READER_WRITES:
         return True
     pattern = re.sub(r'\\\*|(?<![a-zA-Z])[A-Z]{3,}', r'[^/]+', re.escape(path))
-    return any(re.search('(^|/)%s$' % pattern, name) for name in FILES)
+    return any(re.search(f'(^|/){pattern}$', name) for name in FILES)
 
 
 def is_path(span):
     """Whether a span looks like a file or a folder of the repository."""
-    return bool(re.fullmatch(SOURCE, span) or re.fullmatch(r'(%s)/[\w.*/-]*' % '|'.join(map(re.escape, FOLDERS)), span))
+    return bool(re.fullmatch(SOURCE, span) or span.partition('/')[0] in FOLDERS and re.fullmatch(r'[\w.*/-]+/?', span))
 
 
 def resolves(name):
@@ -159,10 +159,10 @@ def test_files_that_are_named_exist(document):
 def test_names_stand_in_the_files_that_documents_say(document):
     """`NAME` in `FILE`, and `FILE:NAME`."""
     text = ' '.join(read(document).split())
-    found = [(name, path) for name, path in re.findall(r'`(\w+)` (?:in|of) `(%s)`' % SOURCE, text)]
-    found += [(name, path) for path, name in re.findall(r'`(%s):(\w+)`' % SOURCE, text)]
+    found = [(name, path) for name, path in re.findall(rf'`(\w+)` (?:in|of) `({SOURCE})`', text)]
+    found += [(name, path) for path, name in re.findall(rf'`({SOURCE}):(\w+)`', text)]
     assert [(name, path) for name, path in found if exists(path) and not any(
-        re.search(r'\b%s\b' % name, read(each)) for each in FILES if ('/' + each).endswith('/' + path))] == []
+        re.search(rf'\b{name}\b', read(each)) for each in FILES if ('/' + each).endswith('/' + path))] == []
     assert [path for _, path in found if not exists(path)] == []
 
 
@@ -260,7 +260,8 @@ def test_finds_files_that_are_not_there(name):
 
 
 def test_reads_commands():
-    text = 'Say `bmx summary\nMODEL --json`:\n\n    $ A=1 bmx plot x \\\n        --out y.png  # drawn\n\n```\nmake demo\n```\n'
+    text = ('Say `bmx summary\nMODEL --json`:\n\n    $ A=1 bmx plot x \\\n        --out y.png  # drawn\n\n'
+            '```\nmake demo\n```\n')
     assert [arguments(line) for line in blocks(text)] == [None, ('plot', ['x', '--out', 'y.png'])]
     assert [arguments(span) for span in spans(text)] == [('summary', ['MODEL', '--json'])]
     assert resolves('bmx.nn.config') and not resolves('bmx.nn.configs')
