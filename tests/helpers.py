@@ -1,12 +1,17 @@
 """What several tests share."""
 import csv
+import json
 
+import mxnet as mx
 import numpy as np
 from mxnet import gluon
+from mxnet.gluon import nn
 from PIL import Image
 
 import bmx
-from bmx import cli
+from bmx import cli, deploy, plot
+from bmx.deploy import files
+from bmx.structure import structure
 
 # Data -----------------------------------------------------------------------------------------------------------------
 
@@ -104,3 +109,134 @@ def read_metrics(directory):
         reader = csv.DictReader(lines)
         assert tuple(reader.fieldnames) == COLUMNS
         return [{key: float(value) for key, value in row.items()} for row in reader]
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
+
+
+def own(net, x):
+    """What a float network answers in the arithmetic of programs."""
+    return deploy.OwnNetwork(*deploy.trace(net, x.shape))(x)[0].asnumpy()
+
+
+def random(shape, seed=0):
+    return mx.nd.array(np.random.RandomState(seed).normal(size=shape))
+
+
+def randomize(net, x):
+    """Initialize a network with values that exercise it: gammas of both signs and zero, other running statistics."""
+    generator = np.random.RandomState(1)
+    net.initialize(mx.init.Normal(1))
+    net(x)
+    for name, parameter in net.collect_params().items():
+        value = generator.normal(size=parameter.shape)
+        if name.endswith('gamma'):
+            value[::3] = 0
+        elif name.endswith('running_var'):
+            value = np.abs(value) + 0.1
+        parameter.set_data(mx.nd.array(value))
+    return net
+
+
+def sequential(*blocks):
+    net = nn.HybridSequential()
+    net.add(*blocks)
+    return net
+
+
+def small_net():
+    return randomize(sequential(nn.Conv2D(6, 3), nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1), nn.Dense(4)),
+                     random((1, 3, 8, 8)))
+
+# Quantized layer, its Gluon parent, shape of the input, arguments.
+LAYERS = [
+    (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3)),
+    (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3, padding=1, strides=2)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9),
+     dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 5, 4, 4), dict(channels=5, kernel_size=3, groups=5, use_bias=False, padding=1)),
+    (bmx.nn.QConv2D, nn.Conv2D, (1, 3, 4, 4), dict(channels=2, kernel_size=1, activation='relu', in_channels=3)),
+    (bmx.nn.QConv1D, nn.Conv1D, (2, 3, 8), dict(channels=4, kernel_size=3, padding=1)),
+    (bmx.nn.QConv1D, nn.Conv1D, (2, 4, 8), dict(channels=4, kernel_size=2, groups=2, strides=2)),
+    (bmx.nn.QDense, nn.Dense, (3, 11), dict(units=4)),
+    (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, activation='tanh')),
+    (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, flatten=False)),
+]
+
+IDS = [f'{row[0].__name__}-{index}' for index, row in enumerate(LAYERS)]
+
+
+def initialized(layer, shape, hybridize=False):
+    mx.random.seed(1)
+    layer.initialize(mx.init.Normal(1))
+    if hybridize:
+        layer.hybridize(static_alloc=True, static_shape=True)
+    layer(random(shape))
+    if getattr(layer, 'bias', None) is not None:
+        layer.bias.set_data(random(layer.bias.shape, 7))
+    return layer
+
+
+def operators(prefix):
+    """Those that compute: without the reshapes that only look at the number of channels."""
+    with open(files.symbol_path(prefix)) as stream:
+        return [node for node in json.load(stream)['nodes'] if node['op'] not in ('null', '_npx_reshape')]
+
+
+class Net(gluon.HybridBlock):
+    """Runs a function of (F, self, x) over the layers that it is given by name."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        self._forward = forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def hybrid_forward(self, F, x):
+        return self._forward(F, self, x)
+
+
+def conv(channels=6, kernel=3, **kwargs):
+    return bmx.nn.BinaryConv(channels, kernel, padding=kernel // 2, **kwargs)
+
+
+def check_picture(blocks, counted, shape):
+    """Nothing is left out of the picture or of its frame, no text covers another one."""
+    figure = plot.picture('name', shape, blocks, counted)
+    texts = figure.axes[0].texts
+    assert min(text.get_fontsize() for text in texts) >= 8
+    renderer = figure.canvas.get_renderer()
+    places = [text.get_window_extent(renderer) for text in texts if text.get_text()]
+    width, height = figure.canvas.get_width_height()
+    for index, (place, text) in enumerate(zip(places, texts)):
+        assert 0 <= place.x0 and place.x1 <= width and 0 <= place.y0 and place.y1 <= height, text
+        for other, another in zip(places[:index], texts):
+            across = min(place.x1, other.x1) - max(place.x0, other.x0)
+            along = min(place.y1, other.y1) - max(place.y0, other.y0)
+            assert across <= 0.5 or along <= 1, (text, another)
+    panels = plot._panels(blocks)
+    assert [block for panel in panels for block in panel.blocks] == blocks
+
+
+def assert_costs_the_same(net, shape, prefix):
+    """The float network and its deployed form, as a block and as a symbol file."""
+    expected = bmx.summary(net, shape).to_dict()
+    block, _ = bmx.deploy.load(prefix)
+    for deployed in (block, mx.sym.load(prefix + '-symbol.json')):
+        found = bmx.summary(deployed, shape).to_dict()
+        for key in set(expected) - {'name', 'layers'}:
+            assert found[key] == expected[key], key
+    blocks, counted = structure(block, shape)
+    for key in ('bops', 'flops', 'size_bits'):
+        assert sum(getattr(each, key) for each in blocks) == sum(layer[key] for layer in counted.layers), key
+
+DTYPES = ['float16', 'float32', 'float64']
+
+
+def gradient(x, estimator='clip', clip_threshold=1.3):
+    """Slope of the straight-through estimator at x, in the dtype of x."""
+    size = np.abs(x)
+    if estimator == 'clip':
+        return (size <= x.dtype.type(clip_threshold)).astype(x.dtype)
+    two = x.dtype.type(2)
+    return np.where(size <= 1, two - two * np.minimum(size, 1), x.dtype.type(0))

@@ -8,7 +8,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 import bmx
-from bmx.structure import structure
+from helpers import assert_costs_the_same
 
 
 def test_counts_made_by_hand():
@@ -171,19 +171,6 @@ class Inside(gluon.HybridBlock):
 
     def hybrid_forward(self, F, x, weight, bias):
         return F.Convolution(x, F.binarize(weight), bias, kernel=(3, 3), num_filter=4)
-
-
-def assert_costs_the_same(net, shape, prefix):
-    """The float network and its deployed form, as a block and as a symbol file."""
-    expected = bmx.summary(net, shape).to_dict()
-    block, _ = bmx.deploy.load(prefix)
-    for deployed in (block, mx.sym.load(prefix + '-symbol.json')):
-        found = bmx.summary(deployed, shape).to_dict()
-        for key in set(expected) - {'name', 'layers'}:
-            assert found[key] == expected[key], key
-    blocks, counted = structure(block, shape)
-    for key in ('bops', 'flops', 'size_bits'):
-        assert sum(getattr(each, key) for each in blocks) == sum(layer[key] for layer in counted.layers), key
 
 
 @pytest.mark.parametrize('name', DEPLOYED)

@@ -9,7 +9,7 @@ from mxnet.test_utils import assert_almost_equal
 import bmx
 from bmx import ops
 from bmx.nn import quantizers
-from test_binarize_op import DTYPES, gradient
+from helpers import DTYPES, gradient
 
 SHAPES = [(3, 5, 7, 9), (2, 70, 6, 5), (4, 33), (2, 9, 11), (2, 3, 4, 5, 6), (1, 1), (1, 8, 1, 1), (2, 64, 40, 41),
           (1, 3, 2, 600)]

@@ -12,9 +12,8 @@ from bmx import deploy, ops
 from bmx.cli import main
 from bmx.io.description import write_description
 from bmx.structure import structure
-from test_binary_subgraph import Parameters, check, make_data
-from test_deploy import own, randomize, sequential
-from test_fuse import operators
+from helpers import operators, own, randomize, sequential
+from programs import Parameters, check, make_data
 
 
 def random(shape, seed=0):

@@ -4,19 +4,10 @@ import numpy as np
 import pytest
 
 from bmx import ops  # noqa: F401  (loads the operator)
+from helpers import DTYPES, gradient
 
-DTYPES = ['float16', 'float32', 'float64']
 ESTIMATORS = [{}, {'clip_threshold': 0}, {'clip_threshold': 1.3}, {'clip_threshold': 0.7},
               {'clip_threshold': float('inf')}, {'estimator': 'polynomial'}]
-
-
-def gradient(x, estimator='clip', clip_threshold=1.3):
-    """Slope of the straight-through estimator at x, in the dtype of x."""
-    size = np.abs(x)
-    if estimator == 'clip':
-        return (size <= x.dtype.type(clip_threshold)).astype(x.dtype)
-    two = x.dtype.type(2)
-    return np.where(size <= 1, two - two * np.minimum(size, 1), x.dtype.type(0))
 
 
 def values(dtype, size=3000):

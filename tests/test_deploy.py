@@ -14,26 +14,7 @@ import bmx
 from bmx import deploy
 from bmx.deploy import files
 from bmx.deploy.threshold import batchnorm_threshold
-
-
-def random(shape, seed=0):
-    return mx.nd.array(np.random.RandomState(seed).normal(size=shape))
-
-
-def randomize(net, x):
-    """Initialize a network with values that exercise it: gammas of both signs and zero, other running statistics."""
-    generator = np.random.RandomState(1)
-    net.initialize(mx.init.Normal(1))
-    net(x)
-    for name, parameter in net.collect_params().items():
-        value = generator.normal(size=parameter.shape)
-        if name.endswith('gamma'):
-            value[::3] = 0
-        elif name.endswith('running_var'):
-            value = np.abs(value) + 0.1
-        parameter.set_data(mx.nd.array(value))
-    return net
-
+from helpers import own, random, randomize, sequential, small_net
 
 GAMMAS = [-2.5, -1.0, -1e-6, 0.0, 1e-6, 1.0, 3.7]
 
@@ -63,12 +44,6 @@ def test_thresholds_decide_as_batchnorm_does(gamma, fix_gamma):
         assert (direction == 1).all()
     else:
         assert (direction[np.isfinite(threshold)] == -1).all()
-
-
-def sequential(*blocks):
-    net = nn.HybridSequential()
-    net.add(*blocks)
-    return net
 
 
 class Residual(gluon.HybridBlock):
@@ -149,11 +124,6 @@ NETS = {
 }
 
 
-def own(net, x):
-    """What a float network answers in the arithmetic of programs."""
-    return deploy.OwnNetwork(*deploy.trace(net, x.shape))(x)[0].asnumpy()
-
-
 @pytest.mark.parametrize('exact', [False, True])
 @pytest.mark.parametrize('name', NETS)
 def test_deployed_equals_float(name, exact, tmp_path):
@@ -198,11 +168,6 @@ def test_no_float_weights_of_binary_layers_are_left(tmp_path):
     saved = mx.nd.load(files.params_path(str(tmp_path / 'net')))
     weights = {name: value for name, value in saved.items() if 'weight' in name}
     assert len(weights) == 2 and all(value.dtype == np.uint8 for value in weights.values())
-
-
-def small_net():
-    return randomize(sequential(nn.Conv2D(6, 3), nn.BatchNorm(), bmx.nn.BinaryConv(5, 3, padding=1), nn.Dense(4)),
-                     random((1, 3, 8, 8)))
 
 
 # Loaders are scripts that have `prefix`, `library` and `x`, NumPy (5, 3, 8, 8), and leave `out`, NumPy (5, 4).

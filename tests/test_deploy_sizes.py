@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 import bmx
 from bmx import deploy
 from bmx.deploy import files
-from test_deploy import random, randomize, sequential
+from helpers import random, randomize, sequential
 
 Sign, Dense, Conv = bmx.nn.QActivation, bmx.nn.QDense, bmx.nn.BinaryConv
 

@@ -10,7 +10,7 @@ from bmx.graph import Graph
 from bmx.ops.program import parse
 from bmx.structure import structure
 from bmx.structure.texts import instruction_text
-from test_plot import check_picture
+from helpers import check_picture
 
 # Settings and height of an image.
 MODELS = {'meliusnet22': ({'stem': 'thumbnail', 'blocks': (2, 1), 'reductions': (0.5,)}, 16),

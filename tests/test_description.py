@@ -11,7 +11,7 @@ import bmx
 from bmx import deploy
 from bmx.cli import main
 from bmx.io.description import description_path, read_description, write_description
-from test_deploy import own
+from helpers import own
 
 KEYWORDS = dict(stem='thumbnail', layers=(1,), channels=(16,), classes=3)
 PREPROCESS = {'size': [16, 16], 'crop_ratio': 0.8, 'mean': [0.1, 0.2, 0.3], 'std': [0.5, 0.5, 0.5]}

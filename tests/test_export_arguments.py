@@ -11,7 +11,7 @@ import bmx
 from bmx import deploy
 from bmx.deploy import files
 from bmx.io.description import read_description, write_description
-from test_deploy import small_net
+from helpers import small_net
 
 SHAPE = (1, 3, 8, 8)
 IMAGES = np.random.RandomState(0).normal(size=(4, 3, 8, 8))

@@ -1,6 +1,5 @@
 """Fusing: chains of binary layers become one node, which computes bit for bit what the float network computes."""
 import itertools
-import json
 
 import mxnet as mx
 import numpy as np
@@ -10,29 +9,11 @@ from mxnet.gluon import nn
 
 import bmx
 from bmx import deploy
-from bmx.deploy import files
 from bmx.deploy.build import build
 from bmx.deploy.operators import Context
 from bmx.deploy.variables import Variables
 from bmx.graph import Graph
-from test_deploy import random, randomize, sequential
-
-
-class Net(gluon.HybridBlock):
-    """Runs a function of (F, self, x) over the layers that it is given by name."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        self._forward = forward
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def hybrid_forward(self, F, x):
-        return self._forward(F, self, x)
-
-
-def conv(channels=6, kernel=3, **kwargs):
-    return bmx.nn.BinaryConv(channels, kernel, padding=kernel // 2, **kwargs)
+from helpers import Net, conv, operators, random, randomize, sequential
 
 
 def scaled():
@@ -142,12 +123,6 @@ NETS = {
     'min pooling': (lambda: Net(lambda F, net, x: net.second(-net.pool(-net.first(x))), first=conv(), second=conv(),
                                 pool=nn.MaxPool2D(2, 2, ceil_mode=True)), [], [3]),
 }
-
-
-def operators(prefix):
-    """Those that compute: without the reshapes that only look at the number of channels."""
-    with open(files.symbol_path(prefix)) as stream:
-        return [node for node in json.load(stream)['nodes'] if node['op'] not in ('null', '_npx_reshape')]
 
 
 def outputs(net, x):

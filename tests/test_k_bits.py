@@ -13,9 +13,7 @@ from bmx import deploy
 from bmx.cli import main
 from bmx.deploy import files
 from bmx.nn import quantizers
-from helpers import arguments, train, write_folder
-from test_deploy import own, randomize, sequential
-from test_nn import IDS, LAYERS, initialized, random
+from helpers import IDS, LAYERS, arguments, initialized, own, random, randomize, sequential, train, write_folder
 
 
 def differentiated(function, x, head):

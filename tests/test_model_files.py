@@ -15,7 +15,7 @@ from mxnet.gluon import nn
 import bmx
 from bmx import deploy
 from bmx.deploy import files
-from test_deploy import own, random, sequential, small_net
+from helpers import own, random, sequential, small_net
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
 FORMATS = (1, 2, 3)

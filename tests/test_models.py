@@ -17,8 +17,7 @@ from bmx.deploy.fuse import fuse
 from bmx.deploy.lower import lower
 from bmx.models import MODELS
 from bmx.nn import STEMS
-from test_accounting import assert_costs_the_same
-from test_deploy import own
+from helpers import assert_costs_the_same, own
 
 
 def images(size, count=2, seed=0):

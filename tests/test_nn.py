@@ -14,37 +14,7 @@ import bmx
 from bmx.graph import Graph
 from bmx.graph.products import match_binary_product
 from bmx.nn import quantizers
-
-# Quantized layer, its Gluon parent, shape of the input, arguments.
-LAYERS = [
-    (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3)),
-    (bmx.nn.QConv2D, nn.Conv2D, (2, 6, 7, 5), dict(channels=4, kernel_size=3, padding=1, strides=2)),
-    (bmx.nn.QConv2D, nn.Conv2D, (1, 6, 9, 9),
-     dict(channels=6, kernel_size=(3, 2), padding=(2, 0), dilation=2, groups=3)),
-    (bmx.nn.QConv2D, nn.Conv2D, (1, 5, 4, 4), dict(channels=5, kernel_size=3, groups=5, use_bias=False, padding=1)),
-    (bmx.nn.QConv2D, nn.Conv2D, (1, 3, 4, 4), dict(channels=2, kernel_size=1, activation='relu', in_channels=3)),
-    (bmx.nn.QConv1D, nn.Conv1D, (2, 3, 8), dict(channels=4, kernel_size=3, padding=1)),
-    (bmx.nn.QConv1D, nn.Conv1D, (2, 4, 8), dict(channels=4, kernel_size=2, groups=2, strides=2)),
-    (bmx.nn.QDense, nn.Dense, (3, 11), dict(units=4)),
-    (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, activation='tanh')),
-    (bmx.nn.QDense, nn.Dense, (3, 2, 5), dict(units=4, flatten=False)),
-]
-IDS = [f'{row[0].__name__}-{index}' for index, row in enumerate(LAYERS)]
-
-
-def random(shape, seed=0):
-    return mx.nd.array(np.random.RandomState(seed).normal(size=shape))
-
-
-def initialized(layer, shape, hybridize=False):
-    mx.random.seed(1)
-    layer.initialize(mx.init.Normal(1))
-    if hybridize:
-        layer.hybridize(static_alloc=True, static_shape=True)
-    layer(random(shape))
-    if getattr(layer, 'bias', None) is not None:
-        layer.bias.set_data(random(layer.bias.shape, 7))
-    return layer
+from helpers import IDS, LAYERS, initialized, random
 
 
 def sign(x):

@@ -15,6 +15,7 @@ from bmx.models import MODELS
 from bmx.nn import STEMS, BinaryConv, make_stem
 from bmx.plot.detail import _paths
 from bmx.structure import structure
+from helpers import check_picture
 
 SIZES = {'alexnet': 96, 'grouped': 64, 'imagenet': 64, 'mobilenet': 32, 'thumbnail': 16}
 
@@ -27,24 +28,6 @@ def expected_names(net):
             type(each).__module__.startswith('bmx.models') for each in inner))
         for each in inner if blocks else [element]:
             yield each.prefix[len(net.prefix):].rstrip('_')
-
-
-def check_picture(blocks, counted, shape):
-    """Nothing is left out of the picture or of its frame, no text covers another one."""
-    figure = plot.picture('name', shape, blocks, counted)
-    texts = figure.axes[0].texts
-    assert min(text.get_fontsize() for text in texts) >= 8
-    renderer = figure.canvas.get_renderer()
-    places = [text.get_window_extent(renderer) for text in texts if text.get_text()]
-    width, height = figure.canvas.get_width_height()
-    for index, (place, text) in enumerate(zip(places, texts)):
-        assert 0 <= place.x0 and place.x1 <= width and 0 <= place.y0 and place.y1 <= height, text
-        for other, another in zip(places[:index], texts):
-            across = min(place.x1, other.x1) - max(place.x0, other.x0)
-            along = min(place.y1, other.y1) - max(place.y0, other.y0)
-            assert across <= 0.5 or along <= 1, (text, another)
-    panels = plot._panels(blocks)
-    assert [block for panel in panels for block in panel.blocks] == blocks
 
 
 @pytest.mark.parametrize('name, stem', [(name, 'thumbnail') for name in sorted(MODELS)]

@@ -15,8 +15,7 @@ from bmx.cli import main
 from bmx.deploy import arithmetic, fold, fuse, lower, operators
 from bmx.graph import Graph
 from bmx.ops.program import Conv, Program
-from test_deploy import own, random, randomize, sequential
-from test_fuse import Net, conv
+from helpers import Net, conv, own, random, randomize, sequential
 
 
 def network():
