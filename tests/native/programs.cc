@@ -436,7 +436,7 @@ Problem rows_chain() {
 Problem parts_chain() {
   const int64_t groups = any_of<int64_t>({1, 2, 4}), channels = groups * any_of<int64_t>({1, 3, 8});
   const int64_t filters = groups * any_of<int64_t>({1, 4, 16, 48});
-  const Size size = any_of<Size>({{3, 3}, {6, 7}, {13, 11}});
+  const Size size = any_of<Size>({{3, 3}, {6, 7}, {8, 5}, {13, 11}});
   const auto slice_of = [](const std::string& name, int64_t count) {
     return name + "[0:" + std::to_string(count) + "]";
   };
@@ -456,9 +456,15 @@ Problem parts_chain() {
   };
   convolve(channels,
            " in=" + slice_of("x0", channels) + " out=s0:planar before=" + steps(channels) + " steps=" + steps(filters));
-  problem.text += "map in=" + slice_of("s0", filters) + " out=s1:" + any_of<std::string>({"float32", "planar"}) +
-                  " before=" + steps(filters) + " pool=" + any_of<std::string>({"max", "avg"}) +
-                  " kernel=3,3 stride=2,2 pad=1,1 steps=" + steps(filters) + ";";
+  const std::string type = any_of<std::string>({"float32", "planar"});
+  problem.text += "map in=" + slice_of("s0", filters) + " out=s1:" + type + " before=" + steps(filters) +
+                  " pool=" + any_of<std::string>({"max", "avg"}) +
+                  any_of<std::string>({" kernel=3,3 stride=2,2 pad=1,1", " kernel=2,2 stride=2,2"}) +
+                  " steps=" + steps(filters) + ";";
+  // what can run band by band as well
+  if (random_word() % 2) {
+    problem.convolve(Convolution(filters, filters, 1, bmx::Window()), slice_of("s1", filters), "s1:" + type);
+  }
   problem.text += "map in=" + slice_of("s1", filters) + " out=s2:planar steps=" + steps(filters) + ";";
   convolve(filters, " in=" + slice_of("s2", filters) + " out=" + any_of<std::string>({"s0:planar", "s3:float32"}) +
                         " before=" + steps(filters));

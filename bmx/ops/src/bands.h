@@ -19,6 +19,7 @@ struct Bands {
   std::vector<std::shared_ptr<const void>> problems;  // the instructions', of one band
   std::vector<int64_t> local;                         // slots that hold one band at a time
 
+  bool holds(size_t instruction) const { return begin <= instruction && instruction < end; }
   bool is_local(int64_t slot) const;
 };
 

@@ -20,7 +20,7 @@ void prepare_blocks(const uint64_t* weights, int64_t filters, int64_t depth, voi
   uint64_t* to = static_cast<uint64_t*>(prepared);
   for (int64_t first = 0; first < filters; first += Block) {
     const int64_t left = filters - first / kFilterTile * kFilterTile;
-    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    const int64_t stored = interleaved_filters(left);
     const uint64_t* from = weights + first / kFilterTile * kFilterTile * depth + first % kFilterTile;
     for (int64_t k = 0; k < depth; ++k, from += stored) {
       for (int64_t f = 0; f < Block; ++f) *to++ = from[f];

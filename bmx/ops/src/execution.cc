@@ -103,7 +103,7 @@ int64_t Execution::reserve(int64_t bytes) {
 
 Execution::Piece Execution::piece(size_t instruction, int64_t part) const {
   for (const Bands& bands : plan_.bands) {
-    if (bands.begin <= instruction && instruction < bands.end) return {&bands, nullptr, 0};
+    if (bands.holds(instruction)) return {&bands, nullptr, 0};
   }
   for (const Parts& parts : plan_.parts) {
     if (parts.begin == instruction || parts.begin + 1 == instruction) return {nullptr, &parts, part};

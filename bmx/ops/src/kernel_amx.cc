@@ -102,7 +102,7 @@ void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prep
   uint64_t* to = static_cast<uint64_t*>(prepared);
   for (int64_t block = 0; block < filters; block += kSide, to += kSide * depth) {
     const int64_t left = filters - block / kFilterTile * kFilterTile, first = block % kFilterTile;
-    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    const int64_t stored = interleaved_filters(left);
     const uint64_t* from = weights + (block - first) * depth + first;
     for (int64_t k = 0; k < depth; ++k, from += stored) {
       for (int64_t f = 0; f < kSide; ++f) to[k * kSide + f] = first + f < stored ? from[f] : 0;

@@ -53,7 +53,7 @@ void prepare(const uint64_t* weights, int64_t filters, int64_t depth, void* prep
   uint8_t* to = static_cast<uint8_t*>(prepared);
   for (int64_t block = 0; block < filters; block += kFilterTile) {
     const int64_t left = filters - block, width = left > kVectorFilters ? kFilterTile : kVectorFilters;
-    const int64_t stored = left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+    const int64_t stored = interleaved_filters(left);
     for (int64_t k = 0; k < depth; ++k, weights += stored) {
       for (int64_t first = 0; first < width; first += kVectorFilters) {
         Words rows[8];

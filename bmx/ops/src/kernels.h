@@ -28,6 +28,11 @@ inline int64_t ceil_div(int64_t value, int64_t by) { return (value + by - 1) / b
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return ceil_div(value, multiple) * multiple; }
 
+// Of a block that begins where so many filters are left: how many are stored.
+inline int64_t interleaved_filters(int64_t left) {
+  return left < kFilterTile ? round_up(left, kInterleaved) : kFilterTile;
+}
+
 inline int64_t interleaved_bytes(int64_t filters, int64_t depth) { return round_up(filters, kInterleaved) * depth * 8; }
 
 // out[p * out_stride + o] = bits - 2 * popcount(activation(p) xor weight(o)) for every filter o and pixel p. Word k of

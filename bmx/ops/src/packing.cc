@@ -146,7 +146,7 @@ void Packer::run(int64_t image, uint64_t* words) const {
 void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words) {
   const int64_t bytes = packed_bytes(channels), depth = words_for(channels);
   for (int64_t block = 0; block < filters; block += kFilterTile) {
-    const int64_t left = std::min(kFilterTile, filters - block), stored = round_up(left, kInterleaved);
+    const int64_t left = std::min(kFilterTile, filters - block), stored = interleaved_filters(left);
     for (int64_t first = 0; first < stored; first += kInterleaved) {  // fills whole cache lines
       uint64_t* to = words + first;
       for (int64_t byte = 0; byte < taps * bytes; byte += bytes) {

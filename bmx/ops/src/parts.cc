@@ -17,6 +17,11 @@ bool adds(const PlannedInstruction& instruction) {
   return false;
 }
 
+bool is_banded(const Plan& plan, size_t instruction) {
+  return std::any_of(plan.bands.begin(), plan.bands.end(),
+                     [&](const Bands& bands) { return bands.holds(instruction); });
+}
+
 // Instruction `begin` and the next one as parts; count 0 where they cannot or need not be.
 Parts parts_at(const Plan& plan, size_t begin, const CacheLimits& limits) {
   Parts parts = {begin, 0, {}, {}};
@@ -43,6 +48,7 @@ Parts parts_at(const Plan& plan, size_t begin, const CacheLimits& limits) {
 std::vector<Parts> find_parts(const Plan& plan, const CacheLimits& limits) {
   std::vector<Parts> found;
   for (size_t i = 0; i + 1 < plan.instructions.size(); ++i) {
+    if (is_banded(plan, i) || is_banded(plan, i + 1)) continue;
     const Parts parts = parts_at(plan, i, limits);
     if (!parts.count) continue;
     found.push_back(parts);

@@ -29,7 +29,8 @@ struct Parts {
   const Part& of(size_t instruction) const { return instruction == begin ? producer : consumer; }
 };
 
-// All of a plan, in its order. A piece is what is handed over.
+// All of a plan whose bands are known, in its order; what runs band by band does not run part by part. A piece is what
+// is handed over.
 std::vector<Parts> find_parts(const Plan& plan, const CacheLimits& limits);
 
 }  // namespace bmx
