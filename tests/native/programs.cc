@@ -454,8 +454,16 @@ Problem parts_chain() {
     return "norm:" + problem.parameter(random_floats(3 * of, 5)) +
            "|prelu:" + problem.parameter(random_floats(random_word() % 2 ? of : 1, 5));
   };
+  // two in a row, of a number of channels that not every count divides
+  const auto map = [&](const std::string& in, const std::string& out) {
+    problem.text += "map in=" + slice_of(in, channels) + " out=" + out + ":planar" +
+                    any_of<std::string>({"", " pool=max kernel=3,3 stride=1,1 pad=1,1"}) + " steps=" + steps(channels) +
+                    ";";
+  };
+  map("x0", "s4");
+  map("s4", "s5");
   convolve(channels,
-           " in=" + slice_of("x0", channels) + " out=s0:planar before=" + steps(channels) + " steps=" + steps(filters));
+           " in=" + slice_of("s5", channels) + " out=s0:planar before=" + steps(channels) + " steps=" + steps(filters));
   const std::string type = any_of<std::string>({"float32", "planar"});
   problem.text += "map in=" + slice_of("s0", filters) + " out=s1:" + type + " before=" + steps(filters) +
                   " pool=" + any_of<std::string>({"max", "avg"}) +

@@ -51,9 +51,7 @@ struct Fconv {
       part.channels /= count;
       part.groups /= count;
     }
-    if ((cuts_input ? conv.groups : conv.blocks()) % count || conv.filters % count || part.lanes() != conv.lanes()) {
-      return {};
-    }
+    if ((cuts_input ? conv.groups : conv.blocks()) % count || part.lanes() != conv.lanes()) return {};
     return {std::make_shared<Problem>(part), cuts_input};
   }
 

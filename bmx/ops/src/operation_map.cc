@@ -44,9 +44,9 @@ struct MapOperation {
     return map.pool == Pool::kNone || bmx::has_rows_of_its_own(map.window, map.image);
   }
 
-  // Of poolings, whose results are not parts of what they write where they shuffle; steps alone stay whole.
+  // What a shuffle writes is not a part of the result.
   static Part part(const Problem& map, int64_t) {
-    return {map.groups == 1 && map.pool != Pool::kNone ? std::make_shared<Problem>(map) : nullptr, true};
+    return {map.groups == 1 ? std::make_shared<Problem>(map) : nullptr, true};
   }
 
   static Memory memory(const Problem& map, const Kernel&) { return {0, 0, map.thread_bytes()}; }

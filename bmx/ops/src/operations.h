@@ -23,7 +23,7 @@ struct Operation {
   // The problem of one of `count` bands of rows, as many as divide the image's; null where rows of the result depend on
   // more than rows of their own.
   std::shared_ptr<const void> (*band)(const void* problem, int64_t count);
-  // One of `count` parts of the result's channels.
+  // One of `count` parts of the result's channels, as many as divide them.
   Part (*part)(const void* problem, int64_t count);
   // Bytes that a task works in.
   Memory (*memory)(const void* problem, const Kernel& kernel);

@@ -34,6 +34,7 @@ Parts parts_at(const Plan& plan, size_t begin, const CacheLimits& limits) {
   if (reads(producer, producer.to.index) || writes(consumer, producer.to.index)) return parts;
   if (consumer.to.kind == 's' && reads(producer, consumer.to.index)) return parts;  // later parts still read it
   for (int64_t count = 2; count <= std::min(between.channels, kMostPieces); ++count) {
+    if (between.channels % count || consumer.out.channels % count) continue;
     const Part first = producer.operation->part(producer.problem.get(), count);
     const Part second = consumer.operation->part(consumer.problem.get(), count);
     if (!first.problem || !second.problem || !second.cuts_input) continue;
