@@ -8,7 +8,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, PReLU, grouped_conv, make_stem
-from bmx.nn.quantizers import Tensor
+from bmx.nn.tensors import Tensor
 
 # The largest number of channels, classes, groups; of blocks in a stage.
 MAX_COUNT, MAX_BLOCKS = 1 << 20, 1000

@@ -12,7 +12,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, BinaryDense, Scale, make_stem
-from bmx.nn.quantizers import Tensor
+from bmx.nn.tensors import Tensor
 
 from .blocks import check_counts, make_activation
 from .registry import register_family

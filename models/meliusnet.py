@@ -7,7 +7,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv
-from bmx.nn.quantizers import Tensor
+from bmx.nn.tensors import Tensor
 
 from .blocks import DenseBlock, GrowingNet
 from .registry import register_family

@@ -9,7 +9,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from bmx.nn.configuration import resolve
+from bmx.nn.configuration import config, resolve
+from bmx.nn.quantizers import names_quantizer
 
 Build = Callable[..., gluon.HybridBlock]
 MODELS: dict[str, Build] = {}
@@ -53,7 +54,8 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     root : str
         Folder of parameter files.
     **kwargs
-        Keywords of the model, for example stem='thumbnail'.
+        Keywords of the model, for example stem='thumbnail'. `activation` and `weight` may name quantizers for its
+        layers, as in the scope `bmx.nn.config`.
 
     Returns
     -------
@@ -72,10 +74,12 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     if entry is None:
         raise ValueError(f'unknown model {name!r}; choose from {", ".join(sorted(MODELS))}')
     settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
-    net = entry(**settings)
+    quantized_by = {key: settings.pop(key) for key in ('activation', 'weight') if names_quantizer(settings.get(key))}
+    with config(**quantized_by):
+        net = entry(**settings)
+        net.layer_defaults = dataclasses.asdict(resolve())
     net.model_name = entry.__name__
     net.model_kwargs = settings
-    net.layer_defaults = dataclasses.asdict(resolve())
     if pretrained:
         path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
         if not os.path.isfile(path):

@@ -10,7 +10,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, PlainLayout, make_stem
-from bmx.nn.quantizers import Tensor
+from bmx.nn.tensors import Tensor
 
 from .blocks import check_counts
 from .registry import register_family

@@ -8,7 +8,7 @@ from mxnet.test_utils import assert_almost_equal
 
 import bmx
 from bmx import ops
-from bmx.nn import quantizers
+from bmx.nn import quantizers, tensors
 from helpers import DTYPES, gradient
 
 SHAPES = [(3, 5, 7, 9), (2, 70, 6, 5), (4, 33), (2, 9, 11), (2, 3, 4, 5, 6), (1, 1), (1, 8, 1, 1), (2, 64, 40, 41),
@@ -103,7 +103,7 @@ def test_gradient_is_that_of_the_first_term_divided_by_its_scale(shape, pad, dty
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
-@pytest.mark.parametrize('quantizer', bmx.nn.QUANTIZERS)
+@pytest.mark.parametrize('quantizer', quantizers.ESTIMATORS)
 @pytest.mark.parametrize('shape, padding', [((3, 33), ()), ((3, 4, 9), (2,)), ((2, 5, 7, 6), (1, 2))], ids=str)
 def test_composed_of_built_in_operators(shape, padding, quantizer, dtype):
     x = random(shape, dtype=dtype)
@@ -182,7 +182,7 @@ def product(layer, signs, weight, pad_value, padding=None):
         return mx.nd.FullyConnected(signs, weight, num_hidden=layer._units, no_bias=True)
     padding = layer._kwargs['pad'] if padding is None else padding
     attributes = dict(layer._kwargs, no_bias=True, pad=(0,) * len(padding))
-    return mx.nd.Convolution(quantizers.pad(signs, padding, pad_value), weight, **attributes)
+    return mx.nd.Convolution(tensors.pad(signs, padding, pad_value), weight, **attributes)
 
 
 @pytest.mark.parametrize('hybridize', [False, True])
@@ -214,7 +214,7 @@ def test_a_layer_is_the_sum_of_its_terms(layer, shape, arguments, binarizations,
     assert np.array_equal(net(x[:1]).asnumpy(), total[:1].asnumpy())
 
 
-@pytest.mark.parametrize('quantizer', bmx.nn.QUANTIZERS)
+@pytest.mark.parametrize('quantizer', quantizers.ESTIMATORS)
 @pytest.mark.parametrize('layer, shape, arguments', LAYERS[:6], ids=IDS[:6])
 def test_gradients_of_a_layer(layer, shape, arguments, quantizer):
     """The data's is the gradient of the product's approximated input where the estimator lets it through."""
@@ -238,7 +238,7 @@ def test_gradients_of_a_layer(layer, shape, arguments, quantizer):
         # padded taps are constant; their share of the weight's gradient is that of the border alone
         z = product(inner, inputs, weight, 0)
         if any(inner._kwargs['pad'] if hasattr(inner, '_kwargs') else ()):
-            border = quantizers.pad(mx.nd.zeros(shape), inner._kwargs['pad'], -1)
+            border = tensors.pad(mx.nd.zeros(shape), inner._kwargs['pad'], -1)
             sums = mx.nd.array(scales.sum(axis=0).reshape((-1,) + (1,) * (x.ndim - 1)))
             attributes = dict(inner._kwargs, no_bias=True, pad=(0,) * len(inner._kwargs['pad']))
             z = z + mx.nd.Convolution(mx.nd.broadcast_mul(border, sums), weight, **attributes)
@@ -292,7 +292,7 @@ def test_inputs_that_do_not_fit_are_refused():
     one = bmx.nn.QDense(3, in_units=6, prefix='one_')
     one.initialize()
     two.initialize()
-    with pytest.raises(ValueError, match='two: of 2 binarizations there are two inputs.* got one'):
+    with pytest.raises(ValueError, match='two: of residual.2. there are two inputs.* got one'):
         two(x)
     with pytest.raises(ValueError, match='one: two inputs, as of several binarizations, but the layer has'):
         one(*pair)
@@ -300,7 +300,7 @@ def test_inputs_that_do_not_fit_are_refused():
         signs, scales = mx.nd.residual_binarize(x, binarizations=other)
         with pytest.raises(mx.MXNetError, match='sliced axis must be the same|evenly sized'):
             two(signs, scales).wait_to_read()
-    with pytest.raises(ValueError, match='flatten=False is for one binarization, got 2'):
+    with pytest.raises(ValueError, match='flatten=False is for activations without scales, got residual'):
         bmx.nn.QDense(3, flatten=False, binarizations=2)
 
 
@@ -325,8 +325,9 @@ def test_configuration():
     assert bmx.nn.Config().binarizations == 1
     with bmx.nn.config(binarizations=3):
         layers = [bmx.nn.QActivation(), bmx.nn.QConv2D(1, 1), bmx.nn.BinaryConv(1, 1).conv, bmx.nn.BinaryDense(1).dense]
-        assert bmx.nn.QDense(1, binarizations=1).quantization.terms == 1
-    assert {layer.quantization.terms for layer in layers} == {3} and 'binarizations=3' in repr(layers[0])
+        assert bmx.nn.QDense(1, binarizations=1).quantization.activation_quantizer.planes == 1
+    assert {layer.quantization.activation_quantizer.planes for layer in layers} == {3}
+    assert 'binarizations=3' in repr(layers[0])
 
 
 def test_float64():

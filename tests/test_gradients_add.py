@@ -8,7 +8,7 @@ import pytest
 from mxnet.gluon import nn
 
 import bmx
-from bmx.nn import QUANTIZERS
+from bmx.nn.quantizers import ESTIMATORS
 
 SHAPE = (2, 3, 4, 5)
 DTYPES = ('float16', 'float32', 'float64')
@@ -189,11 +189,11 @@ def _parts(result):
 
 
 @pytest.mark.parametrize('composed', [False, True])
-@pytest.mark.parametrize('name', QUANTIZERS)
+@pytest.mark.parametrize('name', ESTIMATORS)
 def test_quantizers(name, composed):
     weight, = _values([(4, 6)], 'float32')
     weight.attach_grad(grad_req='add')
-    _assert_twice(*_passes(lambda: QUANTIZERS[name](weight, 0.9, composed) * 3, lambda: [weight.grad]))
+    _assert_twice(*_passes(lambda: ESTIMATORS[name](weight, 0.9, composed) * 3, lambda: [weight.grad]))
 
 
 def test_shared_parameters():
@@ -209,7 +209,7 @@ def test_shared_parameters():
     _assert_twice(*_passes(lambda: one(x), lambda: [one.weight.grad()])[:1], gradients[0])
 
 
-@pytest.mark.parametrize('layer', [bmx.nn.QDense(4, quantizer=name, scaling='gradient') for name in QUANTIZERS])
+@pytest.mark.parametrize('layer', [bmx.nn.QDense(4, quantizer=name, scaling='gradient') for name in ESTIMATORS])
 def test_weight_traced_before_its_shape_is_known(layer):
     layer.initialize(mx.init.Normal(0.5))
     layer.hybridize()

@@ -120,7 +120,7 @@ def test_binary_convolution_is_its_two_layers(bits, activation_bits, hybridize):
         assert (one.grad() == other.grad()).asnumpy().all() and one.grad().abs().sum().asscalar() > 0
 
 
-@pytest.mark.parametrize('quantizer', bmx.nn.QUANTIZERS)
+@pytest.mark.parametrize('quantizer', quantizers.ESTIMATORS)
 @pytest.mark.parametrize('scaling', ['constant', 'gradient'])
 def test_gradients_of_scaled_weights_in_closed_form(scaling, quantizer):
     """'constant' is Bi-Real-Net's alpha 1_{|w| <= t} dL/dw~, 'gradient' adds XNOR-Net's share of alpha = mean |w|."""
@@ -178,9 +178,9 @@ def test_which_bits_a_layer_takes():
     assert_almost_equal(two(x).asnumpy(), np.float32([[0, 1 / 3, 1]]))
     assert one(x).asnumpy().tolist() == [[-1, 1, 1]]
     assert {layer.quantization.bits for layer in (conv, dense, both.conv)} == {1}
-    assert both.activation.quantization.input_bits == inner.activation.quantization.input_bits == 2
+    assert {str(block.activation.quantization.activation_quantizer) for block in (both, inner)} == {'dorefa(2)'}
     assert inner.conv.quantization.bits == 2
-    assert bmx.nn.Config(bits=3).input_bits == 3
+    assert bmx.nn.Config(bits=3).activation_quantizer.bits == 3
     net = sequential(conv, inner, bmx.nn.QConv2D(1, 1, bits=32))
     assert bmx.nn.binary_parameters(net) == [conv.weight]
 

@@ -169,7 +169,7 @@ def test_a_border_is_the_padding_of_the_product():
     assert product_of((1, 1), (1, 1)).activation is None  # padded twice
 
 
-@pytest.mark.parametrize('quantizer', bmx.nn.QUANTIZERS)
+@pytest.mark.parametrize('quantizer', quantizers.ESTIMATORS)
 def test_gpu_graphs_hold_built_in_operators_only(quantizer):
     net = nn.HybridSequential()
     net.add(bmx.nn.BinaryConv(4, 3, padding=1, in_channels=4, quantizer=quantizer, scaling='gradient'),

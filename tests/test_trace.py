@@ -9,7 +9,7 @@ from mxnet.gluon import nn
 import bmx
 from bmx.deploy import ExportError
 from bmx.graph import Graph
-from bmx.nn import QUANTIZERS
+from bmx.nn.quantizers import ESTIMATORS
 
 IMAGE, ROW, FLAT = (2, 3, 12, 12), (2, 3, 12), (2, 12)
 
@@ -167,13 +167,13 @@ def test_a_graph_of_known_shapes_has_the_operator():
 def test_composed_signs(name, attributes):
     """As a graph has them that was traced on a GPU."""
     x = mx.sym.var('data')
-    graph = Graph.from_symbol(QUANTIZERS[name](x * 2, 0.7, composed=True, padding=(1, 1), pad_value=1) + 1)
+    graph = Graph.from_symbol(ESTIMATORS[name](x * 2, 0.7, composed=True, padding=(1, 1), pad_value=1) + 1)
     assert [node.op for node in graph.nodes] == ['null', '_mul_scalar', 'binarize', 'Pad', '_plus_scalar']
     assert graph.nodes[2].attrs == attributes
     data = np.random.RandomState(0).normal(size=(2, 3, 4, 5)).astype('float32')
     results = []
-    for symbol in (QUANTIZERS[name](x * 2, 0.7, composed=True), Graph.from_symbol(
-            QUANTIZERS[name](x * 2, 0.7, composed=True)).to_symbol()):
+    for symbol in (ESTIMATORS[name](x * 2, 0.7, composed=True), Graph.from_symbol(
+            ESTIMATORS[name](x * 2, 0.7, composed=True)).to_symbol()):
         executor = symbol.simple_bind(mx.cpu(), data=data.shape)
         executor.arg_dict['data'][:] = data
         executor.forward(is_train=True)

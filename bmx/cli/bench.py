@@ -13,7 +13,7 @@ from ..bench import kernels, layers, models, results, split, train
 from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
 from ..models import MODELS
 from ..nn import config
-from ..nn.configuration import BINARIZATIONS
+from ..nn.quantizers import BINARIZATIONS
 from .types import positive
 
 

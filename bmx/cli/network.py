@@ -14,8 +14,9 @@ from .. import deploy
 from ..deploy.files import params_path, symbol_path
 from ..models import MODELS
 from ..network import NetworkOptions
-from ..nn import QUANTIZERS, STEMS, Config
-from ..nn.configuration import BINARIZATIONS, BITS, SCALINGS
+from ..nn import STEMS, Config
+from ..nn.configuration import BITS
+from ..nn.quantizers import BINARIZATIONS, ESTIMATORS, SCALINGS, names
 from . import types
 
 
@@ -35,9 +36,12 @@ def add_network_options(parser: argparse._ActionsContainer) -> None:
                         help='a keyword of the model, for example classes=10; can be repeated')
     parser.add_argument('--bits', type=int, choices=BITS, help='of the weights: 1 binary, 32 float')
     parser.add_argument('--activation-bits', type=int, choices=BITS, help='default: those of the weights')
-    parser.add_argument('--quantizer', choices=list(QUANTIZERS), help="gradient in the sign's place")
+    parser.add_argument('--quantizer', choices=list(ESTIMATORS), help="gradient in the sign's place")
     parser.add_argument('--clip-threshold', type=types.non_negative, help='of the straight-through gradient')
     parser.add_argument('--scaling', choices=SCALINGS, help='of each output channel by its mean absolute weight')
+    for role in ('activation', 'weight'):
+        parser.add_argument('--' + role, metavar='QUANTIZER', help=f'what quantizes {role}s, for example dorefa(2), in '
+                            f'the place of the others: {", ".join(names(role == "activation"))}')
     parser.add_argument('--binarizations', type=int, choices=BINARIZATIONS, metavar='M', help='scaled signs that stand '
                         f'for an activation of 1 bit, 1 to {BINARIZATIONS[-1]}')
 

@@ -74,26 +74,15 @@ def _activation(node: Node) -> tuple[Entry, tuple[int, ...], float]:
     return _look_through_reshapes(data) if node.op == 'FullyConnected' else data, pad, pad_value
 
 
-_BITS = {2 ** bits - 1: bits for bits in range(2, 9)}
-
-
 def _are_signs(node: Node, output: int) -> bool:
     return node.op == 'binarize' or (node.op == 'residual_binarize' and output == 0)
 
 
 def _bits(node: Node, output: int = 0) -> int:
-    """Bits of what a node computes: 1 of signs, k of the 2^k levels of DoReFa-Net's rounding, else 32."""
+    """Bits of what a node computes: 1 of signs, those that a quantizer tells of its integers, else 32."""
     if _are_signs(node, output):
         return 1
-    while node.op in ('_mul_scalar', '_minus_scalar'):  # weights lie between -1 and 1
-        node = node.input(0)
-    if node.op == '_div_scalar' and node.input(0).op == '_contrib_round_ste':
-        steps, scaled = node.attr('scalar'), node.input(0).input(0)
-        if scaled.op == '_mul_scalar' and scaled.attr('scalar') == steps:
-            clip = scaled.input(0)
-            if clip.op == 'clip' and (clip.attr('a_min'), clip.attr('a_max')) == (0, 1):
-                return _BITS.get(steps, 32)
-    return 32
+    return int(node.attr('__bits__', 32)) if output == 0 else 32
 
 
 def product_bits(node: Node) -> tuple[int, int]:

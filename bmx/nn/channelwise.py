@@ -10,7 +10,7 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from .quantizers import Tensor, has_operator, namespace
+from .tensors import Tensor, has_operator, namespace
 
 
 def scale_channels(x: Tensor, scale: Tensor, channel_shape: tuple[int, ...]) -> Tensor:

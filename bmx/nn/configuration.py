@@ -4,42 +4,54 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import functools
 from numbers import Real
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator
 
 import numpy as np
 
-from . import quantizers
-from .quantizers import Tensor
+from .quantizers import (
+    BINARIZATIONS,
+    ESTIMATORS,
+    SCALINGS,
+    ApproxSign,
+    DoReFa,
+    Float,
+    Quantizer,
+    Residual,
+    Sign,
+    names,
+    parse_quantizer,
+)
 
 BITS = tuple(range(1, 9)) + (32,)
-SCALINGS = ('none', 'constant', 'gradient')
-BINARIZATIONS = tuple(range(1, 9))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """How a quantized layer quantizes; frozen, so that a block keeps what it was built with.
 
+    `activation` and `weight` name quantizers; where they are None, the others stand for one, BMXNet's way.
+
     Attributes
     ----------
     bits : int
-        Of the weights: 1 (binary), 2 to 8 (DoReFa-Net) or 32 (float: the layer equals its Gluon parent).
+        Of the weights: 1 (a sign), 2 to 8 (`dorefa`) or 32 (`float`: the layer equals its Gluon parent).
     activation_bits : int, optional
         Of the activations, the same values; None: as many as `bits`.
     quantizer : str
-        Name in `bmx.nn.QUANTIZERS`: the sign's gradient, for activations and weights of 1 bit.
+        Name in `bmx.nn.quantizers.ESTIMATORS`: the sign's gradient, for activations and weights of 1 bit.
     clip_threshold : float
         t of the straight-through estimator (MeliusNet, Equation 3); 0 stops all but the gradient at 0.
     scaling : str
-        Channel-wise scaling of weights of 1 bit by alpha = mean |w| of an output channel: 'none', 'gradient' (XNOR-Net:
-        through the sign, straight, and through alpha) or 'constant' (Bi-Real-Net's magnitude-aware gradient: alpha
-        multiplies the gradient of the sign, its own is not taken). See docs/semantics.md, "Weight scaling".
+        Of weights of 1 bit, see `bmx.nn.quantizers.Sign`.
     pad_value : int
         What a padded tap counts as: -1, +1 or 0. Where the activations are not signs, or the weights float, always 0.
     binarizations : int
-        How many scaled signs stand for an activation (Tang et al. 2017), 1 to 8; with 1 its sign alone, not scaled.
-        Only where weights and activations have 1 bit. See docs/semantics.md, "Several binarizations".
+        How many scaled signs stand for an activation (`residual`), 1 to 8; with 1 its sign alone, not scaled. Only
+        where weights and activations have 1 bit. See docs/semantics.md, "Several binarizations".
+    activation, weight : str or Quantizer, optional
+        A quantizer, or a text such as 'dorefa(2)' that names one (`bmx.nn.QUANTIZERS`); kept as text.
     """
     bits: int = 1
     activation_bits: int | None = None
@@ -48,10 +60,12 @@ class Config:
     scaling: str = 'none'
     pad_value: int = -1
     binarizations: int = 1
+    activation: str | None = None
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         for field, allowed in (('bits', BITS), ('activation_bits', (None,) + BITS), ('scaling', SCALINGS),
-                               ('quantizer', tuple(quantizers.QUANTIZERS)), ('pad_value', (-1, 0, 1)),
+                               ('quantizer', tuple(ESTIMATORS)), ('pad_value', (-1, 0, 1)),
                                ('binarizations', BINARIZATIONS)):
             value = getattr(self, field)
             if value not in allowed:
@@ -61,50 +75,59 @@ class Config:
         if not (isinstance(threshold, Real) and threshold >= 0):
             raise ValueError(f'clip_threshold must be a number of at least 0, got {threshold!r}')
         object.__setattr__(self, 'clip_threshold', threshold.item() if isinstance(threshold, np.generic) else threshold)
+        for role, can in (('activation', 'quantizes_activations'), ('weight', 'quantizes_weights')):
+            value = getattr(self, role)
+            if value is not None:
+                quantizer = parse_quantizer(value)
+                if not getattr(quantizer, can)():
+                    raise ValueError(f'{role}: {quantizer.name} does not quantize {role}s; those that do: '
+                                     f'{", ".join(names(role == "activation"))}')
+                object.__setattr__(self, role, str(quantizer))
 
-    @property
-    def input_bits(self) -> int:
-        """Bits of the activations: `activation_bits`, or where that is None those of the weights."""
-        return self.bits if self.activation_bits is None else self.activation_bits
+    @functools.cached_property
+    def activation_quantizer(self) -> Quantizer:
+        """The object that quantizes activations."""
+        if self.activation is not None:
+            return parse_quantizer(self.activation)
+        bits = self.bits if self.activation_bits is None else self.activation_bits
+        if self.weight is not None and self.activation_bits is None:
+            bits = 1 if self.weight_quantizer.bits < 32 else 32
+        if bits > 1:
+            return Float() if bits == 32 else DoReFa(bits)
+        if self.binarizations > 1 and self.weight_quantizer.bits == 1:
+            return Residual(self.binarizations, self.clip_threshold, self.quantizer)
+        return self._sign('none')
+
+    @functools.cached_property
+    def weight_quantizer(self) -> Quantizer:
+        """The object that quantizes weights."""
+        if self.weight is not None:
+            return parse_quantizer(self.weight)
+        if self.bits > 1:
+            return Float() if self.bits == 32 else DoReFa(self.bits)
+        return self._sign(self.scaling)
+
+    def _sign(self, scaling: str) -> Quantizer:
+        return ApproxSign(scaling) if self.quantizer == 'approx_sign' else Sign(scaling, self.clip_threshold)
 
     @property
     def border(self) -> int:
         """What a convolution's padding holds: `pad_value` among signs, else 0."""
-        return self.pad_value if self.input_bits == 1 and self.bits < 32 else 0
-
-    @property
-    def terms(self) -> int:
-        """How many signs stand for an activation: `binarizations` among signs, else 1."""
-        return self.binarizations if self.input_bits == self.bits == 1 else 1
-
-    def quantize_activation(self, x: Tensor, padding: Sequence[int] = ()) -> Tensor | tuple[Tensor, Tensor]:
-        """Quantize an NDArray or Symbol to `input_bits`; the dtype stays. Signs get a border of `pad_value`.
-
-        With several `terms` it returns their signs and scales, see `bmx.nn.quantizers.residual_sign`.
-        """
-        if self.terms > 1:
-            return quantizers.residual_sign(x, self.terms, self.quantizer, self.clip_threshold, padding=padding,
-                                            pad_value=self.pad_value)
-        if self.input_bits == 1:
-            return self._sign(x, padding=padding, pad_value=self.pad_value)
-        return x if self.input_bits == 32 else quantizers.k_bit_activation(x, self.input_bits)
-
-    def quantize_weight(self, x: Tensor) -> Tensor:
-        """Quantize an NDArray or Symbol to `bits`; the dtype stays."""
-        if self.bits == 1:
-            return self._sign(x)
-        return x if self.bits == 32 else quantizers.k_bit_weight(x, self.bits)
-
-    def _sign(self, x: Tensor, **arguments: Any) -> Tensor:
-        return quantizers.QUANTIZERS[self.quantizer](x, clip_threshold=self.clip_threshold, **arguments)
+        return self.pad_value if self.activation_quantizer.signs and self.weight_quantizer.bits < 32 else 0
 
 
+# What stands for a quantizer where none is named.
+_SHORTHAND = {'activation': {'bits', 'activation_bits', 'quantizer', 'binarizations'}, 'weight': {'bits'}}
 _current = contextvars.ContextVar('bmx.nn.config', default=Config())  # noqa: B039  (it is frozen)
 
 
 def resolve(**given: Any) -> Config:
     """The scope's configuration with what was given to a layer; None means "not given", 0 means 0."""
-    return dataclasses.replace(_current.get(), **{key: value for key, value in given.items() if value is not None})
+    given = {key: value for key, value in given.items() if value is not None}
+    for role, shorthand in _SHORTHAND.items():  # what is nearer to a layer goes before what is further away
+        if not shorthand.isdisjoint(given):
+            given.setdefault(role, None)
+    return dataclasses.replace(_current.get(), **given)
 
 
 @contextlib.contextmanager
@@ -114,7 +137,8 @@ def config(**defaults: Any) -> Iterator[Config]:
     Parameters
     ----------
     **defaults
-        Any attribute of `Config`: bits, activation_bits, quantizer, clip_threshold, scaling, pad_value, binarizations.
+        Any attribute of `Config`: bits, activation_bits, quantizer, clip_threshold, scaling, pad_value, binarizations,
+        activation, weight.
 
     Examples
     --------

@@ -9,7 +9,7 @@ binarizations an activation has two outputs, signs and scales, and a layer two i
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import mxnet as mx
 from mxnet import gluon
@@ -18,37 +18,58 @@ from mxnet.symbol import Symbol
 
 from .channelwise import scale_channels
 from .configuration import config, resolve
-from .quantizers import Tensor, pad
+from .quantizers import Quantizer, names_quantizer
+from .quantizers.base import Learned, marked
+from .tensors import Tensor, namespace, pad
 
 
-class QActivation(gluon.HybridBlock):
-    """Quantize activations: sign or rounding in the forward pass, an estimator in the backward pass.
+class _Learns(gluon.HybridBlock):
+    """A block whose quantizers may learn parameters."""
+
+    def _learn(self, parameters: Learned, prefix: str = '') -> None:
+        """Make the parameters of a quantizer, which `hybrid_forward` gets under the names with the prefix."""
+        with self.name_scope():
+            for name, (shape, initial) in parameters.items():
+                value = (mx.init.Constant(float(initial)) if isinstance(initial, (int, float))
+                         else mx.init.Constant(mx.nd.array(initial)))
+                setattr(self, prefix + name, self.params.get(prefix + name, shape=shape, init=value))
+
+
+class QActivation(_Learns):
+    """Quantize activations: few values in the forward pass, an estimator in the backward pass.
 
     Parameters
     ----------
     bits : int
         Of the activations, `activation_bits` of `bmx.nn.Config`. 32 passes the input through.
-    quantizer, clip_threshold, pad_value, binarizations
+    quantizer, clip_threshold, pad_value, binarizations, activation
         See `bmx.nn.Config`; what is None, bits too, comes from the scope `bmx.nn.config`.
     padding : tuple of int
         Border of `pad_value` around the last axes, (height, width) or (width,), in place of the padding of the
-        convolution that follows: it costs nothing here and a copy of the features there. With bits=1 only.
+        convolution that follows: it costs nothing here and a copy of the features there. Of signs only.
+    in_channels : int
+        Channels of the data, for quantizers that learn something of each.
 
-    Inputs: data of any shape. Outputs: +1 or -1, or 2^bits levels from 0 to 1, of the same shape, but for the border,
-    and dtype. With m > 1 binarizations data is (N, C, ...), and there are two outputs for the layer that follows: the
-    signs, (m * N, C, ...), and their scales, (m, N).
+    Inputs: data of any shape. Outputs: +1 or -1, or whatever the quantizer makes of it, of the same shape, but for the
+    border, and dtype. A quantizer that has scales, (N, C, ...) only, has two outputs for the layer that follows: the
+    values, those of m planes (m * N, C, ...), and the scales, then (m, N).
     """
 
     def __init__(self, bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
                  padding: Sequence[int] = (), pad_value: int | None = None, prefix: str | None = None,
-                 params: gluon.ParameterDict | None = None, binarizations: int | None = None) -> None:
+                 params: gluon.ParameterDict | None = None, binarizations: int | None = None,
+                 activation: str | Quantizer | None = None, in_channels: int = 0) -> None:
         super().__init__(prefix=prefix, params=params)
         self.quantization = resolve(activation_bits=bits, quantizer=quantizer, clip_threshold=clip_threshold,
-                                    pad_value=pad_value, binarizations=binarizations)
+                                    pad_value=pad_value, binarizations=binarizations, activation=activation)
         self._padding = self._widths(padding)
-        if self.quantization.input_bits > 1 and any(self._padding):
-            raise ValueError(f'{self.name}: activations of {self.quantization.input_bits} bits get no border, only '
+        self._quantizer = self.quantization.activation_quantizer
+        if not self._quantizer.signs and any(self._padding):
+            raise ValueError(f'{self.name}: activations of {self._quantizer.bits} bits get no border, only '
                              f'signs do, got padding={self._padding}; pad in the layer that follows')
+        if self._quantizer.by_channel and not in_channels:
+            raise ValueError(f'{self.name}: {self._quantizer} learns a number of each channel: give in_channels')
+        self._learn(self._quantizer.activation_parameters(in_channels))
 
     def _widths(self, padding: object) -> tuple[int, ...]:
         """The widths of the border as Python's integers; how many axes one number would be for is not known yet."""
@@ -58,57 +79,70 @@ class QActivation(gluon.HybridBlock):
                              f'images and (1,) for rows, got {padding!r}')
         return tuple(map(int, padding))
 
-    def hybrid_forward(self, F: Any, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return self.quantization.quantize_activation(x, padding=self._padding)
+    def hybrid_forward(self, F: Any, x: Tensor, **learned: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self._quantizer.quantize_activation(x, self._padding, self.quantization.pad_value, **learned)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.quantization})'
 
 
-class _QuantizedLayer(gluon.HybridBlock):
-    """What quantized layers share: the weight's quantization; several binarizations, scaling, bias and activation after
-    the product."""
+class _QuantizedLayer(_Learns):
+    """What quantized layers share: the weight's quantization; planes, scaling, bias and activation after the
+    product."""
+
+    def _init_quantization(self, **given: Any) -> None:
+        self.quantization = resolve(**given)
+        self._learn(self.quantization.weight_quantizer.weight_parameters(self.weight.shape), 'weight_')
+
+    @property
+    def _is_float(self) -> bool:
+        return self.quantization.weight_quantizer.bits == 32
 
     def _inputs(self, x: Tensor | Sequence[Tensor], scales: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The data or signs, and the scales or None; `HybridSequential` hands both on as one argument."""
+        """The data or values, and the scales or None; `HybridSequential` hands both on as one argument."""
         if isinstance(x, (list, tuple)):
             x, scales = x
-        terms = self.quantization.terms
-        if terms > 1 and scales is None:
-            raise ValueError(f'{self.name}: of {terms} binarizations there are two inputs, the signs and the scales '
-                             'that QActivation returns, got one; for an input that is binarized once, or not, give the '
-                             'layer binarizations=1')
-        if terms == 1 and scales is not None:
+        quantizer = self.quantization.activation_quantizer
+        has_scales = quantizer.has_scales and not self._is_float
+        if has_scales and scales is None:
+            raise ValueError(f'{self.name}: of {quantizer} there are two inputs, the values and the scales '
+                             'that QActivation returns, got one; for an input that is a sign, or not quantized, tell '
+                             'the layer by activation= or binarizations=1')
+        if not has_scales and scales is not None:
             raise ValueError(f'{self.name}: two inputs, as of several binarizations, but the layer has '
                              f'{self.quantization}')
         return x, scales
 
-    def _combine(self, F: Any, product: Tensor, scales: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-        """Add the terms of a product, each with its scale, in their order; `shape`: of scales (N,) beside a term."""
-        if scales is None:
-            return product
-        terms, total = self.quantization.terms, None
-        # squeeze_axis makes MXNet compare the number of terms
-        by_term = F.SliceChannel(scales, num_outputs=terms, axis=0, squeeze_axis=True)
-        for term, scale in zip(F.SliceChannel(product, num_outputs=terms, axis=0), by_term):
-            term = F.broadcast_mul(term, F.reshape(scale, shape=shape))
-            total = term if total is None else total + term
-        return total
+    def _multiply(self, x: Tensor, scales: Tensor | None, weight: Tensor, learned: dict[str, Tensor],
+                  product: Callable[[Tensor, Tensor], Tensor], axes: int) -> Tensor:
+        """The sum of the products with the terms of the weight, in their order.
 
-    def _quantize_weight(self, weight: Tensor) -> Tensor:
+        Scales are applied after a product, which is exact where its values are integers.
+        """
+        activation, total = self.quantization.activation_quantizer, None
+        F = namespace(x)
+        if activation.step != 1:  # integers
+            x = marked(F.contrib.round_ste(x / activation.step), bits=activation.bits)
         if isinstance(weight, Symbol) and all(self.weight.shape):
             # Gluon keeps the variable of the first trace, which may have declared less than is known now.
             weight._set_attr(__shape__=str(self.weight.shape))
-        return self.quantization.quantize_weight(weight)
+        learned = {name[len('weight_'):]: value for name, value in learned.items()}
+        window = {key: value for key, value in getattr(self, '_kwargs', {}).items()
+                  if key in ('kernel', 'stride', 'pad', 'dilate')}
+        for term in self.quantization.weight_quantizer.quantize_weight(weight, **learned):
+            part = product(x, term.values)
+            if scales is not None:
+                part = activation.combine(part, scales, (-1, 1) + (1,) * axes, window)
+            if term.scale is not None:
+                part = scale_channels(part, term.scale, (1, -1) + (1,) * axes if axes else (-1,))
+            step = term.step * activation.step
+            if step != 1:
+                part = part * step
+            total = part if total is None else total + part
+        return total
 
-    def _finish(self, F: Any, product: Tensor, weight: Tensor, bias: Tensor | None,
-                channel_shape: tuple[int, ...]) -> Tensor:
-        """Scale, shift, activate; after the product, because the product of signs is an exact integer."""
-        if self.quantization.bits == 1 and self.quantization.scaling != 'none':
-            alpha = F.mean(F.abs(weight), axis=0, exclude=True)
-            if self.quantization.scaling == 'constant':
-                alpha = F.BlockGrad(alpha)
-            product = scale_channels(product, alpha, channel_shape)
+    def _finish(self, F: Any, product: Tensor, bias: Tensor | None, channel_shape: tuple[int, ...]) -> Tensor:
+        """Shift, activate."""
         if bias is not None:
             product = F.broadcast_add(product, F.reshape(bias, shape=channel_shape))
         return product if self.act is None else self.act(product)
@@ -119,27 +153,30 @@ class _QuantizedLayer(gluon.HybridBlock):
 
 class _QConv(_QuantizedLayer):
     def _init_quantization(self, **given: Any) -> None:
-        self.quantization = resolve(**given)
-        if self.quantization.bits < 32 and self._kwargs['layout'] not in ('NCW', 'NCHW'):
+        super()._init_quantization(**given)
+        if not self._is_float and self._kwargs['layout'] not in ('NCW', 'NCHW'):
             raise ValueError(f'{self.name}: layout must be NCW or NCHW for a quantized convolution, got '
                              f'{self._kwargs["layout"]}')
 
     def hybrid_forward(self, F: Any, x: Tensor | Sequence[Tensor], scales: Tensor | None = None, weight: Tensor = None,
-                       bias: Tensor | None = None) -> Tensor:
+                       bias: Tensor | None = None, **learned: Tensor) -> Tensor:
         x, scales = self._inputs(x, scales)
-        if self.quantization.bits == 32:
+        if self._is_float:
             return super().hybrid_forward(F, x, weight, bias)
         attributes = dict(self._kwargs, no_bias=True)
-        padding = attributes['pad']
-        if self.quantization.border != 0:
-            x = pad(x, padding, self.quantization.border)
-            attributes['pad'] = (0,) * len(padding)
-        product = F.Convolution(x, self._quantize_weight(weight), name='fwd', **attributes)
-        # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
-        # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
-        product = F.reshape(product, shape=(0,) * (2 + len(padding)))
-        product = self._combine(F, product, scales, (-1, 1) + (1,) * len(padding))
-        return self._finish(F, product, weight, bias, (1, -1) + (1,) * len(padding))
+        axes = len(attributes['pad'])
+        border = self.quantization.border
+        if border != 0:
+            x = pad(x, attributes['pad'], border)
+            attributes['pad'] = (0,) * axes
+
+        def product(data: Tensor, values: Tensor) -> Tensor:
+            # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
+            # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
+            return F.reshape(F.Convolution(data, values, name='fwd', **attributes), shape=(0,) * (2 + axes))
+
+        return self._finish(F, self._multiply(x, scales, weight, learned, product, axes), bias,
+                            (1, -1) + (1,) * axes)
 
 
 class QConv1D(_QConv, nn.Conv1D):
@@ -147,22 +184,26 @@ class QConv1D(_QConv, nn.Conv1D):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, scaling, pad_value, binarizations
+    activation : str or Quantizer, optional
+        What the input was quantized by (`bmx.nn.QUANTIZERS`); or Gluon's, a function such as 'relu' of the result.
+    bits, quantizer, clip_threshold, scaling, pad_value, binarizations, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
     """
 
     def __init__(self, channels: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = 1,
                  padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
-                 layout: str = 'NCW', activation: str | None = None, use_bias: bool = True,
+                 layout: str = 'NCW', activation: str | Quantizer | None = None, use_bias: bool = True,
                  weight_initializer: str | mx.init.Initializer | None = None,
                  bias_initializer: str | mx.init.Initializer | None = 'zeros', in_channels: int = 0,
                  bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
                  scaling: str | None = None, pad_value: int | None = None, binarizations: int | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
+                 weight: str | Quantizer | None = None, **kwargs: Any) -> None:
+        function, quantized_by = _function_or_quantizer(activation)
+        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, function, use_bias,
                          weight_initializer, bias_initializer, in_channels, **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
-                                pad_value=pad_value, binarizations=binarizations)
+                                pad_value=pad_value, binarizations=binarizations, activation=quantized_by,
+                                weight=weight)
 
 
 class QConv2D(_QConv, nn.Conv2D):
@@ -170,22 +211,26 @@ class QConv2D(_QConv, nn.Conv2D):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, scaling, pad_value, binarizations
+    activation : str or Quantizer, optional
+        What the input was quantized by (`bmx.nn.QUANTIZERS`); or Gluon's, a function such as 'relu' of the result.
+    bits, quantizer, clip_threshold, scaling, pad_value, binarizations, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
     """
 
     def __init__(self, channels: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = (1, 1),
                  padding: int | Sequence[int] = (0, 0), dilation: int | Sequence[int] = (1, 1), groups: int = 1,
-                 layout: str = 'NCHW', activation: str | None = None, use_bias: bool = True,
+                 layout: str = 'NCHW', activation: str | Quantizer | None = None, use_bias: bool = True,
                  weight_initializer: str | mx.init.Initializer | None = None,
                  bias_initializer: str | mx.init.Initializer | None = 'zeros', in_channels: int = 0,
                  bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
                  scaling: str | None = None, pad_value: int | None = None, binarizations: int | None = None,
-                 **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
+                 weight: str | Quantizer | None = None, **kwargs: Any) -> None:
+        function, quantized_by = _function_or_quantizer(activation)
+        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, function, use_bias,
                          weight_initializer, bias_initializer, in_channels, **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
-                                pad_value=pad_value, binarizations=binarizations)
+                                pad_value=pad_value, binarizations=binarizations, activation=quantized_by,
+                                weight=weight)
 
 
 class QDense(_QuantizedLayer, nn.Dense):
@@ -193,34 +238,46 @@ class QDense(_QuantizedLayer, nn.Dense):
 
     Parameters
     ----------
-    bits, quantizer, clip_threshold, scaling, binarizations
+    activation : str or Quantizer, optional
+        What the input was quantized by (`bmx.nn.QUANTIZERS`); or Gluon's, a function such as 'relu' of the result.
+    bits, quantizer, clip_threshold, scaling, binarizations, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`. With several binarizations an input has
         two axes, or any number where `flatten`.
     """
 
-    def __init__(self, units: int, activation: str | None = None, use_bias: bool = True, flatten: bool = True,
+    def __init__(self, units: int, activation: str | Quantizer | None = None, use_bias: bool = True,
+                 flatten: bool = True,
                  dtype: str = 'float32', weight_initializer: str | mx.init.Initializer | None = None,
                  bias_initializer: str | mx.init.Initializer | None = 'zeros', in_units: int = 0,
                  bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
-                 scaling: str | None = None, binarizations: int | None = None, **kwargs: Any) -> None:
-        super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units,
+                 scaling: str | None = None, binarizations: int | None = None,
+                 weight: str | Quantizer | None = None, **kwargs: Any) -> None:
+        function, quantized_by = _function_or_quantizer(activation)
+        super().__init__(units, function, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units,
                          **kwargs)
-        self.quantization = resolve(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
-                                    binarizations=binarizations)
-        if self.quantization.terms > 1 and not flatten:
-            raise ValueError(f'{self.name}: flatten=False is for one binarization, got {self.quantization.terms}; the '
-                             'scales are of whole samples')
+        self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
+                                binarizations=binarizations, activation=quantized_by, weight=weight)
+        if self.quantization.activation_quantizer.has_scales and not self._is_float and not flatten:
+            raise ValueError(f'{self.name}: flatten=False is for activations without scales, got '
+                             f'{self.quantization.activation_quantizer}; the scales are of whole samples')
 
     def hybrid_forward(self, F: Any, x: Tensor | Sequence[Tensor], scales: Tensor | None = None, weight: Tensor = None,
-                       bias: Tensor | None = None) -> Tensor:
+                       bias: Tensor | None = None, **learned: Tensor) -> Tensor:
         x, scales = self._inputs(x, scales)
-        if self.quantization.bits == 32:
+        if self._is_float:
             return super().hybrid_forward(F, x, weight, bias)
-        product = F.FullyConnected(x, self._quantize_weight(weight), no_bias=True, num_hidden=self._units,
-                                   flatten=self._flatten, name='fwd')
-        product = self._combine(F, product, scales, (-1, 1))
+
+        def product(data: Tensor, values: Tensor) -> Tensor:
+            return F.FullyConnected(data, values, no_bias=True, num_hidden=self._units, flatten=self._flatten,
+                                    name='fwd')
+
         # The channels are the last axis, whatever the number of axes before it.
-        return self._finish(F, product, weight, bias, (-1,))
+        return self._finish(F, self._multiply(x, scales, weight, learned, product, 0), bias, (-1,))
+
+
+def _function_or_quantizer(activation: Any) -> tuple[Any, Any]:
+    """Gluon's function behind a layer, and the quantizer before it: which of both an argument is."""
+    return (None, activation) if names_quantizer(activation) else (activation, None)
 
 
 class BinaryConv(gluon.HybridBlock):
@@ -232,7 +289,7 @@ class BinaryConv(gluon.HybridBlock):
     ----------
     channels, kernel_size, strides, padding, dilation, groups, in_channels, weight_initializer
         Those of `QConv2D`.
-    bits, quantizer, clip_threshold, scaling, pad_value, activation_bits, binarizations
+    bits, quantizer, clip_threshold, scaling, pad_value, activation_bits, binarizations, activation, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
 
     Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
@@ -244,21 +301,23 @@ class BinaryConv(gluon.HybridBlock):
                  bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
                  scaling: str | None = None, pad_value: int | None = None, activation_bits: int | None = None,
                  prefix: str | None = None, params: gluon.ParameterDict | None = None,
-                 binarizations: int | None = None) -> None:
+                 binarizations: int | None = None, activation: str | Quantizer | None = None,
+                 weight: str | Quantizer | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         if isinstance(padding, Sequence) and len(padding) != 2:
             raise ValueError(f'{self.name}: padding must be one number, or two for height and width, got {padding!r}')
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, pad_value=pad_value,
-                                       binarizations=binarizations) as quantization:
-            if quantization.input_bits == 32:
+                                       binarizations=binarizations, activation=activation,
+                                       weight=weight) as quantization:
+            if quantization.activation_quantizer.bits == 32:
                 self.activation = nn.Activation('relu')
             elif quantization.border == 0:
                 # MXNet's convolution itself pads with 0, without a copy, and signs without a border are all +-1.
-                self.activation = QActivation()
+                self.activation = QActivation(in_channels=in_channels)
             else:
                 border = padding if isinstance(padding, Sequence) else (padding,) * 2
-                self.activation = QActivation(padding=border)
+                self.activation = QActivation(padding=border, in_channels=in_channels)
                 padding = 0
             self.conv = QConv2D(channels, kernel_size, strides, padding, dilation, groups, use_bias=False,
                                 in_channels=in_channels, weight_initializer=weight_initializer)
@@ -276,7 +335,7 @@ class BinaryDense(gluon.HybridBlock):
     ----------
     units, use_bias, flatten, in_units, weight_initializer
         Those of `QDense`.
-    bits, quantizer, clip_threshold, scaling, activation_bits, binarizations
+    bits, quantizer, clip_threshold, scaling, activation_bits, binarizations, activation, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
 
     Inputs: (N, ...). Outputs: (N, units); without `flatten` (..., units).
@@ -286,11 +345,14 @@ class BinaryDense(gluon.HybridBlock):
                  weight_initializer: str | mx.init.Initializer | None = None, bits: int | None = None,
                  quantizer: str | None = None, clip_threshold: float | None = None, scaling: str | None = None,
                  activation_bits: int | None = None, prefix: str | None = None,
-                 params: gluon.ParameterDict | None = None, binarizations: int | None = None) -> None:
+                 params: gluon.ParameterDict | None = None, binarizations: int | None = None,
+                 activation: str | Quantizer | None = None, weight: str | Quantizer | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
-                                       clip_threshold=clip_threshold, binarizations=binarizations) as quantization:
-            self.activation = nn.Activation('relu') if quantization.input_bits == 32 else QActivation()
+                                       clip_threshold=clip_threshold, binarizations=binarizations,
+                                       activation=activation, weight=weight) as quantization:
+            is_float = quantization.activation_quantizer.bits == 32
+            self.activation = nn.Activation('relu') if is_float else QActivation(in_channels=in_units)
             self.dense = QDense(units, use_bias=use_bias, flatten=flatten, in_units=in_units,
                                 weight_initializer=weight_initializer)
 
@@ -325,5 +387,6 @@ def binary_parameters(net: gluon.Block) -> list[gluon.Parameter]:
     -------
     list of gluon.Parameter
     """
-    found = {layer.weight.name: layer.weight for layer in quantized_layers(net) if layer.quantization.bits == 1}
+    found = {layer.weight.name: layer.weight for layer in quantized_layers(net)
+             if layer.quantization.weight_quantizer.bits == 1}
     return list(found.values())

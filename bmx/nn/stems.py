@@ -6,7 +6,7 @@ from typing import Any, Sequence
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from .quantizers import Tensor, clip
+from .tensors import Tensor, clip
 
 
 class ChannelShuffle(gluon.HybridBlock):

@@ -42,6 +42,8 @@ class Recipe:
     clip_threshold: float = 1.3
     scaling: str = 'none'
     binarizations: int = 1
+    activation: str | None = None
+    weight: str | None = None
     augmentation: str = 'paper'
     stem: str | None = None
     input_size: int = 224

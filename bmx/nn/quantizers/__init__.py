@@ -1,0 +1,15 @@
+"""Quantizers: methods as objects, a file for each.
+
+Each is a function of an NDArray or Symbol, with the gradient that replaces its own; the dtype stays. Those of 1 bit
+share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 else -1. On the CPU that is one pass of the operator
+`binarize`, or of several binarizations `residual_binarize`; elsewhere the same function is composed of MXNet's built-in
+operators, as all others are everywhere.
+"""
+from .base import QUANTIZERS, Float, Quantizer, Term, names, names_quantizer, parse_quantizer, register
+from .dorefa import DoReFa, k_bit_activation, k_bit_weight
+from .residual import BINARIZATIONS, Residual, residual_sign
+from .sign import ESTIMATORS, SCALINGS, ApproxSign, Sign, approx_sign, ste_sign
+
+__all__ = ['approx_sign', 'ApproxSign', 'BINARIZATIONS', 'DoReFa', 'ESTIMATORS', 'Float', 'k_bit_activation',
+           'k_bit_weight', 'names', 'names_quantizer', 'parse_quantizer', 'Quantizer', 'QUANTIZERS',
+           'register', 'Residual', 'residual_sign', 'SCALINGS', 'Sign', 'ste_sign', 'Term']

@@ -1,0 +1,63 @@
+"""Tools for functions of an NDArray or a Symbol."""
+from __future__ import annotations
+
+import ast
+from typing import Any, Sequence, Union
+
+import mxnet as mx
+
+from .. import ops
+
+Tensor = Union[mx.nd.NDArray, mx.sym.Symbol]
+
+
+def namespace(x: Tensor) -> Any:
+    """`mx.nd` or `mx.sym`, whichever an array belongs to."""
+    return mx.sym if isinstance(x, mx.sym.Symbol) else mx.nd
+
+
+def has_operator(x: Tensor) -> bool:
+    """Whether the operators of this package can serve: they compute on the CPU."""
+    # A symbol has no device: Gluon traces a graph inside the context of the data it was called with.
+    context = mx.current_context() if isinstance(x, mx.sym.Symbol) else x.context
+    return context.device_type.startswith('cpu')
+
+
+def awaits_shape(x: Tensor) -> bool:
+    """Whether a symbol is made of parameters whose shapes are not all known: they follow from what comes behind it.
+
+    A shape passes backwards through built-in operators only, and MXNet takes what an external operator says of an
+    unknown dimension for a size.
+    """
+    # A variable of data declares no shape; that of an activation is the first of its nodes, which spares the others.
+    if not isinstance(x, mx.sym.Symbol) or x.get_internals()[0].attr('__shape__') is None:
+        return False
+    attributes = x.attr_dict()
+    shapes = [attributes.get(name, {}).get('__shape__') for name in x.list_arguments()]
+    return None not in shapes and any(size <= 0 for shape in shapes for size in ast.literal_eval(shape))
+
+
+def clip(x: Tensor, low: float, high: float) -> Tensor:
+    """MXNet's `clip`, but for its gradient, which it would not add to what is there."""
+    return namespace(x).clip(ops.behind_identity(x), low, high)
+
+
+def pad(x: Tensor, padding: Sequence[int], value: float) -> Tensor:
+    """Put a border of `value` around the last axes of an image (N, C, H, W) or a row (N, C, W).
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+    padding : tuple of int
+        Width of the border at both ends of each axis; empty or 0: none.
+    value : float
+    """
+    if not any(padding):
+        return x
+    F = namespace(x)
+    # MXNet pads 4-D arrays only: a row becomes an image of height 1.
+    row = len(padding) == 1
+    height, width = (0, padding[0]) if row else padding
+    x = F.Pad(F.expand_dims(x, axis=2) if row else x, mode='constant', constant_value=value,
+              pad_width=(0, 0, 0, 0, height, height, width, width))
+    return F.squeeze(x, axis=2) if row else x
