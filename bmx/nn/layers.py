@@ -121,7 +121,7 @@ class _QuantizedLayer(_Learns):
         """
         activation, total = self.quantization.activation_quantizer, None
         F = namespace(x)
-        if activation.step != 1:  # integers
+        if activation.bits < 32 and not activation.signs and not activation.has_scales:  # integers
             x = marked(F.contrib.round_ste(x / activation.step), bits=activation.bits)
         if isinstance(weight, Symbol) and all(self.weight.shape):
             # Gluon keeps the variable of the first trace, which may have declared less than is known now.
