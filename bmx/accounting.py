@@ -1,8 +1,9 @@
 """What a network costs: operations and size, counted as the papers on binary networks count them.
 
-A multiply-accumulate is one operation. BOPs are those with binary weights and binary input, FLOPs all others of
-convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A size counts a binary weight as 1 bit, one of k bits as k, and
-anything else as float32, BatchNorm as two values a channel (its running statistics fold into them).
+A multiply-accumulate is one operation. BOPs are those with binary weights and binary input (of a deployed layer of
+several bits one for each pair of these), FLOPs all others of convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A
+size counts a binary weight as 1 bit, one of k bits as k, and anything else as float32, BatchNorm as two values a
+channel (its running statistics fold into them).
 """
 from __future__ import annotations
 
@@ -191,7 +192,7 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
         if product is not None and why_float(node, product, graph) is None:
             packed, terms = True, product.terms
             output_shape[0] //= terms  # they lie along the batch
-    layer = _row(node.name, node.op, output_shape, bits, macs)
+    layer = _row(node.name, node.op, output_shape, bits, macs, bits == '1/1')
     for variable, own in owned:
         stored = 4 * math.prod(shapes[variable.name, 0])
         for size, width in own:
@@ -222,20 +223,22 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
             continue
         named = layer.weight.attr(PARAMETERS, {node.name: (layer.weights, 1)})
         op = 'xnor_popcount' if layer.binary else 'Convolution' if layer.output[1:] else 'FullyConnected'
-        bits = '1/1' if layer.binary else f'{max(width for _, width in named.values())}/32'
+        bits = f'{max(width for _, width in named.values())}/32'
+        if layer.binary:
+            bits = f'{layer.weight_planes}/{layer.planes}'
         row = _row(next(iter(named)), op, [batch] + list(layer.output), bits,
-                   layer.macs * shapes[node.name, 0][0] // batch)
+                   layer.macs * shapes[node.name, 0][0] // batch, layer.binary)
         variable, own = by_name.pop(layer.weight.name, (layer.weight, []))
         for size, width in own:
             _add_parameters(row, size if PARAMETERS in variable.attrs else layer.weights,  # before format 4
-                            1 if layer.binary else width)
+                            layer.weight_planes if layer.binary else width)
         if own:
             row['bytes_packed'] = (1 if layer.binary else 4) * math.prod(shapes[variable.name, 0])
         rows.append(row)
     if rows and any(reader.op == '_npx_reshape' and len(shapes[reader.name, 0]) == 2
                     for reader in graph.consumers().get(id(node), [])):
         rows[-1]['output_shape'] = rows[-1]['output_shape'][:2]  # a dense layer that became a convolution
-    rest = _row(node.name, 'binary_subgraph', list(shapes[node.name, 0]), '', 0)
+    rest = _row(node.name, 'binary_subgraph', list(shapes[node.name, 0]), '', 0, False)
     for variable, own in by_name.values():
         for size, width in own:
             _add_parameters(rest, size, width)
@@ -243,10 +246,10 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
     return rows + ([rest] if rest['bytes_packed'] else [])
 
 
-def _row(name: str, op: str, output_shape: list[int], bits: str, macs: int) -> dict[str, Any]:
+def _row(name: str, op: str, output_shape: list[int], bits: str, macs: int, binary: bool) -> dict[str, Any]:
     return {'name': name, 'op': op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,
-            'params_quantized': 0, 'params_float': 0, 'bops': macs if bits == '1/1' else 0,
-            'flops': 0 if bits == '1/1' else macs, 'size_bits': 0, 'bytes_packed': 0}
+            'params_quantized': 0, 'params_float': 0, 'bops': macs if binary else 0, 'flops': 0 if binary else macs,
+            'size_bits': 0, 'bytes_packed': 0}
 
 
 def _add_parameters(layer: dict[str, Any], size: int, width: int) -> None:

@@ -34,6 +34,13 @@ PROGRAMS = {
         'map in=x0[0:8] out=y0:flat before=relu pool=avg global=1 shuffle=2',
     'map in=x0[0:8] out=y0 pool=max global=0 kernel=2,2': 'map in=x0[0:8] out=y0 pool=max kernel=2,2',
     'map in=x0[0:8] out=y0 pool=avg kernel=3,2 pad=1,1 count_pad=1': None,
+    CONV.replace('weight=p0', 'zero_one=1 weight_planes=3 planes=2 weight=p0 counted=1 weight_scales=p3 scales=p2 '
+                              'threshold=p1 interleaved=0'):
+        CONV.replace('weight=p0', 'planes=2 counted=1 zero_one=1 weight_planes=3 weight=p0 threshold=p1 scales=p2 '
+                                  'weight_scales=p3'),
+    CONV + ' binarizations=2 weight_planes=2 weight_scales=p1':
+        CONV.replace('weight=p0', 'binarizations=2 weight_planes=2 weight=p0 weight_scales=p1'),
+    CONV.replace('weight=p0', 'zero_one=1 weight=p0 scales=p1'): None,
     'conv in=x1[0:8],x0[0:1] out=y1 kernel=1,2 filters=1 binarizations=3 weight=p0; map in=x1[7:8] out=y0': None,
 }
 
@@ -84,6 +91,17 @@ REFUSED = {
     CONV + ' pad_value=2': 'must be between -1 and 1',
     CONV + ' binarizations=9': 'must be between 1 and 8',
     CONV + ' binarizations=2 threshold=p1': 'a threshold is of one binarization',
+    CONV + ' planes=2': 'planes 2 need a threshold',
+    CONV + ' planes=9 threshold=p1': 'planes must be between 1 and 8',
+    CONV + ' counted=1 threshold=p1': 'a counter has several planes',
+    CONV + ' zero_one=1 pad_value=1': 'with zero_one the padding holds 0',
+    CONV + ' binarizations=2 zero_one=1': 'several binarizations have signs and scales of their own',
+    CONV + ' binarizations=2 scales=p1': 'several binarizations have signs and scales of their own',
+    CONV + ' binarizations=2 planes=2': 'several binarizations have signs and scales of their own',
+    CONV + ' weight_planes=0': 'weight_planes must be between 1 and 8',
+    CONV + ' scales=p0': 'p0 is both a weight and something else',
+    CONV + ' weight_scales=p2': 'p1 is not used, but a higher one is',
+    FCONV + ' weight_planes=2': "unknown key 'weight_planes'",
     CONV + ' interleaved=1': 'interleaved weights are of groups of 64 filters',
     CONV + ' interleaved=2': 'must be between 0 and 1',
     CONV.replace('filters=4', 'filters=4294967296'): 'must be between 1 and 2147483647',
@@ -171,7 +189,7 @@ def random_program(random):
     def pair(least, most=4):
         return tuple(int(value) for value in random.randint(least, most, 2))
 
-    instructions = [Map((Slice('x0', 0, 8),), Destination('y0'), tuple(Step('mul', number) for number in (1, 2, 3))),
+    instructions = [Map((Slice('x0', 0, 8),), Destination('y0'), tuple(Step('mul', number) for number in (1, 2, 3, 4))),
                     Conv((Slice('x1', 0, 8),), Destination('s0', 'int16'), weight=0, kernel=(1, 1), filters=1)]
     if random.randint(2):
         instructions[0] = dataclasses.replace(instructions[0], out=Destination('y0', flat=True))
@@ -186,9 +204,15 @@ def random_program(random):
             interleaved = random.randint(2)
             if interleaved:
                 filters['filters'] = filters['groups'] * 64 * random.randint(1, 3)
-            instructions.append(Conv(weight=0, pad_value=random.randint(-1, 2), threshold=threshold,
-                                     interleaved=interleaved,
-                                     binarizations=1 if threshold else random.randint(1, 9), **filters, **common))
+            zero_one, several = random.randint(2), not threshold and random.randint(2)
+            binarizations = random.randint(1, 9) if several and not zero_one else 1
+            planes = random.randint(1, 9) if threshold else 1
+            instructions.append(Conv(weight=0, pad_value=-1 if zero_one else random.randint(-1, 2), threshold=threshold,
+                                     interleaved=interleaved, binarizations=binarizations, planes=planes,
+                                     counted=int(planes > 1 and random.randint(2)), zero_one=zero_one,
+                                     scales=3 if binarizations == 1 and random.randint(2) else None,
+                                     weight_planes=random.randint(1, 9), weight_scales=[None, 4][random.randint(2)],
+                                     **filters, **common))
         elif kind is FloatConv:
             instructions.append(FloatConv(weight=1, before=steps(), **filters, **common))
         else:
@@ -213,7 +237,9 @@ def test_what_is_printed_is_read_again():
 
 @pytest.mark.parametrize('text, file_format', [
     (CONV, 2), (CONV + ' binarizations=1', 2), (CONV + ' binarizations=2', 3),
-    (CONV.replace('filters=4', 'filters=64 interleaved=1'), 4),
+    (CONV.replace('filters=4', 'filters=64 interleaved=1'), 4), (CONV + ' planes=1 counted=0', 2),
+    (CONV + ' planes=2 threshold=p1', 5), (CONV + ' zero_one=1', 5), (CONV + ' weight_planes=2', 5),
+    (CONV + ' scales=p1', 5), (CONV + ' weight_scales=p1', 5),
     ('map in=x0[0:8] out=y0:flat', 4), ('map in=x0[0:8] out=y0 pool=max global=1', 4),
     ('map in=x0[0:8] out=y0 pool=avg kernel=2,2 count_pad=1', 4), (FCONV, 4),
     ('map in=x0[0:8] out=y0 pool=max kernel=2,2', 2), ('map in=x0[0:8] out=y0 pool=max kernel=2,2 full=1', 3),

@@ -25,12 +25,12 @@ from mxnet import gluon
 from ..graph import Graph
 from ..io.description import check_description, check_shape, parse_json
 from ..io.storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
-from ..ops.program import Program, parse
+from ..ops.program import attributes_format, parse
 from .check import read_graph
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
-# digest of the symbol, too, and which of the network's own parameters a variable stands for
-FORMAT_VERSION = 4
+# digest of the symbol, too, and which of the network's own parameters a variable stands for; 5: several planes of bits
+FORMAT_VERSION = 5
 _DIGESTED = 4  # the oldest that files are written in: with both digests
 BIT_ORDER = 'lsb-first'
 _KEY = '__bmx__'
@@ -91,7 +91,7 @@ def write(prefix: str | os.PathLike, graph: Graph, params: Mapping[str, mx.nd.ND
     metadata.params_sha256 = save_arrays(params_path(prefix), {
         ('aux:' if name in auxiliary else 'arg:') + name: value for name, value in params.items()})
     metadata.symbol_sha256 = _NO_DIGEST
-    metadata.format = max([_DIGESTED] + [program.file_format for program in _programs(graph)])
+    metadata.format = max(_DIGESTED, _youngest(graph))
     data = next(node for node in graph.nodes if node.is_variable and node.name == 'data')
     data.attrs[_KEY] = json.dumps(dataclasses.asdict(metadata))
     content = graph.to_json().encode()
@@ -227,7 +227,7 @@ def load(prefix: str | os.PathLike, ctx: mx.Context | None = None) -> tuple[gluo
                         'with: export the model again')
     metadata, symbol, params = found
     graph = read_graph(symbol, symbol_path(prefix))
-    younger = max([0] + [program.file_format for program in _programs(graph)])
+    younger = _youngest(graph)
     if younger > metadata.format:
         raise LoadError(f'{symbol_path(prefix)} is damaged: it has format {metadata.format}, and programs of format '
                         f'{younger}')
@@ -243,8 +243,11 @@ def import_block(prefix: str | os.PathLike, ctx: mx.Context | None = None) -> gl
     return _network(graph, _read_bytes(params_path(prefix)), prefix, ctx)
 
 
-def _programs(graph: Graph) -> list[Program]:
-    return [parse(node.attrs['program']) for node in graph.nodes if node.op == 'binary_subgraph']
+def _youngest(graph: Graph) -> int:
+    """The oldest format that knows what every node does."""
+    return max([1] + [parse(node.attrs['program']).file_format if node.op == 'binary_subgraph'
+                      else attributes_format(node.attrs)
+                      for node in graph.nodes if node.op in ('binary_subgraph', 'xnor_popcount')])
 
 
 def _require_files(prefix: str | os.PathLike) -> None:

@@ -7,7 +7,7 @@ from typing import Callable, Mapping
 import mxnet as mx
 import numpy as np
 
-from ..ops.program import STEPS, AnyInstruction, Conv, Map, Program, Slice, Step
+from ..ops.program import CONV_PARAMETERS, STEPS, AnyInstruction, Conv, Map, Program, Slice, Step
 from .build import Built
 from .threshold import is_monotone, steps_threshold
 from .variables import Variables
@@ -72,7 +72,7 @@ def _values(parameters, params, number):
 def fold_steps(built: Built, params: Mapping[str, mx.nd.NDArray], variables: Variables) -> Built:
     """Fold steps before a sign into thresholds.
 
-    Where all that reads a tensor are binary convolutions of one binarization, the last steps of its instruction that
+    Where all that reads a tensor are binary convolutions by thresholds, the last steps of its instruction that
     are monotone in each channel are left out, and each of these convolutions compares with other thresholds. A map that
     has nothing left to do vanishes.
 
@@ -147,7 +147,10 @@ class _Folding:
         return STEPS[step.word].operand != 'slice' and is_monotone(step.word, self._values(step.operand))
 
     def _threshold(self, conv, tensor, steps):
-        """The thresholds of a convolution when the steps of a tensor that it reads are left out."""
+        """The thresholds of a convolution when the steps of a tensor that it reads are left out.
+
+        Of several planes each comparison folds by itself.
+        """
         values = self._values(conv.threshold)
         if values is None:
             values = np.stack([np.zeros(conv.channels), np.ones(conv.channels)]).astype(np.float32)
@@ -156,10 +159,11 @@ class _Folding:
             if piece.tensor == tensor:
                 taken = slice(piece.begin, piece.end)
                 cut = [(word, of if of is None or of.shape[-1] == 1 else of[..., taken]) for word, of in steps]
-                found = steps_threshold(cut, piece.channels, values[:, first:first + piece.channels])
-                if found is None:
-                    return None
-                values[:, first:first + piece.channels] = found
+                for comparison in values.reshape(-1, 2, conv.channels)[:, :, first:first + piece.channels]:
+                    found = steps_threshold(cut, piece.channels, comparison)
+                    if found is None:
+                        return None
+                    comparison[:] = found
             first += piece.channels
         return values
 
@@ -198,7 +202,7 @@ def _without_unused(program, parameters):
 
     renumbered = []
     for instruction in program.instructions:
-        fields = {name: number[getattr(instruction, name)] for name in ('weight', 'threshold')
+        fields = {name: number[getattr(instruction, name)] for name in CONV_PARAMETERS
                   if getattr(instruction, name, None) is not None}
         fields.update({name: steps(getattr(instruction, name)) for name in ('before', 'steps')
                        if getattr(instruction, name)})

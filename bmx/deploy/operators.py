@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import Node
 from ..ops import can_interleave, interleave_weights, pack_float_weights
-from ..ops.program import Conv, Map, Slice
+from ..ops.program import CONV_PARAMETERS, Conv, Map, Slice
 from .threshold import norm_values
 
 if TYPE_CHECKING:
@@ -171,19 +171,21 @@ def _is_binary(node: Node, context: Context) -> bool:
 
 def _binary_convolution(builder: Builder, node: Node) -> list[Slice]:
     weight, window, groups = node.input(1), _window(node), node.attr('num_group', 1)
-    packed = builder.values_of(weight)
+    packed, filters = builder.values_of(weight), node.attr('num_filter')
     if 'kernel' not in node.attrs:
         window = {'kernel': (1, 1), 'whole': 1}
         packed = packed.reshape(len(packed), 1, 1, -1)
-    interleaved = can_interleave(packed.shape, groups)
+    interleaved = can_interleave((filters,) + packed.shape[1:], groups)
     if interleaved:
         weight = builder.variables.make_weight(weight, interleave_weights(packed), 'interleaved')
     elif 'kernel' not in node.attrs:
         weight = builder.variables.make_weight(weight, packed, '1x1')
-    return builder.add(Conv, node, weight=builder.parameter(weight),
-                       threshold=builder.parameter(node.input(2)) if len(node.inputs) > 2 else None,
-                       filters=node.attr('num_filter'), groups=groups, pad_value=node.attr('pad_value', -1),
-                       binarizations=node.attr('binarizations', 1), interleaved=int(interleaved), **window)
+    given = [name for name in CONV_PARAMETERS[1:] if node.attr(name, False)]
+    others = {name: builder.parameter(producer) for name, (producer, _) in zip(given, node.inputs[2:])}
+    planes = {name: int(node.attr(name, missing)) for name, missing in (
+        ('pad_value', -1), ('binarizations', 1), ('planes', 1), ('counted', 0), ('zero_one', 0), ('weight_planes', 1))}
+    return builder.add(Conv, node, weight=builder.parameter(weight), filters=filters, groups=groups,
+                       interleaved=int(interleaved), **others, **planes, **window)
 
 
 def _is_float_product(node: Node, context: Context) -> bool:

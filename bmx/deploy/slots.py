@@ -54,7 +54,7 @@ def choose_types(program: Program) -> Program:
 
 def _bound(conv, bounds):
     """The largest magnitude that a convolution's result can have; infinite where it is not a sum of products."""
-    if conv.binarizations > 1:
+    if conv.is_scaled:
         return math.inf
     return conv.largest + sum(bounds.get(step.operand.tensor, math.inf) if step.word == 'plus' else math.inf
                               for step in conv.steps)

@@ -26,6 +26,8 @@ class Layer:
         Whether the product is one of signs.
     kernel : tuple of int
     groups, binarizations : int
+    planes, weight_planes : int
+        Bits of an activation, by thresholds, and of a weight.
     """
     steps: list
     channels: int
@@ -35,6 +37,8 @@ class Layer:
     kernel: tuple = ()
     groups: int = 1
     binarizations: int = 1
+    planes: int = 1
+    weight_planes: int = 1
 
     @property
     def values(self) -> int:
@@ -44,11 +48,12 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
-        return 0 if self.weight is None else self.binarizations * self.values * self.weights // self.output[0]
+        products = self.binarizations * self.planes * self.weight_planes
+        return 0 if self.weight is None else products * self.values * self.weights // self.output[0]
 
     @property
     def weights(self) -> int:
-        """How many weights there are."""
+        """How many weights there are, of `weight_planes` bits each where they are binary."""
         return self.output[0] * math.prod(self.kernel) * (self.channels // self.groups)
 
 
@@ -68,7 +73,8 @@ def layers(node: Node, shapes: Shapes) -> list[Layer]:
     if node.op == 'xnor_popcount':
         producer, index = node.inputs[0]
         return [Layer([], shapes[producer.name, index][1], tuple(shapes[node.name, 0][1:]), node.input(1), True,
-                      tuple(node.attr('kernel', ())), node.attr('num_group', 1), node.attr('binarizations', 1))]
+                      tuple(node.attr('kernel', ())), node.attr('num_group', 1), node.attr('binarizations', 1),
+                      node.attr('planes', 1), node.attr('weight_planes', 1))]
     if node.op != 'binary_subgraph':
         return []
     program, num_data = parse(node.attrs['program']), node.attr('num_data', 1)
@@ -82,7 +88,8 @@ def _layer(instruction, shape, parameters):
     if isinstance(instruction, Map):
         pool = [f'{instruction.pool} pooling'] if instruction.pool else []
         return Layer(pool + steps, instruction.channels, shape)
-    binary = isinstance(instruction, Conv)
+    planes = [instruction.binarizations, instruction.planes, instruction.weight_planes] if isinstance(
+        instruction, Conv) else []
     return Layer(steps, instruction.channels, shape[:1] if instruction.whole else shape,
-                 parameters[instruction.weight][0], binary, instruction.kernel, instruction.groups,
-                 instruction.binarizations if binary else 1)
+                 parameters[instruction.weight][0], isinstance(instruction, Conv), instruction.kernel,
+                 instruction.groups, *planes)

@@ -9,15 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Callable, Sequence, Union, cast
+from typing import Callable, Iterable, Sequence, Union, cast
 
 from .packing import BLOCK_FILTERS
 
 INT_MAX = 2 ** 31 - 1
 _MAX_INDEX = 65535  # of slots and parameters
-_MAX_BINARIZATIONS = 8
+_MAX_PLANES = 8
+_PLANES = 5  # the format of model files that brought several planes of bits
 # What a slot can hold, and the bytes of a value: channels last, or (planar) a channel's pixels adjacent.
 TYPES = {'int16': 2, 'float32': 4, 'planar': 4}
+
+
+# The fields of a `Conv` that are numbers of parameters, in the order in which the operators take them.
+CONV_PARAMETERS = ('weight', 'threshold', 'scales', 'weight_scales')
 
 
 class ProgramError(ValueError):
@@ -163,14 +168,36 @@ class Conv(Convolution):
     pad_value: int = -1
     binarizations: int = 1
     interleaved: int = 0
+    planes: int = 1
+    counted: int = 0
+    zero_one: int = 0
+    scales: int | None = None
+    weight_planes: int = 1
+    weight_scales: int | None = None
+
+    @property
+    def operands(self) -> dict[str, int]:
+        """The numbers of its parameters by their fields, of those that there are."""
+        return {name: getattr(self, name) for name in CONV_PARAMETERS if getattr(self, name) is not None}
 
     @property
     def own_parameters(self) -> tuple[int, ...]:
-        return (self.weight,) if self.threshold is None else (self.weight, self.threshold)
+        return tuple(self.operands.values())
+
+    @property
+    def activation_planes(self) -> int:
+        """Signs or bits that stand for an activation."""
+        return self.binarizations * self.planes
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the result is a sum of scaled products in float32, not one product of signs."""
+        return (self.activation_planes * self.weight_planes > 1 or self.scales is not None
+                or self.weight_scales is not None)
 
     @property
     def multiply_accumulates(self) -> int:
-        return self.binarizations * super().multiply_accumulates
+        return self.activation_planes * self.weight_planes * super().multiply_accumulates
 
     @property
     def largest(self) -> int:
@@ -383,10 +410,16 @@ WORDS = (
     Word('groups', 'groups', _CONVOLUTIONS, _count(1), 1),
     Word('whole', 'whole', _CONVOLUTIONS, _count(0, 1), 0, 4),
     Word('pad_value', 'pad_value', (Conv,), _count(-1, 1), -1),
-    Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_BINARIZATIONS), 1, 3),
+    Word('binarizations', 'binarizations', (Conv,), _count(1, _MAX_PLANES), 1, 3),
     Word('interleaved', 'interleaved', (Conv,), _count(0, 1), 0, 4),
+    Word('planes', 'planes', (Conv,), _count(1, _MAX_PLANES), 1, _PLANES),
+    Word('counted', 'counted', (Conv,), _count(0, 1), 0, _PLANES),
+    Word('zero_one', 'zero_one', (Conv,), _count(0, 1), 0, _PLANES),
+    Word('weight_planes', 'weight_planes', (Conv,), _count(1, _MAX_PLANES), 1, _PLANES),
     Word('weight', 'weight', _CONVOLUTIONS, _PARAMETER, REQUIRED),
     Word('threshold', 'threshold', (Conv,), _PARAMETER, None),
+    Word('scales', 'scales', (Conv,), _PARAMETER, None, _PLANES),
+    Word('weight_scales', 'weight_scales', (Conv,), _PARAMETER, None, _PLANES),
     Word('steps', 'steps', _ALL, _STEPS, ()),
     Word('shuffle', 'shuffle', (Map,), _count(1), 1),
 )
@@ -405,6 +438,15 @@ def _check_conv(conv, given):
                            f'and filters {conv.filters}')
     if conv.binarizations > 1 and conv.threshold is not None:
         raise ProgramError(f'a threshold is of one binarization, got {conv.binarizations}')
+    if conv.binarizations > 1 and (conv.planes > 1 or conv.zero_one or conv.scales is not None):
+        raise ProgramError('several binarizations have signs and scales of their own: no planes, zero_one or scales')
+    if conv.planes > 1 and conv.threshold is None:
+        raise ProgramError(f'planes {conv.planes} need a threshold')
+    if conv.planes == 1 and conv.counted:
+        raise ProgramError('a counter has several planes')
+    if conv.zero_one and conv.pad_value != -1:
+        raise ProgramError('with zero_one the padding holds 0, which is packed as pad_value -1, got '
+                           f'{conv.pad_value}')
 
 
 def _check_map(instruction, given):
@@ -466,6 +508,11 @@ def _since(instruction):
         if value != word.default:
             found.append(word.since(value) if callable(word.since) else word.since)
     return max(found)
+
+
+def attributes_format(names: Iterable[str]) -> int:
+    """The oldest file format that knows these attributes of `xnor_popcount`, which mean what words of a `conv` mean."""
+    return max([1] + [word.since for word in _words(Conv) if word.name in names and word.since == _PLANES])
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

@@ -12,61 +12,99 @@ from .program import Conv, FloatConv, Map, parse
 def xnor_popcount(data: np.ndarray, weight: np.ndarray, threshold: np.ndarray | None = None,
                   kernel: tuple[int, ...] = (), stride: tuple[int, ...] = (), pad: tuple[int, ...] = (),
                   dilate: tuple[int, ...] = (), num_filter: int | None = None, num_group: int = 1, pad_value: int = -1,
-                  binarizations: int = 1) -> np.ndarray:
+                  binarizations: int = 1, planes: int = 1, counted: bool = False, zero_one: bool = False,
+                  scales: np.ndarray | None = None, weight_planes: int = 1,
+                  weight_scales: np.ndarray | None = None) -> np.ndarray:
     """Convolution, or without `kernel` a dense layer, of sign(data) with packed binary weights.
 
-    With several binarizations the sum of alpha_i times the product of the signs H_i of :func:`residual_binarize`, in
-    float32, in the order of i.
+    With several planes the sum of b_i * (the sum of a_j * D_ij over the planes j of activations) over the planes i of
+    weights, D_ij being the product of planes j and i; in float32, in the order of j and of i. With several
+    binarizations plane j holds the signs H_j of :func:`residual_binarize`, and a_j is alpha_j of the sample.
 
     Parameters
     ----------
     data : numpy.ndarray
         float32, shape (N, C, H, W), (N, C, W), or (N, C) for a dense layer.
     weight : numpy.ndarray
-        uint8, as :func:`bmx.ops.pack_weights` makes it.
+        uint8, as :func:`bmx.ops.pack_weights` makes it, plane after plane.
     threshold : numpy.ndarray, optional
         float32, shape (2, C): thresholds t and directions d, +1 or -1. Channel c is +1 where ``d*x >= d*t``.
-        Default t = 0, d = +1.
+        Default t = 0, d = +1. With several planes (T, 2, C), T such comparisons.
     kernel, stride, pad, dilate : tuple of int
         As in MXNet's Convolution, one number for each spatial dimension.
     num_filter : int, optional
-        O; that of `weight` by default.
+        O; that of `weight` by default, without its planes.
     num_group : int
         Groups of channels.
     pad_value : int
         Value of the padding after binarization: -1, +1 or 0.
     binarizations : int
-        1 to 8; above 1 without `threshold`.
+        1 to 8; above 1 without `threshold`, `planes`, `zero_one` and `scales`.
+    planes : int
+        N, 1 to 8; above 1 with `threshold`, of T = N comparisons, one for each plane.
+    counted : bool
+        Whether T = 2^N - 1 instead: plane j is bit j of the number of comparisons that hold, which are nested: of the
+        comparisons 1, 2, ..., T the exclusive or of those that 2^j divides.
+    zero_one : bool
+        Whether a bit of a plane counts 1 or 0, not +1 or -1; then padding holds 0.
+    scales : numpy.ndarray, optional
+        a_j: float32, shape (N,); 2^j by default.
+    weight_planes : int
+        M, 1 to 8.
+    weight_scales : numpy.ndarray, optional
+        b_i, for each filter: float32, shape (M, O); 2^i by default.
 
     Returns
     -------
     numpy.ndarray
-        float32 (integers with one binarization), shape (N, O, H', W'), (N, O, W') or (N, O).
+        float32 (integers of one product without scales), shape (N, O, H', W'), (N, O, W') or (N, O).
     """
+    filters = len(weight) // weight_planes if num_filter is None else num_filter
     if binarizations > 1:
-        signs, scales = residual_binarize(data, binarizations)
-        total = None
-        for term, alpha in zip(np.split(signs, binarizations), scales):
-            product = xnor_popcount(term, weight, None, kernel, stride, pad, dilate, num_filter, num_group, pad_value)
-            product = product * alpha.reshape((-1,) + (1,) * (product.ndim - 1))
-            total = product if total is None else total + product
-        return total
-    num_filter = len(weight) if num_filter is None else num_filter
-    spatial = len(kernel)
-    stride, dilate, pad = stride or (1,) * spatial, dilate or (1,) * spatial, pad or (0,) * spatial
-    channels = data.shape[1]
-    column = (1, channels) + (1,) * spatial
-    if threshold is None:
-        sign = np.where(data >= 0, 1, -1)
+        signs, alphas = residual_binarize(data, binarizations)
+        terms = list(zip(np.split(signs, binarizations), alphas))
     else:
-        t, d = (row.reshape(column) for row in threshold)
-        # a NaN counts as -1 before the direction reverses it: kernels compare with >= only and flip the bit
-        sign = np.where(np.where(d < 0, (data <= t) | np.isnan(data), data >= t), 1, -1)
+        powers = [np.float32(2 ** plane) for plane in range(planes)]
+        terms = list(zip(_planes(data, threshold, planes, counted, zero_one), powers if scales is None else scales))
+    total = None
+    for i, weights in enumerate(np.split(weight, weight_planes)):
+        inner = None
+        for signs, scale in terms:
+            product = _multiply(signs, weights, filters, kernel, stride, pad, dilate, num_group,
+                                0 if zero_one else pad_value)
+            product = product * np.float32(scale).reshape((-1,) + (1,) * (product.ndim - 1))
+            inner = product if inner is None else inner + product
+        if weight_scales is not None or weight_planes > 1:
+            factor = np.full(filters, 2 ** i, np.float32) if weight_scales is None else weight_scales[i]
+            inner = _along_channels(factor, inner) * inner
+        total = inner if total is None else total + inner
+    return total
+
+
+def _planes(data, threshold, planes, counted, zero_one):
+    """The planes of activations by thresholds: +1 and -1, or 1 and 0."""
+    if threshold is None:
+        bits = [data >= 0]
+    else:
+        bits = []
+        for t, d in threshold.reshape(-1, 2, data.shape[1]):
+            t, d = _along_channels(t, data), _along_channels(d, data)
+            # a NaN counts as -1 before the direction reverses it: kernels compare with >= only and flip the bit
+            bits.append(np.where(d < 0, (data <= t) | np.isnan(data), data >= t))
+    if counted:
+        bits = [np.logical_xor.reduce(bits[2 ** plane - 1::2 ** plane]) for plane in range(planes)]
+    return [np.where(plane, 1, 0 if zero_one else -1) for plane in bits]
+
+
+def _multiply(sign, weight, num_filter, kernel, stride, pad, dilate, num_group, pad_value):
+    """The product of one plane of activations, integers, and one of packed weights."""
+    channels, spatial = sign.shape[1], len(kernel)
+    stride, dilate, pad = stride or (1,) * spatial, dilate or (1,) * spatial, pad or (0,) * spatial
     sign = np.pad(sign, [(0, 0), (0, 0)] + [(p, p) for p in pad], mode='constant', constant_values=pad_value)
     weight = unpack_weights(weight, channels // num_group).astype(np.int64)
 
     size = [(sign.shape[i + 2] - dilate[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(spatial)]
-    out = np.zeros([len(data), num_filter] + size, np.float32)
+    out = np.zeros([len(sign), num_filter] + size, np.float32)
     for group in range(num_group):
         inputs = slice(group * channels // num_group, (group + 1) * channels // num_group)
         outputs = slice(group * num_filter // num_group, (group + 1) * num_filter // num_group)
@@ -260,10 +298,12 @@ def _filters(conv):
                 num_group=conv.groups)
 
 
-def _conv(conv, x, weight, threshold=None):
+def _conv(conv, x, *parameters):
+    named = dict(zip(conv.operands, parameters))
     if conv.interleaved:
-        weight = deinterleave_weights(weight, conv.kernel, conv.channels // conv.groups)
-    return xnor_popcount(x, weight, threshold, pad_value=conv.pad_value, binarizations=conv.binarizations,
+        named['weight'] = deinterleave_weights(named['weight'], conv.kernel, conv.channels // conv.groups)
+    return xnor_popcount(x, **named, pad_value=conv.pad_value, binarizations=conv.binarizations, planes=conv.planes,
+                         counted=conv.counted, zero_one=conv.zero_one, weight_planes=conv.weight_planes,
                          **_filters(conv))
 
 

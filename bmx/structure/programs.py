@@ -134,7 +134,7 @@ def _block(run, handed_on):
         found.append(Layer('concat', '', output, inputs))
     bits = list(dict.fromkeys(step.bits for step in run if step.bits))
     found_kinds = {kind for kind, _ in channels}
-    if len(output) > 1 and ('1/1' in bits or found_kinds != {NEW}):
+    if len(output) > 1 and (any('32' not in each.split('/') for each in bits) or found_kinds != {NEW}):
         role = BLOCK
     main = [step for step in run if step.bits][-1:] or run[-1:]
     return Block(main[0].name, _kind(found_kinds, main[0].kind), role, '', [], shape(run[0].sources), output, bits,

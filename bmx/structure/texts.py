@@ -66,15 +66,25 @@ def _sizes(sizes: Sequence[int]) -> str:
     return '\u00d7'.join(map(str, sizes))
 
 
+def _signs_text(conv: Conv) -> str:
+    """What becomes of activations before a binary product."""
+    if conv.binarizations > 1:
+        return f'{conv.binarizations} signs'
+    if conv.planes > 1:
+        return f'{2 ** conv.planes} levels' if conv.counted else f'{conv.planes} thresholds'
+    return 'sign' if conv.threshold is None else 'threshold'
+
+
 def instruction_text(instruction: AnyInstruction) -> str:
     """What an instruction of a program computes of its sources, in words."""
     words = [_STEPS[step.word] for step in instruction.before]
     if isinstance(instruction, Conv):
-        signs = 'sign' if instruction.threshold is None else 'threshold'
-        words.append(signs if instruction.binarizations == 1 else f'{instruction.binarizations} signs')
+        words.append(_signs_text(instruction))
     if isinstance(instruction, Convolution):
         words.append('dense' if instruction.whole else conv_text(instruction.kernel, instruction.stride,
                                                                  instruction.groups, instruction.channels))
+        if isinstance(instruction, Conv) and instruction.weight_planes > 1:
+            words.append(f'weights of {instruction.weight_planes} bits')
     elif instruction.pool is not None:
         words.append(pool_text(instruction.pool, instruction.kernel or (), instruction.stride,
                                bool(instruction.global_)))

@@ -73,13 +73,14 @@ Bytes draw_weights(const bmx::Plan& plan, int64_t index) {
 std::vector<float> draw_values(const bmx::PlannedParameter& parameter) {
   int64_t size = 1;
   for (int64_t each : parameter.shape) size *= each;
-  const bool thresholds = parameter.shape.size() == 2 && parameter.shape[0] == 2;
+  const size_t dimensions = parameter.shape.size();
+  const bool thresholds = dimensions == 3 || (dimensions == 2 && parameter.shape[0] == 2);
   if (parameter.kind.may_be_single && sometimes(3)) size = 1;
-  const bool weights = parameter.shape.size() == 4;  // of an fconv
+  const bool weights = dimensions == 4;  // of an fconv
   std::vector<float> values = weights ? random_fractions(size) : random_floats(size, 9);
   if (!thresholds) return values;
   for (int64_t i = 0; i < size; ++i) {
-    if (i >= size / 2) values[i] = random_word() % 2 ? 1.0f : -1.0f;
+    if (i / parameter.shape.back() % 2) values[i] = random_word() % 2 ? 1.0f : -1.0f;
     else if (sometimes(10)) values[i] = any_of<float>({INFINITY, -INFINITY, NAN, 1e9f, -1e9f, -0.0f, 1e-45f});
   }
   return values;

@@ -50,6 +50,8 @@ class Generator {
     return any_of<int64_t>({1, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 100, 130});
   }
 
+  static int64_t draw_planes() { return any_of<int64_t>({1, 1, 2, 2, 3, 4, bmx::kMaxPlanes}); }
+
   std::string parameter() { return "p" + std::to_string(parameters_++); }
 
   // Channels of tensors of one size, concatenated.
@@ -158,7 +160,6 @@ class Generator {
     if (shorts && taps > kMaxShort) return "";
     out->channels = filters;
     out->largest = taps;
-    const int64_t binarizations = shorts || random_below(4) ? 1 : 1 + random_below(bmx::kMaxBinarizations);
     std::vector<std::string> words = {"weight=" + parameter(), "kernel=" + text_of(window.size),
                                       "filters=" + std::to_string(filters)};
     const auto option = [&](bool missing, const std::string& word) {
@@ -172,10 +173,24 @@ class Generator {
       draw_before(size, channels, *out, &words);
       return in_any_order(words);
     }
-    option(binarizations == 1, "binarizations=" + std::to_string(binarizations));
-    const int64_t pad_value = random_below(3) - 1;
+    const auto count = [&](const std::string& name, int64_t value) {
+      option(value == 1, name + "=" + std::to_string(value));
+    };
+    const auto optional = [&](const std::string& name) { words.push_back(name + "=" + parameter()); };
+    const bool scaled = !shorts && sometimes(2);
+    const int64_t binarizations = scaled && sometimes(2) ? draw_planes() : 1;
+    const int64_t planes = scaled && binarizations == 1 ? draw_planes() : 1;
+    const bool zero_one = binarizations == 1 && sometimes(4);
+    const int64_t pad_value = zero_one ? -1 : random_below(3) - 1;
+    count("binarizations", binarizations);
+    count("planes", planes);
+    count("weight_planes", scaled ? draw_planes() : 1);
+    if (planes > 1 && planes < 6 && sometimes(2)) words.push_back("counted=1");
+    option(!zero_one, "zero_one=" + std::to_string(zero_one));
     option(pad_value == -1, "pad_value=" + std::to_string(pad_value));
-    if (binarizations == 1 && sometimes(2)) words.push_back("threshold=" + parameter());
+    if (planes > 1 || (binarizations == 1 && sometimes(2))) optional("threshold");
+    if (scaled && binarizations == 1 && sometimes(2)) optional("scales");
+    if (scaled && sometimes(2)) optional("weight_scales");
     return in_any_order(words);
   }
 
@@ -308,6 +323,13 @@ void damage_text(std::string* text) {
                                                  "groups=2147483647",
                                                  "pad_value=0",
                                                  "binarizations=8",
+                                                 "planes=2",
+                                                 "planes=8",
+                                                 "counted=1",
+                                                 "zero_one=1",
+                                                 "weight_planes=8",
+                                                 "scales=p1",
+                                                 "weight_scales=p1",
                                                  "steps=relu",
                                                  "steps=plus:x0[0:1]",
                                                  "steps=norm:p65535",

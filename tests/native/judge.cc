@@ -58,15 +58,18 @@ struct Meaning {
 };
 
 Features conv(const void* problem, const Features& in, const std::vector<Bytes>& own, const Steps& steps) {
-  const std::vector<float> threshold = own.size() > 1 ? floats_of(own[1]) : std::vector<float>();
-  return steps(Convolution(*static_cast<const bmx::Convolution*>(problem), own[0], threshold).apply(in));
+  std::vector<std::vector<float>> others;
+  for (size_t i = 1; i < own.size(); ++i) others.push_back(floats_of(own[i]));
+  return steps(Convolution(*static_cast<const bmx::Convolution*>(problem), own[0], others).apply(in));
 }
 
 Cost conv_cost(const void* problem) {
   const bmx::Convolution& conv = *static_cast<const bmx::Convolution*>(problem);
-  const double terms = static_cast<double>(conv.binarizations);
-  return {terms * static_cast<double>(conv.group_channels() * conv.window.taps()),
-          terms * static_cast<double>(conv.channels) * static_cast<double>(conv.input().padded().pixels())};
+  const double products = static_cast<double>(conv.products());
+  const double comparisons = static_cast<double>(bmx::Packer::comparisons(conv.activation_planes(), conv.counted));
+  return {products * static_cast<double>(conv.group_channels() * conv.window.taps()),
+          (products + comparisons) * static_cast<double>(conv.channels) *
+              static_cast<double>(conv.input().padded().pixels())};
 }
 
 Features map(const void* problem, const Features& in, const std::vector<Bytes>&, const Steps& steps) {

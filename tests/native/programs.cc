@@ -51,43 +51,78 @@ std::vector<float> floats_of(const Bytes& bytes) {
 Convolution::Convolution(int64_t channel_count, int64_t filter_count, int64_t group_count, const bmx::Window& over)
     : channels(channel_count), filters(filter_count), groups(group_count), window(over) {
   pad_value = static_cast<int>(random_below(3)) - 1;
-  bits.resize(filters * window.taps() * (channels / groups));
-  for (uint8_t& bit : bits) bit = random_word() % 2;
+  draw_bits();
   interleaved = filters / groups % bmx::kFilterTile == 0 && random_word() % 2;
-  if (random_word() % 3 == 0) return;
-  threshold = random_floats(channels, 9);
-  for (float& value : threshold) {
-    if (random_word() % 8 == 0) value = std::copysign(INFINITY, value);
-  }
-  for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
+  if (random_word() % 3) draw_threshold(1);
 }
 
-Convolution::Convolution(const bmx::Convolution& conv, const Bytes& packed, const std::vector<float>& thresholds)
+Convolution::Convolution(const bmx::Convolution& conv, const Bytes& packed,
+                         const std::vector<std::vector<float>>& others)
     : channels(conv.channels),
       filters(conv.filters),
       groups(conv.groups),
       window(conv.window),
       pad_value(conv.pad_value),
       binarizations(conv.binarizations),
+      planes(conv.planes),
+      weight_planes(conv.weight_planes),
+      counted(conv.counted),
+      zero_one(conv.zero_one),
       interleaved(conv.interleaved),
-      bits(filters * window.taps() * (channels / groups)),
-      threshold(thresholds) {
+      bits(conv.all_filters() * window.taps() * (channels / groups)) {
   for (size_t i = 0; i < bits.size(); ++i) {
     const int64_t at = packed_at(static_cast<int64_t>(i));
     bits[i] = packed[at / 8] >> at % 8 & 1;
   }
+  const auto given = [&](int place) { return place < 0 || others.empty() ? std::vector<float>() : others[place - 1]; };
+  threshold = given(conv.threshold);
+  scales = given(conv.scales);
+  weight_scales = given(conv.weight_scales);
 }
 
-void Convolution::draw_binarizations() {
-  if (threshold.empty()) binarizations = 1 + random_below(3);
+void Convolution::draw_bits() {
+  bits.resize(weight_planes * filters * window.taps() * (channels / groups));
+  for (uint8_t& bit : bits) bit = random_word() % 2;
+}
+
+void Convolution::draw_threshold(int64_t comparisons) {
+  threshold.clear();
+  for (int64_t i = 0; i < comparisons; ++i) {
+    for (float value : random_floats(channels, 9)) {
+      threshold.push_back(random_word() % 8 ? value : std::copysign(INFINITY, value));
+    }
+    for (int64_t c = 0; c < channels; ++c) threshold.push_back(random_word() % 2 ? 1.0f : -1.0f);
+  }
+}
+
+void Convolution::draw_planes() {
+  weight_planes = any_of<int64_t>({1, 1, 2, 3});
+  if (threshold.empty() && random_word() % 2) {
+    binarizations = 1 + random_below(3);
+  } else {
+    if (!threshold.empty()) {
+      planes = any_of<int64_t>({1, 2, 3, 4});
+      counted = planes > 1 && random_word() % 2;
+      draw_threshold(bmx::Packer::comparisons(planes, counted));
+    }
+    zero_one = random_word() % 2;
+    if (zero_one) pad_value = -1;
+    if (random_word() % 2) scales = random_fractions(planes);
+  }
+  if (random_word() % 2) weight_scales = random_fractions(weight_planes * filters);
+  draw_bits();
 }
 
 std::string Convolution::options() const {
-  return (binarizations > 1 ? " binarizations=" + std::to_string(binarizations) : "") +
+  const auto option = [](const char* name, int64_t value, int64_t missing) {
+    return value == missing ? "" : std::string(" ") + name + "=" + std::to_string(value);
+  };
+  return option("binarizations", binarizations, 1) + option("planes", planes, 1) + option("counted", counted, 0) +
+         option("zero_one", zero_one, 0) + option("weight_planes", weight_planes, 1) +
          " kernel=" + text_of(window.size) + " stride=" + text_of(window.stride) + " pad=" + text_of(window.pad) +
          " dilate=" + text_of(window.dilate) + " filters=" + std::to_string(filters) +
          " groups=" + std::to_string(groups) + " pad_value=" + std::to_string(pad_value) +
-         (interleaved ? " interleaved=1" : "");
+         option("interleaved", interleaved, 0);
 }
 
 Bytes Convolution::packed() const {
@@ -101,7 +136,7 @@ Bytes Convolution::packed() const {
 
 int64_t Convolution::packed_bytes() const {
   const int64_t group = channels / groups;
-  return filters * window.taps() * (interleaved ? bmx::words_for(group) * 8 : bmx::packed_bytes(group));
+  return weight_planes * filters * window.taps() * (interleaved ? bmx::words_for(group) * 8 : bmx::packed_bytes(group));
 }
 
 int64_t Convolution::packed_at(int64_t i) const {
@@ -112,17 +147,31 @@ int64_t Convolution::packed_at(int64_t i) const {
   return ((block * taps * words + word) * bmx::kFilterTile + filter % bmx::kFilterTile) * 64 + channel % 64;
 }
 
-int8_t Convolution::sign(float value, int64_t c) const {
-  if (threshold.empty()) return value >= 0 ? 1 : -1;
-  const bool reversed = threshold[channels + c] < 0;
+bool Convolution::bit(float value, int64_t c, int64_t comparison) const {
+  if (threshold.empty()) return value >= 0;
+  const float* t = threshold.data() + 2 * comparison * channels;
+  const bool reversed = t[channels + c] < 0;
   // the comparison that a NaN fails is the one before the direction reverses it
-  return (reversed ? value <= threshold[c] || std::isnan(value) : value >= threshold[c]) ? 1 : -1;
+  return reversed ? value <= t[c] || std::isnan(value) : value >= t[c];
+}
+
+Features Convolution::plane(const Features& in, int64_t plane) const {
+  return by_channel(in, [&](float value, int64_t c) {
+    bool held = !counted && bit(value, c, plane);
+    for (int64_t i = 1; counted && i < int64_t{1} << planes; ++i)
+      held ^= i >> plane << plane == i && bit(value, c, i - 1);
+    return held ? 1.0f : zero_one ? 0.0f : -1.0f;
+  });
 }
 
 Features Convolution::apply(const Features& in) const {
-  if (binarizations == 1) return multiply(in);
-  Features residual = in, sum(filters, window.out(in.size));
-  for (int64_t term = 0; term < binarizations; ++term) {
+  std::vector<Features> signs;
+  std::vector<float> factors;
+  Features residual = in;
+  for (int64_t j = 0; j < planes * binarizations; ++j) {
+    signs.push_back(plane(binarizations > 1 ? residual : in, binarizations > 1 ? 0 : j));
+    factors.push_back(scales.empty() ? std::ldexp(1.0f, static_cast<int>(j)) : scales[j]);
+    if (binarizations == 1) continue;
     const int64_t pixels = in.size.pixels();
     double total = 0;
     for (int64_t c = 0; c < channels; ++c) {
@@ -131,25 +180,41 @@ Features Convolution::apply(const Features& in) const {
       total += channel;
     }
     const float alpha = static_cast<float>(total / static_cast<double>(channels * pixels));
-    const Features product = multiply(residual);
-    for (size_t i = 0; i < sum.values.size(); ++i) {
-      const float scaled = alpha * product.values[i];
-      sum.values[i] = term ? sum.values[i] + scaled : scaled;
-    }
+    factors[j] = alpha;
     for (float& value : residual.values) value = value >= 0 ? value - alpha : value + alpha;
+  }
+  Features sum(filters, window.out(in.size));
+  for (int64_t i = 0; i < weight_planes; ++i) {
+    Features inner = sum;
+    for (size_t j = 0; j < signs.size(); ++j) {
+      const Features product = multiply(signs[j], i);
+      for (size_t k = 0; k < sum.values.size(); ++k) {
+        const float scaled = factors[j] * product.values[k];
+        inner.values[k] = j ? inner.values[k] + scaled : scaled;
+      }
+    }
+    const bool weighted = weight_planes > 1 || !weight_scales.empty();
+    for (size_t k = 0; k < sum.values.size(); ++k) {
+      const int64_t o = static_cast<int64_t>(k) / sum.size.pixels();
+      const float factor =
+          weight_scales.empty() ? std::ldexp(1.0f, static_cast<int>(i)) : weight_scales[i * filters + o];
+      const float scaled = weighted ? factor * inner.values[k] : inner.values[k];
+      sum.values[k] = i ? sum.values[k] + scaled : scaled;
+    }
   }
   return sum;
 }
 
-Features Convolution::multiply(const Features& in) const {
+Features Convolution::multiply(const Features& in, int64_t weight_plane) const {
   const Size padded = window.padded(in.size);
   std::vector<int8_t> signs(padded.pixels() * channels);  // (rows, columns, channels)
   for (int64_t y = 0; y < padded.height; ++y) {
     for (int64_t x = 0; x < padded.width; ++x) {
       const int64_t in_y = y - window.pad.height, in_x = x - window.pad.width;
       for (int64_t c = 0; c < channels; ++c) {
-        signs[(y * padded.width + x) * channels + c] =
-            in.holds(in_y, in_x) ? sign(in.at(c, in_y, in_x), c) : static_cast<int8_t>(pad_value);
+        signs[(y * padded.width + x) * channels + c] = static_cast<int8_t>(in.holds(in_y, in_x) ? in.at(c, in_y, in_x)
+                                                                           : zero_one           ? 0
+                                                                                                : pad_value);
       }
     }
   }
@@ -163,7 +228,7 @@ Features Convolution::multiply(const Features& in) const {
           const int64_t in_y = y * window.stride.height + tap / window.size.width * window.dilate.height;
           const int64_t in_x = x * window.stride.width + tap % window.size.width * window.dilate.width;
           const int8_t* left = &signs[(in_y * padded.width + in_x) * channels + o / group_filters * group_channels];
-          const uint8_t* right = &bits[(o * window.taps() + tap) * group_channels];
+          const uint8_t* right = &bits[((weight_plane * filters + o) * window.taps() + tap) * group_channels];
           for (int64_t c = 0; c < group_channels; ++c) dot += left[c] * (2 * right[c] - 1);
         }
         out.at(o, y, x) = static_cast<float>(dot);
@@ -225,6 +290,8 @@ void Problem::convolve(const Convolution& conv, const std::string& in, const std
                        const std::string& steps) {
   text += "conv in=" + in + " out=" + out + conv.options() + " weight=" + parameter(conv.packed());
   if (!conv.threshold.empty()) text += " threshold=" + parameter(conv.threshold);
+  if (!conv.scales.empty()) text += " scales=" + parameter(conv.scales);
+  if (!conv.weight_scales.empty()) text += " weight_scales=" + parameter(conv.weight_scales);
   text += steps + ";";
 }
 
@@ -302,7 +369,7 @@ Problem single_convolution() {
   Problem problem;
   if (groups > 2 && channels > 200) return single_convolution();
   Convolution conv(channels, groups * any_of<int64_t>({1, 3, 17, 64, 70}), groups, window);
-  conv.draw_binarizations();
+  if (random_word() % 3) conv.draw_planes();
   draw_images(channels, size, &problem);
   problem.convolve(conv, "x0[0:" + std::to_string(channels) + "]", "y0");
   for (const auto& image : problem.images) problem.expected.push_back({conv.apply(image[0])});
@@ -357,11 +424,11 @@ Problem chain() {
   const std::vector<float> factor = random_floats(2 * filters - 1, 5), slope = random_floats(1, 5);
   const std::vector<float> shift = random_floats(filters, 5), norm = random_floats(3 * filters, 5);
   const std::string type = any_of<std::string>({"int16", "float32", "planar"});
-  last.draw_binarizations();
+  last.draw_planes();
   if (type != "int16") {
-    first.draw_binarizations();
-    second.draw_binarizations();
-    third.draw_binarizations();
+    first.draw_planes();
+    second.draw_planes();
+    third.draw_planes();
   }
   const std::string pooled = any_of<std::string>({"float32", "planar"});
   const std::string all = "[0:" + std::to_string(filters) + "]", wide = "[0:" + std::to_string(2 * filters - 1) + "]";

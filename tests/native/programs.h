@@ -47,26 +47,34 @@ struct Convolution {
   int64_t channels, filters, groups;
   bmx::Window window;
   int pad_value;
-  int64_t binarizations = 1;
-  bool interleaved = false;      // in packed()
-  std::vector<uint8_t> bits;     // one a weight
-  std::vector<float> threshold;  // or none
+  int64_t binarizations = 1, planes = 1, weight_planes = 1;
+  bool counted = false, zero_one = false;
+  bool interleaved = false;                             // in packed()
+  std::vector<uint8_t> bits;                            // one a weight, plane after plane
+  std::vector<float> threshold, scales, weight_scales;  // or none
 
   // With random weights and, sometimes, thresholds.
   Convolution(int64_t channel_count, int64_t filter_count, int64_t group_count, const bmx::Window& over);
-  // That of a plan, given its packed weights.
-  Convolution(const bmx::Convolution& conv, const std::vector<uint8_t>& packed, const std::vector<float>& thresholds);
+  // That of a plan, given its packed weights and the floats of its other parameters.
+  Convolution(const bmx::Convolution& conv, const std::vector<uint8_t>& packed,
+              const std::vector<std::vector<float>>& others);
 
-  // Sometimes gives it several binarizations, which go without thresholds and without int16.
-  void draw_binarizations();
+  // Sometimes gives it several planes, whose sums are not int16.
+  void draw_planes();
 
   std::string options() const;
   std::vector<uint8_t> packed() const;
   Features apply(const Features& in) const;
 
  private:
-  int8_t sign(float value, int64_t c) const;
-  Features multiply(const Features& in) const;
+  void draw_bits();
+  void draw_threshold(int64_t comparisons);
+  // Of the comparison.
+  bool bit(float value, int64_t c, int64_t comparison) const;
+  // Of each activation what its bit of a plane counts.
+  Features plane(const Features& in, int64_t plane) const;
+  // With a plane of weights.
+  Features multiply(const Features& in, int64_t weight_plane) const;
   int64_t packed_bytes() const;
   // Where weight i of `bits` is in packed(): the bit.
   int64_t packed_at(int64_t i) const;

@@ -125,6 +125,13 @@ void test_conversions(Test* test, int64_t pixels, int64_t channels) {
   const int64_t stride = std::max(kLanes, channels) + random_below(9), to_stride = stride + random_below(9);
   const Guarded<int16_t> shorts(random_values<int16_t>(pixels * stride), any_side());
   const Guarded<int32_t> dots(random_values<int32_t>(pixels * stride), any_side());
+  const Guarded<float> inner(random_values<float>(pixels * stride), any_side());
+  const Guarded<float> scales(random_values<float>(channels), any_side());
+  std::vector<int32_t> small(extent(pixels, channels, stride)), sums(channels);  // sums do not overflow
+  for (auto* values : {&small, &sums}) {
+    for (int32_t& value : *values) value = static_cast<int32_t>(random_below(1 << 26)) - (1 << 25);
+  }
+  const Guarded<int32_t> added(sums, any_side());
   const std::vector<float> lanes(extent(pixels, kLanes, to_stride));
   test->check(sizes("widen", pixels, kLanes), lanes,
               [&](const Elementwise& own, float* to) { own.widen(shorts.data(), stride, pixels, to, to_stride); });
@@ -135,7 +142,13 @@ void test_conversions(Test* test, int64_t pixels, int64_t channels) {
                 [&](const Elementwise& own, float* sums) {
                   own.add_term(dots.data(), 0.1f, first, pixels, channels, sums, stride);
                 });
+    test->check(sizes("add_plane", pixels, channels), random_values<float>(extent(pixels, channels, stride)),
+                [&](const Elementwise& own, float* sums) {
+                  own.add_plane(inner.data(), scales.data(), first, pixels, channels, sums, stride);
+                });
   }
+  test->check(sizes("count_ones", pixels, channels), small,
+              [&](const Elementwise& own, int32_t* to) { own.count_ones(added.data(), pixels, channels, to, stride); });
   const std::vector<int16_t> narrowed = random_values<int16_t>(extent(pixels, channels, to_stride));
   test->check(sizes("narrow", pixels, channels), narrowed, [&](const Elementwise& own, int16_t* to) {
     own.narrow(dots.data(), stride, channels, pixels, to, to_stride);

@@ -10,11 +10,13 @@
 namespace bmx {
 namespace {
 
-// Of one binarization.
+constexpr float kPowers[kMaxPlanes] = {1, 2, 4, 8, 16, 32, 64, 128};
+
+// Of one plane.
 int64_t activation_words(const Convolution& conv) { return conv.groups * conv.input().group_words(); }
 
 int64_t activation_bytes(const Convolution& conv) {
-  return round_up(conv.binarizations * activation_words(conv) * 8, 64);
+  return round_up(conv.activation_planes() * activation_words(conv) * 8, 64);
 }
 
 int64_t block_filters(const Convolution& conv) { return std::min(kFilterTile, conv.group_filters()); }
@@ -29,9 +31,27 @@ int64_t block_bytes(const Convolution& conv, const Kernel& kernel) {
   return kernel.prepare ? round_up(kernel.prepared_bytes(block_filters(conv), conv.depth()), 64) : own_bytes(conv);
 }
 
+int64_t all_blocks(const Convolution& conv) { return conv.weight_planes * conv.groups * blocks(conv); }
+
 bool reads_parameter(const Convolution& conv, const Kernel& kernel) { return conv.interleaved && !kernel.prepare; }
 
 bool interleaves_aside(const Convolution& conv, const Kernel& kernel) { return !conv.interleaved && kernel.prepare; }
+
+int64_t weights_bytes(const Convolution& conv, const Kernel& kernel) {
+  return reads_parameter(conv, kernel) ? 0 : round_up(all_blocks(conv) * block_bytes(conv, kernel), 64);
+}
+
+int64_t window_sums_bytes(const Convolution& conv) {
+  return conv.zero_one ? all_blocks(conv) * kFilterTile * static_cast<int64_t>(sizeof(int32_t)) : 0;
+}
+
+// Those of the planes of weights, (weight_planes, filters); none where nothing is multiplied.
+std::vector<float> weight_scales(const Convolution& conv, const float* given) {
+  if (given) return std::vector<float>(given, given + conv.all_filters());
+  std::vector<float> scales(conv.weight_planes > 1 ? conv.all_filters() : 0);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = kPowers[static_cast<int64_t>(i) / conv.filters];
+  return scales;
+}
 
 }  // namespace
 
@@ -41,8 +61,8 @@ std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight
   // of a filter: from a part of a tap to the next, and how many
   const int64_t next = conv.interleaved ? 8 * kFilterTile : filter_bytes;
   const int64_t parts = conv.interleaved ? words_for(conv.group_channels()) : 1;
-  std::vector<int32_t> sums(taps * conv.filters);
-  for (int64_t o = 0; o < conv.filters; ++o) {
+  std::vector<int32_t> sums(taps * conv.all_filters());
+  for (int64_t o = 0; o < conv.all_filters(); ++o) {
     const uint8_t* from = weight + o * taps * filter_bytes;
     if (conv.interleaved) from = weight + o / kFilterTile * kFilterTile * conv.depth() * 8 + o % kFilterTile * 8;
     for (int64_t tap = 0; tap < taps; ++tap) {
@@ -50,7 +70,7 @@ std::vector<int32_t> padding_sums(const Convolution& conv, const uint8_t* weight
       for (int64_t part = 0; part < parts; ++part, from += next) {
         for (int64_t b = 0; b < filter_bytes; ++b) ones += __builtin_popcount(from[b]);
       }
-      sums[tap * conv.filters + o] = static_cast<int32_t>(2 * ones - conv.group_channels());
+      sums[tap * conv.all_filters() + o] = static_cast<int32_t>(2 * ones - conv.group_channels());
     }
   }
   return sums;
@@ -62,15 +82,15 @@ struct ConvolutionTask::Unit {
 
 Memory convolution_memory(const Convolution& conv, const Kernel& kernel) {
   const int64_t residual = conv.binarizations > 1 ? ResidualPacker::bytes(conv.input()) : 0;
-  return {activation_bytes(conv) + residual,
-          reads_parameter(conv, kernel) ? 0 : conv.groups * blocks(conv) * block_bytes(conv, kernel),
+  return {activation_bytes(conv) + residual, weights_bytes(conv, kernel) + window_sums_bytes(conv),
           interleaves_aside(conv, kernel) ? own_bytes(conv) : 0};
 }
 
 ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding)
     : conv_(conv),
       kernel_(binding.kernel),
-      packer_(conv.input(), binding.in, binding.parameter<float>(1), binding.kernel),
+      scales_(conv.scales < 0 ? kPowers : binding.parameter<float>(conv.scales)),
+      weight_scales_(weight_scales(conv, binding.parameter<float>(conv.weight_scales))),
       weight_(binding.parameter<uint8_t>(0)),
       steps_(binding.steps),
       out_(binding.out),
@@ -79,10 +99,16 @@ ConvolutionTask::ConvolutionTask(const Convolution& conv, const Binding& binding
       kept_(binding.kept),
       threads_(binding.threads),
       blocks_(blocks(conv)),
-      sums_(padding_sums(conv, weight_)) {
+      window_sums_(reinterpret_cast<int32_t*>(binding.kept + weights_bytes(conv, kernel_))),
+      padding_sums_(padding_sums(conv, weight_)) {
   if (conv.binarizations > 1) {
-    residual_.reset(new ResidualPacker(conv.input(), binding.in, conv.binarizations, kernel_,
-                                       binding.shared + activation_bytes(conv)));
+    auto* residual = new ResidualPacker(conv.input(), binding.in, conv.binarizations, kernel_,
+                                        binding.shared + activation_bytes(conv));
+    source_.reset(residual);
+    scales_ = residual->scales();
+  } else {
+    source_.reset(new Packer(conv.input(), binding.in, binding.parameter<float>(conv.threshold), kernel_, conv.planes,
+                             conv.counted));
   }
   const Window& window = conv.window;
   const int64_t words = words_for(conv.group_channels());
@@ -100,7 +126,7 @@ void ConvolutionTask::prepare_weights() const {
   const Stopwatch stopwatch(Phase::kPacking);
   const int64_t taps = conv_.window.taps(), bytes = packed_bytes(conv_.group_channels());
 #pragma omp for schedule(static) nowait
-  for (int64_t task = 0; task < conv_.groups * blocks_; ++task) {
+  for (int64_t task = 0; task < all_blocks(conv_); ++task) {
     const int64_t first = task % blocks_ * kFilterTile, filters = std::min(kFilterTile, conv_.group_filters() - first);
     char* to = kept_ + task * block_bytes(conv_, kernel_);
     const uint64_t* interleaved = reinterpret_cast<const uint64_t*>(weight_ + task * own_bytes(conv_));
@@ -115,10 +141,31 @@ void ConvolutionTask::prepare_weights() const {
   }
 }
 
+// The sums of a window's weights are the products with a pixel whose bits are all set.
+void ConvolutionTask::add_up_weights() const {
+  const Stopwatch stopwatch(Phase::kPacking);
+  const int64_t words = words_for(conv_.group_channels()), origin = 0;
+  std::vector<uint64_t> ones(words, ~uint64_t{0});
+  if (conv_.group_channels() % kWordBits) ones.back() >>= kWordBits - conv_.group_channels() % kWordBits;
+  std::vector<int64_t> taps(conv_.depth());
+  for (int64_t k = 0; k < conv_.depth(); ++k) taps[k] = k % words;
+#pragma omp for schedule(static)
+  for (int64_t task = 0; task < all_blocks(conv_); ++task) {
+    const int64_t filters = std::min(kFilterTile, conv_.group_filters() - task % blocks_ * kFilterTile);
+    Product product = this->product(task, filters);
+    product.activations = ones.data();
+    product.origins = &origin;
+    product.taps = taps.data();
+    product.pixels = 1;
+    product.out = window_sums_ + task * kFilterTile;
+    kernel_.multiply(product);
+  }
+}
+
 void ConvolutionTask::run(int64_t image) const {
   if (image == 0) prepare_weights();
-  if (residual_) residual_->run(image, activations_);
-  else packer_.run(image, activations_);
+  source_->run(image, activations_);
+  if (image == 0 && conv_.zero_one) add_up_weights();
   // units of equal size, as many for each thread
   const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = omp_get_num_threads();
   const int64_t wanted = round_up(ceil_div(pixels * all_blocks, kPixelTile), threads);
@@ -137,8 +184,18 @@ void ConvolutionTask::run(int64_t image) const {
   }
 }
 
+// With a block of weights: all but pixels and where results go.
+Product ConvolutionTask::product(int64_t block, int64_t filters) const {
+  Product product = {};
+  product.weights = weights_ + block * block_bytes(conv_, kernel_);
+  product.depth = conv_.depth();
+  product.bits = conv_.group_channels() * conv_.window.taps();
+  product.filters = filters;
+  product.out_stride = kFilterTile;
+  return product;
+}
+
 void ConvolutionTask::compute(const Unit& unit) const {
-  alignas(64) int32_t dots[kPixelTile * kFilterTile];
   int64_t origins[kPixelTile];
   const Size stride = conv_.window.stride, size = conv_.out();
   const int64_t words = words_for(conv_.group_channels()), row = conv_.input().padded().width * words;
@@ -150,36 +207,38 @@ void ConvolutionTask::compute(const Unit& unit) const {
       ++y;
     }
   }
-  Product product;
-  product.activations = activations_ + unit.group * conv_.input().group_words();
-  product.origins = origins;
-  product.taps = taps_.data();
-  product.weights = weights_ + (unit.group * blocks_ + unit.filter / kFilterTile) * block_bytes(conv_, kernel_);
-  product.depth = conv_.depth();
-  product.bits = conv_.group_channels() * conv_.window.taps();
-  product.filters = unit.filters;
-  product.pixels = unit.pixels;
-  product.out = dots;
-  product.out_stride = kFilterTile;
+  alignas(64) int32_t dots[kPixelTile * kFilterTile];
+  alignas(64) float inner[kPixelTile * kFilterTile], sums[kPixelTile * kFilterTile];
   const Dots results = {dots,       kFilterTile,  unit.image, unit.group * conv_.group_filters() + unit.filter,
                         unit.pixel, unit.filters, unit.pixels};
-  alignas(64) float sums[kPixelTile * kFilterTile];
-  for (int64_t term = 0; term < conv_.binarizations; ++term) {
-    {
-      const Stopwatch stopwatch(Phase::kGemm);
-      kernel_.multiply(product);
+  for (int64_t i = 0; i < conv_.weight_planes; ++i) {
+    const int64_t block = (i * conv_.groups + unit.group) * blocks_ + unit.filter / kFilterTile;
+    Product product = this->product(block, unit.filters);
+    product.activations = activations_ + unit.group * conv_.input().group_words();
+    product.origins = origins;
+    product.taps = taps_.data();
+    product.pixels = unit.pixels;
+    product.out = dots;
+    for (int64_t j = 0; j < conv_.activation_planes(); ++j, product.activations += activation_words(conv_)) {
+      {
+        const Stopwatch stopwatch(Phase::kGemm);
+        kernel_.multiply(product);
+      }
+      const Stopwatch stopwatch(Phase::kEpilogue);
+      if (!padding_sums_.empty()) discount_padding(conv_, padding_sums_, i, results);
+      if (conv_.zero_one) count_ones(kernel_, window_sums_ + block * kFilterTile, results);
+      if (!conv_.is_scaled()) return finish(kernel_, results, steps_, out_);
+      add_term(kernel_, results, scales_[j], j == 0, inner);
     }
+    if (weight_scales_.empty()) continue;
     const Stopwatch stopwatch(Phase::kEpilogue);
-    if (!sums_.empty()) discount_padding(conv_, sums_, results);
-    if (!residual_) return finish(kernel_, results, steps_, out_);
-    add_term(kernel_, results, residual_->scales()[term], term == 0, sums);
-    product.activations += activation_words(conv_);
+    add_plane(kernel_, results, inner, weight_scales_.data() + i * conv_.filters, i == 0, sums);
   }
   const Stopwatch stopwatch(Phase::kEpilogue);
-  finish_sums(unit, sums);
+  finish_sums(unit, weight_scales_.empty() ? inner : sums);
 }
 
-void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, const Dots& dots) {
+void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums, int64_t plane, const Dots& dots) {
   const Window& window = conv.window;
   for (int64_t p = 0; p < dots.pixels; ++p) {
     const int64_t pixel = dots.pixel + p;
@@ -190,8 +249,8 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
       continue;
     }
     int32_t* values = dots.values + p * dots.stride;
-    const int32_t* sum = sums.data() + dots.channel;
-    for (int64_t tap = 0; tap < window.taps(); ++tap, sum += conv.filters) {
+    const int32_t* sum = sums.data() + plane * conv.filters + dots.channel;
+    for (int64_t tap = 0; tap < window.taps(); ++tap, sum += conv.all_filters()) {
       const int64_t y = top + tap / window.size.width * window.dilate.height;
       const int64_t x = left + tap % window.size.width * window.dilate.width;
       if (y >= 0 && y < conv.image.height && x >= 0 && x < conv.image.width) continue;

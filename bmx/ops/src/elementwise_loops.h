@@ -103,6 +103,32 @@ void add_term(const int32_t* dots, float scale, bool first, int64_t pixels, int6
   (first ? add_scaled<true> : add_scaled<false>)(dots, scale, pixels, channels, sums, stride);
 }
 
+template <bool First>
+void add_scaled_plane(const float* __restrict inner, const float* __restrict scales, int64_t pixels, int64_t channels,
+                      float* __restrict sums, int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) {
+      const float product = scales[c] * inner[p * stride + c];
+      sums[p * stride + c] = First ? product : sums[p * stride + c] + product;
+    }
+  }
+}
+
+void add_plane(const float* inner, const float* scales, bool first, int64_t pixels, int64_t channels, float* sums,
+               int64_t stride) {
+  (first ? add_scaled_plane<true> : add_scaled_plane<false>)(inner, scales, pixels, channels, sums, stride);
+}
+
+void count_ones(const int32_t* __restrict sums, int64_t pixels, int64_t channels, int32_t* __restrict dots,
+                int64_t stride) {
+  for (int64_t p = 0; p < pixels; ++p) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c)
+      dots[p * stride + c] = (dots[p * stride + c] + sums[c]) >> 1;  // of an even number
+  }
+}
+
 // In vectors, of which the last of a piece may write beyond it what the next pieces write again.
 void widen_rows(const int16_t* __restrict from, int64_t stride, int64_t channels, const RowPiece* pieces, int64_t count,
                 float* __restrict to, int64_t to_stride) {
@@ -298,6 +324,8 @@ constexpr Elementwise elementwise() {
           widen,
           to_floats,
           add_term,
+          add_plane,
+          count_ones,
           widen_rows,
           narrow,
           narrow_sum,

@@ -42,7 +42,7 @@ LookupPlan::LookupPlan(const Convolution& conv) {
 // Compares the numbers of table look-ups, 32 bytes each, that the kernel for AVX2 does either way.
 bool has_small_groups(const Convolution& conv, const Kernel& kernel) {
   const int64_t bits = conv.group_channels() * conv.window.taps();
-  if (conv.interleaved || conv.binarizations > 1) return false;
+  if (conv.interleaved || conv.is_scaled() || conv.zero_one) return false;
   if (conv.group_channels() > kWordBits || bits > kMaxLookupBits) return false;
   constexpr int64_t kVector = 32;
   const double vectors = static_cast<double>(runs(conv)) * run_tiles(conv) * (kPositions / kVector);
@@ -70,8 +70,8 @@ GroupedConvolutionTask::GroupedConvolutionTask(const Convolution& conv, const Bi
     : conv_(conv),
       plan_(conv),
       kernel_(binding.kernel),
-      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in, binding.parameter<float>(1),
-              binding.kernel),
+      packer_({conv.image, conv.window.pad, conv.channels, 1, conv.pad_value}, binding.in,
+              binding.parameter<float>(conv.threshold), binding.kernel),
       weight_(binding.parameter<uint8_t>(0)),
       steps_(binding.steps),
       out_(binding.out),
@@ -257,7 +257,7 @@ void GroupedConvolutionTask::finish_tile(const Unit& unit, std::vector<RowPiece>
   for (int64_t p = 0; p < pixels; p += kPixelTile) {
     const Dots part = {dots + p * kFilterTile,          kFilterTile, unit.image, first, pieces[0].pixel + p, filters,
                        std::min(kPixelTile, pixels - p)};
-    if (!sums_.empty()) discount_padding(conv_, sums_, part);
+    if (!sums_.empty()) discount_padding(conv_, sums_, 0, part);
     finish(kernel_, part, steps_, out_);
   }
 }

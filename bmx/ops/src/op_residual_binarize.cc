@@ -96,7 +96,7 @@ struct ResidualBinarize {
 
   static Parameters parse(const Attributes& attributes) {
     check_names(attributes, {"binarizations", "estimator", "clip_threshold", "pad", "pad_value"});
-    return {parse_sign(attributes), get_binarizations(attributes)};
+    return {parse_sign(attributes), get_planes(attributes, "binarizations")};
   }
 
   static Interface interface(const Parameters&) { return {{{"data", false}}, 2}; }

@@ -15,13 +15,19 @@
 namespace bmx {
 namespace {
 
+// The inputs behind the data, in their order, and where a convolution has their numbers.
+struct NamedParameter {
+  const char* name;
+  int64_t ConvWords::*number;
+};
+constexpr NamedParameter kOptional[] = {
+    {"threshold", &ConvWords::threshold}, {"scales", &ConvWords::scales}, {"weight_scales", &ConvWords::weight_scales}};
+
 struct Parameters {
   std::vector<int64_t> kernel, stride, pad, dilate;
-  int64_t filters, groups;
-  int pad_value;
-  bool threshold;
-  int64_t binarizations;
-  int64_t channels;  // of the data; 0: as many as the packed weights can be of
+  ConvWords conv;                   // but for its window
+  std::vector<std::string> inputs;  // behind the data
+  int64_t channels;                 // of the data; 0: as many as the packed weights can be of
 };
 
 void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t least, size_t dimensions) {
@@ -34,7 +40,7 @@ void check_tuple(const char* name, const std::vector<int64_t>& values, int64_t l
 }
 
 // A dense layer's batch is one image whose pixels are the rows, unless each row has scales of its own.
-bool is_one_image(const Parameters& p) { return p.kernel.empty() && p.binarizations == 1; }
+bool is_one_image(const Parameters& p) { return p.kernel.empty() && p.conv.binarizations == 1; }
 
 // The plan of `p` over data of `shape`, whose dimensions are all known and as many as `p` wants: one convolution.
 Plan plan(const Parameters& p, const std::vector<int64_t>& shape) {
@@ -42,14 +48,10 @@ Plan plan(const Parameters& p, const std::vector<int64_t>& shape) {
     return Size{values.size() == 2 ? values[0] : missing, values.empty() ? missing : values.back()};
   };
   const bool dense = p.kernel.empty();
-  ConvWords words;
+  ConvWords words = p.conv;
   words.window = {size(p.kernel, 1), size(p.stride, 1), size(p.pad, 0), size(p.dilate, 1)};
-  words.filters = p.filters;
-  words.groups = p.groups;
-  words.pad_value = p.pad_value;
-  words.binarizations = p.binarizations;
   Instruction instruction;
-  set_conv(words, 0, p.threshold ? 1 : -1, &instruction);
+  set_conv(words, &instruction);
   instruction.in = {{'x', 0, 0, shape[1]}};
   instruction.out.layout = dense ? Layout::kFloats : Layout::kPlanar;
   const Size image = {shape.size() == 4 ? shape[2] : 1, is_one_image(p) ? shape[0] : dense ? 1 : shape.back()};
@@ -75,13 +77,14 @@ void infer_shape(const Parameters& p, std::vector<Shape>* in, Shape* out) {
   const Plan planned = plan(p, shape);
   // of the two dimensions of an image those that the kernel has
   const Size size = planned.instructions[0].out.size;
-  const std::vector<int64_t>& weight = planned.parameters[0].shape;
   const std::vector<int64_t> sizes = {size.height, size.width};
-  Shape wanted = {static_cast<unsigned int>(p.filters)};
-  wanted.insert(wanted.end(), weight.end() - 1 - p.kernel.size(), weight.end());
-  match("weight", wanted, &(*in)[1]);
-  if (p.threshold) match("threshold", {2, data[1]}, &(*in)[2]);
-  *out = {data[0], static_cast<unsigned int>(p.filters)};
+  for (size_t i = 0; i < p.inputs.size(); ++i) {
+    const std::vector<int64_t>& shape = planned.parameters[i].shape;
+    Shape wanted(shape.begin(), shape.end());
+    if (i == 0) wanted.erase(wanted.begin() + 1, wanted.end() - 1 - p.kernel.size());
+    match(p.inputs[i], wanted, &(*in)[1 + i]);
+  }
+  *out = {data[0], static_cast<unsigned int>(p.conv.filters)};
   out->insert(out->end(), sizes.end() - p.kernel.size(), sizes.end());
 }
 
@@ -90,8 +93,10 @@ struct XnorPopcount : Deployed {
 
   static Parameters parse(const Attributes& attributes) {
     check_names(attributes, {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "threshold",
-                             "binarizations", "channels"});
+                             "binarizations", "planes", "counted", "zero_one", "scales", "weight_planes",
+                             "weight_scales", "channels"});
     Parameters p;
+    ConvWords& conv = p.conv;
     p.kernel = get_tuple(attributes, "kernel");
     p.stride = get_tuple(attributes, "stride");
     p.pad = get_tuple(attributes, "pad");
@@ -102,27 +107,36 @@ struct XnorPopcount : Deployed {
     check_tuple("dilate", p.dilate, 1, p.kernel.size());
     check_tuple("pad", p.pad, 0, p.kernel.size());
     if (!attributes.count("num_filter")) fail("num_filter is required");
-    p.filters = get_int(attributes, "num_filter", 0);
-    p.groups = get_int(attributes, "num_group", 1);
-    check_range("num_filter", p.filters, 1);
-    if (p.groups < 1 || p.filters % p.groups) {
-      fail("num_group must divide num_filter, got num_group ", p.groups, " and num_filter ", p.filters);
+    conv.filters = get_int(attributes, "num_filter", 0);
+    conv.groups = get_int(attributes, "num_group", 1);
+    check_range("num_filter", conv.filters, 1);
+    if (conv.groups < 1 || conv.filters % conv.groups) {
+      fail("num_group must divide num_filter, got num_group ", conv.groups, " and num_filter ", conv.filters);
     }
-    if (p.kernel.empty() && p.groups != 1) fail("a dense layer (no kernel) has num_group 1, got ", p.groups);
-    const int64_t pad_value = get_int(attributes, "pad_value", -1);
-    if (pad_value < -1 || pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", pad_value);
-    p.pad_value = static_cast<int>(pad_value);
-    p.threshold = get_bool(attributes, "threshold", false);
-    p.binarizations = get_binarizations(attributes);
+    if (p.kernel.empty() && conv.groups != 1) fail("a dense layer (no kernel) has num_group 1, got ", conv.groups);
+    conv.pad_value = get_int(attributes, "pad_value", -1);
+    if (conv.pad_value < -1 || conv.pad_value > 1) fail("pad_value must be -1, 0 or 1, got ", conv.pad_value);
+    conv.binarizations = get_planes(attributes, "binarizations");
+    conv.planes = get_planes(attributes, "planes");
+    conv.counted = get_bool(attributes, "counted", false);
+    conv.zero_one = get_bool(attributes, "zero_one", false);
+    conv.weight_planes = get_planes(attributes, "weight_planes");
+    p.inputs = {"weight"};
+    for (const NamedParameter& parameter : kOptional) {
+      if (!get_bool(attributes, parameter.name, false)) continue;
+      conv.*parameter.number = static_cast<int64_t>(p.inputs.size());
+      p.inputs.push_back(parameter.name);
+    }
     p.channels = get_int(attributes, "channels", 0);
     check_range("channels", p.channels, 0);
-    if (p.binarizations > 1 && p.threshold) fail("a threshold is of one binarization, got ", p.binarizations);
+    Instruction instruction;
+    set_conv(conv, &instruction);  // throws where these do not go together
     return p;
   }
 
   static Interface interface(const Parameters& p) {
-    Interface found = {{{"data", false}, {"weight", true}}, 1};
-    if (p.threshold) found.inputs.push_back({"threshold", false});
+    Interface found = {{{"data", false}}, 1};
+    for (const std::string& name : p.inputs) found.inputs.push_back({name, name == "weight"});
     return found;
   }
 

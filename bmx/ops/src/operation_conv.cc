@@ -29,22 +29,24 @@ struct Conv {
 
   static void parse(Reader* reader, Instruction* instruction) {
     Words words;
-    int64_t weight = 0, threshold = -1;
     reader->require("weight");
-    reader->parameter("weight", &weight);
-    reader->parameter("threshold", &threshold);
+    reader->parameter("weight", &words.weight);
+    reader->parameter("threshold", &words.threshold);
+    reader->parameter("scales", &words.scales);
+    reader->parameter("weight_scales", &words.weight_scales);
     words.parse(reader);
     reader->integer("pad_value", -1, 1, &words.pad_value);
     reader->integer("binarizations", 1, kMaxBinarizations, &words.binarizations);
+    reader->integer("planes", 1, kMaxPlanes, &words.planes);
+    reader->flag("counted", &words.counted);
+    reader->flag("zero_one", &words.zero_one);
+    reader->integer("weight_planes", 1, kMaxPlanes, &words.weight_planes);
     reader->flag("interleaved", &words.interleaved);
     if (words.interleaved && words.filters / words.groups % kFilterTile) {
       fail("interleaved weights are of groups of ", kFilterTile, " filters, got groups ", words.groups, " and filters ",
            words.filters);
     }
-    if (words.binarizations > 1 && threshold >= 0) {
-      fail("a threshold is of one binarization, got ", words.binarizations);
-    }
-    set_conv(words, weight, threshold, instruction);
+    set_conv(words, instruction);
   }
 
   static Problem infer(const Words& words, Inference* inference) {
@@ -56,21 +58,42 @@ struct Conv {
       fail("sums of more than ", most, " products are not exact in ", shorts ? "int16" : "float32", ", got ", channels,
            " channels and kernel ", text(window.size));
     }
-    if (shorts && words.binarizations > 1) fail("sums of ", words.binarizations, " binarizations are not int16");
     const int64_t bytes = packed_bytes(channels);
-    if (words.filters > kMaxValues / (window.taps() * bytes)) {
-      fail("weights of ", words.filters, " filters, ", channels, " channels and kernel ", text(window.size),
+    Problem conv = {inference->image,    window,
+                    inference->channels, words.filters,
+                    words.groups,        static_cast<int>(words.pad_value),
+                    words.binarizations, words.interleaved,
+                    words.planes,        words.counted,
+                    words.zero_one,      words.weight_planes};
+    const int64_t comparisons = Packer::comparisons(conv.planes, conv.counted);
+    if (conv.all_filters() > kMaxValues / (window.taps() * bytes)) {
+      fail("weights of ", conv.all_filters(), " filters, ", channels, " channels and kernel ", text(window.size),
            " are too large");
     }
-    out = {out.layout, words.filters, words.out(*inference, words.groups * words_for(channels)),
-           channels * window.taps()};
-    inference->shapes = {{words.filters, window.size.height, window.size.width, bytes}, {2, inference->channels}};
-    if (words.interleaved) {
-      inference->shapes[0] = {words.filters / kFilterTile, window.taps() * words_for(channels), kFilterTile, 8};
+    if (2 * comparisons > kMaxValues / conv.channels) {
+      fail(comparisons, " thresholds of ", conv.channels, " channels are too large");
     }
-    return {inference->image,    window,           inference->channels,
-            words.filters,       words.groups,     static_cast<int>(words.pad_value),
-            words.binarizations, words.interleaved};
+    inference->shapes = {{conv.all_filters(), window.size.height, window.size.width, bytes}};
+    if (conv.interleaved) {
+      inference->shapes[0] = {conv.all_filters() / kFilterTile, window.taps() * words_for(channels), kFilterTile, 8};
+    }
+    const auto add = [&](int64_t parameter, const std::vector<int64_t>& shape, int* place) {
+      if (parameter < 0) return;
+      *place = static_cast<int>(inference->shapes.size());
+      inference->shapes.push_back(shape);
+    };
+    std::vector<int64_t> threshold = {2, conv.channels};
+    if (conv.planes > 1) threshold.insert(threshold.begin(), comparisons);
+    add(words.threshold, threshold, &conv.threshold);
+    add(words.scales, {conv.planes}, &conv.scales);
+    add(words.weight_scales, {conv.weight_planes, conv.filters}, &conv.weight_scales);
+    if (shorts && conv.is_scaled()) {
+      if (words.binarizations > 1) fail("sums of ", words.binarizations, " binarizations are not int16");
+      fail("sums of several planes, or with scales, are not int16");
+    }
+    out = {out.layout, conv.filters, words.out(*inference, conv.groups * words_for(channels)),
+           channels * window.taps()};
+    return conv;
   }
 
   // The scales of several binarizations are those of the image.
@@ -82,7 +105,7 @@ struct Conv {
 
   static Memory memory(const Problem& conv, const Kernel& kernel) { return choose(conv, kernel).memory(conv, kernel); }
 
-  static double work(const Problem& conv) { return static_cast<double>(conv.depth() * conv.binarizations); }
+  static double work(const Problem& conv) { return static_cast<double>(conv.depth() * conv.products()); }
 
   static std::unique_ptr<Task> bind(const Problem& conv, const Binding& binding) {
     return choose(conv, binding.kernel).bind(conv, binding);
@@ -91,10 +114,23 @@ struct Conv {
 
 }  // namespace
 
-void set_conv(const ConvWords& words, int64_t weight, int64_t threshold, Instruction* instruction) {
+void set_conv(const ConvWords& words, Instruction* instruction) {
+  if (words.binarizations > 1 && words.threshold >= 0) {
+    fail("a threshold is of one binarization, got ", words.binarizations);
+  }
+  if (words.binarizations > 1 && (words.planes > 1 || words.zero_one || words.scales >= 0)) {
+    fail("several binarizations have signs and scales of their own: no planes, zero_one or scales");
+  }
+  if (words.planes > 1 && words.threshold < 0) fail("planes ", words.planes, " need a threshold");
+  if (words.planes == 1 && words.counted) fail("a counter has several planes");
+  if (words.zero_one && words.pad_value != -1) {
+    fail("with zero_one the padding holds 0, which is packed as pad_value -1, got ", words.pad_value);
+  }
   instruction->operation = &find_operation("conv");
-  instruction->parameters = {{weight, true}};
-  if (threshold >= 0) instruction->parameters.push_back({threshold, false});
+  instruction->parameters = {{words.weight, true}};
+  for (int64_t parameter : {words.threshold, words.scales, words.weight_scales}) {
+    if (parameter >= 0) instruction->parameters.push_back({parameter, false});
+  }
   instruction->words = std::make_shared<ConvWords>(words);
 }
 

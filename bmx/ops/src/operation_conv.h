@@ -10,12 +10,14 @@
 namespace bmx {
 
 struct ConvWords : Filters {
-  int64_t pad_value = -1, binarizations = 1;
-  bool interleaved = false;
+  int64_t pad_value = -1, binarizations = 1, planes = 1, weight_planes = 1;
+  bool interleaved = false, counted = false, zero_one = false;
+  // The parameters' numbers, of all but the weights -1 where there is none.
+  int64_t weight = 0, threshold = -1, scales = -1, weight_scales = -1;
 };
 
-// Makes an instruction this convolution. `weight`, and `threshold` or -1, are parameters.
-void set_conv(const ConvWords& words, int64_t weight, int64_t threshold, Instruction* instruction);
+// Makes an instruction this convolution. Throws where words do not go together.
+void set_conv(const ConvWords& words, Instruction* instruction);
 
 }  // namespace bmx
 

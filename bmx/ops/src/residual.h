@@ -12,9 +12,9 @@
 
 namespace bmx {
 
-constexpr int64_t kMaxBinarizations = 8;
+constexpr int64_t kMaxBinarizations = kMaxPlanes;
 
-class ResidualPacker {
+class ResidualPacker : public PlaneSource {
  public:
   // Of memory that it works in, which is 64-byte aligned.
   static int64_t bytes(const Input& input);
@@ -23,8 +23,8 @@ class ResidualPacker {
   ResidualPacker(const Input& input, const std::vector<Slice>& in, int64_t binarizations, const Kernel& kernel,
                  char* memory);
 
-  // Writes the words of an image, one term behind the other. All threads of a team call it.
-  void run(int64_t image, uint64_t* words) const;
+  // Each term is a plane.
+  void run(int64_t image, uint64_t* words) const override;
 
   // alpha of each term of the last image.
   const float* scales() const { return scales_; }

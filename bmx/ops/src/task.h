@@ -27,10 +27,10 @@ struct Binding {
   std::vector<const void*> parameters;  // beside those of steps
   char *shared, *kept, *threads;
 
-  // The values of a parameter; null where there are not so many.
+  // The values of a parameter; null of -1.
   template <typename Value>
-  const Value* parameter(size_t index) const {
-    return index < parameters.size() ? static_cast<const Value*>(parameters[index]) : nullptr;
+  const Value* parameter(int index) const {
+    return index < 0 ? nullptr : static_cast<const Value*>(parameters[index]);
   }
 };
 

@@ -51,13 +51,11 @@ inline int64_t padded_size(int64_t size, int64_t pad, const std::vector<int64_t>
   return padded;
 }
 
-// The attribute `binarizations`.
-inline int64_t get_binarizations(const Attributes& attributes) {
-  const int64_t terms = get_int(attributes, "binarizations", 1);
-  if (terms < 1 || terms > kMaxBinarizations) {
-    fail("binarizations must be between 1 and ", kMaxBinarizations, ", got ", terms);
-  }
-  return terms;
+// An attribute that counts planes of bits, `binarizations` for example.
+inline int64_t get_planes(const Attributes& attributes, const std::string& name) {
+  const int64_t planes = get_int(attributes, name, 1);
+  if (planes < 1 || planes > kMaxPlanes) fail(name, " must be between 1 and ", kMaxPlanes, ", got ", planes);
+  return planes;
 }
 
 inline Array array(mxnet::ext::MXTensor* tensor) { return {tensor->data_ptr, tensor->size()}; }

@@ -67,6 +67,15 @@ void add_term(const Kernel& kernel, const Dots& dots, float scale, bool first, f
   kernel.elementwise.add_term(dots.values, scale, first, dots.pixels, dots.channels, sums, dots.stride);
 }
 
+void add_plane(const Kernel& kernel, const Dots& place, const float* inner, const float* scales, bool first,
+               float* sums) {
+  kernel.elementwise.add_plane(inner, scales + place.channel, first, place.pixels, place.channels, sums, place.stride);
+}
+
+void count_ones(const Kernel& kernel, const int32_t* sums, const Dots& dots) {
+  kernel.elementwise.count_ones(sums, dots.pixels, dots.channels, dots.values, dots.stride);
+}
+
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile) {
   for (const Step& step : steps) {
     if (step.kind == Step::kPlus) {

@@ -29,6 +29,13 @@ void load(const Kernel& kernel, const Slice& from, const Tile& to);
 void convert(const Kernel& kernel, const Dots& from, const Tile& to);
 // sums += scale * dots, or = where it is the `first`: product and sum are rounded one by one. `sums` have their stride.
 void add_term(const Kernel& kernel, const Dots& dots, float scale, bool first, float* sums);
+// sums += scales * inner, or = where it is the `first`, with a scale for each of the piece's channels, `scales` being
+// those of all: rounded as above. Both have the stride of the piece, of which only the place counts.
+void add_plane(const Kernel& kernel, const Dots& place, const float* inner, const float* scales, bool first,
+               float* sums);
+// dots = (dots + sums) / 2, with a sum for each of their channels: products of signs with weights become those of ones
+// and zeros where the sums are those of the weights.
+void count_ones(const Kernel& kernel, const int32_t* sums, const Dots& dots);
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile);
 
 // `to` holds floats.
