@@ -32,7 +32,7 @@ ROOMS = {
                 ('accounting', 'bench', 'deploy', 'io', 'models', 'network', 'nn', 'ops', 'papers', 'plot', 'structure',
                  'threads', 'train'), (2.1, 6)),
     'bench': Room(('bmx/bench',), 'speed, measured',
-                  ('accounting', 'deploy', 'graph', 'io', 'models', 'nn', 'ops', 'train'), (0.9, 5)),
+                  ('accounting', 'deploy', 'graph', 'io', 'models', 'nn', 'ops', 'papers', 'train'), (0.9, 5)),
     'train': Room(('bmx/train',), 'data, loop, checkpoints, recipes, studies',
                   ('accounting', 'deploy', 'graph', 'io', 'network', 'nn'), (2.1, 4)),
     'plot': Room(('bmx/plot',), 'the picture of a network', ('io', 'structure'), (5.4, 4)),

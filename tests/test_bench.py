@@ -117,7 +117,7 @@ def test_models(tmp_path, capsys, monkeypatch):
 
 def test_memory(tmp_path):
     x = mx.nd.zeros((1, 3, 64, 64))
-    prefixes = models.write('tiny', models._build('tiny'), x, str(tmp_path))
+    prefixes = models.write('tiny', models.build('tiny'), x, str(tmp_path), ['float'])
     features = 4 * 64 * 64 * 192
     assert features < models._peak(prefixes['tiny', 'float'], 'float', x.shape) < 100 * features
 

@@ -32,9 +32,10 @@ def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: in
     x = mx.nd.random.normal(shape=(batch, 3, size, size))
     with tempfile.TemporaryDirectory() as folder:
         prefixes = {}
-        for name, net in {name: _build(name) for name in names}.items():
+        for name, net in {name: build(name) for name in names}.items():
             progress('preparing ' + name)
-            prefixes.update(write(name, net, x, folder, exact))
+            kinds = ('deployed', 'exact', 'float') if name in MODELS else ('plain', 'mkldnn')
+            prefixes.update(write(name, net, x, folder, [kind for kind in kinds if exact or kind != 'exact']))
         contestants = {key: inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
         profiled = [key for key in contestants if key[1] in ('deployed', 'exact')]
         seconds, profiles = interleave(contestants, rounds, profiled)
@@ -52,31 +53,32 @@ def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: in
     return rows, _text(rows)
 
 
-def _build(name):
+def build(name: str, **settings: Any) -> mx.gluon.HybridBlock:
+    """A network of this package or of GluonCV, not initialized."""
     if name in MODELS:
-        return get_model(name)
+        return get_model(name, **settings)
     try:
         from gluoncv import model_zoo  # takes a while to import
-        return model_zoo.get_model(name)
+        return model_zoo.get_model(name, **settings)
     except ValueError:
         raise ValueError(f'unknown model {name!r}; choose from {", ".join(sorted(MODELS))}, or a name of '
                          'gluoncv.model_zoo.get_model_list()') from None
 
 
 def write(name: str, net: mx.gluon.HybridBlock, x: mx.nd.NDArray, folder: str,
-          exact: bool = False) -> dict[tuple[str, str], str]:
-    """Write the files of a network, if `exact` also with MXNet's operators; (name, implementation) to their prefix."""
+          implementations: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Write the files of a network with random parameters for each implementation; (name, it) to their prefix."""
     _randomize(net, x.shape)
-    prefixes = {}
-    for implementation in (('deployed', 'exact') if exact else ('deployed',)) if name in MODELS else ():
-        prefixes[name, implementation] = os.path.join(folder, f'{name}-{implementation}')
-        export(net, prefixes[name, implementation], x.shape, x, exact=implementation == 'exact')
-    plain = os.path.join(folder, name)
-    net.hybridize()
-    net(x)
-    net.export(plain)
-    for implementation in ('float',) if name in MODELS else ('plain', 'mkldnn'):
-        prefixes[name, implementation] = plain
+    prefixes, plain = {}, os.path.join(folder, name)
+    for implementation in implementations:
+        if implementation in ('deployed', 'exact'):
+            prefixes[name, implementation] = f'{plain}-{implementation}'
+            export(net, prefixes[name, implementation], x.shape, x, exact=implementation == 'exact')
+        elif plain not in prefixes.values():
+            net.hybridize()
+            net(x)
+            net.export(plain)
+        prefixes.setdefault((name, implementation), plain)
     return prefixes
 
 

@@ -31,7 +31,7 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
     x = mx.nd.random.normal(shape=(batch, 3, size, size))
     net = get_model(model)
     with tempfile.TemporaryDirectory() as folder:
-        prefix = write(net.model_name, net, x, folder)[net.model_name, 'deployed']
+        prefix = write(net.model_name, net, x, folder, ['deployed'])[net.model_name, 'deployed']
         run = inference(load(prefix, 'deployed', x), x)
         layers = _layers(prefix, x.shape, net.prefix)
         runs = [_run(run) for _ in range(RUNS * rounds + 1)][1:]  # the first allocates

@@ -1,4 +1,4 @@
-"""`bmx bench`: speed of kernels, layers, models and training steps."""
+"""`bmx bench`: speed of kernels, layers, models and training steps, and what accuracy it buys."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +9,7 @@ import sys
 from typing import Callable
 
 from .. import ops
-from ..bench import kernels, layers, models, results, split, train
+from ..bench import frontier, kernels, layers, models, results, split, train
 from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
 from ..models import MODELS
 from ..nn import config
@@ -44,10 +44,11 @@ _OF_EVERY_SUBJECT = (
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What can be measured: in words, by which function, with which options beside those of every subject."""
+    """What can be measured: in words, by which function, with which options beside those of every subject; drawn how."""
     text: str
     measure: Callable
     options: tuple
+    draw: Callable = results.draw
 
 
 SUBJECTS = {
@@ -60,6 +61,9 @@ SUBJECTS = {
     'models': Subject(
         'deployed networks, their float twins, and networks of GluonCV',
         models.measure, (_NAMES, _EXACT, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, _isa('the fastest of this CPU'))),
+    'frontier': Subject(
+        "published accuracy against time and size: all deployed networks of the zoo and GluonCV's MobileNets",
+        frontier.measure, (_THREADS, _batch(1), _SIZE, _isa('the fastest of this CPU')), frontier.draw),
     'split': Subject(
         'where the time of a deployed network goes, layer by layer',
         split.measure, (_MODEL, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, _isa('the fastest of this CPU'))),
@@ -87,9 +91,10 @@ def run(arguments: argparse.Namespace) -> None:
         ops.use_kernel(arguments.isa)
     refuse_unwritable(arguments.json, arguments.csv)
     refuse_picture(arguments.picture)
-    measure = SUBJECTS[arguments.subject].measure
+    subject = SUBJECTS[arguments.subject]
     with config(binarizations=arguments.binarizations):
-        rows, text = measure(**{name: getattr(arguments, name) for name in inspect.signature(measure).parameters})
+        rows, text = subject.measure(
+            **{name: getattr(arguments, name) for name in inspect.signature(subject.measure).parameters})
     print(results.heading(rows))
     print(text)
     if arguments.json is not None:
@@ -97,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.csv is not None:
         write_csv(arguments.csv, rows)
     if arguments.picture is not None:
-        results.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
+        subject.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
 
 
 def _have_threads(threads, argv):
