@@ -10,17 +10,20 @@ import time
 
 import mxnet as mx
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 import bmx
 from bmx import ops
-from bmx.bench import kernels, layers, models
+from bmx.bench import frontier, kernels, layers, models
 from bmx.bench.shapes import SHAPES, Shape
 from bmx.bench.timing import interleave
 from bmx.cli import main
 from bmx.cli.bench import SUBJECTS
 from bmx.graph import Graph
 from bmx.models import MODELS
+from bmx.papers.accuracies import OTHERS, Accuracy, published
 
 FIELDS = {'name', 'implementation', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv',
           'bmx'}
@@ -113,6 +116,62 @@ def test_models(tmp_path, capsys, monkeypatch):
     assert_phases_add_up(deployed)
     out, error = capsys.readouterr()
     assert 'time of deployed / of' in out and 'mobilenet0.25 mkldnn' in out and 'round 2 of 2' in error
+
+
+def test_frontier(tmp_path, capsys, monkeypatch):
+    """The zoo here: two binary networks, of which one has a published accuracy, and a float one."""
+    monkeypatch.setitem(OTHERS, 'A study of small networks', {'tiny': 60.})
+    monkeypatch.setattr(frontier, 'MODELS', {
+        'tiny': tiny, 'small_mobinet': small_mobinet, 'meliusnet_float': MODELS['meliusnet_float']})
+    monkeypatch.setattr(frontier, 'MOBILENETS', ('mobilenet0.25', 'mobilenetv2_0.25'))
+    rows = measure(tmp_path, 'frontier', '--size', '32')
+    assert [(row['name'], row['implementation'], row['top1']) for row in rows] == [
+        ('small_mobinet', 'deployed', None), ('tiny', 'deployed', 60), ('mobilenet0.25', 'plain', 50.6),
+        ('mobilenet0.25', 'mkldnn', 50.6), ('mobilenetv2_0.25', 'plain', 51.76),
+        ('mobilenetv2_0.25', 'mkldnn', 51.76)]
+    assert [row['optimal'] for row in rows] == [None if row['top1'] is None else all(
+        other['top1'] < row['top1'] for other in rows
+        if other['top1'] is not None and other['min_ms'] < row['min_ms']) for row in rows]
+    assert rows[1]['ops'] == bmx.summary(tiny(), (1, 3, 32, 32)).ops and rows[1]['size'] == 32
+    assert 4 * 475544 < rows[2]['bytes'] == rows[3]['bytes'] < 4.4 * 475544  # GluonCV: 475,544 parameters
+    out = ' '.join(capsys.readouterr().out.split())
+    assert '60.0 [1]' in out and '[1] A study of small networks' in out
+    assert 'no published accuracy on ImageNet: small_mobinet' in out and 'meliusnet_float' not in out
+
+
+def test_frontier_with_the_keywords_of_what_is_published(monkeypatch, capsys):
+    monkeypatch.setitem(MODELS, 'small_nin', lambda **kwargs: MODELS['nin_binary'](**dict(kwargs, width=0.125)))
+    monkeypatch.setattr(frontier, 'MODELS', {'small_nin': None})
+    monkeypatch.setattr(frontier, 'MOBILENETS', ())
+    monkeypatch.setattr(frontier, 'published', lambda name: Accuracy(50, 'Nobody', {'binarizations': 2}))
+    rows, text = frontier.measure(1, 64, 1)
+    assert [row['name'] for row in rows] == ['small_nin binarizations=2'] and 'small_nin binarizations=2' in text
+    assert rows[0]['ops'] == bmx.summary(bmx.get_model('small_nin', binarizations=2), (1, 3, 64, 64)).ops
+
+
+@pytest.mark.parametrize('points, best', [
+    ([(1, 50), (2, 60), (3, 55), (4, 70)], [0, 1, 3]), ([(2, 50), (1, 50)], [1]), ([(1, 50), (1, 60)], [1]),
+    ([(1, None), (2, 10)], [1]), ([], [])])
+def test_the_most_accurate_at_each_cost(points, best):
+    rows = [dict(ms=ms, top1=top1) for ms, top1 in points]
+    assert frontier.optimal(rows, 'ms') == [rows[index] for index in best]
+
+
+def test_every_network_of_the_frontier_has_a_label_that_covers_no_other(tmp_path, monkeypatch):
+    """In the panel of time and in that of size; a point of a plain network is labeled where it is fused."""
+    made = []
+    monkeypatch.setattr(frontier, 'Figure', lambda **kwargs: made.append(Figure(**kwargs)) or made[-1])
+    rows = [dict(name=name, implementation=implementation, isa='none', threads=1, batch=1, size=9, cpu='a CPU',
+                 top1=published(name).top1, min_ms=ms * (2 if implementation == 'plain' else 1), bytes=3e6 * ms)
+            for ms, name in enumerate(('mobilenet0.25', 'mobilenet0.5', 'meliusnet22', 'meliusnet_a', 'resnete18'), 1)
+            for implementation in (('plain', 'mkldnn') if 'mobile' in name else ('deployed',))]
+    frontier.draw(str(tmp_path / 'a.png'), rows, 'bmx bench frontier')
+    for axes in made[0].axes:
+        labels = [text for text in axes.texts if 'better' not in text.get_text()]
+        assert sorted(text.get_text() for text in labels) == sorted({row['name'] for row in rows})
+        boxes = [Text.get_window_extent(text) for text in axes.texts]
+        assert not [1 for index, box in enumerate(boxes) for other in boxes[:index] if box.overlaps(other)]
+    assert 'a CPU, kernel none, 1 thread, 9x9' in made[0].texts[0].get_text() + made[0]._suptitle.get_text()
 
 
 def test_memory(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bmx import get_model, summary
 from bmx.cli import main
-from bmx.papers import PAPERS, compact, picture, tables
+from bmx.papers import PAPERS, accuracies, compact, picture, tables
 
 README = os.path.join(os.path.dirname(__file__), os.pardir, 'README.md')
 
@@ -190,3 +190,35 @@ def test_unknown_paper(capsys):
     with pytest.raises(SystemExit):
         main(['paper', 'alexnet'])
     assert 'meliusnet' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name, top1, settings, source', [
+    ('meliusnet22', 63.6, {}, 'MeliusNet .*, Table 1$'), ('birealnet34', 63.7, {}, 'MeliusNet .*, Table 2$'),
+    ('mobinet_mid', 53.47, {}, 'MoBiNet .*, Table 3$'), ('nin_binary', 39.3, {}, 'Tang'),
+    ('alexnet_binary', 46.6, {'binarizations': 2}, 'Tang.*, Table 6$'), ('mobilenet1.0', 70.6, {}, 'MeliusNet'),
+    ('mobilenet0.25', 50.6, {}, 'MobileNets'), ('mobilenetv3_large', 75.2, {}, 'MobileNetV3')])
+def test_published_accuracies(name, top1, settings, source):
+    found = accuracies.published(name)
+    assert (found.top1, found.settings) == (top1, settings) and re.search(source, found.source)
+
+
+@pytest.mark.parametrize('name', ['meliusnet_naive', 'meliusnet_float', 'nothing'])
+def test_no_published_accuracy(name):
+    assert accuracies.published(name) is None
+
+
+def test_no_accuracy_is_there_twice():
+    others = [name for names in accuracies.OTHERS.values() for name in names]
+    printed = {row.network for paper in PAPERS.values() for table in paper.tables for row in table.rows}
+    assert len(others) == len(set(others)) and not printed & set(others)
+
+
+@pytest.mark.parametrize('name', ['meliusnet22', 'binarydensenet28', 'resnete18', 'birealnet34', 'mobinet_mid'])
+def test_what_accuracies_take_for_defaults_is(name):
+    """Of all keywords that tables give for the network."""
+    given = {key for paper in PAPERS.values() for table in paper.tables for row in table.rows if row.network == name
+             for key in row.settings}
+    default = summary(get_model(name), (1, 3, 64, 64))
+    for key in given & set(accuracies.DEFAULTS):
+        found = summary(get_model(name, **{key: accuracies.DEFAULTS[key]}), (1, 3, 64, 64))
+        assert [found.ops, found.size_mib] == [default.ops, default.size_mib]

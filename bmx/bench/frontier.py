@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any, Mapping, Sequence
+import textwrap
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -22,6 +23,11 @@ from ..papers.labels import label
 from . import models
 from .timing import interleave, progress, row
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    Rows = Sequence[Mapping[str, Any]]
+
 # GluonCV's MobileNets.
 MOBILENETS = ('mobilenet0.25', 'mobilenet0.5', 'mobilenet0.75', 'mobilenet1.0', 'mobilenetv2_0.25', 'mobilenetv2_0.5',
               'mobilenetv2_0.75', 'mobilenetv2_1.0', 'mobilenetv3_small', 'mobilenetv3_large')
@@ -34,15 +40,16 @@ _COST = [digit * power for power in (0.1, 1, 10, 100, 1000) for digit in (1, 2, 
 
 
 def measure(batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
-    """Time every network of the zoo that has binary layers, deployed, beside GluonCV's MobileNets, plain and fused.
+    """Time every network of the zoo that has binary layers, deployed, beside GluonCV's MobileNets, plain and as MXNet
+    fuses them.
 
     A network with a published accuracy gets the keywords that it was published with.
 
     Returns
     -------
     (list of dict, str)
-        Rows with the fields size, ops, bytes (of both files), top1 and source (of the accuracy, None if none is published),
-        optimal (whether no other row is both as fast and as accurate; None without accuracy); the table.
+        Rows with the fields size, ops, bytes (of both files), top1 and source of the accuracy, None if none is
+        published, and optimal (whether it is the most accurate of what is as fast; None without accuracy); the table.
     """
     x = mx.nd.random.normal(shape=(batch, 3, size, size))
     with tempfile.TemporaryDirectory() as folder:
@@ -61,21 +68,21 @@ def measure(batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], s
                                          ['deployed'] if name in MODELS else ['plain', 'mkldnn']))
         contestants = {key: models.inference(models.load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
         seconds, _ = interleave(contestants, rounds)
-        rows = [_row(*key, batch, size, times, prefixes[key], *facts[key[0]]) for key, times in seconds.items()]
+        rows = [_row(key, batch, size, times, prefixes[key], *facts[key[0]]) for key, times in seconds.items()]
     best = optimal(rows, 'min_ms')
     for entry in rows:
         entry['optimal'] = None if entry['top1'] is None else entry in best
     return rows, _text(rows)
 
 
-def _row(name: str, implementation: str, batch: int, size: int, seconds: Sequence[float], prefix: str, count: float,
+def _row(key: tuple[str, str], batch: int, size: int, seconds: Sequence[float], prefix: str, count: float,
          accuracy: Accuracy | None) -> dict[str, Any]:
     paths = files.symbol_path(prefix), files.params_path(prefix)
-    return row(name, implementation, batch, seconds, ops.isa(), ops=count, bytes=sum(map(os.path.getsize, paths)),
+    return row(*key, batch=batch, seconds=seconds, isa=ops.isa(), ops=count, bytes=sum(map(os.path.getsize, paths)),
                top1=accuracy and accuracy.top1, source=accuracy and accuracy.source, size=size)
 
 
-def optimal(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any]]:
+def optimal(rows: Rows, cost: str) -> list[Mapping[str, Any]]:
     """The rows that are more accurate than each row of no higher cost, a field; by rising cost."""
     best: list[Mapping[str, Any]] = []
     for entry in sorted((entry for entry in rows if entry['top1'] is not None),
@@ -85,28 +92,30 @@ def optimal(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, A
     return best
 
 
-def _text(rows):
+def _text(rows: Rows) -> str:
     """The table, by rising time; where the accuracies are from; what has none."""
     sources = {source: index + 1 for index, source in enumerate(dict.fromkeys(
         entry['source'] for entry in rows if entry['source'] is not None))}
     lines = [[entry['name'], entry['implementation'], entry['min_ms'], entry['median_ms'], f'{entry["ops"] / 1e6:.1f}',
               f'{entry["bytes"] / 1e6:.2f}', entry['top1'] and f'{entry["top1"]:.1f} [{sources[entry["source"]]}]',
               '*' if entry['optimal'] else ''] for entry in sorted(rows, key=lambda entry: entry['min_ms'])]
-    parts = [table(['network', 'implementation', 'min ms', 'median ms', 'OPs 1e6', 'MB', 'published top-1 %', ''],
-                   lines),
-             '* no other is both as fast and as accurate', 'OPs = BOPs / 64 + FLOPs with the classifier; MB of 1e6 '
-             'bytes: graph and parameters on disk']
-    parts += [f'[{index}] {source}' for source, index in sources.items()]
-    without = list(dict.fromkeys(entry['name'] for entry in rows if entry['top1'] is None))
-    if without:
-        parts.append('no published accuracy on ImageNet: ' + ', '.join(without))
-    return '\n'.join(parts)
+    below = ['* the most accurate of what is as fast', 'OPs = BOPs / 64 + FLOPs with the classifier; MB: 1e6 bytes on '
+             'disk, graph and parameters']
+    below += [f'[{index}] {source}' for source, index in sources.items()]
+    if _unpublished(rows):
+        below.append(f'no published accuracy on ImageNet: {_unpublished(rows)}')
+    return '\n'.join([table(['network', 'implementation', 'min ms', 'median ms', 'OPs 1e6', 'MB', 'published top-1 %',
+                             ''], lines)] + [textwrap.fill(line, 118, subsequent_indent='    ') for line in below])
 
 
-def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
+def _unpublished(rows: Rows) -> str:
+    return ', '.join(dict.fromkeys(entry['name'] for entry in rows if entry['top1'] is None))
+
+
+def draw(path: str, rows: Rows, command: str) -> None:
     """Draw published accuracy against time and against size, with a line through the best; the command below."""
     drawn = [dict(entry, mb=entry['bytes'] / 1e6) for entry in rows if entry['top1'] is not None]
-    figure = Figure(figsize=(15, 8.5), dpi=110)
+    figure = Figure(figsize=(16, 9.6), dpi=110)
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2, sharey=True, gridspec_kw=dict(
         left=0.045, right=0.99, bottom=0.11, top=0.93, wspace=0.02))
@@ -118,9 +127,9 @@ def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
     panels[1].set_xlabel('size of the files, MB')
     figure.suptitle('Published accuracy against measured time and size: {cpu}, kernel {isa}, {threads} thread{}, '
                     '{size}x{size}'.format('' if rows[0]['threads'] == 1 else 's', **rows[0]), fontsize=13, y=0.975)
-    without = dict.fromkeys(entry['name'] for entry in rows if entry['top1'] is None)
+    without = _unpublished(rows)
     figure.text(0.5, 0.012, f'{command}\nAccuracies are those that others published.'
-                + (f' Not drawn, because nothing is published: {", ".join(without)}.' if without else ''),
+                + (f' Not drawn, because nothing is published: {without}.' if without else ''),
                 ha='center', fontsize=8, color='#444444')
     figure.canvas.draw()  # only now marks have a place
     for axes, points in zip(panels, marks):
@@ -128,7 +137,8 @@ def draw(path: str, rows: Sequence[Mapping[str, Any]], command: str) -> None:
     save_picture(path, figure)
 
 
-def _panel(axes, rows, cost, looks):
+def _panel(axes: Axes, rows: Rows, cost: str, looks: Mapping[str, tuple[str, str, str, str]]
+           ) -> list[tuple[float, float, str, str]]:
     """Draw rows; the points that want a label, as `label` takes them."""
     best = optimal(rows, cost)
     axes.plot([entry[cost] for entry in best], [entry['top1'] for entry in best], color='black', lw=1.5, zorder=1,

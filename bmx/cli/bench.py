@@ -44,7 +44,7 @@ _OF_EVERY_SUBJECT = (
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What can be measured: in words, by which function, with which options beside those of every subject; drawn how."""
+    """What can be measured: in words, by which function, with which options beside those of all, how drawn."""
     text: str
     measure: Callable
     options: tuple

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from . import PAPERS
+from .tables import Paper
 
 # Keywords that the tables give and that a network has anyway.
 DEFAULTS = {'stem': 'grouped', 'k': 3}
@@ -40,13 +41,13 @@ def published(name: str) -> Accuracy | None:
     Of several it is that of the network with the fewest keywords that are not its defaults; of these that of the first
     paper, and there the best: papers compare ways to train.
     """
-    found = [max(printed, key=lambda accuracy: (-len(accuracy.settings), accuracy.top1))
-             for printed in (list(_printed(paper, name)) for paper in PAPERS.values()) if printed]
+    found = [accuracy for paper in PAPERS.values() for accuracy in sorted(
+        _printed(paper, name), key=lambda accuracy: -accuracy.top1)]
     found += [Accuracy(accuracies[name], source) for source, accuracies in OTHERS.items() if name in accuracies]
-    return min(found, key=lambda accuracy: len(accuracy.settings), default=None)
+    return min(found, key=lambda accuracy: len(accuracy.settings)) if found else None
 
 
-def _printed(paper, name):
+def _printed(paper: Paper, name: str) -> Iterator[Accuracy]:
     """The accuracies that a paper's tables print of a network whose layers quantize as they do by default."""
     for table in paper.tables:
         heads = [column.head for column in table.columns[1:]]

@@ -34,8 +34,13 @@ def label(axes: Axes, points: Sequence[tuple[float, float, str, str]], size: flo
     marks = axes.transData.transform([point[:2] for point in points])
     sizes = [Text(text=text, fontsize=size, figure=axes.figure).get_window_extent(renderer).size
              for _, _, text, _ in points]
-    lines = [axes.transData.transform(line.get_xydata()) for line in axes.get_lines() if line.get_linestyle() != 'None']
-    fixed = [_boxes(marks, 4 * scale)] + [_pieces(*ends, scale) for line in lines for ends in zip(line, line[1:])]
+    fixed = [_boxes(marks, 4 * scale)]
+    for line in axes.get_lines():
+        places = axes.transData.transform(line.get_xydata())
+        if line.get_linestyle() == 'None':
+            fixed.append(_boxes(places, 4 * scale))
+        else:
+            fixed += [_pieces(*ends, scale) for ends in zip(places, places[1:])]
     if axes.get_legend():
         fixed.append([axes.get_legend().get_window_extent(renderer).extents])
     places = _places(marks, sizes, np.concatenate(fixed), axes.bbox.extents, scale)
@@ -46,7 +51,8 @@ def label(axes: Axes, points: Sequence[tuple[float, float, str, str]], size: flo
             arrowprops=dict(arrowstyle='-', color=color, lw=0.5, shrinkA=0, shrinkB=2) if distance > _LEADER else None)
 
 
-def _places(marks, sizes, fixed, edges, scale):
+def _places(marks: np.ndarray, sizes: Sequence[np.ndarray], fixed: np.ndarray, edges: Sequence[float], scale: float
+            ) -> list[tuple[float, float, float]]:
     """A place for each label, in several sweeps: each goes to the best of its places, given where the others are.
 
     Parameters
@@ -91,26 +97,26 @@ def _places(marks, sizes, fixed, edges, scale):
     return [chosen[index][0] for index in range(len(marks))]
 
 
-def _share(offset):
+def _share(offset: float) -> float:
     """The share of a label that lies before its anchor: none if it stands right of its mark or above."""
     return 0 if offset > 0 else 1 if offset < 0 else 0.5
 
 
-def _astray(center, mark, marks):
+def _astray(center: np.ndarray, mark: np.ndarray, marks: np.ndarray) -> bool:
     """Whether a place is nearer to another mark than to its own."""
     return np.hypot(*(marks - center).T).min() < np.hypot(*(mark - center)) - 1
 
 
-def _boxes(centers, reach):
+def _boxes(centers: np.ndarray, reach: float) -> np.ndarray:
     return np.concatenate([centers - reach, centers + reach], axis=1)
 
 
-def _pieces(start, end, width):
+def _pieces(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
     """A line as small boxes."""
     return _boxes(start + (end - start) * np.linspace(0, 1, 50)[:, None], width)
 
 
-def _hits(boxes, others):
+def _hits(boxes: np.ndarray, others: np.ndarray) -> int:
     """How many pairs of boxes overlap."""
     a, b = np.asarray(boxes)[:, None], np.asarray(others)[None]
     return np.sum((a[..., :2] < b[..., 2:]).all(-1) & (b[..., :2] < a[..., 2:]).all(-1))
