@@ -40,8 +40,7 @@ _COST = [digit * power for power in (0.1, 1, 10, 100, 1000) for digit in (1, 2, 
 
 
 def measure(batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
-    """Time every network of the zoo that has binary layers, deployed, beside GluonCV's MobileNets, plain and as MXNet
-    fuses them.
+    """Time all networks of the zoo with binary layers, deployed, and GluonCV's MobileNets, plain and fused by MXNet.
 
     A network with a published accuracy gets the keywords that it was published with.
 
