@@ -1,9 +1,10 @@
 """What a network costs: operations and size, counted as the papers on binary networks count them.
 
-A multiply-accumulate is one operation. BOPs are those with binary weights and binary input (of a deployed layer of
-several bits one for each pair of these), FLOPs all others of convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A
-size counts a binary weight as 1 bit, one of k bits as k, and anything else as float32, BatchNorm as two values a
-channel (its running statistics fold into them).
+A multiply-accumulate is one operation. One of a weight of b bits and an input of a bits, both fewer than 32, is a * b
+binary ones, one for each pair of their bits, as DoReFa-Net computes it; in a deployed network where it runs as such.
+BOPs are the binary operations, FLOPs all others of convolutions and dense layers; OPs = BOPs / 64 + FLOPs. A size
+counts a weight of b bits as b bits, and anything else as float32, BatchNorm as two values a channel (its running
+statistics fold into them).
 """
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ class Summary:
     name : str
     input_shape : tuple of int
     layers : list of dict
-        A layer each that computes products or owns parameters: name, op, output_shape, bits ('weights/activations'),
-        params_binary, params_quantized (of 2 to 8 bits), params_float, bops, flops, size_bits (as the papers count),
+        A layer each that computes products or owns parameters: name, op, output_shape, bits ('weights/activations';
+        of several binarizations as many as these), params_binary, params_quantized (of 2 to 8 bits), params_float, bops, flops, size_bits (as the papers count),
         bytes_packed (bytes in an exported file).
     uncounted : sequence of str
         Layers whose products are not counted, because they are neither convolutions nor dense layers.
@@ -182,7 +183,7 @@ def _uncounted_parameters(variable: Node, shapes: Shapes, bits: Mapping[str, int
 
 
 def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes, graph: Graph) -> dict[str, Any]:
-    macs, bits, batch, packed, terms = 0, '', graph.variable_shapes['data'][0], False, 1
+    macs, bits, batch, packed, on_image = 0, '', graph.variable_shapes['data'][0], False, False
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '32/32'
@@ -190,17 +191,18 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
         bits = '/'.join(map(str, _bits_of_product(node)))
         product = match_binary_product(node)
         if product is not None and why_float(node, product, graph) is None:
-            packed, terms = True, product.terms
-            output_shape[0] //= terms  # they lie along the batch
-    layer = _row(node.name, node.op, output_shape, bits, macs, bits == '1/1')
+            packed, on_image = True, node.input(0) is product.activation
+            macs //= product.planes
+            output_shape[0] //= product.planes  # they lie along the batch
+    layer = _row(node.name, node.op, output_shape, bits, macs)
     for variable, own in owned:
         stored = 4 * math.prod(shapes[variable.name, 0])
         for size, width in own:
-            if width == 1 and packed:
+            if width < 32 and packed:
                 channels = shapes[variable.name, 0][1]
-                if terms > 1:  # a dense layer on an image becomes a convolution
+                if on_image:  # a dense layer on an image becomes a convolution
                     channels = min(channels, _shape(node, 0, shapes)[1])
-                stored = size // channels * packed_bytes(channels)
+                stored = width * (size // channels) * packed_bytes(channels)
             _add_parameters(layer, size, width)
         layer['bytes_packed'] += stored if own else 0
     return layer
@@ -223,11 +225,12 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
             continue
         named = layer.weight.attr(PARAMETERS, {node.name: (layer.weights, 1)})
         op = 'xnor_popcount' if layer.binary else 'Convolution' if layer.output[1:] else 'FullyConnected'
-        bits = f'{max(width for _, width in named.values())}/32'
+        bits, products = f'{max(width for _, width in named.values())}/32', 1
         if layer.binary:
-            bits = f'{layer.weight_planes}/{layer.planes}'
+            planes = layer.planes * layer.binarizations
+            bits, products = f'{layer.weight_planes}/{planes}', layer.weight_planes * planes
         row = _row(next(iter(named)), op, [batch] + list(layer.output), bits,
-                   layer.macs * shapes[node.name, 0][0] // batch, layer.binary)
+                   layer.macs // products * shapes[node.name, 0][0] // batch)
         variable, own = by_name.pop(layer.weight.name, (layer.weight, []))
         for size, width in own:
             _add_parameters(row, size if PARAMETERS in variable.attrs else layer.weights,  # before format 4
@@ -238,7 +241,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
     if rows and any(reader.op == '_npx_reshape' and len(shapes[reader.name, 0]) == 2
                     for reader in graph.consumers().get(id(node), [])):
         rows[-1]['output_shape'] = rows[-1]['output_shape'][:2]  # a dense layer that became a convolution
-    rest = _row(node.name, 'binary_subgraph', list(shapes[node.name, 0]), '', 0, False)
+    rest = _row(node.name, 'binary_subgraph', list(shapes[node.name, 0]), '', 0)
     for variable, own in by_name.values():
         for size, width in own:
             _add_parameters(rest, size, width)
@@ -246,10 +249,12 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
     return rows + ([rest] if rest['bytes_packed'] else [])
 
 
-def _row(name: str, op: str, output_shape: list[int], bits: str, macs: int, binary: bool) -> dict[str, Any]:
+def _row(name: str, op: str, output_shape: list[int], bits: str, macs: int) -> dict[str, Any]:
+    widths = [int(width) for width in bits.split('/') if width]
+    binary = max(widths, default=32) < 32
     return {'name': name, 'op': op, 'output_shape': output_shape, 'bits': bits, 'params_binary': 0,
-            'params_quantized': 0, 'params_float': 0, 'bops': macs if binary else 0, 'flops': 0 if binary else macs,
-            'size_bits': 0, 'bytes_packed': 0}
+            'params_quantized': 0, 'params_float': 0, 'bops': macs * math.prod(widths) if binary else 0,
+            'flops': 0 if binary else macs, 'size_bits': 0, 'bytes_packed': 0}
 
 
 def _add_parameters(layer: dict[str, Any], size: int, width: int) -> None:

@@ -201,21 +201,21 @@ def mixed_net():
                       nn.BatchNorm(), bmx.nn.BinaryConv(4, 1), bmx.nn.QDense(3, use_bias=False))
 
 
-WEIGHTS, INPUT = 'its weights have 2 bits', 'its input has 2 bits'
 # Network -> how to build it, bits of its layers, why they stay float.
 NETS = {
-    '2/2': (lambda: quantized_net(bits=2), ['2/2'] * 3, [WEIGHTS] * 3),
-    '1/2': (lambda: quantized_net(bits=1, activation_bits=2, scaling='constant'), ['1/2'] * 3, [INPUT] * 3),
+    '2/2': (lambda: quantized_net(bits=2), ['2/2'] * 3, [None] * 3),
+    '1/2': (lambda: quantized_net(bits=1, activation_bits=2, scaling='constant'), ['1/2'] * 3, [None] * 3),
     '1/32': (lambda: quantized_net(bits=1, activation_bits=32, scaling='constant'), ['1/32'] * 3,
              ['its input is not binary'] * 3),
-    '2/1': (lambda: quantized_net(bits=2, activation_bits=1), ['2/1'] * 3, [WEIGHTS] * 3),
-    'mixed': (mixed_net, ['1/1', '2/2', '1/4', '1/1', '1/32'],
-              [None, WEIGHTS, 'its input has 4 bits', None, 'its input is not binary']),
+    '2/1': (lambda: quantized_net(bits=2, activation_bits=1), ['2/1'] * 3, [None] * 3),
+    '3/3': (lambda: quantized_net(bits=3), ['3/3'] * 3, ['its product would take 9 binary ones'] * 3),
+    'mixed': (mixed_net, ['1/1', '2/2', '1/4', '1/1', '1/32'], [None] * 4 + ['its input is not binary']),
 }
 
 
+@pytest.mark.parametrize('exact', [False, True])
 @pytest.mark.parametrize('name', NETS)
-def test_counted_and_exported(name, tmp_path):
+def test_counted_and_exported(name, exact, tmp_path):
     build, bits, reasons = NETS[name]
     x = random((16, 5, 8, 7), 3)
     net = randomize(build(), x)
@@ -223,15 +223,17 @@ def test_counted_and_exported(name, tmp_path):
     products = [layer for layer in counted.layers if layer['bits']]
     assert [layer['bits'] for layer in products] == bits
     for layer in products:
-        assert bool(layer['bops']) == (layer['bits'] == '1/1') != bool(layer['flops'])
-    expected = net(x).asnumpy()
-    result = bmx.export(net, str(tmp_path / 'net'), (1, 5, 8, 7), x)
+        assert bool(layer['bops']) == ('32' not in layer['bits']) != bool(layer['flops'])
+    result = bmx.export(net, str(tmp_path / 'net'), (1, 5, 8, 7), x, exact=exact)
     assert [row.reason for row in result.rows] == reasons
     assert all(reason is None or reason in result.report for reason in reasons)
-    assert [row.bytes_after for row in result.rows] == [layer['bytes_packed'] for layer in products]
-    deployed, _ = deploy.load(str(tmp_path / 'net'))
+    if not exact:  # then a dense layer on images is a convolution
+        assert [row.bytes_after for row in result.rows] == [layer['bytes_packed'] for layer in products]
+    deployed, metadata = deploy.load(str(tmp_path / 'net'))
     deployed.hybridize(static_alloc=True, static_shape=True)
+    expected = net(x).asnumpy() if metadata.exact else own(net, x)
     assert np.array_equal(deployed(x).asnumpy(), expected) and np.ptp(expected) > 0
+    assert bmx.summary(mx.sym.load(files.symbol_path(str(tmp_path / 'net'))), (1, 5, 8, 7)).bops == counted.bops
 
 
 def test_a_weight_of_k_bits_counts_k_bits():
@@ -251,13 +253,10 @@ def test_printed_sizes(bits, activation_bits, size, operations):
     assert operations is None or round(counted.ops_without_classifier / 1e8, 1) == operations
 
 
-@pytest.mark.parametrize('similar', [
-    lambda F, x: F.contrib.round_ste(x * 3) / 3,
-    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 1) * 4) / 4,
-    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 1) * 3) / 4,
-    lambda F, x: F.contrib.round_ste(F.clip(x, 0, 2) * 3) / 3])
-def test_other_roundings_are_float(similar):
-    symbol = mx.sym.Convolution(similar(mx.sym, mx.sym.var('data')), kernel=(1, 1), num_filter=2, name='conv')
+def test_other_roundings_are_float():
+    """How many bits a rounding leaves says the quantizer, not the operator."""
+    data = mx.sym.contrib.round_ste(mx.sym.clip(mx.sym.var('data'), 0, 1) * 3)
+    symbol = mx.sym.Convolution(data, kernel=(1, 1), num_filter=2, name='conv')
     assert bmx.summary(symbol, (1, 3, 4, 4)).layers[0]['bits'] == '32/32'
 
 
@@ -327,7 +326,7 @@ def test_training_takes_and_keeps_them(tiny_model, tmp_path, capsys):
     given = {'bits': 1, 'activation_bits': 2, 'quantizer': 'approx_sign', 'clip_threshold': 0.0, 'scaling': 'constant'}
     options = [text for key, value in given.items() for text in ('--' + key.replace('_', '-'), str(value))]
     assert train(command + options) == 0
-    assert 'float: its input has 2 bits' in capsys.readouterr().out
+    assert '1 of 3 layers binary' in capsys.readouterr().out
     _, metadata = deploy.load(str(tmp_path / 'run' / 'tiny'))
     assert metadata.layer_defaults == dict(vars(bmx.nn.Config()), **given)
     assert train(command + options + ['--resume']) == 0

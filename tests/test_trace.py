@@ -48,11 +48,11 @@ LAYERS = {
     'gradient': (lambda: [bmx.nn.BinaryDense(8, scaling='gradient')], FLAT, 1),
     'clip_threshold': (lambda: [bmx.nn.BinaryConv(8, 3, clip_threshold=0)], IMAGE, 1),
     'binarizations': (lambda: [bmx.nn.BinaryConv(8, 3, binarizations=2)], IMAGE, 1),
-    'bits': (lambda: [bmx.nn.BinaryConv(8, 3, bits=2)], IMAGE, 0),
+    'bits': (lambda: [bmx.nn.BinaryConv(8, 3, bits=2)], IMAGE, 1),
     'bits=32': (lambda: [bmx.nn.BinaryConv(8, 3, bits=32)], IMAGE, 0),
     'own': (lambda: [Own(lambda F, weight: bmx.nn.ste_sign(weight))], FLAT, 1),
     'own, polynomial': (lambda: [Own(lambda F, weight: bmx.nn.approx_sign(weight))], FLAT, 1),
-    'own, computed': (lambda: [Own(lambda F, weight: bmx.nn.ste_sign(weight * 2 + 0.1))], FLAT, 0),
+    'own, computed': (lambda: [Own(lambda F, weight: bmx.nn.ste_sign(weight * 2 + 0.1))], FLAT, 1),
 }
 # How a network is called before: when its shapes are settled, and whether a graph is kept of a time when they were not.
 CALLS = {'imperative': lambda net: None, 'hybridized': lambda net: net.hybridize()}

@@ -10,11 +10,13 @@ import numpy as np
 from .. import ops
 from ..graph import Entry, Graph, Node, Shapes
 from ..graph.parameters import weight_bits
-from ..graph.products import PRODUCTS, find_sum, match_binary_product, why_float
+from ..graph.products import INTEGERS, PLANES, PRODUCTS, RESIDUAL, find_sum, match_binary_product, why_float
+from ..ops.program import CONV_PARAMETERS
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
+from .levels import counted_thresholds, function_of, quantized_input, weight_planes
 from .operators import WHOLE, Context, is_parameter
-from .threshold import batchnorm_threshold, norm_values, steps_threshold
+from .threshold import batchnorm_threshold, find_thresholds, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 
 
@@ -55,6 +57,14 @@ def lower(graph: Graph, params: Mapping[str, mx.nd.NDArray], shapes: Shapes,
     return _Lowering(graph, params, shapes, exact).run()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Weight:
+    """Signs of a weight, (planes, O, ...), the variable that they are of, and their scales, None for 1, 2, 4, ..."""
+    variable: Node
+    planes: np.ndarray
+    scales: np.ndarray | None
+
+
 class _Lowering:
     def __init__(self, graph, params, shapes, exact):
         self.graph, self.params, self.shapes, self.exact = graph, dict(params), shapes, exact
@@ -85,25 +95,105 @@ class _Lowering:
         size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
         product = match_binary_product(node)
         reason = why_float(node, product, self.graph)
+        weight = None
+        if product is not None and not reason:
+            weight = self._planes_of_weight(product)
+            reason = None if weight else 'its weights are no whole numbers'
         if product is None or reason:
             return Row(node.name, size, size, reason)
-        if product.terms > 1:
-            node = find_sum(product, self.graph)
-            packed, lowered = self._terms(product)
+        if product.kind in (RESIDUAL, PLANES):
+            node, scales = find_sum(product, self.graph)
+        if product.kind == RESIDUAL:
+            packed, lowered = self._terms(product, weight)
+        elif product.kind == PLANES:
+            packed, lowered = self._of_bits(product, weight, self._planes(product, scales))
+        elif product.kind == INTEGERS:
+            packed, lowered = self._of_bits(product, weight, self._integers(product))
         elif node.op == 'Convolution':
-            packed, lowered = self._convolution(product)
+            packed, lowered = self._convolution(product, weight)
         else:
-            packed, lowered = self._dense(product)
+            packed, lowered = self._dense(product, weight)
         self.graph.replace(node, lowered)
         return Row(product.node.name, size, self.params[packed.name].size)
 
+    def _planes_of_weight(self, product):
+        """The signs of a weight, (planes, O, ...), and what `_xnor` takes for their scales; None of other numbers."""
+        values, = function_of([(product.weight, 0)], None, self.params)(None)
+        found = weight_planes(values)
+        if found is None:
+            return None
+        planes, factor = found
+        scales = np.full((len(planes), planes.shape[1]), factor, np.float32) if factor != 1 else None
+        return _Weight(product.variable, planes, scales)
+
     def _packed_weight(self, weight, kernel=()):
         """Packed weights; those of a dense layer, (O, C * kernel), in a convolution's shape if it has a kernel."""
-        value, form = self.params[weight.name].asnumpy(), ['packed']
+        value, form = weight.planes.reshape((-1,) + weight.planes.shape[2:]), ['packed']
         if kernel:
             value = value.reshape((len(value), -1) + kernel)
             form.append('x'.join(map(str, kernel)))
-        return self.variables.make_weight(weight, ops.pack_weights(value), *form)
+        return self.variables.make_weight(weight.variable, ops.pack_weights(value), *form)
+
+    # Activations of several bits
+
+    def _quantized(self, node):
+        """What a quantizer quantizes, and the shape in which values of its channels are probed."""
+        positions = {id(each): position for position, each in enumerate(self.graph.nodes)}
+        data = quantized_input(node, self.graph.constants(), positions)
+        shape = self.shapes[data[0].name, data[1]]
+        return data, (1, shape[1]) + (1,) * (len(shape) - 2)
+
+    def _integers(self, product):
+        """The float input of a product of whole numbers from 0 on, its thresholds and attributes."""
+        data, shape = self._quantized(product.activation)
+        function = function_of([(product.activation, 0)], data, self.params)
+        thresholds = counted_thresholds(lambda x: function(x.reshape(shape))[0].ravel(), product.bits, shape[1])
+        attrs = {'planes': str(product.bits), 'counted': '1' if product.bits > 1 else '0', 'zero_one': '1'}
+        return data, thresholds if product.bits > 1 else thresholds[0], None, attrs
+
+    def _planes(self, product, scales):
+        """The float input of a product of planes, its thresholds, scales and attributes."""
+        data, shape = self._quantized(product.activation)
+        count, channels = product.bits, shape[1]
+        function = function_of([(product.activation, 0), scales], data, self.params)
+
+        def planes(x):
+            return function(x.reshape(shape))[0].reshape(count, channels)
+
+        alphas = function(np.zeros(shape, np.float32))[1][:, 0]
+        attrs = {'planes': str(count)}
+        if set(np.unique(planes(np.linspace(-3, 3, channels, dtype=np.float32)))) <= {-1, 1}:
+            thresholds = np.stack([find_thresholds(lambda x, plane=plane: planes(x)[plane] > 0, channels)
+                                   for plane in range(count)])
+        else:
+            weights = 2 ** np.arange(count)
+            thresholds = counted_thresholds(lambda x: weights @ planes(x), count, channels)
+            attrs.update(counted='1', zero_one='1')
+        return data, thresholds, alphas, attrs
+
+    def _of_bits(self, product, weight, activation):
+        """Packed weights and a layer of several bits."""
+        data, thresholds, scales, attrs = activation
+        name = f'{product.node.name}_{product.activation.name}'
+        others = {'threshold': (self.variables.make(f'{name}_levels', thresholds, []), 0)}
+        if scales is not None:
+            others['scales'] = self.variables.make(f'{name}_scales', scales, []), 0
+        shape = self.shapes[data[0].name, data[1]]
+        if product.node.op == 'Convolution':
+            attrs = dict(_attributes(product), **attrs)
+            if attrs.get('zero_one') == '1':
+                attrs['pad_value'] = '-1'
+        else:
+            attrs['num_filter'] = product.node.attrs['num_hidden']
+            if len(shape) == 4 and not self.exact:
+                return self._as_convolution(product, weight, data, others, attrs, tuple(shape[2:]))
+            if len(shape) > 2:
+                thresholds = np.repeat(thresholds, int(np.prod(shape[2:])), axis=-1)
+                others['threshold'] = self.variables.make(f'{name}_levels_of_rows', thresholds, []), 0
+                rows = checked_reshape(f'{product.node.name}_rows', (-2, thresholds.shape[-1]), data)
+                data = rows, 0
+        packed = self._packed_weight(weight)
+        return packed, self._xnor(product, weight, data, others, packed, attrs)
 
     def _binary_input(self, sign):
         """What goes into xnor_popcount for a `binarize` node: its float input, and the thresholds in its place.
@@ -113,7 +203,7 @@ class _Lowering:
         norm, index = sign.inputs[0]
         if norm.op != 'BatchNorm' or index or norm.attr('axis', 1) != 1 or len(self.readers[id(norm)]) > 1 or not all(
                 is_parameter(producer) for producer, _ in norm.inputs[1:]):
-            return [sign.inputs[0]]
+            return sign.inputs[0], {}
         values = [self.params[producer.name] for producer, _ in norm.inputs[1:]]
         if not self.exact and id(norm) in self._context.fused:
             step = 'norm', norm_values(norm, [value.asnumpy() for value in values])
@@ -123,72 +213,78 @@ class _Lowering:
             gamma, beta, mean, variance = values
             threshold = batchnorm_threshold(gamma, beta, mean, variance, attrs)
         if threshold is None:
-            return [sign.inputs[0]]
+            return sign.inputs[0], {}
         threshold = self.variables.make(norm.name + '_threshold', threshold, [norm.input(1), norm.input(2)])
-        return [norm.inputs[0], (threshold, 0)]
+        return norm.inputs[0], {'threshold': (threshold, 0)}
 
-    def _xnor(self, product, inputs, packed, attrs):
-        data, thresholds = inputs[0], inputs[1:]
-        if thresholds:
-            attrs = dict(attrs, threshold='True')
-        node = Node('xnor_popcount', product.node.name, attrs, [data, (packed, 0)] + thresholds)
+    def _xnor(self, product, weight, data, others, packed, attrs):
+        """The node, given its data and the inputs that it may have, by their names."""
+        others = dict(others)
+        if len(weight.planes) > 1:
+            attrs = dict(attrs, weight_planes=str(len(weight.planes)))
+            if weight.scales is not None:
+                name = f'{product.node.name}_weight_scales'
+                others['weight_scales'] = self.variables.make(name, weight.scales, []), 0
+        order = [name for name in CONV_PARAMETERS if name in others]
+        attrs = dict(attrs, **{name: 'True' for name in order})
+        node = Node('xnor_popcount', product.node.name, attrs, [data, (packed, 0)] + [others[name] for name in order])
         # packed weights fill whole bytes: they do not tell how many channels there are
-        weight = self.params[product.weight.name]
         taps = int(np.prod(node.attr('kernel', 1)))
-        node.attrs['channels'] = str(weight.size // len(weight) // taps * node.attr('num_group', 1))
+        node.attrs['channels'] = str(weight.planes[0, 0].size // taps * node.attr('num_group', 1))
         return node
 
-    def _convolution(self, product):
-        packed = self._packed_weight(product.weight)
-        return packed, self._xnor(product, self._binary_input(product.activation), packed,
-                                  _attributes(product))
+    def _convolution(self, product, weight):
+        packed = self._packed_weight(weight)
+        data, others = self._binary_input(product.activation)
+        return packed, self._xnor(product, weight, data, others, packed, _attributes(product))
 
-    def _as_convolution(self, product, inputs, attrs, kernel):
+    def _as_convolution(self, product, weight, data, others, attrs, kernel):
         """A dense layer on images as a convolution of their size, and what flattens its result."""
-        packed = self._packed_weight(product.weight, kernel)
-        lowered = self._xnor(product, inputs, packed, dict(attrs, kernel=str(kernel), **{WHOLE: '1'}))
+        packed = self._packed_weight(weight, kernel)
+        lowered = self._xnor(product, weight, data, others, packed, dict(attrs, kernel=str(kernel), **{WHOLE: '1'}))
         return packed, Node('Flatten', product.node.name + '_rows', {}, [(lowered, 0)])
 
-    def _terms(self, product):
+    def _terms(self, product, weight):
         """Packed weights and a layer of several binarizations, its terms added up."""
         node, data = product.node, product.activation.inputs[0]
         binarizations = {'binarizations': str(product.activation.attr('binarizations'))}
         if node.op == 'Convolution':
-            packed = self._packed_weight(product.weight)
-            return packed, self._xnor(product, [data], packed, dict(_attributes(product), **binarizations))
+            packed = self._packed_weight(weight)
+            return packed, self._xnor(product, weight, data, {}, packed, dict(_attributes(product), **binarizations))
         attrs, shape = dict(num_filter=node.attrs['num_hidden'], **binarizations), self.shapes[data[0].name, data[1]]
         if len(shape) == 2:
-            packed = self._packed_weight(product.weight)
-            return packed, self._xnor(product, [data], packed, attrs)
+            packed = self._packed_weight(weight)
+            return packed, self._xnor(product, weight, data, {}, packed, attrs)
         # As a convolution of the size of the image: the order in which a scale is added up knows channels and pixels.
         kernel = tuple(shape[2:])
         if len(kernel) == 2 and not self.exact:
-            return self._as_convolution(product, [data], attrs, kernel)
+            return self._as_convolution(product, weight, data, {}, attrs, kernel)
         if len(kernel) > 2:
             kernel = (int(np.prod(kernel)),)
             data = Node('Reshape', node.name + '_pixels', {'shape': '(0, 0, -1)'}, [data]), 0
-        packed = self._packed_weight(product.weight, kernel)
-        lowered = self._xnor(product, [data], packed, dict(attrs, kernel=str(kernel)))
+        packed = self._packed_weight(weight, kernel)
+        lowered = self._xnor(product, weight, data, {}, packed, dict(attrs, kernel=str(kernel)))
         # an image of another size has other rows, or none: an error
         return packed, checked_reshape(node.name + '_rows', (-2, node.attr('num_hidden')), (lowered, 0))
 
-    def _dense(self, product):
+    def _dense(self, product, weight):
         node, sign = product.node, product.activation
         shape = self.shapes[_key(node, 0)]
         attrs = {'num_filter': node.attrs['num_hidden']}
         if node.input(0) is sign and len(shape) == 2:
-            packed = self._packed_weight(product.weight)
-            return packed, self._xnor(product, self._binary_input(sign), packed, attrs)
+            packed = self._packed_weight(weight)
+            data, others = self._binary_input(sign)
+            return packed, self._xnor(product, weight, data, others, packed, attrs)
         if node.input(0) is sign and len(shape) == 4 and node.attr('flatten', True) and not self.exact:
-            return self._as_convolution(product, self._binary_input(sign), attrs, tuple(shape[2:]))
+            return self._as_convolution(product, weight, *self._binary_input(sign), attrs, tuple(shape[2:]))
         # A sign and a reshape change places; the product then works on rows of features.
         data = self._without_sign(node.inputs[0], sign)
-        packed = self._packed_weight(product.weight)
+        packed = self._packed_weight(weight)
         if len(shape) == 2:
-            return packed, self._xnor(product, [data], packed, attrs)
+            return packed, self._xnor(product, weight, data, {}, packed, attrs)
         flatten = node.attr('flatten', True)
         rows = checked_reshape(node.name + '_rows', (-2, int(np.prod(shape[1:]))) if flatten else (-1, shape[-1]), data)
-        lowered = self._xnor(product, [(rows, 0)], packed, attrs)
+        lowered = self._xnor(product, weight, (rows, 0), {}, packed, attrs)
         if flatten:
             return packed, lowered
         # the axes before the features are those of the data, however long

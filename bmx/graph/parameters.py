@@ -54,10 +54,23 @@ def read_parameters(graph: Graph) -> dict[int, list[Node]]:
 
 
 def weight_bits(graph: Graph) -> dict[str, int]:
-    """Bits of the variables whose quantized values are weights, by name."""
-    read, found = read_parameters(graph), {}
+    """Bits of the variables whose quantized values are weights, by name; planes of one weight add up."""
+    found, formulas = {}, _formulas(graph)
     for node in graph.nodes:
-        if node.op in PRODUCTS and len(read[id(node.input(1))]) == 1:
-            name, bits = read[id(node.input(1))][0].name, product_bits(node)[0]
-            found[name] = max(bits, found.get(name, 0))
+        if node.op in PRODUCTS:
+            variable = values = node.input(1)
+            while not variable.is_variable and variable.inputs:
+                variable = variable.input(0)
+            found.setdefault(variable.name, {})[formulas[id(values)]] = product_bits(node)[0]
+    return {name: min(32, sum(bits.values())) for name, bits in found.items()}
+
+
+def _formulas(graph: Graph) -> dict[int, int]:
+    """For the id of each node a number, the same for those that compute the same, as of layers that are called twice."""
+    numbers, found = {}, {}
+    for node in graph.nodes:
+        attrs = () if node.is_variable else tuple(sorted(node.attrs.items()))
+        formula = (node.name if node.is_variable else node.op, attrs,
+                   tuple((found[id(source)], index) for source, index in node.inputs))
+        found[id(node)] = numbers.setdefault(formula, len(numbers))
     return found

@@ -8,20 +8,32 @@ import dataclasses
 
 from .graph import Entry, Graph, Node
 
+# What the input of a product can be. One sign; the signs of `residual_binarize`; whole numbers from 0 on that a quantizer
+# tells the bits of; or planes of one bit, one behind the other along the batch, each with a scale.
+SIGN, RESIDUAL, INTEGERS, PLANES = 'sign', 'residual', 'integers', 'planes'
+
+# A product of more binary ones stays float.
+MOST_PRODUCTS = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class BinaryProduct:
-    """A convolution or dense layer that a float operator computes on binarized weights.
+    """A convolution or dense layer that a float operator computes on weights of few bits.
 
     Attributes
     ----------
     node : Node
         The Convolution or FullyConnected.
     weight : Node
-        The variable whose sign is used.
+        What computes the values of its weights of parameters alone: signs, or integers.
+    weight_bits : int
     activation : Node or None
-        The `binarize` or `residual_binarize` node of the input; None where the input is not binary (such a layer stays
-        float).
+        What computes the values of its input; None where these are float, or have a border that is no padding (such a
+        layer stays float).
+    kind : str or None
+        What these are.
+    bits : int
+        Of an input.
     pad : tuple of int
         Padding of each spatial axis, from the operator, the Pad before it or the `activation`.
     pad_value : float
@@ -29,38 +41,71 @@ class BinaryProduct:
     """
     node: Node
     weight: Node
+    weight_bits: int
     activation: Node | None
+    kind: str | None
+    bits: int
     pad: tuple[int, ...]
     pad_value: float
 
     @property
-    def terms(self) -> int:
-        """How many scaled signs stand for the input; 1 of a sign alone."""
-        if self.activation is None or self.activation.op != 'residual_binarize':
-            return 1
-        return self.activation.attr('binarizations', 1)
+    def planes(self) -> int:
+        """How many tensors along the batch stand for the input."""
+        return self.bits if self.kind in (RESIDUAL, PLANES) else 1
+
+    @property
+    def variable(self) -> Node:
+        """The variable of the weights; the first one, where they are computed of several."""
+        node = self.weight
+        while not node.is_variable:
+            node = node.input(0)
+        return node
 
 
 PRODUCTS = ('Convolution', 'FullyConnected')
 
 
 def match_binary_product(node: Node) -> BinaryProduct | None:
-    """Describe a node as a `BinaryProduct`, or return None if its weights are not binarized."""
+    """Describe a node as a `BinaryProduct`, or return None if its weights are float."""
     if node.op not in PRODUCTS:
         return None
-    sign = node.input(1)
-    if sign.op != 'binarize' or not sign.input(0).is_variable:
+    weight = node.input(1)
+    weight_bits = _bits(weight)
+    if weight.is_variable or weight_bits == 32 or not _is_constant(weight):
         return None
-    entry, pad, pad_value = _activation(node)
-    activation = entry[0]
-    if not _are_signs(*entry):
-        return BinaryProduct(node, sign.input(0), None, pad, pad_value)
-    border = _border(activation)
+    (activation, output), pad, pad_value = _activation(node)
+    kind, bits = _kind(activation, output)
+    border = _common_border(activation) if kind in (SIGN, RESIDUAL, PLANES) else ()
+    if kind is None or border is None or (border and (any(pad) or len(border) > len(pad))):
+        # padded twice, or not along the axes of an image
+        return BinaryProduct(node, weight, weight_bits, None, None, 32, pad, pad_value)
     if border:
-        if any(pad) or len(border) > len(pad):  # padded twice, or not along the axes of an image
-            return BinaryProduct(node, sign.input(0), None, pad, pad_value)
-        pad, pad_value = (0,) * (len(pad) - len(border)) + border, float(activation.attr('pad_value', -1))
-    return BinaryProduct(node, sign.input(0), activation, pad, pad_value)
+        signs = activation.input(0) if kind == PLANES else activation
+        pad, pad_value = (0,) * (len(pad) - len(border)) + border, float(signs.attr('pad_value', -1))
+    return BinaryProduct(node, weight, weight_bits, activation, kind, bits, pad, pad_value)
+
+
+def _kind(node: Node, output: int) -> tuple[str | None, int]:
+    """What an input is, and its bits."""
+    if node.op == 'residual_binarize' and output == 0:
+        return RESIDUAL, node.attr('binarizations', 1)
+    if node.op == 'Concat' and node.attr('dim', 1) == 0 and len(node.inputs) > 1:
+        return PLANES, len(node.inputs)
+    bits = _bits(node, output)
+    if bits == 32:
+        return None, 32
+    return (SIGN if node.op == 'binarize' else INTEGERS), bits
+
+
+def _is_constant(node: Node) -> bool:
+    """Whether a node depends on parameters alone."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if node.is_variable and node.name == 'data' or not (node.is_variable or node.inputs):
+            return False
+        stack += [source for source, _ in node.inputs]
+    return True
 
 
 def _activation(node: Node) -> tuple[Entry, tuple[int, ...], float]:
@@ -74,20 +119,16 @@ def _activation(node: Node) -> tuple[Entry, tuple[int, ...], float]:
     return _look_through_reshapes(data) if node.op == 'FullyConnected' else data, pad, pad_value
 
 
-def _are_signs(node: Node, output: int) -> bool:
-    return node.op == 'binarize' or (node.op == 'residual_binarize' and output == 0)
-
-
 def _bits(node: Node, output: int = 0) -> int:
     """Bits of what a node computes: 1 of signs, those that a quantizer tells of its integers, else 32."""
-    if _are_signs(node, output):
+    if node.op == 'binarize':
         return 1
     return int(node.attr('__bits__', 32)) if output == 0 else 32
 
 
 def product_bits(node: Node) -> tuple[int, int]:
     """Bits of the weights and of the input of a Convolution or FullyConnected, 32 where they are float."""
-    return _bits(node.input(1)), _bits(*_activation(node)[0])
+    return _bits(node.input(1)), _kind(*_activation(node)[0])[1]
 
 
 def _border(sign: Node) -> tuple[int, ...]:
@@ -95,6 +136,17 @@ def _border(sign: Node) -> tuple[int, ...]:
     pad = sign.attr('pad', ())
     pad = (pad,) if isinstance(pad, int) else tuple(pad)
     return pad if any(pad) else ()
+
+
+def _common_border(node: Node) -> tuple[int, ...] | None:
+    """The border of signs, or that of all planes; None where these have others."""
+    if node.op != 'Concat':
+        return _border(node)
+    signs = [source for source, _ in node.inputs if source.op == 'binarize']
+    borders = {(_border(sign), sign.attr('pad_value', -1) if _border(sign) else -1) for sign in signs}
+    if not signs:
+        return ()
+    return borders.pop()[0] if len(signs) == len(node.inputs) and len(borders) == 1 else None
 
 
 def why_float(node: Node, product: BinaryProduct | None, graph: Graph) -> str | None:
@@ -109,10 +161,10 @@ def why_float(node: Node, product: BinaryProduct | None, graph: Graph) -> str | 
         That of the node.
     """
     weight_bits, input_bits = product_bits(node)
-    if weight_bits > 1:
-        return 'its weights are not binary' if weight_bits == 32 else f'its weights have {weight_bits} bits'
-    if input_bits > 1:
-        return 'its input is not binary' if input_bits == 32 else f'its input has {input_bits} bits'
+    if weight_bits == 32:
+        return 'its weights are not binary'
+    if input_bits == 32:
+        return 'its input is not binary'
     if product is None:
         return 'its weights are signs of something computed'
     if product.activation is None:
@@ -125,7 +177,14 @@ def why_float(node: Node, product: BinaryProduct | None, graph: Graph) -> str | 
         return f'it pads with {product.pad_value:g}'
     if len(node.inputs) > 2:
         return 'its bias is added inside the product'
-    if product.activation.op == 'residual_binarize' and find_sum(product, graph) is None:
+    if product.kind != RESIDUAL and weight_bits * input_bits > MOST_PRODUCTS:
+        return f'its product would take {weight_bits * input_bits} binary ones'
+    if product.kind in (INTEGERS, PLANES) and node.op == 'FullyConnected' and (
+            node.input(0) is not product.activation or not node.attr('flatten', True)):
+        return f'its input of {input_bits} bits does not reach it as it is'
+    if product.kind == INTEGERS and product.pad_value and any(product.pad):
+        return f'it pads numbers of {input_bits} bits with {product.pad_value:g}'
+    if product.kind in (RESIDUAL, PLANES) and find_sum(product, graph) is None:
         return 'the products of its binarizations are not added up, each with its scale, as by the layers of bmx.nn'
     return None
 
@@ -135,18 +194,18 @@ def is_binary(node: Node, graph: Graph) -> bool:
     return node.op in PRODUCTS and why_float(node, match_binary_product(node), graph) is None
 
 
-def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
-    """The node of the sum of alpha_i times term i of a product behind `residual_binarize`, added in the order of i.
+def find_sum(product: BinaryProduct, graph: Graph) -> tuple[Node, Entry] | None:
+    """The node of the sum of alpha_i times plane i of a product, added in the order of i, and the alphas, (planes, N).
 
     Parameters
     ----------
     product : BinaryProduct
-        Its `activation` is a `residual_binarize`.
+        Of several planes.
     graph : Graph
 
     Returns
     -------
-    Node or None
+    (Node, (Node, int)) or None
         None where something else becomes of the terms, or something else than this sum reads them.
     """
     node, activation = product.node, product.activation
@@ -162,19 +221,23 @@ def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
         found = readers.get(id(node), [])
         return found[0] if id(node) not in outputs and len(found) == 1 and found[0].op == op else None
 
-    terms = product.terms
+    terms = product.planes
     last = follow(node, 'Reshape')
     node = last if last is not None and last.attr('shape') == (0,) * (2 + axes) else node
     found = readers.get(id(node), [])
     if id(node) in outputs or len(found) != 1 or not _splits(found[0], terms, False) or terms < 2:
         return None
-    split, total = found[0], None
+    split, total, scales = found[0], None, None
     if id(split) in outputs or len(readers.get(id(split), [])) != terms:
         return None
     for term in range(terms):
         scaled = next((reader for reader in readers[id(split)] if reader.inputs[0] == (split, term)), None)
-        if scaled is None or scaled.op != 'broadcast_mul' or not _is_scale(scaled.input(1), activation, term, axes):
+        if scaled is None or scaled.op != 'broadcast_mul':
             return None
+        scale = _scales(scaled.input(1), terms, term, axes)
+        if scale is None or (term and scale != scales) or (product.kind == RESIDUAL and scale != (activation, 1)):
+            return None
+        scales = scale
         if total is None:
             total = scaled
         else:
@@ -182,7 +245,7 @@ def find_sum(product: BinaryProduct, graph: Graph) -> Node | None:
             if added is None or follow(scaled, 'elemwise_add') is not added or added.inputs[0] != (total, 0):
                 return None
             total = added
-    return total
+    return None if total is None or scales is None else (total, scales)
 
 
 def _splits(node: Node, count: int, squeezes: bool) -> bool:
@@ -191,13 +254,12 @@ def _splits(node: Node, count: int, squeezes: bool) -> bool:
             and bool(node.attr('squeeze_axis', False)) == squeezes)
 
 
-def _is_scale(node: Node, activation: Node, term: int, axes: int) -> bool:
-    """Whether a node is the scale of a term of `residual_binarize`, (N, 1, ...)."""
+def _scales(node: Node, terms: int, term: int, axes: int) -> Entry | None:
+    """Those of all planes, (planes, N), of which a node, (N, 1, ...), is the scale of one; None if it is none."""
     if node.op != 'Reshape' or node.attr('shape') != (-1, 1) + (1,) * axes or node.attr('reverse'):
-        return False
+        return None
     split, output = node.inputs[0]
-    return (_splits(split, activation.attr('binarizations', 1), True) and output == term
-            and split.inputs[0] == (activation, 1))
+    return split.inputs[0] if _splits(split, terms, True) and output == term else None
 
 
 def _look_through_padding(data: Entry, pad: tuple[int, ...]) -> tuple[Entry, tuple[int, ...], float]:
