@@ -417,8 +417,8 @@ PROGRAM_ERRORS = [
     (' ; ;', 'program has no instructions'),
     ('pool in=x0[0:16] out=y0', "instruction 0: unknown operation 'pool'; valid operations: conv, fconv, map"),
     (CONV + ' colour=red', "instruction 0 (conv): unknown key 'colour'; valid keys: in, out, weight, threshold, "
-                           'kernel, stride, pad, dilate, filters, groups, whole, pad_value, binarizations, '
-                           'interleaved, steps'),
+                           'scales, weight_scales, kernel, stride, pad, dilate, filters, groups, whole, pad_value, '
+                           'binarizations, planes, counted, zero_one, weight_planes, interleaved, steps'),
     ('map in=x0[0:16] out=y0 weight=p0', "instruction 0 (map): unknown key 'weight'; valid keys: in, out, shuffle, "
                                          'pool, before, steps'),
     ('map in=x0[0:16] out=y0 shuffle=3', 'shuffle 3 does not divide the 16 channels'),

@@ -175,7 +175,7 @@ for kernel in ops.supported_kernels():
 """
     for threads in ('1', '2', '5'):
         subprocess.run([sys.executable, '-c', code, os.path.dirname(__file__)], check=True,
-                       env=dict(os.environ, OMP_NUM_THREADS=threads))
+                       env=dict(os.environ, OMP_NUM_THREADS=threads, OMP_WAIT_POLICY='passive'))
 
 
 @pytest.mark.parametrize('kernel', [(3, 2), (3,), ()])

@@ -1,6 +1,7 @@
 """What the operators mean, in NumPy. It is read and compared with, never optimised."""
 from __future__ import annotations
 
+import functools
 from typing import Callable, Sequence
 
 import numpy as np
@@ -66,19 +67,21 @@ def xnor_popcount(data: np.ndarray, weight: np.ndarray, threshold: np.ndarray | 
     else:
         powers = [np.float32(2 ** plane) for plane in range(planes)]
         terms = list(zip(_planes(data, threshold, planes, counted, zero_one), powers if scales is None else scales))
-    total = None
-    for i, weights in enumerate(np.split(weight, weight_planes)):
-        inner = None
-        for signs, scale in terms:
-            product = _multiply(signs, weights, filters, kernel, stride, pad, dilate, num_group,
-                                0 if zero_one else pad_value)
-            product = product * np.float32(scale).reshape((-1,) + (1,) * (product.ndim - 1))
-            inner = product if inner is None else inner + product
-        if weight_scales is not None or weight_planes > 1:
-            factor = np.full(filters, 2 ** i, np.float32) if weight_scales is None else weight_scales[i]
-            inner = _along_channels(factor, inner) * inner
-        total = inner if total is None else total + inner
-    return total
+    if weight_scales is None:
+        weight_scales = [np.full(filters, 2 ** plane, np.float32) for plane in range(weight_planes)]
+    sums = []
+    for weights, factor in zip(np.split(weight, weight_planes), weight_scales):
+        products = [_multiply(signs, weights, filters, kernel, stride, pad, dilate, num_group,
+                              0 if zero_one else pad_value) for signs, _ in terms]
+        inner = _add_up([np.reshape(scale, (-1,) + (1,) * (product.ndim - 1)) * product
+                         for product, (_, scale) in zip(products, terms)])
+        sums.append(_along_channels(factor, inner) * inner)
+    return _add_up(sums)
+
+
+def _add_up(terms):
+    """One by one, in their order."""
+    return functools.reduce(np.add, terms)
 
 
 def _planes(data, threshold, planes, counted, zero_one):

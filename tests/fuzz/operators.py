@@ -296,23 +296,38 @@ def _xnor_popcount(case):
     terms, threshold = case.any_of([1, 1, 1, 2, 5]), case.maybe()
     if terms > 1 and threshold:
         case.forbidden = 'a threshold is of one binarization'
+    planes = case.any_of([1, 1, 2, 3]) if threshold or case.maybe(0.1) else 1
+    weight_planes, counted = case.any_of([1, 1, 2, 5]), case.maybe(0.5 if planes > 1 else 0.05)
+    zero_one, scales = (case.maybe(0.3 if terms == 1 else 0.05) for _ in range(2))
+    weight_scales, pad_value = case.maybe(0.3), -1 if zero_one and case.maybe(0.9) else int(random.randint(-1, 2))
+    if planes > 1 and not threshold or counted and planes == 1:
+        case.forbidden = 'planes by thresholds'
+    if terms > 1 and (planes > 1 or zero_one or scales):
+        case.forbidden = 'several binarizations are planes of signs'
+    if zero_one and pad_value != -1:
+        case.forbidden = 'padding holds zeros'
     a = case.attributes
     a['num_filter'] = filters
     for name, value, default in (
             ('kernel', kernel, ()), ('stride', stride, (1,) * spatial), ('pad', pad, (0,) * spatial),
             ('dilate', dilate, (1,) * spatial), ('num_group', groups, 1), ('threshold', threshold, False),
-            ('binarizations', terms, 1)):
+            ('binarizations', terms, 1), ('planes', planes, 1), ('weight_planes', weight_planes, 1),
+            ('counted', counted, False), ('zero_one', zero_one, False), ('scales', scales, False),
+            ('weight_scales', weight_scales, False), ('pad_value', pad_value, -1)):
         if value != default or spatial and case.maybe(0.2):
             a[name] = value
-    if case.maybe():
-        a['pad_value'] = int(random.randint(-1, 2))
-    case.inputs = [case.values((batch, channels) + size), _draw_weight(case, filters, channels // groups, kernel)]
-    if threshold:
-        case.inputs.append(_draw_threshold(case, channels))
+    case.inputs = [case.values((batch, channels) + size),
+                   _draw_weight(case, weight_planes * filters, channels // groups, kernel)]
+    comparisons = [_draw_threshold(case, channels) for _ in range(2 ** planes - 1 if counted else planes)]
+    others = [('threshold', threshold, np.stack(comparisons) if planes > 1 else comparisons[0]),
+              ('scales', scales, case.values((planes,))),
+              ('weight_scales', weight_scales, case.values((weight_planes, filters)))]
+    given = [name for name, there, _ in others if there]
+    case.inputs += [value for _, there, value in others if there]
 
-    def reference(case, data, weight, threshold=None):
-        arguments = {key: value for key, value in a.items() if key != 'threshold'}
-        return [ops.reference.xnor_popcount(data, weight, threshold, **arguments)], None
+    def reference(case, data, weight, *rest):
+        arguments = {key: value for key, value in a.items() if key not in ('threshold', 'scales', 'weight_scales')}
+        return [ops.reference.xnor_popcount(data, weight, **dict(zip(given, rest)), **arguments)], None
     case.function = reference
 
 
@@ -354,16 +369,24 @@ def _binary_subgraph(case):
         if words[0] == 'conv':
             groups = case.any_of([group for group in (1, 2, 3, channels) if channels % group == 0])
             filters = groups * case.any_of([1, 2, 16, 33, 64])
-            terms = case.any_of([1, 1, 1, 3])
-            weight = _draw_weight(case, filters, channels // groups, kernel)
+            terms, weight_planes = case.any_of([1, 1, 1, 3]), case.any_of([1, 1, 2])
+            planes, zero_one = (case.any_of([1, 1, 2]), int(case.maybe(0.3))) if terms == 1 else (1, 0)
+            counted = int(planes > 1 and case.maybe())
+            weight = _draw_weight(case, weight_planes * filters, channels // groups, kernel)
             interleaved = filters // groups % ops.packing.BLOCK_FILTERS == 0 and case.maybe()
             if interleaved:
                 weight = ops.interleave_weights(weight)
             words += window + [f'filters={filters}', f'groups={groups}', f'binarizations={terms}',
-                               f'pad_value={random.randint(-1, 2)}', f'interleaved={interleaved:d}',
-                               'weight=' + add(weight)]
-            if terms == 1 and case.maybe():
+                               f'pad_value={-1 if zero_one else random.randint(-1, 2)}',
+                               f'interleaved={interleaved:d}', f'planes={planes}', f'counted={counted}',
+                               f'zero_one={zero_one}', f'weight_planes={weight_planes}', 'weight=' + add(weight)]
+            if planes > 1:
+                words.append('threshold=' + add(np.stack([_draw_threshold(case, channels)
+                                                          for _ in range(3 if counted else 2)])))
+            elif terms == 1 and case.maybe():
                 words.append('threshold=' + add(_draw_threshold(case, channels)))
+            if case.maybe(0.3):
+                words.append('weight_scales=' + add(case.values((weight_planes, filters))))
             channels = filters
         elif case.maybe():
             before, full = steps(channels), int(case.maybe())

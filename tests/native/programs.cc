@@ -477,7 +477,9 @@ Problem rows_chain() {
   draw_images(channels, size, &problem);
   const auto convolve = [&](int64_t depth, const bmx::Window& window, const std::string& in, const std::string& out,
                             const std::string& steps = "") {
-    problem.convolve(Convolution(depth, filters, 1, window), in, out, steps);
+    Convolution conv(depth, filters, 1, window);
+    if (type != "int16" && random_word() % 2) conv.draw_planes();
+    problem.convolve(conv, in, out, steps);
   };
   const std::string s1 = slice_of("s1", filters), pooled = any_of<std::string>({"float32", "planar"});
   convolve(channels, point, slice_of("x0", channels), "s0:" + type);

@@ -131,17 +131,20 @@ void test_conversions(Test* test, int64_t pixels, int64_t channels) {
   for (auto* values : {&small, &sums}) {
     for (int32_t& value : *values) value = static_cast<int32_t>(random_below(1 << 26)) - (1 << 25);
   }
-  const Guarded<int32_t> added(sums, any_side());
+  const Guarded<int32_t> added(sums, any_side()), smaller(small, any_side());
   const std::vector<float> lanes(extent(pixels, kLanes, to_stride));
   test->check(sizes("widen", pixels, kLanes), lanes,
               [&](const Elementwise& own, float* to) { own.widen(shorts.data(), stride, pixels, to, to_stride); });
   test->check(sizes("to_floats", pixels, kLanes), lanes,
               [&](const Elementwise& own, float* to) { own.to_floats(dots.data(), stride, pixels, to, to_stride); });
   for (const bool first : {false, true}) {
-    test->check(sizes("add_term", pixels, channels), random_values<float>(extent(pixels, channels, stride)),
-                [&](const Elementwise& own, float* sums) {
-                  own.add_term(dots.data(), 0.1f, first, pixels, channels, sums, stride);
-                });
+    for (const int32_t* ones : {static_cast<const int32_t*>(nullptr), added.data()}) {
+      test->check(sizes("add_term", pixels, channels), random_values<float>(extent(pixels, channels, stride)),
+                  [&](const Elementwise& own, float* sums) {
+                    own.add_term(ones ? smaller.data() : dots.data(), ones, 0.1f, first, pixels, channels, sums,
+                                 stride);
+                  });
+    }
     test->check(sizes("add_plane", pixels, channels), random_values<float>(extent(pixels, channels, stride)),
                 [&](const Elementwise& own, float* sums) {
                   own.add_plane(inner.data(), scales.data(), first, pixels, channels, sums, stride);

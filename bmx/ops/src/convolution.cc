@@ -219,6 +219,7 @@ void ConvolutionTask::compute(const Unit& unit) const {
     product.taps = taps_.data();
     product.pixels = unit.pixels;
     product.out = dots;
+    const int32_t* ones = conv_.zero_one ? window_sums_ + block * kFilterTile : nullptr;
     for (int64_t j = 0; j < conv_.activation_planes(); ++j, product.activations += activation_words(conv_)) {
       {
         const Stopwatch stopwatch(Phase::kGemm);
@@ -226,9 +227,12 @@ void ConvolutionTask::compute(const Unit& unit) const {
       }
       const Stopwatch stopwatch(Phase::kEpilogue);
       if (!padding_sums_.empty()) discount_padding(conv_, padding_sums_, i, results);
-      if (conv_.zero_one) count_ones(kernel_, window_sums_ + block * kFilterTile, results);
-      if (!conv_.is_scaled()) return finish(kernel_, results, steps_, out_);
-      add_term(kernel_, results, scales_[j], j == 0, inner);
+      if (conv_.is_scaled()) {
+        add_term(kernel_, results, ones, scales_[j], j == 0, inner);
+        continue;
+      }
+      if (ones) count_ones(kernel_, ones, results);
+      return finish(kernel_, results, steps_, out_);
     }
     if (weight_scales_.empty()) continue;
     const Stopwatch stopwatch(Phase::kEpilogue);

@@ -66,11 +66,11 @@ struct Elementwise {
   void (*to_floats)(const int32_t* dots, int64_t from_stride, int64_t pixels, float* to, int64_t stride);
   // As tile.h's add_term, add_plane, count_ones, store_rows and, without and with a last addend, which `to` may be,
   // store_sums.
-  void (*add_term)(const int32_t* dots, float scale, bool first, int64_t pixels, int64_t channels, float* sums,
-                   int64_t stride);
+  void (*add_term)(const int32_t* dots, const int32_t* ones, float scale, bool first, int64_t pixels, int64_t channels,
+                   float* sums, int64_t stride);
   void (*add_plane)(const float* inner, const float* scales, bool first, int64_t pixels, int64_t channels, float* sums,
                     int64_t stride);
-  void (*count_ones)(const int32_t* sums, int64_t pixels, int64_t channels, int32_t* dots, int64_t stride);
+  void (*count_ones)(const int32_t* ones, int64_t pixels, int64_t channels, int32_t* dots, int64_t stride);
   void (*widen_rows)(const int16_t* dots, int64_t stride, int64_t channels, const RowPiece* pieces, int64_t count,
                      float* to, int64_t to_stride);
   void (*narrow)(const int32_t* from, int64_t from_stride, int64_t channels, int64_t pixels, int16_t* to,

@@ -86,21 +86,27 @@ void to_floats(const int32_t* __restrict dots, int64_t from_stride, int64_t pixe
   }
 }
 
-template <bool First>
-void add_scaled(const int32_t* __restrict dots, float scale, int64_t pixels, int64_t channels, float* __restrict sums,
-                int64_t stride) {
+// Of a product of signs with weights whose sum is `ones` that of ones and zeros; both sums are even or both are not.
+inline int32_t product_of_ones(int32_t dot, int32_t ones) { return (dot + ones) >> 1; }
+
+template <bool First, bool Ones>
+void add_scaled(const int32_t* __restrict dots, const int32_t* __restrict ones, float scale, int64_t pixels,
+                int64_t channels, float* __restrict sums, int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
     for (int64_t c = 0; c < channels; ++c) {
-      const float product = scale * static_cast<float>(dots[p * stride + c]);
+      const int32_t dot = dots[p * stride + c];
+      const float product = scale * static_cast<float>(Ones ? product_of_ones(dot, ones[c]) : dot);
       sums[p * stride + c] = First ? product : sums[p * stride + c] + product;
     }
   }
 }
 
-void add_term(const int32_t* dots, float scale, bool first, int64_t pixels, int64_t channels, float* sums,
-              int64_t stride) {
-  (first ? add_scaled<true> : add_scaled<false>)(dots, scale, pixels, channels, sums, stride);
+void add_term(const int32_t* dots, const int32_t* ones, float scale, bool first, int64_t pixels, int64_t channels,
+              float* sums, int64_t stride) {
+  const auto run = ones ? (first ? add_scaled<true, true> : add_scaled<false, true>)
+                        : (first ? add_scaled<true, false> : add_scaled<false, false>);
+  run(dots, ones, scale, pixels, channels, sums, stride);
 }
 
 template <bool First>
@@ -120,12 +126,11 @@ void add_plane(const float* inner, const float* scales, bool first, int64_t pixe
   (first ? add_scaled_plane<true> : add_scaled_plane<false>)(inner, scales, pixels, channels, sums, stride);
 }
 
-void count_ones(const int32_t* __restrict sums, int64_t pixels, int64_t channels, int32_t* __restrict dots,
+void count_ones(const int32_t* __restrict ones, int64_t pixels, int64_t channels, int32_t* __restrict dots,
                 int64_t stride) {
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
-    for (int64_t c = 0; c < channels; ++c)
-      dots[p * stride + c] = (dots[p * stride + c] + sums[c]) >> 1;  // of an even number
+    for (int64_t c = 0; c < channels; ++c) dots[p * stride + c] = product_of_ones(dots[p * stride + c], ones[c]);
   }
 }
 

@@ -70,9 +70,6 @@ struct Conv {
       fail("weights of ", conv.all_filters(), " filters, ", channels, " channels and kernel ", text(window.size),
            " are too large");
     }
-    if (2 * comparisons > kMaxValues / conv.channels) {
-      fail(comparisons, " thresholds of ", conv.channels, " channels are too large");
-    }
     inference->shapes = {{conv.all_filters(), window.size.height, window.size.width, bytes}};
     if (conv.interleaved) {
       inference->shapes[0] = {conv.all_filters() / kFilterTile, window.taps() * words_for(channels), kFilterTile, 8};
@@ -93,6 +90,9 @@ struct Conv {
     }
     out = {out.layout, conv.filters, words.out(*inference, conv.groups * words_for(channels)),
            channels * window.taps()};
+    if (conv.planes > 1 && 2 * comparisons > kMaxValues / conv.channels) {
+      fail(comparisons, " thresholds of ", conv.channels, " channels are too large");
+    }
     return conv;
   }
 

@@ -117,13 +117,16 @@ void Packer::binarize(const Part& part, int64_t comparison, int64_t image, int64
 void Packer::shift(const Part& part, const uint32_t* unshifted, int64_t unshifted_stride, int64_t pixels,
                    uint32_t* halves) const {
   const int64_t stride = 2 * words_for(input_.group_channels()), shift = part.bit % kHalf;
-  for (int64_t p = 0; p < pixels; ++p) {
+  if (shift == 0 && unshifted_stride == stride) {
+    std::memcpy(halves, unshifted, pixels * stride * sizeof *halves);
+    return;
+  }
+  for (int64_t p = 0; shift == 0 && p < pixels; ++p) {
+    std::copy_n(unshifted + p * unshifted_stride, part.halves(), halves + p * stride);
+  }
+  for (int64_t p = 0; shift && p < pixels; ++p) {
     for (int64_t c = 0, h = 0; c < part.channels; c += kHalf, ++h) {
       const uint32_t bits = unshifted[p * unshifted_stride + h];
-      if (shift == 0) {
-        halves[p * stride + h] = bits;
-        continue;
-      }
       halves[p * stride + h] |= bits << shift;
       if (part.channels - c > kHalf - shift) halves[p * stride + h + 1] = bits >> (kHalf - shift);
     }

@@ -4,15 +4,18 @@
 // spaces:
 //
 //   conv in=SLICES out=DEST weight=pI [threshold=pI] kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64
-//        [groups=1] [pad_value=-1] [binarizations=1] [interleaved=0] [steps=STEPS]
+//        [groups=1] [pad_value=-1] [binarizations=1] [interleaved=0] [planes=1] [counted=0] [zero_one=0] [scales=pI]
+//        [weight_planes=1] [weight_scales=pI] [steps=STEPS]
 //   fconv in=SLICES out=DEST weight=pI kernel=3,3 [stride=1,1] [pad=0,0] [dilate=1,1] filters=64 [groups=1]
 //        [before=STEPS] [steps=STEPS]
 //   map in=SLICES out=DEST [before=STEPS] [pool=avg global=1] [steps=STEPS] [shuffle=4]
 //   map in=SLICES out=DEST [before=STEPS] [pool=max kernel=3,3 [stride=1,1] [pad=0,0] [full=0] [count_pad=0]]
 //        [steps=STEPS] [shuffle=4]
 //
-// conv    a binary convolution, whose weights are packed bits, or interleaved words (kernels.h). With several
-//         binarizations (residual.h) it takes no threshold, and its result is not of type int16
+// conv    a binary convolution, whose weights are packed bits, or interleaved words (kernels.h), of one or several
+// planes
+//         (convolution.h). With several binarizations (residual.h) it takes no threshold. With several products, or
+//         with scales, its result is not of type int16
 // fconv   a float convolution (float_convolution.h tells the order of its sums, and of its weights)
 // map     steps on values, and pooling between `before` and `steps`
 //

@@ -63,8 +63,8 @@ void convert(const Kernel& kernel, const Dots& from, const Tile& to) {
   kernel.elementwise.to_floats(from.values, from.stride, from.pixels, to.values, to.stride);
 }
 
-void add_term(const Kernel& kernel, const Dots& dots, float scale, bool first, float* sums) {
-  kernel.elementwise.add_term(dots.values, scale, first, dots.pixels, dots.channels, sums, dots.stride);
+void add_term(const Kernel& kernel, const Dots& dots, const int32_t* ones, float scale, bool first, float* sums) {
+  kernel.elementwise.add_term(dots.values, ones, scale, first, dots.pixels, dots.channels, sums, dots.stride);
 }
 
 void add_plane(const Kernel& kernel, const Dots& place, const float* inner, const float* scales, bool first,
@@ -72,8 +72,8 @@ void add_plane(const Kernel& kernel, const Dots& place, const float* inner, cons
   kernel.elementwise.add_plane(inner, scales + place.channel, first, place.pixels, place.channels, sums, place.stride);
 }
 
-void count_ones(const Kernel& kernel, const int32_t* sums, const Dots& dots) {
-  kernel.elementwise.count_ones(sums, dots.pixels, dots.channels, dots.values, dots.stride);
+void count_ones(const Kernel& kernel, const int32_t* ones, const Dots& dots) {
+  kernel.elementwise.count_ones(ones, dots.pixels, dots.channels, dots.values, dots.stride);
 }
 
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile) {

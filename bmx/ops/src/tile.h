@@ -28,14 +28,15 @@ typedef Piece<int32_t> Dots;
 void load(const Kernel& kernel, const Slice& from, const Tile& to);
 void convert(const Kernel& kernel, const Dots& from, const Tile& to);
 // sums += scale * dots, or = where it is the `first`: product and sum are rounded one by one. `sums` have their stride.
-void add_term(const Kernel& kernel, const Dots& dots, float scale, bool first, float* sums);
-// sums += scales * inner, or = where it is the `first`, with a scale for each of the piece's channels, `scales` being
-// those of all: rounded as above. Both have the stride of the piece, of which only the place counts.
+// `ones`: null, or first done as by count_ones.
+void add_term(const Kernel& kernel, const Dots& dots, const int32_t* ones, float scale, bool first, float* sums);
+// The same of floats with a scale for each of their channels, `scales` being those of all. Both tiles have the stride
+// of the place.
 void add_plane(const Kernel& kernel, const Dots& place, const float* inner, const float* scales, bool first,
                float* sums);
-// dots = (dots + sums) / 2, with a sum for each of their channels: products of signs with weights become those of ones
-// and zeros where the sums are those of the weights.
-void count_ones(const Kernel& kernel, const int32_t* sums, const Dots& dots);
+// dots = (dots + ones) / 2, with a value for each of their channels: products of signs with weights become those of
+// ones and zeros where it is the sum of the weights.
+void count_ones(const Kernel& kernel, const int32_t* ones, const Dots& dots);
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile);
 
 // `to` holds floats.
