@@ -35,8 +35,8 @@ class Summary:
     input_shape : tuple of int
     layers : list of dict
         A layer each that computes products or owns parameters: name, op, output_shape, bits ('weights/activations';
-        of several binarizations as many as these), params_binary, params_quantized (of 2 to 8 bits), params_float, bops, flops, size_bits (as the papers count),
-        bytes_packed (bytes in an exported file).
+        of several binarizations as many as these), params_binary, params_quantized (of 2 to 8 bits), params_float,
+        bops, flops, size_bits (as the papers count), bytes_packed (bytes in an exported file).
     uncounted : sequence of str
         Layers whose products are not counted, because they are neither convolutions nor dense layers.
     """

@@ -66,7 +66,7 @@ def weight_bits(graph: Graph) -> dict[str, int]:
 
 
 def _formulas(graph: Graph) -> dict[int, int]:
-    """For the id of each node a number, the same for those that compute the same, as of layers that are called twice."""
+    """For the id of each node a number, the same for those that compute the same: a layer can be called twice."""
     numbers, found = {}, {}
     for node in graph.nodes:
         attrs = () if node.is_variable else tuple(sorted(node.attrs.items()))

@@ -8,8 +8,8 @@ import dataclasses
 
 from .graph import Entry, Graph, Node
 
-# What the input of a product can be. One sign; the signs of `residual_binarize`; whole numbers from 0 on that a quantizer
-# tells the bits of; or planes of one bit, one behind the other along the batch, each with a scale.
+# What the input of a product can be: one sign; the signs of `residual_binarize`; whole numbers from 0 on, of which a
+# quantizer tells the bits; or planes of one bit, one behind the other along the batch, each with a scale.
 SIGN, RESIDUAL, INTEGERS, PLANES = 'sign', 'residual', 'integers', 'planes'
 
 # A product of more binary ones stays float.
