@@ -18,7 +18,7 @@ from bmx.nn.quantizers import names
 from helpers import initialized, own, random, sequential
 
 METHODS = Path(__file__).resolve().parent.parent / 'docs' / 'methods.py'
-ACTIVATIONS, WEIGHTS, SHAPE = (2, 4, 5, 6), (6, 4, 3, 3), (2, 8, 9, 8)  # the last: of a network's input
+ACTIVATIONS, WEIGHTS, SHAPE = (2, 4, 5, 6), (8, 4, 3, 3), (2, 8, 9, 8)  # the last: of a network's input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,61 @@ def dorefa_weight_gradient(w, learned, head):
     return {'x': found * (1 - squashed ** 2)}
 
 
+def xnor_gradient_of_the_paper(w, learned, head):
+    """d/dw of sign(w) alpha as XNOR-Net's section 3.1 writes it, without the other weights' part of alpha."""
+    return {'x': head * (1 / w[0].size + alpha(w) * (np.abs(w) <= 1))}
+
+
+def ternary(w, threshold):
+    return np.where(w > threshold, 1.0, np.where(w < -threshold, -1.0, 0.0))
+
+
+def twn(axes):
+    """TWN with a threshold and an alpha of what these axes are."""
+    def values(w, learned):
+        size = np.abs(w)
+        codes = ternary(w, 0.7 * size.mean(axis=axes, keepdims=True))
+        above = np.abs(codes)
+        return codes * (size * above).sum(axis=axes, keepdims=True) / above.sum(axis=axes, keepdims=True)
+    return Case(values, through(np.ones_like))
+
+
+def ttq_codes(w):
+    return ternary(w, 0.05 * np.abs(w).max())
+
+
+def ttq(w, learned):
+    codes = ttq_codes(w)
+    return np.where(codes > 0, learned['positive'], np.where(codes < 0, -learned['negative'], 0))
+
+
+def ttq_gradient(w, learned, head):
+    codes = ttq_codes(w)
+    return {'x': head * np.where(codes > 0, learned['positive'], np.where(codes < 0, learned['negative'], 1)),
+            'positive': head[codes > 0].sum().reshape((1, 1, 1, 1)),
+            'negative': -head[codes < 0].sum().reshape((1, 1, 1, 1))}
+
+
+def syq(codes, axes):
+    """SYQ, whose alphas are shared along these axes."""
+    def gradients(w, learned, head):
+        return {'x': head * learned['alpha'], 'alpha': (head * codes(w)).sum(axis=axes, keepdims=True)}
+    return Case(lambda w, learned: codes(w) * learned['alpha'], gradients)
+
+
+def circulant(w):
+    """Each fourth filter and its rotations, clockwise by 90 degrees."""
+    return np.stack([np.rot90(w[::4], -count, axes=(2, 3)) for count in range(4)], axis=1).reshape(w.shape)
+
+
+def circulant_gradient(w, learned, head):
+    """The sum of what comes back to the rotations, turned back, where the learned filters let it through."""
+    found = np.zeros_like(w)
+    for count in range(4):
+        found[::4] += np.rot90(head[count::4], count, axes=(2, 3))
+    return {'x': found * (np.abs(w) <= 1)}
+
+
 POLYNOMIAL = through(lambda x: np.where(np.abs(x) <= 1, 2 - 2 * np.abs(x), 0))
 
 CASES = {
@@ -103,6 +158,16 @@ CASES = {
         'approx_sign': Case(lambda x, learned: sign(x), POLYNOMIAL),
         'dorefa(1)': Case(lambda x, learned: sign(x) * np.abs(x).mean(), through(np.ones_like)),
         'dorefa(2)': Case(dorefa_weight, dorefa_weight_gradient),
+        'xnor': Case(lambda x, learned: sign(x) * alpha(x), xnor_gradient_of_the_paper),
+        'twn': twn((0, 1, 2, 3)),
+        "twn(by='channel')": twn((1, 2, 3)),
+        'ttq': Case(ttq, ttq_gradient),
+        'syq(1)': syq(sign, (0, 1, 3)),
+        "syq(2, by='pixel')": syq(ttq_codes, (0, 1)),
+        "syq(1, by='layer')": syq(sign, (0, 1, 2, 3)),
+        "syq(2, by='layer')": syq(ttq_codes, (0, 1, 2, 3)),
+        'sq_bwn(1)': Case(lambda x, learned: sign(x) * alpha(x), through(np.ones_like)),
+        'circulant': Case(lambda x, learned: sign(circulant(x)), circulant_gradient),
     },
 }
 ALL = [(role, text) for role, cases in CASES.items() for text in cases]
