@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from ..tensors import Tensor, namespace
+from ..tensors import Tensor, namespace, spread
 from .base import Quantizer, Term, check_number, marked, register, straight_through
 from .sign import ste_sign
 
@@ -47,11 +47,11 @@ class SQBWN(Quantizer):
         chosen = self._choose(plain, signs, alpha) if self.ratio < 1 else F.ones_like(alpha)
         scale = chosen * alpha + (1 - chosen)
         # What comes back to the values was multiplied with the scale, as the product is.
-        surrogate = F.elemwise_div(weight, F.broadcast_like(scale + (scale == 0), weight))
+        surrogate = F.elemwise_div(weight, spread(scale + (scale == 0), weight))
         if self.ratio == 1:
             values = ste_sign(surrogate, math.inf)
         else:
-            mixed = F.where(F.broadcast_like(chosen, weight), signs, plain)
+            mixed = F.where(spread(chosen, weight), signs, plain)
             values = marked(straight_through(mixed, surrogate), bits=1)
         return [Term(values, F.reshape(scale, shape=(-1,)))]
 
@@ -63,7 +63,7 @@ class SQBWN(Quantizer):
             return F.sum(F.abs(x), axis=0, exclude=True)
 
         size = total(weight)
-        error = total(weight - sign * F.broadcast_like(alpha, weight)) / (size + (size == 0))
+        error = total(weight - sign * spread(alpha, weight)) / (size + (size == 0))
         # Draws of a roulette without replacement take filters in the order in which clocks strike whose rates are the
         # filters' shares.
         clocks = F.random.exponential_like(error) * (error + 1e-7)

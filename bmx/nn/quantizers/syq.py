@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import ClassVar, Sequence
 
-from ..tensors import Tensor, namespace
+from ..tensors import Tensor, namespace, spread
 from .base import Learned, Quantizer, Term, check_choice, check_number, marked, register, straight_through
 from .sign import ste_sign
 from .twn import ternary
@@ -59,4 +59,4 @@ class SYQ(Quantizer):
             values = marked(straight_through(codes, weight), bits=2)
         if self.by == 'layer':
             return [Term(values, F.reshape(alpha, shape=(1,)))]
-        return [Term(marked(values * F.broadcast_like(alpha, weight), bits=self.k))]
+        return [Term(marked(values * spread(alpha, weight), bits=self.k))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Sequence
 
-from ..tensors import Tensor, namespace
+from ..tensors import Tensor, namespace, spread
 from .base import Learned, Quantizer, Term, check_number, marked, register, straight_through
 from .twn import ternary
 
@@ -41,7 +41,7 @@ class TTQ(Quantizer):
         F = namespace(weight)
         codes = ternary(weight, self.t * F.max(F.abs(F.BlockGrad(weight)), keepdims=True))
         above, below = codes > 0, codes < 0
-        positive, negative = (part * F.broadcast_like(learned[name], weight)
+        positive, negative = (part * spread(learned[name], weight)
                               for part, name in ((above, 'positive'), (below, 'negative')))
         slope = F.BlockGrad(positive + negative + (codes == 0))
         return [Term(marked(straight_through(positive - negative, weight * slope), bits=2))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from ..tensors import Tensor, namespace
+from ..tensors import Tensor, namespace, spread
 from .base import Quantizer, Term, check_choice, marked, register, straight_through
 
 
@@ -16,8 +16,7 @@ def ternary(weight: Tensor, threshold: Tensor) -> Tensor:
     weight, threshold : NDArray or Symbol
         The threshold broadcasts to the weight and is at least 0.
     """
-    # Elementwise: through broadcasting operators MXNet does not infer a weight's shape from the product.
-    threshold = namespace(weight).broadcast_like(threshold, weight)
+    threshold = spread(threshold, weight)
     return (weight > threshold) - (weight < -threshold)
 
 
@@ -52,5 +51,5 @@ class TWN(Quantizer):
         count = F.sum(F.abs(codes), keepdims=True, **over)
         alpha = F.broadcast_div(F.sum(size * F.abs(codes), keepdims=True, **over), count + (count == 0))
         # What comes back to the values was multiplied with alpha, as the product is.
-        surrogate = F.elemwise_div(weight, F.broadcast_like(alpha + (alpha == 0), weight))
+        surrogate = F.elemwise_div(weight, spread(alpha + (alpha == 0), weight))
         return [Term(marked(straight_through(codes, surrogate), bits=2), F.reshape(alpha, shape=(-1,)))]

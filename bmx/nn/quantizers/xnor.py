@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from ..tensors import Tensor, clip, namespace
+from ..tensors import Tensor, clip, namespace, spread
 from .base import Quantizer, Term, channel_scale, check_number, register
 from .sign import ste_sign
 
@@ -38,7 +38,8 @@ class Xnor(Quantizer):
     def quantize_weight(self, weight: Tensor, **learned: Tensor) -> list[Term]:
         F = namespace(weight)
         total = F.BlockGrad(F.sum(F.abs(weight), axis=0, exclude=True, keepdims=True))
-        share = F.elemwise_div(weight, F.broadcast_like(total + (total == 0), weight))
-        # What comes back to the signs was multiplied with alpha: of w / (n alpha) 1/n is left. Both parts have w's sign.
+        share = F.elemwise_div(weight, spread(total + (total == 0), weight))
+        # What comes back to the signs was multiplied with alpha: of w / (n alpha) 1/n is left. Both parts have the sign
+        # of w.
         values = ste_sign(clip(weight, -self.clip, self.clip) + share, math.inf)
         return [Term(values, F.BlockGrad(channel_scale(weight)))]
