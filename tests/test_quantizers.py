@@ -402,7 +402,8 @@ def test_summary_tells_the_bits(role, text):
     found = bmx.summary(net_of(role, text), SHAPE)
     bits = [layer['bits'] for layer in found.layers if layer['op'] == 'Convolution']
     other = 32 if text == 'float' else 1
-    assert bits == ['/'.join(map(str, (other, quantizer.bits) if role == 'activation' else (quantizer.bits, other)))] * 2
+    weight, activation = (other, quantizer.bits) if role == 'activation' else (quantizer.bits, other)
+    assert bits == [f'{weight}/{activation}'] * 2
 
 
 @BY_METHOD
