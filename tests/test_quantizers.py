@@ -333,6 +333,8 @@ def prepared(net, hybridize=False):
             if name.endswith('gamma'):
                 value[::3] = 0
             parameter.set_data(mx.nd.array(np.abs(value) + 0.1 if name.endswith('var') else value))
+        elif '_weight_' in name:  # what a quantizer of weights learns, which begins with whole numbers
+            parameter.set_data(parameter.data() + mx.nd.array(0.1 * state.normal(size=parameter.shape)))
     return net
 
 
