@@ -18,7 +18,7 @@ from bmx.nn.quantizers import names
 from helpers import initialized, own, random, sequential
 
 METHODS = Path(__file__).resolve().parent.parent / 'docs' / 'methods.py'
-ACTIVATIONS, WEIGHTS, SHAPE = (2, 4, 5, 6), (6, 4, 3, 3), (2, 8, 9, 8)  # the last: of a network's input
+ACTIVATIONS, WEIGHTS, SHAPE = (2, 4, 5, 6), (8, 4, 3, 3), (2, 8, 9, 8)  # the last: of a network's input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,61 @@ def dorefa_weight_gradient(w, learned, head):
     return {'x': found * (1 - squashed ** 2)}
 
 
+def xnor_gradient_of_the_paper(w, learned, head):
+    """d/dw of sign(w) alpha as XNOR-Net's section 3.1 writes it, without the other weights' part of alpha."""
+    return {'x': head * (1 / w[0].size + alpha(w) * (np.abs(w) <= 1))}
+
+
+def ternary(w, threshold):
+    return np.where(w > threshold, 1.0, np.where(w < -threshold, -1.0, 0.0))
+
+
+def twn(axes):
+    """TWN with a threshold and an alpha of what these axes are."""
+    def values(w, learned):
+        size = np.abs(w)
+        codes = ternary(w, 0.7 * size.mean(axis=axes, keepdims=True))
+        above = np.abs(codes)
+        return codes * (size * above).sum(axis=axes, keepdims=True) / above.sum(axis=axes, keepdims=True)
+    return Case(values, through(np.ones_like))
+
+
+def ttq_codes(w):
+    return ternary(w, 0.05 * np.abs(w).max())
+
+
+def ttq(w, learned):
+    codes = ttq_codes(w)
+    return np.where(codes > 0, learned['positive'], np.where(codes < 0, -learned['negative'], 0))
+
+
+def ttq_gradient(w, learned, head):
+    codes = ttq_codes(w)
+    return {'x': head * np.where(codes > 0, learned['positive'], np.where(codes < 0, learned['negative'], 1)),
+            'positive': head[codes > 0].sum().reshape((1, 1, 1, 1)),
+            'negative': -head[codes < 0].sum().reshape((1, 1, 1, 1))}
+
+
+def syq(codes, axes):
+    """SYQ, whose alphas are shared along these axes."""
+    def gradients(w, learned, head):
+        return {'x': head * learned['alpha'], 'alpha': (head * codes(w)).sum(axis=axes, keepdims=True)}
+    return Case(lambda w, learned: codes(w) * learned['alpha'], gradients)
+
+
+def circulant(w):
+    """Each fourth filter and its rotations, clockwise by 90 degrees."""
+    return np.stack([np.rot90(w[::4], -count, axes=(2, 3)) for count in range(4)], axis=1).reshape(w.shape)
+
+
+def circulant_gradient(w, learned, head):
+    """The sum of what comes back to the rotations, turned back, where the learned filters let it through."""
+    found = np.zeros_like(w)
+    for count in range(4):
+        found[::4] += np.rot90(head[count::4], count, axes=(2, 3))
+    return {'x': found * (np.abs(w) <= 1)}
+
+
 POLYNOMIAL = through(lambda x: np.where(np.abs(x) <= 1, 2 - 2 * np.abs(x), 0))
 
 CASES = {
@@ -103,6 +158,16 @@ CASES = {
         'approx_sign': Case(lambda x, learned: sign(x), POLYNOMIAL),
         'dorefa(1)': Case(lambda x, learned: sign(x) * np.abs(x).mean(), through(np.ones_like)),
         'dorefa(2)': Case(dorefa_weight, dorefa_weight_gradient),
+        'xnor': Case(lambda x, learned: sign(x) * alpha(x), xnor_gradient_of_the_paper),
+        'twn': twn((0, 1, 2, 3)),
+        "twn(by='channel')": twn((1, 2, 3)),
+        'ttq': Case(ttq, ttq_gradient),
+        'syq(1)': syq(sign, (0, 1, 3)),
+        "syq(2, by='pixel')": syq(ttq_codes, (0, 1)),
+        "syq(1, by='layer')": syq(sign, (0, 1, 2, 3)),
+        "syq(2, by='layer')": syq(ttq_codes, (0, 1, 2, 3)),
+        'sq_bwn(1)': Case(lambda x, learned: sign(x) * alpha(x), through(np.ones_like)),
+        'circulant': Case(lambda x, learned: sign(circulant(x)), circulant_gradient),
     },
 }
 ALL = [(role, text) for role, cases in CASES.items() for text in cases]
@@ -159,6 +224,93 @@ def test_values_and_gradients(role, text):
         assert_almost_equal(array.grad.asnumpy(), expected[name], rtol=1e-4, atol=1e-4, names=(name, 'expected'))
 
 
+@pytest.mark.parametrize('quantizer, ratio', [('sq_bwn', 0.5), ('sq_bwn(0.75)', 0.75), ('sq_bwn(0.2)', 2 / 8)])
+def test_stochastic_quantization(quantizer, ratio):
+    """In training some filters are drawn to be signs, the others float; else all are signs."""
+    quantizer, w, head = parse_quantizer(quantizer), random(WEIGHTS, 3), random(WEIGHTS, 4)
+    w[0] = mx.nd.sign(w[0])  # without an error
+    binary = value_of('weight', parse_quantizer('sq_bwn(1)'), w, {}).asnumpy()
+    assert (value_of('weight', quantizer, w, {}).asnumpy() == binary).all()
+    w.attach_grad()
+    mx.random.seed(1)
+    times = np.zeros(len(w))
+    for _ in range(10):
+        with autograd.record():
+            value = value_of('weight', quantizer, w, {})
+        value.backward(head)
+        assert_almost_equal(w.grad.asnumpy(), head.asnumpy(), rtol=1e-5, atol=1e-6)
+        is_binary = (value.asnumpy() == binary).all(axis=(1, 2, 3))
+        is_float = (value.asnumpy() == w.asnumpy()).all(axis=(1, 2, 3))
+        assert (is_binary | is_float).all()
+        is_float[0] = not is_binary[1:].sum() == ratio * len(w) - 1  # the first is the same either way
+        assert (~is_float).sum() == ratio * len(w)
+        times += ~is_float
+    # The first's 1 / 1e-7 stands against numbers of some 2.
+    assert times[0] == 10 and (times % 10).any()
+
+
+def test_probability_of_stochastic_quantization():
+    """A few of many filters, half with the error 0.2, half with 0.6: the first are drawn three times as often."""
+    w = mx.nd.array([[1, 1.5], [1, 4]] * 2000)
+    mx.random.seed(3)
+    with autograd.train_mode():
+        term, = parse_quantizer('sq_bwn(0.05)').quantize_weight(w)
+    drawn = (term.values.abs() == 1).asnumpy().all(axis=1)
+    assert drawn.sum() == 200 and abs(drawn[::2].mean() / (2 * drawn.mean()) - 0.75) < 0.1
+
+
+def test_rotations_by_45_degrees():
+    w = random(WEIGHTS, 3)
+    term, = parse_quantizer('circulant(8)').quantize_weight(w)
+    found, turned = term.values.asnumpy(), sign(circulant(np.repeat(w[:1].asnumpy(), 4, axis=0)))
+    assert (found[::2] == turned).all()
+    kernel = mx.nd.array([[1, 1, -1], [-1, 1, -1], [-1, -1, -1]]).reshape((1, 1, 3, 3)).repeat(8, axis=0)
+    term, = parse_quantizer('circulant(8)').quantize_weight(kernel)
+    assert (term.values[1, 0].asnumpy() == [[-1, 1, 1], [-1, 1, -1], [-1, -1, -1]]).all()
+
+
+@pytest.mark.parametrize('text, layer, message', [
+    ('circulant', lambda: bmx.nn.QConv2D(6, 3), 'a multiple of 4 output channels, got a weight of shape'),
+    ('circulant', lambda: bmx.nn.QConv2D(8, 1), 'kernels of 3x3 pixels'),
+    ('circulant(5)', lambda: bmx.nn.QConv2D(10, 3), 'rotations must be one of 4, 8'),
+    ('sq_bwn(0)', lambda: bmx.nn.QDense(10), 'ratio must be above 0 and at most 1'),
+    ('sq_bwn(2)', lambda: bmx.nn.QDense(10), 'ratio must be above 0 and at most 1'),
+    ("twn(by='row')", lambda: bmx.nn.QDense(10), "by must be one of 'layer', 'channel'"),
+    ('syq(3)', lambda: bmx.nn.QDense(10), 'bits must be one of 1, 2'),
+    ("syq(2, by='tap')", lambda: bmx.nn.QDense(10), "by must be one of 'row', 'pixel', 'layer'"),
+    ('ttq(-1)', lambda: bmx.nn.QDense(10), 't must be a number of at least 0'),
+    ('xnor(clip=-1)', lambda: bmx.nn.QDense(10), 'clip must be a number of at least 0')])
+def test_refused_settings_of_weights(text, layer, message):
+    with pytest.raises(ValueError, match=message), bmx.nn.config(weight=text):
+        layer()
+
+
+@pytest.mark.parametrize('layer, shapes', [
+    (lambda: bmx.nn.QDense(3, weight='ttq'), {'negative': (1, 1), 'positive': (1, 1)}),
+    (lambda: bmx.nn.QDense(3, weight='syq(1)'), {'alpha': (1, 1)}),
+    (lambda: bmx.nn.QDense(3, weight="syq(2, by='pixel')"), {'alpha': (1, 1)}),
+    (lambda: bmx.nn.QConv1D(4, 3, weight='syq(1)'), {'alpha': (1, 1, 1)}),
+    (lambda: bmx.nn.QConv1D(4, 3, weight="syq(2, by='pixel')"), {'alpha': (1, 1, 3)}),
+    (lambda: bmx.nn.QConv2D(4, (5, 3), weight='syq(1)'), {'alpha': (1, 1, 5, 1)}),
+    (lambda: bmx.nn.QConv2D(4, (5, 3), weight="syq(2, by='pixel')"), {'alpha': (1, 1, 5, 3)}),
+    (lambda: bmx.nn.QConv2D(4, (5, 3), weight="syq(2, by='layer')"), {'alpha': (1, 1, 1, 1)})])
+def test_shapes_of_learned_scales(layer, shapes):
+    found = {name.rpartition('_')[2]: value.shape for name, value in layer().collect_params('.*weight_').items()}
+    assert found == shapes
+
+
+def test_zero_weights():
+    """A layer of zeros stays finite, and so does its gradient."""
+    for text in CASES['weight']:
+        w = mx.nd.zeros(WEIGHTS)
+        w.attach_grad()
+        with autograd.record():
+            value = value_of('weight', parse_quantizer(text), w, learned_values(
+                parse_quantizer(text).weight_parameters(WEIGHTS)))
+        value.backward()
+        assert np.isfinite(value.asnumpy()).all() and np.isfinite(w.grad.asnumpy()).all(), text
+
+
 def net_of(role, text, **settings):
     """A small network whose middle is quantized by a method, the other operand by a sign, or float."""
     given = {role: text, **settings}
@@ -181,6 +333,8 @@ def prepared(net, hybridize=False):
             if name.endswith('gamma'):
                 value[::3] = 0
             parameter.set_data(mx.nd.array(np.abs(value) + 0.1 if name.endswith('var') else value))
+        elif '_weight_' in name:  # what a quantizer of weights learns, which begins with whole numbers
+            parameter.set_data(parameter.data() + mx.nd.array(0.1 * state.normal(size=parameter.shape)))
     return net
 
 
@@ -220,6 +374,28 @@ def test_deployed_equals_float(role, text, tmp_path):
     loaded, metadata = bmx.deploy.load(str(tmp_path / 'net'))
     x = random((3,) + SHAPE[1:], 8)
     assert np.array_equal(loaded(x).asnumpy(), net(x).asnumpy() if metadata.exact else own(net, x))
+
+
+@pytest.mark.parametrize('text', CASES['weight'])
+def test_weights_behind_float_activations(text, tmp_path):
+    (loss, one), (other_loss, other) = (trained(prepared(net_of('weight', text, activation='float'), hybridize))
+                                        for hybridize in (False, True))
+    assert loss == pytest.approx(other_loss, rel=1e-5)
+    for left, right in zip(one, other):
+        assert_almost_equal(left, right, rtol=1e-4, atol=1e-5)
+    found = bmx.summary(net_of('weight', text, activation='float'), SHAPE)
+    bits = [layer['bits'] for layer in found.layers if layer['op'] == 'Convolution']
+    assert bits == [f'{parse_quantizer(text).bits}/32'] * 2
+
+
+@pytest.mark.parametrize('text', list(CASES['weight']) + ['sq_bwn(0.5)'])
+def test_channels_are_inferred(text):
+    with bmx.nn.config(weight=text):
+        net = sequential(nn.BatchNorm(), bmx.nn.BinaryConv(8, 3), nn.BatchNorm(), bmx.nn.BinaryConv(16, 3))
+    net.initialize(mx.init.Normal(1))
+    net.hybridize()
+    assert net(random(SHAPE)).shape == (2, 16, 5, 4)
+    assert [layer.weight.shape for layer in bmx.nn.quantized_layers(net)] == [(8, 8, 3, 3), (16, 8, 3, 3)]
 
 
 @BY_METHOD

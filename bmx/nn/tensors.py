@@ -37,6 +37,23 @@ def awaits_shape(x: Tensor) -> bool:
     return None not in shapes and any(size <= 0 for shape in shapes for size in ast.literal_eval(shape))
 
 
+def spread(x: Tensor, weight: Tensor) -> Tensor:
+    """Broadcast to a weight's shape, which MXNet may still have to infer from what comes behind.
+
+    Parameters
+    ----------
+    x : NDArray or Symbol
+        Has 1 where it is broadcast.
+    weight : NDArray or Symbol
+        A parameter, or what elementwise operators make of it. An elementwise operator of both passes the shape on.
+    """
+    F = namespace(weight)
+    if awaits_shape(weight):
+        # broadcast_like takes a size that is unknown for 1, but it waits for its input, which waits for this maximum.
+        x = F.broadcast_mul(x, F.max(F.ones_like(weight), keepdims=True))
+    return F.broadcast_like(x, weight)
+
+
 def clip(x: Tensor, low: float, high: float) -> Tensor:
     """MXNet's `clip`, but for its gradient, which it would not add to what is there."""
     return namespace(x).clip(ops.behind_identity(x), low, high)

@@ -6,10 +6,17 @@ share the forward of docs/semantics.md, sign(x) = +1 if x >= 0 else -1. On the C
 operators, as all others are everywhere.
 """
 from .base import QUANTIZERS, Float, Quantizer, Term, names, names_quantizer, parse_quantizer, register
+from .circulant import Circulant
 from .dorefa import DoReFa, k_bit_activation, k_bit_weight
 from .residual import BINARIZATIONS, Residual, residual_sign
 from .sign import ESTIMATORS, SCALINGS, ApproxSign, Sign, approx_sign, ste_sign
+from .sq import SQBWN
+from .syq import SYQ
+from .ttq import TTQ
+from .twn import TWN
+from .xnor import Xnor
 
-__all__ = ['approx_sign', 'ApproxSign', 'BINARIZATIONS', 'DoReFa', 'ESTIMATORS', 'Float', 'k_bit_activation',
-           'k_bit_weight', 'names', 'names_quantizer', 'parse_quantizer', 'Quantizer', 'QUANTIZERS',
-           'register', 'Residual', 'residual_sign', 'SCALINGS', 'Sign', 'ste_sign', 'Term']
+__all__ = ['approx_sign', 'ApproxSign', 'BINARIZATIONS', 'Circulant', 'DoReFa', 'ESTIMATORS', 'Float',
+           'k_bit_activation', 'k_bit_weight', 'names', 'names_quantizer', 'parse_quantizer', 'Quantizer', 'QUANTIZERS',
+           'register', 'Residual', 'residual_sign', 'SCALINGS', 'Sign', 'SQBWN', 'ste_sign', 'SYQ', 'Term', 'TTQ',
+           'TWN', 'Xnor']

@@ -225,6 +225,11 @@ def channel_scale(weight: Tensor) -> Tensor:
     return F.mean(F.abs(weight), axis=0, exclude=True)
 
 
+def straight_through(values: Tensor, surrogate: Tensor) -> Tensor:
+    """`values`, exactly, whose gradient `surrogate`, which must be finite, receives as well."""
+    return values + (surrogate - namespace(values).BlockGrad(surrogate))
+
+
 def marked(x: Tensor, **attributes: Any) -> Tensor:
     """A symbol with attributes, __bits__ for instance, that tell readers of a graph what it is; an array as it is."""
     if isinstance(x, mx.sym.Symbol):

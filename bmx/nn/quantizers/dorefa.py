@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import ClassVar, Sequence
 
-from ..tensors import Tensor, clip, namespace
+from ..tensors import Tensor, clip, namespace, spread
 from .base import Quantizer, Term, check_choice, marked, register
 from .sign import ste_sign
 
@@ -62,8 +62,7 @@ def k_bit_weight(x: Tensor, bits: int) -> Tensor:
     squashed = F.tanh(x)
     largest = F.max(F.abs(squashed), keepdims=True)
     largest = largest + (largest == 0)
-    # Division elementwise: through broadcasting operators MXNet does not infer a weight's shape from the product.
-    normalised = F.elemwise_div(squashed, F.broadcast_like(2 * largest, squashed)) + 0.5
+    normalised = F.elemwise_div(squashed, spread(2 * largest, squashed)) + 0.5
     return 2 * _quantize_k(normalised, bits) - 1
 
 
@@ -101,7 +100,7 @@ class DoReFa(Quantizer):
         F = namespace(weight)
         if self.k == 1:
             alpha = F.BlockGrad(F.mean(F.abs(weight), keepdims=True))
-            divisor = F.broadcast_like(alpha + (alpha == 0), weight)
+            divisor = spread(alpha + (alpha == 0), weight)
             # What comes back to the signs was multiplied with alpha, as the product is.
             return [Term(ste_sign(F.elemwise_div(weight, divisor), math.inf), F.reshape(alpha, shape=(1,)))]
         largest = 2 ** self.k - 1

@@ -5,7 +5,7 @@ import dataclasses
 from typing import ClassVar, Sequence
 
 from ..tensors import Tensor, has_operator, namespace, pad
-from .base import Quantizer, check_choice, check_number, register
+from .base import Quantizer, check_choice, check_number, register, straight_through
 from .sign import ESTIMATORS, SIGN_ESTIMATORS
 
 
@@ -54,7 +54,7 @@ def residual_sign(x: Tensor, binarizations: int, quantizer: str = 'ste_sign', cl
     zero = scales[0] == 0
     surrogate = F.broadcast_div(estimator.function(x, clip_threshold), scales[0] + zero)
     surrogate = F.broadcast_mul(surrogate, 1 - zero)
-    signs[0] = signs[0] + (surrogate - F.BlockGrad(surrogate))
+    signs[0] = straight_through(signs[0], surrogate)
     return (F.concat(*[pad(sign, padding, pad_value) for sign in signs], dim=0),
             F.concat(*[F.reshape(scale, shape=(1, -1)) for scale in scales], dim=0))
 

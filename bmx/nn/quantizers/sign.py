@@ -5,7 +5,7 @@ import dataclasses
 from typing import Any, Callable, ClassVar, Sequence
 
 from ..tensors import Tensor, awaits_shape, clip, has_operator, namespace, pad
-from .base import Quantizer, Term, channel_scale, check_choice, check_number, register
+from .base import Quantizer, Term, channel_scale, check_choice, check_number, register, straight_through
 
 
 def _clipped(x: Tensor, clip_threshold: float) -> Tensor:
@@ -43,10 +43,7 @@ def _sign(quantizer: str, x: Tensor, clip_threshold: float | None, composed: boo
     estimator = SIGN_ESTIMATORS[quantizer]
     if has_operator(x) and not composed and not awaits_shape(x):
         return namespace(x).binarize(x, **estimator.attributes(clip_threshold, padding, pad_value))
-    surrogate = estimator.function(x, clip_threshold)
-    # surrogate - surrogate is exactly 0, so that the forward stays exactly +-1.
-    F = namespace(x)
-    sign = F.BlockGrad((x >= 0) * 2 - 1) + (surrogate - F.BlockGrad(surrogate))
+    sign = straight_through(namespace(x).BlockGrad((x >= 0) * 2 - 1), estimator.function(x, clip_threshold))
     return pad(sign, padding, pad_value)
 
 
