@@ -62,9 +62,9 @@ def function_of(outputs: Sequence[Entry], data: Entry | None,
 
     `data` and the function's argument are None where they depend on parameters alone.
     """
-    copies = {}
+    copies: dict[object, Node] = {}
 
-    def copy(entry):
+    def copy(entry: Entry) -> Entry:
         if entry == data:
             return copies.setdefault('data', Node('null', 'data')), 0
         node, index = entry
@@ -78,7 +78,7 @@ def function_of(outputs: Sequence[Entry], data: Entry | None,
     symbol = Graph([copy(output) for output in outputs]).to_symbol()
     names, run = symbol.list_inputs(), mx.nd.CachedOp(symbol)
 
-    def function(x):
+    def function(x: np.ndarray | None) -> list[np.ndarray]:
         values = params if x is None else dict(params, data=mx.nd.array(x))
         found = run(*[values[name] for name in names])
         return [value.asnumpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
@@ -94,8 +94,10 @@ def counted_thresholds(levels: Callable[[np.ndarray], np.ndarray], bits: int, ch
         From x, float32 (C,), to the numbers; never decreasing in a channel, or never increasing.
     bits, channels : int
     """
-    return np.stack([find_thresholds(lambda x, least=least: levels(x) >= least, channels)
-                     for least in range(1, 2 ** bits)])
+    def reaches(least: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: levels(x) >= least
+
+    return np.stack([find_thresholds(reaches(least), channels) for least in range(1, 2 ** bits)])
 
 
 def weight_planes(values: np.ndarray) -> tuple[np.ndarray, float] | None:

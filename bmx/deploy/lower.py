@@ -18,6 +18,7 @@ from .levels import counted_thresholds, function_of, quantized_input, weight_pla
 from .operators import WHOLE, Context, is_parameter
 from .threshold import batchnorm_threshold, find_thresholds, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
+from .weight_planes import join_weight_planes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,7 @@ class _Lowering:
         rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
         self._drop_reshapes()
         fold_constants(self.graph, self.params, self.variables)
+        join_weight_planes(self.graph, self.params, self.variables)
         return used_parameters(self.graph, self.params), rows
 
     def _lower(self, node):
@@ -102,7 +104,9 @@ class _Lowering:
         if product is None or reason:
             return Row(node.name, size, size, reason)
         if product.kind in (RESIDUAL, PLANES):
-            node, scales = find_sum(product, self.graph)
+            found = find_sum(product, self.graph)
+            assert found is not None  # or it had a reason
+            node, scales = found
         if product.kind == RESIDUAL:
             packed, lowered = self._terms(product, weight)
         elif product.kind == PLANES:
@@ -140,6 +144,8 @@ class _Lowering:
         """What a quantizer quantizes, and the shape in which values of its channels are probed."""
         positions = {id(each): position for position, each in enumerate(self.graph.nodes)}
         data = quantized_input(node, self.graph.constants(), positions)
+        if data is None:
+            raise ExportError(f'{node.name} has several bits, but is not computed value by value of its input')
         shape = self.shapes[data[0].name, data[1]]
         return data, (1, shape[1]) + (1,) * (len(shape) - 2)
 
@@ -163,8 +169,10 @@ class _Lowering:
         alphas = function(np.zeros(shape, np.float32))[1][:, 0]
         attrs = {'planes': str(count)}
         if set(np.unique(planes(np.linspace(-3, 3, channels, dtype=np.float32)))) <= {-1, 1}:
-            thresholds = np.stack([find_thresholds(lambda x, plane=plane: planes(x)[plane] > 0, channels)
-                                   for plane in range(count)])
+            def is_positive(plane):
+                return lambda x: planes(x)[plane] > 0
+
+            thresholds = np.stack([find_thresholds(is_positive(plane), channels) for plane in range(count)])
         else:
             weights = 2 ** np.arange(count)
             thresholds = counted_thresholds(lambda x: weights @ planes(x), count, channels)
@@ -174,7 +182,7 @@ class _Lowering:
     def _of_bits(self, product, weight, activation):
         """Packed weights and a layer of several bits."""
         data, thresholds, scales, attrs = activation
-        name = f'{product.node.name}_{product.activation.name}'
+        name = product.activation.name  # of several products of the same input one parameter
         others = {'threshold': (self.variables.make(f'{name}_levels', thresholds, []), 0)}
         if scales is not None:
             others['scales'] = self.variables.make(f'{name}_scales', scales, []), 0
@@ -276,7 +284,8 @@ class _Lowering:
             data, others = self._binary_input(sign)
             return packed, self._xnor(product, weight, data, others, packed, attrs)
         if node.input(0) is sign and len(shape) == 4 and node.attr('flatten', True) and not self.exact:
-            return self._as_convolution(product, weight, *self._binary_input(sign), attrs, tuple(shape[2:]))
+            data, others = self._binary_input(sign)
+            return self._as_convolution(product, weight, data, others, attrs, tuple(shape[2:]))
         # A sign and a reshape change places; the product then works on rows of features.
         data = self._without_sign(node.inputs[0], sign)
         packed = self._packed_weight(weight)
