@@ -138,6 +138,139 @@ def circulant_gradient(w, learned, head):
 
 
 POLYNOMIAL = through(lambda x: np.where(np.abs(x) <= 1, 2 - 2 * np.abs(x), 0))
+def polynomial(x):
+    return np.where(np.abs(x) <= 1, 2 - 2 * np.abs(x), 0)
+
+
+POLYNOMIAL = through(polynomial)
+
+
+def hwgq(x, step, k):
+    return np.where(x > 0, step * np.clip(np.ceil(x / step - 0.5), 1, 2 ** k - 1), 0)
+
+
+HWGQ_ESTIMATORS = {
+    'clipped': lambda x, largest: (x > 0) & (x <= largest),
+    'relu': lambda x, largest: x > 0,
+    'log_tailed': lambda x, largest: np.where(x > largest, 1 / (np.maximum(x, largest) - (largest - 1)), x > 0)}
+
+
+def hwgq_case(k, step, estimator='clipped'):
+    largest = (2 ** k - 1) * step
+    return Case(lambda x, learned: hwgq(x, step, k),
+                through(lambda x: HWGQ_ESTIMATORS[estimator](x, largest)))
+
+
+def codes(k, lowest):
+    """All codes of k bits, (2^k, k), the first bit first; a bit that is not set is `lowest`."""
+    return np.array([[1.0 if code >> j & 1 else lowest for j in range(k)] for code in range(2 ** k)])
+
+
+def nearest(x, basis, lowest):
+    """The code, of a basis (k,), of the level that is nearest to each x."""
+    table = codes(len(basis), lowest)
+    basis = basis * (1 + 1e-9 * np.arange(len(basis)))  # of two codes of one level, that of x's sign
+    return table[np.abs(x[..., np.newaxis] - table @ basis).argmin(axis=-1)]
+
+
+def lq_activation_gradient(x, learned, head):
+    basis = learned['basis']
+    return {'x': head * ((x > 0) & (x <= basis.sum())),
+            'basis': np.tensordot(head, nearest(x, basis, 0), axes=head.ndim)}
+
+
+def lq_weight(w, learned, k):
+    """Four steps of Equations 9 to 11 for each filter, with the levels in the order of the codes."""
+    found = np.empty_like(w)
+    for filled, values in zip(found, w):
+        basis = 2.0 ** np.arange(k) * 0.6745 * np.sqrt((values ** 2).mean()) / 2 ** (k - 1)
+        for _ in range(4):
+            signs = nearest(values, basis, -1).reshape(-1, k)
+            basis = np.sort(np.abs(np.linalg.lstsq(signs, values.reshape(-1), rcond=None)[0]))
+            for j in range(1, k):
+                basis[j] = max(basis[j], basis[:j].sum())
+        filled[:] = nearest(values, basis, -1) @ basis
+    return found
+
+
+def lq_case(k):
+    return {'activation': Case(lambda x, learned: nearest(x, learned['basis'], 0) @ learned['basis'],
+                               lq_activation_gradient),
+            'weight': Case(lambda w, learned: lq_weight(w, learned, k), through(np.ones_like))}
+
+
+def abc_fit(w, m):
+    """The signs of a weight, (..., m), and their scales."""
+    shifts = np.linspace(-1, 1, m) if m > 1 else np.zeros(1)
+    signs = sign((w - w.mean())[..., np.newaxis] + shifts * w.std())
+    return signs, np.linalg.lstsq(signs.reshape(-1, m), w.reshape(-1), rcond=None)[0]
+
+
+def abc_weight(w, m):
+    signs, scales = abc_fit(w, m)
+    return signs @ scales
+
+
+def abc_weight_gradient(w, head, m):
+    return head * abc_fit(w, m)[1].sum()
+
+
+def abc_by_filter(function, *arrays):
+    return np.stack([function(*filters) for filters in zip(*arrays)])
+
+
+def abc_activation(x, learned):
+    return sign(np.clip(x[..., np.newaxis] + learned['shift'], 0, 1) - 0.5) @ learned['scale']
+
+
+def abc_activation_gradient(x, learned, head):
+    shifted = x[..., np.newaxis] + learned['shift']
+    inside = ((shifted >= 0) & (shifted <= 1)) * learned['scale'] * head[..., np.newaxis]
+    return {'x': inside.sum(axis=-1), 'shift': inside.sum(axis=(0, 1, 2, 3)),
+            'scale': np.tensordot(head, sign(shifted - 0.5), axes=head.ndim)}
+
+
+def abc_case(m):
+    return {'activation': Case(abc_activation, abc_activation_gradient),
+            'weight': Case(lambda w, learned: abc_weight(w, m),
+                           lambda w, learned, head: {'x': abc_weight_gradient(w, head, m)})}
+
+
+def shifted_sign(estimator):
+    def gradients(x, learned, head):
+        found = head * estimator(x + learned['shift'])
+        return {'x': found, 'shift': found.sum(axis=(0, 2, 3), keepdims=True)}
+    return Case(lambda x, learned: sign(x + learned['shift']), gradients)
+
+
+def xnor_activation(x, learned):
+    return sign(x) * np.abs(x).mean(axis=1, keepdims=True)
+
+
+def xnor_activation_gradient(x, learned, head):
+    return {'x': head * np.abs(x).mean(axis=1, keepdims=True) * (np.abs(x) <= 1)
+            + sign(x) * (head * sign(x)).mean(axis=1, keepdims=True)}
+
+
+def xnor_pp_factors(w, learned):
+    """The factors of channels, rows and columns, in the shapes in which they broadcast."""
+    return {'channels': learned['channels'].reshape(-1, 1, 1, 1),
+            'rows': learned['rows'][:w.shape[2]].reshape(1, 1, -1, 1),
+            'columns': learned['columns'][:w.shape[3]].reshape(1, 1, 1, -1)}
+
+
+def xnor_pp(w, learned):
+    return sign(w) * np.prod(np.broadcast_arrays(*xnor_pp_factors(w, learned).values()), axis=0)
+
+
+def xnor_pp_gradient(w, learned, head):
+    factors = xnor_pp_factors(w, learned)
+    found = {'x': head * (np.abs(w) <= 1) * xnor_pp(np.ones_like(w), learned)}
+    for name, axis in (('channels', 0), ('rows', 2), ('columns', 3)):
+        by_value = head * xnor_pp(w, learned) / factors[name]
+        summed = by_value.sum(axis=tuple(set(range(4)) - {axis}))
+        found[name] = np.pad(summed, (0, len(learned[name]) - len(summed)))
+    return found
 
 CASES = {
     'activation': {
@@ -148,6 +281,19 @@ CASES = {
         'dorefa(1)': Case(lambda x, learned: grid(np.clip(x, 0, 1), 1), through(lambda x: (x >= 0) & (x <= 1))),
         'dorefa(2)': Case(lambda x, learned: grid(np.clip(x, 0, 1), 2), through(lambda x: (x >= 0) & (x <= 1))),
         'residual(3)': Case(lambda x, learned: residual(x, 3), inside(1.3)),
+        'hwgq(1)': hwgq_case(1, 0.7979),
+        'hwgq(2)': hwgq_case(2, 0.538),
+        "hwgq(2, estimator='relu')": hwgq_case(2, 0.538, 'relu'),
+        "hwgq(2, estimator='log_tailed')": hwgq_case(2, 0.538, 'log_tailed'),
+        'hwgq(3)': hwgq_case(3, 0.3217),
+        'lq(1)': lq_case(1)['activation'],
+        'lq(2)': lq_case(2)['activation'],
+        'lq(3)': lq_case(3)['activation'],
+        'abc(1)': abc_case(1)['activation'],
+        'abc(3)': abc_case(3)['activation'],
+        'rsign': shifted_sign(polynomial),
+        'rsign(clip=0.5)': shifted_sign(lambda x: np.abs(x) <= 0.5),
+        'xnor': Case(xnor_activation, xnor_activation_gradient),
     },
     'weight': {
         'float': Case(lambda x, learned: x, through(np.ones_like)),
@@ -168,6 +314,20 @@ CASES = {
         "syq(2, by='layer')": syq(ttq_codes, (0, 1, 2, 3)),
         'sq_bwn(1)': Case(lambda x, learned: sign(x) * alpha(x), through(np.ones_like)),
         'circulant': Case(lambda x, learned: sign(circulant(x)), circulant_gradient),
+        'lq(1)': lq_case(1)['weight'],
+        'lq(2)': lq_case(2)['weight'],
+        'lq(3)': lq_case(3)['weight'],
+        'abc(1)': abc_case(1)['weight'],
+        'abc(3)': abc_case(3)['weight'],
+        'abc(3, by_filter=True)': Case(
+            lambda w, learned: abc_by_filter(lambda values: abc_weight(values, 3), w),
+            lambda w, learned, head: {'x': abc_by_filter(
+                lambda values, part: abc_weight_gradient(values, part, 3), w, head)}),
+        'xnor_pp': Case(lambda w, learned: sign(w) * learned['channels'].reshape(-1, 1, 1, 1),
+                        lambda w, learned, head: {
+                            'x': head * (np.abs(w) <= 1) * learned['channels'].reshape(-1, 1, 1, 1),
+                            'channels': (head * sign(w)).sum(axis=(1, 2, 3))}),
+        'xnor_pp(side=9)': Case(xnor_pp, xnor_pp_gradient),
     },
 }
 ALL = [(role, text) for role, cases in CASES.items() for text in cases]
@@ -193,13 +353,12 @@ def value_of(role, quantizer, x, learned):
         for term in quantizer.quantize_weight(x, **learned):
             scale = 1 if term.scale is None else term.scale.reshape((-1, 1, 1, 1))
             total = total + mx.nd.broadcast_mul(term.values, scale * term.step * mx.nd.ones((1, 1, 1, 1)))
-        return total
+        return quantizer.finish(total, 2, **learned)
     found = quantizer.quantize_activation(x, **learned)
     if not quantizer.has_scales:
         return found
-    values, scales = found
-    planes = values.reshape((quantizer.planes, -1) + x.shape[1:])
-    return mx.nd.broadcast_mul(planes, scales.reshape((quantizer.planes, -1, 1, 1, 1))).sum(axis=0)
+    pixel = dict(kernel=(1, 1), stride=(1, 1), pad=(0, 0), dilate=(1, 1))
+    return quantizer.combine(*found, (-1, 1, 1, 1), pixel)  # a filter that is 1 at one tap
 
 
 @BY_METHOD
@@ -279,7 +438,11 @@ def test_rotations_by_45_degrees():
     ('syq(3)', lambda: bmx.nn.QDense(10), 'bits must be one of 1, 2'),
     ("syq(2, by='tap')", lambda: bmx.nn.QDense(10), "by must be one of 'row', 'pixel', 'layer'"),
     ('ttq(-1)', lambda: bmx.nn.QDense(10), 't must be a number of at least 0'),
-    ('xnor(clip=-1)', lambda: bmx.nn.QDense(10), 'clip must be a number of at least 0')])
+    ('xnor(clip=-1)', lambda: bmx.nn.QDense(10), 'clip must be a number of at least 0'),
+    ('xnor_pp(side=-1)', lambda: bmx.nn.QDense(10), 'side must be a whole number of at least 0'),
+    ('lq(4)', lambda: bmx.nn.QDense(10), 'bits must be one of 1, 2, 3'),
+    ('abc(0)', lambda: bmx.nn.QDense(10), 'm must be one of 1, 2'),
+    ('abc(2, by_filter=1)', lambda: bmx.nn.QDense(10), 'by_filter must be True or False')])
 def test_refused_settings_of_weights(text, layer, message):
     with pytest.raises(ValueError, match=message), bmx.nn.config(weight=text):
         layer()
@@ -309,6 +472,105 @@ def test_zero_weights():
                 parse_quantizer(text).weight_parameters(WEIGHTS)))
         value.backward()
         assert np.isfinite(value.asnumpy()).all() and np.isfinite(w.grad.asnumpy()).all(), text
+
+
+@pytest.mark.parametrize('kernel, stride, pad, dilate', [
+    ((3, 3), (1, 1), (1, 1), (1, 1)), ((3, 2), (2, 1), (0, 1), (1, 1)), ((3, 3), (1, 2), (2, 2), (2, 2)),
+    ((1, 1), (1, 1), (1, 1), (1, 1)), ((3,), (2,), (1,), (1,))])
+def test_scales_of_windows(kernel, stride, pad, dilate):
+    """XNOR-Net's K, the product of A and a filter of equal taps; a border from either block counts 0."""
+    x = random((2, 4, 7, 8)[:2 + len(kernel)], 3)
+    border = [(0, 0)] * 2 + [(width, width) for width in pad]
+    average = mx.nd.array(np.pad(np.abs(x.asnumpy()), border).mean(axis=1, keepdims=True))
+    taps = mx.nd.ones((1, 1) + kernel) / np.prod(kernel)
+    scales = mx.nd.Convolution(average, taps, num_filter=1, no_bias=True, kernel=kernel, stride=stride, dilate=dilate)
+    with bmx.nn.config(activation='xnor', weight='sign', pad_value=1):
+        place = dict(strides=stride, dilation=dilate, use_bias=False, in_channels=4)
+        layer, behind = ({1: bmx.nn.QConv1D, 2: bmx.nn.QConv2D}[len(kernel)](5, kernel, padding=width, **place)
+                         for width in (pad, (0,) * len(pad)))
+        activation, bordered = bmx.nn.QActivation(), bmx.nn.QActivation(padding=pad)
+    layer.initialize(mx.init.Normal(1))
+    behind.initialize(mx.init.Normal(1))
+    behind.weight.set_data(layer.weight.data())
+    signs = mx.nd.array(np.pad(sign(x.asnumpy()), border, constant_values=1))
+    product = mx.nd.Convolution(signs, mx.nd.array(sign(layer.weight.data().asnumpy())), num_filter=5, no_bias=True,
+                                kernel=kernel, stride=stride, dilate=dilate)
+    for found in (layer(activation(x)), behind(bordered(x))):
+        assert_almost_equal(found.asnumpy(), (product * scales).asnumpy(), rtol=1e-5, atol=1e-5)
+
+
+def learned_layer(layer, x):
+    """A layer with learned numbers of no two equal, those by name, and the product of the signs of both operands."""
+    layer.initialize(mx.init.Normal(1))
+    found = {}
+    for name, value in layer.collect_params('.*weight_').items():
+        value.set_data(random(value.shape, len(name)))
+        found[name.rpartition('_')[2]] = value.data().asnumpy()
+    return layer(x).asnumpy(), found
+
+
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_learned_scales_of_the_product(hybridize):
+    """XNOR-Net++: products smaller than `side` take the first values, rows and dense layers what they have."""
+    with bmx.nn.config(weight='xnor_pp(side=9)', activation='sign'):
+        image, row = bmx.nn.QConv2D(5, 3, in_channels=4, use_bias=False), bmx.nn.QConv1D(5, 3, in_channels=4)
+        dense = bmx.nn.QDense(5, in_units=4)
+    for layer, shape, names_ in ((image, (2, 4, 9, 8), {'channels', 'rows', 'columns'}),
+                                 (row, (2, 4, 11), {'channels', 'columns'}), (dense, (2, 4), {'channels'})):
+        layer.hybridize(hybridize)
+        x = mx.nd.array(sign(random(shape, 3).asnumpy()))
+        result, learned = learned_layer(layer, x)
+        weight = mx.nd.array(sign(layer.weight.data().asnumpy()))
+        if layer is dense:
+            expected = mx.nd.dot(x, weight.T).asnumpy() * learned['channels']
+        else:
+            expected = mx.nd.Convolution(x, weight, num_filter=5, no_bias=True, kernel=weight.shape[2:]).asnumpy()
+            expected = expected * learned['channels'].reshape((-1,) + (1,) * (expected.ndim - 2))
+            expected = expected * learned['columns'][:expected.shape[-1]]
+            if 'rows' in learned:
+                expected = expected * learned['rows'][:expected.shape[2], np.newaxis]
+        assert set(learned) == names_
+        assert_almost_equal(result, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('text', CASES['activation'])
+def test_dense_layers_and_rows(text):
+    """What a quantizer of activations makes of other shapes than images, hybridized and not."""
+    if parse_quantizer(text).by_channel:
+        pytest.skip('of images')
+    for shape in ((3, 6), (3, 6, 4, 5), (3, 6, 9)):
+        with bmx.nn.config(activation=text, weight='sign'):
+            layers = [bmx.nn.QActivation(), bmx.nn.QConv1D(4, 3, padding=1, in_channels=6) if len(shape) == 3
+                      else bmx.nn.QDense(4, in_units=int(np.prod(shape[1:])))]
+        net = sequential(*layers)
+        net.initialize(mx.init.Normal(1))
+        x, found = random(shape), []
+        for hybridize in (False, True):
+            net.hybridize(hybridize)
+            found.append(net(x).asnumpy())
+        assert_almost_equal(*found, rtol=1e-5, atol=1e-5)
+        assert np.abs(found[0]).sum() > 0
+
+
+@pytest.mark.parametrize('text', ['lq(2)', 'lq(3)'])
+@pytest.mark.parametrize('basis', [[0.4, 0.3, 0.5], [-0.9, 0.2, 0.0], [0.1, 0.1, 0.1], [0.0, 0.0, 0.0]])
+def test_levels_of_a_basis_are_in_order(text, basis):
+    """Whatever is learned, values never decrease in x, and are its nearest levels."""
+    quantizer = parse_quantizer(text)
+    x = mx.nd.array(np.linspace(-2, 2, 401)).reshape((401, 1, 1, 1))
+    values = quantizer.combine(*quantizer.quantize_activation(x, basis=mx.nd.array(basis[:quantizer.k])), (-1, 1, 1, 1),
+                               {}).asnumpy().ravel()
+    levels = np.unique(values)
+    assert (np.diff(values) >= 0).all() and levels[0] == 0
+    plain = x.asnumpy().ravel()
+    assert_almost_equal(np.abs(values - plain), np.abs(levels - plain[:, np.newaxis]).min(axis=1), atol=1e-6)
+
+
+def test_weights_without_signs_apart():
+    """Filters of one number: the signs of all planes are the same, and the fit is exact all the same."""
+    w = mx.nd.ones(WEIGHTS) * mx.nd.arange(1, 9).reshape((8, 1, 1, 1))
+    for text in ('lq(1)', 'lq(2)', 'lq(3)', 'abc(5, by_filter=True)'):
+        assert_almost_equal(value_of('weight', parse_quantizer(text), w, {}).asnumpy(), w.asnumpy(), rtol=1e-5)
 
 
 def net_of(role, text, **settings):
@@ -405,7 +667,8 @@ def test_summary_tells_the_bits(role, text):
     bits = [layer['bits'] for layer in found.layers if layer['op'] == 'Convolution']
     other = 32 if text == 'float' else 1
     of_weight, of_input = (other, quantizer.bits) if role == 'activation' else (quantizer.bits, other)
-    assert bits == [f'{of_weight}/{of_input}'] * 2
+    planes = len(bits) // 2  # of weights, a row each
+    assert bits == [f'{of_weight // planes}/{of_input}'] * 2 * planes
 
 
 @BY_METHOD
@@ -417,6 +680,8 @@ def test_a_text_names_its_quantizer(role, text):
 @pytest.mark.parametrize('text, message', [
     ('sgin', 'did you mean sign'), ('dorefa', 'the settings of dorefa are: k'), ('dorefa(9)', 'bits must be one of'),
     ('sign(clip=-1)', 'clip must be a number'), ('sign(3', 'is no quantizer'), ('a.b()', 'is no quantizer'),
+    ('hwgq(4)', 'bits must be one of 1, 2, 3'), ("hwgq(2, estimator='tanh')", "estimator must be one of 'clipped'"),
+    ('rsign(clip=-1)', 'clip must be a number'), ('rsign', 'learns a number of each channel: give in_channels'),
     ('', 'is no quantizer'), ('sign(clip=x)', 'is no quantizer'), ('sign(step=1)', 'the settings of sign are')])
 def test_texts_that_name_none(text, message):
     with pytest.raises(ValueError, match=message):

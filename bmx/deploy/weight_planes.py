@@ -1,7 +1,7 @@
 """Sums of products of one input with several weights, each scaled, as one product of several planes of weights."""
 from __future__ import annotations
 
-from typing import Mapping
+from typing import Callable, Mapping
 
 import mxnet as mx
 import numpy as np
@@ -28,7 +28,7 @@ def join_weight_planes(graph: Graph, params: Mapping[str, mx.nd.NDArray], variab
     """
     readers, outputs = graph.consumers(), {id(node) for node, _ in graph.outputs}
 
-    def is_read_once(node):
+    def is_read_once(node: Node) -> bool:
         return id(node) not in outputs and len(readers.get(id(node), [])) == 1
 
     for node in reversed(graph.nodes):  # whole sums before parts of them
@@ -38,16 +38,16 @@ def join_weight_planes(graph: Graph, params: Mapping[str, mx.nd.NDArray], variab
                                         variables))
 
 
-def _terms(node, is_read_once):
+def _terms(node: Node, is_read_once: Callable[[Node], bool]) -> list[Node]:
     """What a sum adds up, in its order."""
-    terms = []
+    terms: list[Node] = []
     while node.op == 'elemwise_add' and all(is_read_once(summand) for summand, _ in node.inputs):
         terms.insert(0, node.input(1))
         node = node.input(0)
     return [node] + terms
 
 
-def _are_planes(terms):
+def _are_planes(terms: list[Node]) -> bool:
     """Whether all are products of the same input with signs, each product with its scale."""
     products = []
     for term in terms:
@@ -60,7 +60,8 @@ def _are_planes(terms):
         and product.inputs[2:] == first.inputs[2:] for product in products)
 
 
-def _joined(products, scales, params, variables):
+def _joined(products: list[Node], scales: list[Node], params: Mapping[str, mx.nd.NDArray],
+            variables: Variables) -> Node:
     first, count = products[0], len(products)
     weights = [product.input(1) for product in products]
     packed = np.concatenate([params[weight.name].asnumpy() for weight in weights])

@@ -99,12 +99,14 @@ def _kind(node: Node, output: int) -> tuple[str | None, int]:
 
 def _is_constant(node: Node) -> bool:
     """Whether a node depends on parameters alone."""
-    stack = [node]
+    stack, seen = [node], {id(node)}
     while stack:
         node = stack.pop()
         if node.is_variable and node.name == 'data' or not (node.is_variable or node.inputs):
             return False
-        stack += [source for source, _ in node.inputs]
+        new = {id(source): source for source, _ in node.inputs if id(source) not in seen}
+        seen.update(new)
+        stack += new.values()
     return True
 
 

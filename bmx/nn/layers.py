@@ -129,7 +129,8 @@ class _QuantizedLayer(_Learns):
         learned = {name[len('weight_'):]: value for name, value in learned.items()}
         window = {key: value for key, value in getattr(self, '_kwargs', {}).items()
                   if key in ('kernel', 'stride', 'pad', 'dilate')}
-        for term in self.quantization.weight_quantizer.quantize_weight(weight, **learned):
+        quantizer = self.quantization.weight_quantizer
+        for term in quantizer.quantize_weight(weight, **learned):
             part = product(x, term.values)
             if scales is not None:
                 part = activation.combine(part, scales, (-1, 1) + (1,) * axes, window)
@@ -139,7 +140,7 @@ class _QuantizedLayer(_Learns):
             if step != 1:
                 part = part * step
             total = part if total is None else total + part
-        return total
+        return quantizer.finish(total, axes, **learned)
 
     def _finish(self, F: Any, product: Tensor, bias: Tensor | None, channel_shape: tuple[int, ...]) -> Tensor:
         """Shift, activate."""

@@ -123,12 +123,19 @@ class Quantizer:
             kernel, stride, pad and dilate of a convolution; empty of a dense layer.
         """
         F, total = namespace(product), None
+        if self.planes == 1:
+            return F.broadcast_mul(product, F.reshape(scales, shape=shape))
         # squeeze_axis makes MXNet compare the number of planes
         by_plane = F.SliceChannel(scales, num_outputs=self.planes, axis=0, squeeze_axis=True)
         for plane, scale in zip(F.SliceChannel(product, num_outputs=self.planes, axis=0), by_plane):
             plane = F.broadcast_mul(plane, F.reshape(scale, shape=shape))
             total = plane if total is None else total + plane
         return total
+
+    def finish(self, product: Tensor, axes: int, **learned: Tensor) -> Tensor:
+        """What becomes of the sum of the products with all terms of a weight: (N, O, ...) with so many axes behind the
+        channels, or (..., O) where `axes` is 0; given the parameters of `weight_parameters`."""
+        return product
 
     def check_weight(self) -> None:
         """Refuse, by a ValueError, settings that are for activations alone."""
@@ -228,6 +235,11 @@ def channel_scale(weight: Tensor) -> Tensor:
 def straight_through(values: Tensor, surrogate: Tensor) -> Tensor:
     """`values`, exactly, whose gradient `surrogate`, which must be finite, receives as well."""
     return values + (surrogate - namespace(values).BlockGrad(surrogate))
+
+
+def concat_planes(planes: Sequence[Tensor]) -> Tensor:
+    """Planes of an activation, one behind the other along the batch."""
+    return namespace(planes[0]).concat(*planes, dim=0) if len(planes) > 1 else planes[0]
 
 
 def marked(x: Tensor, **attributes: Any) -> Tensor:
