@@ -6,7 +6,7 @@ import math
 from typing import ClassVar, Sequence
 
 from ..tensors import Tensor, namespace, spread
-from .base import Learned, Quantizer, Term, check_choice, concat_planes, register, straight_through
+from .base import Learned, Quantizer, Term, check_choice, concat_planes, marked, register, straight_through
 from .least_squares import fit_scales
 from .sign import ste_sign
 
@@ -98,6 +98,7 @@ class LQ(Quantizer):
         surrogate = F.broadcast_div(F.where(inside, x, inside * 0), F.BlockGrad(_not_zero(basis[-1])))
         planes[-1] = straight_through(planes[-1], surrogate)
         scales = F.reshape(F.concat(*basis, dim=0), shape=(self.k, 1))
+        planes = [marked(plane, bits=1) for plane in planes]
         return concat_planes(planes), F.broadcast_like(scales, x, lhs_axes=(1,), rhs_axes=(0,))
 
     def quantize_weight(self, weight: Tensor, **learned: Tensor) -> list[Term]:
