@@ -265,13 +265,9 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
 
 void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, const Slice& out) {
   if (out.layout == Layout::kShorts) return store_sums(kernel, dots, steps, out);
-  alignas(64) float floats[kPixelTile * kLanes];
   for (int64_t left = dots.channels; left > 0; left -= kLanes) {
     dots.channels = std::min(kLanes, left);
-    const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};
-    convert(kernel, dots, tile);
-    apply(kernel, steps, tile);
-    store(kernel, tile, out);
+    store_dots(kernel, dots, steps, out);
     dots.values += kLanes;
     dots.channel += kLanes;
   }
