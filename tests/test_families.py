@@ -159,7 +159,7 @@ def test_deployed_at_64_pixels(name, tmp_path):
     if name in ('reactnet_a', 'quicknet'):
         maps = [instruction for instruction in program.parse(node['attrs']['program']).instructions
                 if isinstance(instruction, program.Map)]
-        assert not any(each.steps and each.pool is None for each in maps)
+        assert all(each.pool for each in maps)
 
 
 @pytest.mark.parametrize('name, kwargs, message', [

@@ -64,12 +64,14 @@ class Steps {
   static constexpr int64_t kAtOnce = 8;
 
   void add_feature(const Slice& addend) {
-    if (addend.layout == Layout::kFloats && to_.channels == kLanes) {
-      bound_[count_++] = {Step::kPlus, place<float>(addend, to_), addend.stride};
+    const int64_t channel = to_.channel % addend.channels;
+    if (addend.layout == Layout::kFloats && to_.channels == kLanes && channel + kLanes <= addend.channels) {
+      const char* values = addend.at(to_.image, channel, to_.pixel);
+      bound_[count_++] = {Step::kPlus, reinterpret_cast<const float*>(values), addend.stride};
       return;
     }
     if (loaded_) flush();
-    load(kernel_, addend, {addend_, kLanes, to_.image, to_.channel, to_.pixel, to_.channels, to_.pixels});
+    load_repeated(kernel_, addend, {addend_, kLanes, to_.image, to_.channel, to_.pixel, to_.channels, to_.pixels});
     loaded_ = true;
     bound_[count_++] = {Step::kPlus, addend_, kLanes};
   }
@@ -123,6 +125,16 @@ void load(const Kernel& kernel, const Slice& from, const Tile& to) {
     for (int64_t p = 0; p < to.pixels; ++p) {
       std::copy(values + p * from.stride, values + p * from.stride + to.channels, to.values + p * to.stride);
     }
+  }
+}
+
+void load_repeated(const Kernel& kernel, const Slice& from, const Tile& to) {
+  Tile piece = to;
+  for (int64_t c = 0; c < to.channels; c += piece.channels) {
+    piece.values = to.values + c;
+    piece.channel = (to.channel + c) % from.channels;
+    piece.channels = std::min(to.channels - c, from.channels - piece.channel);
+    load(kernel, from, piece);
   }
 }
 

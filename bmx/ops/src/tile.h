@@ -26,6 +26,8 @@ typedef Piece<float> Tile;
 typedef Piece<int32_t> Dots;
 
 void load(const Kernel& kernel, const Slice& from, const Tile& to);
+// The same of what is added, whose channels may be fewer and begin anew then.
+void load_repeated(const Kernel& kernel, const Slice& from, const Tile& to);
 // sums += scale * dots, or = where it is the `first`: product and sum are rounded one by one. `sums` have their stride.
 // `ones`: null, or first done as by count_ones.
 void add_term(const Kernel& kernel, const Dots& dots, const int32_t* ones, float scale, bool first, float* sums);
