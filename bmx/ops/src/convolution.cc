@@ -211,6 +211,7 @@ void ConvolutionTask::compute(const Unit& unit) const {
   alignas(64) float inner[kPixelTile * kFilterTile], sums[kPixelTile * kFilterTile];
   const Dots results = {dots,       kFilterTile,  unit.image, unit.group * conv_.group_filters() + unit.filter,
                         unit.pixel, unit.filters, unit.pixels};
+  prefetch(results, out_);
   for (int64_t i = 0; i < conv_.weight_planes; ++i) {
     const int64_t block = (i * conv_.groups + unit.group) * blocks_ + unit.filter / kFilterTile;
     Product product = this->product(block, unit.filters);

@@ -151,6 +151,15 @@ void count_ones(const Kernel& kernel, const int32_t* ones, const Dots& dots) {
   kernel.elementwise.count_ones(ones, dots.pixels, dots.channels, dots.values, dots.stride);
 }
 
+void prefetch(const Dots& dots, const Slice& to) {
+  if (to.layout == Layout::kPlanar) return;
+  const int64_t bytes = dots.channels * value_bytes(to.layout);
+  for (int64_t p = 0; p < dots.pixels; ++p) {
+    const char* values = to.at(dots.image, dots.channel, dots.pixel + p);
+    for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(values + b, 1);
+  }
+}
+
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile) {
   if (!steps.empty()) apply(kernel, steps, tile.values, tile.stride, tile);
 }

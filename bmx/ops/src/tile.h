@@ -40,6 +40,9 @@ void add_plane(const Kernel& kernel, const Dots& place, const float* inner, cons
 void count_ones(const Kernel& kernel, const int32_t* ones, const Dots& dots);
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile);
 
+// Asks for the memory of what is written soon.
+void prefetch(const Dots& dots, const Slice& to);
+
 // Writes what the steps make of up to kLanes channels of dots; `to` holds floats.
 void store_dots(const Kernel& kernel, const Dots& dots, const std::vector<Step>& steps, const Slice& to);
 
