@@ -46,7 +46,8 @@ CHAINS = [
     'steps=norm:{n}|relu',
     # one channel for all, two images side by side
     'conv in=x0[0:C] out=s0:float32 weight={w} kernel=3,3 pad=1,1 filters=C steps=repeat:x0[0:1];'
-    'map in=s0[0:C],x0[0:C] out=s1:float32 before=repeat:s0[0:C] pool=avg kernel=1,1 steps=repeat:s0[0:C]|repeat:s0[0:1];'
+    'map in=s0[0:C],x0[0:C] out=s1:float32 before=repeat:s0[0:C] pool=avg kernel=1,1 '
+    'steps=repeat:s0[0:C]|repeat:s0[0:1];'
     'map in=s1[0:C] out=y0 steps=repeat:s1[0:C]',
 ]
 
@@ -456,7 +457,8 @@ PROGRAM_ERRORS = [
     ('map in=x0[0:16] out=y0;map in=x0[0:16] out=y0', 'instruction 1 (map): y0 was written by instruction 0 already'),
     ('map in=s3[0:16] out=y0', 'instruction 0 (map): reads s3, which no instruction has written'),
     ('map in=x0[0:16] out=y0 steps=plus:s0[0:16]', 'reads s0, which no instruction has written'),
-    ('map in=x0[0:16] out=y0 steps=square', "unknown step 'square'; valid steps: mul, add, norm, relu, prelu, plus, repeat"),
+    ('map in=x0[0:16] out=y0 steps=square',
+     "unknown step 'square'; valid steps: mul, add, norm, relu, prelu, plus, repeat"),
     ('map in=x0[0:16] out=y0 steps=', "unknown step ''"),
     ('map in=x0[0:16] out=y0 steps=relu|', "unknown step ''"),
     ('map in=x0[0:16] out=y0 steps=relu:p0', "'relu:p0' is not a step"),
