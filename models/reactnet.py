@@ -1,7 +1,8 @@
 """ReActNet (Liu et al., ECCV 2020, "ReActNet: Towards Precise Binary Neural Network with Generalized Activation
 Functions"): a binary MobileNet-v1 with shortcuts and learned shifts.
 
-The paper's quantization is `bmx.nn.config(quantizer='approx_sign', scaling='constant', pad_value=0)`.
+The paper's quantization is `activation='approx_sign', weight='sign(scaling="constant",clip=1.0)', pad_value=0` of the
+scope `bmx.nn.config`.
 """
 from __future__ import annotations
 
