@@ -44,6 +44,11 @@ CHAINS = [
     'conv in=x0[0:C] out=s0:int16 weight={w} kernel=3,3 pad=1,1 filters=C;'
     'map in=x0[0:C] out=y0 before=plus:s0[0:C]|norm:{n}|plus:x0[0:C] pool=max kernel=3,3 stride=2,2 pad=1,1 '
     'steps=norm:{n}|relu',
+    # one channel for all, two images side by side
+    'conv in=x0[0:C] out=s0:float32 weight={w} kernel=3,3 pad=1,1 filters=C steps=repeat:x0[0:1];'
+    'map in=s0[0:C],x0[0:C] out=s1:float32 before=repeat:s0[0:C] pool=avg kernel=1,1 '
+    'steps=repeat:s0[0:C]|repeat:s0[0:1];'
+    'map in=s1[0:C] out=y0 steps=repeat:s1[0:C]',
 ]
 
 
@@ -452,7 +457,8 @@ PROGRAM_ERRORS = [
     ('map in=x0[0:16] out=y0;map in=x0[0:16] out=y0', 'instruction 1 (map): y0 was written by instruction 0 already'),
     ('map in=s3[0:16] out=y0', 'instruction 0 (map): reads s3, which no instruction has written'),
     ('map in=x0[0:16] out=y0 steps=plus:s0[0:16]', 'reads s0, which no instruction has written'),
-    ('map in=x0[0:16] out=y0 steps=square', "unknown step 'square'; valid steps: mul, add, norm, relu, prelu, plus"),
+    ('map in=x0[0:16] out=y0 steps=square',
+     "unknown step 'square'; valid steps: mul, add, norm, relu, prelu, plus, repeat"),
     ('map in=x0[0:16] out=y0 steps=', "unknown step ''"),
     ('map in=x0[0:16] out=y0 steps=relu|', "unknown step ''"),
     ('map in=x0[0:16] out=y0 steps=relu:p0', "'relu:p0' is not a step"),
@@ -462,6 +468,10 @@ PROGRAM_ERRORS = [
     ('map in=x0[0:16] out=y0 steps=mul:p1', 'parameter p0 is not used, but a higher one is'),
     ('map in=x0[0:16] out=y0 steps=plus:x1[0:4]', 'instruction 0 (map): plus:x1[0:4] adds 4 channels of 5x6 pixels to '
                                                   '16 of 5x6'),
+    ('map in=x0[0:16] out=y0 steps=repeat:x0[0:5]', 'instruction 0 (map): repeat:x0[0:5] adds 5 channels of 5x6 pixels '
+                                                    'to 16 of 5x6'),
+    ('map in=x0[0:16] out=s0:float32;map in=x0[0:16] out=s0:float32 steps=repeat:s0[0:8];map in=s0[0:16] out=y0',
+     'adds s0[0:8] in place, but s0 changes its type or channels'),
     ('map in=x0[0:16] out=y0 pool=max kernel=3,3 steps=plus:x0[0:16]',
      'plus:x0[0:16] adds 16 channels of 5x6 pixels to 16 of 3x4'),
     ('map in=x0[0:16] out=s0:planar pool=max kernel=2,2;map in=x0[0:16],s0[0:16] out=y0',

@@ -243,7 +243,7 @@ def test_what_is_printed_is_read_again():
     ('map in=x0[0:8] out=y0:flat', 4), ('map in=x0[0:8] out=y0 pool=max global=1', 4),
     ('map in=x0[0:8] out=y0 pool=avg kernel=2,2 count_pad=1', 4), (FCONV, 4),
     ('map in=x0[0:8] out=y0 pool=max kernel=2,2', 2), ('map in=x0[0:8] out=y0 pool=max kernel=2,2 full=1', 3),
-    ('map in=x0[0:8] out=y0 pool=avg kernel=2,2', 3)])
+    ('map in=x0[0:8] out=y0 pool=avg kernel=2,2', 3), ('map in=x0[0:8] out=y0 steps=repeat:x0[0:4]', 5)])
 def test_file_format_is_that_of_the_youngest_word(text, file_format):
     assert parse(text).file_format == file_format
 

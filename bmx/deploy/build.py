@@ -151,7 +151,8 @@ class Builder:
         """Add a float convolution of a node's input; steps alone before it are applied to what it reads."""
         tensor = self.own(node)
         before = self.instructions.get(tensor)
-        if isinstance(before, Map) and not before.pool and all(step.word != 'plus' for step in before.steps):
+        if isinstance(before, Map) and not before.pool and not any(
+                isinstance(step.operand, Slice) for step in before.steps):
             del self.instructions[tensor]
             return self._add(FloatConv, before.sources, self._shapes[node.name, 0], before=before.steps, **fields)
         return self.add(FloatConv, node, **fields)

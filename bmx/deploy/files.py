@@ -29,7 +29,8 @@ from ..ops.program import attributes_format, parse
 from .check import read_graph
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
-# digest of the symbol, too, and which of the network's own parameters a variable stands for; 5: several planes of bits
+# digest of the symbol, too, and which of the network's own parameters a variable stands for; 5: several planes of bits,
+# repeated summands
 FORMAT_VERSION = 5
 _DIGESTED = 4  # the oldest that files are written in: with both digests
 BIT_ORDER = 'lsb-first'

@@ -224,9 +224,9 @@ def _sum(builder: Builder, node: Node) -> list[Slice]:
     first, second = (builder.own(node, position) for position in (0, 1))
     own = 1 if first is None or (second is not None and isinstance(builder.instructions[second], Conv)) else 0
     other = builder.value(node, 1 - own)
-    if len(other) > 1:
+    if len(set(other)) > 1:
         other = builder.add(Map, node, 1 - own)
-    return builder.step(node, 'plus', other[0], own)
+    return builder.step(node, 'plus' if len(other) == 1 else 'repeat', other[0], own)
 
 
 def _follows_plain(node: Node, context: Context) -> bool:

@@ -12,6 +12,7 @@ from .quantizers import (
     residual_sign,
     ste_sign,
 )
+from .shifts import RPReLU, RSign, Shift
 from .stems import (
     STEMS,
     AlexNetStem,
@@ -20,13 +21,14 @@ from .stems import (
     ImageNetStem,
     MobileNetStem,
     PlainLayout,
+    QuickNetStem,
     ThumbnailStem,
     grouped_conv,
     make_stem,
 )
 
 __all__ = ['AlexNetStem', 'approx_sign', 'binary_parameters', 'BinaryConv', 'BinaryDense', 'ChannelShuffle', 'Config',
-           'config', 'grouped_conv', 'GroupedStem', 'ImageNetStem', 'k_bit_activation', 'k_bit_weight',
-           'make_stem', 'MobileNetStem', 'parse_quantizer', 'PlainLayout', 'PReLU', 'QActivation',
-           'QConv1D', 'QConv2D', 'QDense', 'quantized_layers', 'Quantizer', 'QUANTIZERS', 'residual_sign',
-           'Scale', 'scale_channels', 'ste_sign', 'STEMS', 'ThumbnailStem']
+           'config', 'grouped_conv', 'GroupedStem', 'ImageNetStem', 'k_bit_activation', 'k_bit_weight', 'make_stem',
+           'MobileNetStem', 'parse_quantizer', 'PlainLayout', 'PReLU', 'QActivation', 'QConv1D', 'QConv2D', 'QDense',
+           'quantized_layers', 'Quantizer', 'QUANTIZERS', 'QuickNetStem', 'residual_sign', 'RPReLU', 'RSign', 'Scale',
+           'scale_channels', 'Shift', 'ste_sign', 'STEMS', 'ThumbnailStem']

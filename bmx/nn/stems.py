@@ -125,6 +125,27 @@ class MobileNetStem(ThumbnailStem):
     strides = 2
 
 
+class QuickNetStem(_Stem):
+    """A 3x3 convolution, a depthwise one and one of 1x1 (QuickNet), the first two with stride 2.
+
+    Parameters
+    ----------
+    channels : int
+        Output channels; the convolutions before the last have a quarter of them.
+
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
+    """
+
+    def __init__(self, channels: int = 64, prefix: str | None = None,
+                 params: gluon.ParameterDict | None = None) -> None:
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            _add_norm(self, nn.Conv2D(channels // 4, 3, 2, 1, use_bias=False))
+            self.add(grouped_conv(channels // 4, 3, groups=channels // 4, strides=2, padding=1),
+                     nn.BatchNorm(center=False, scale=False),
+                     nn.Conv2D(channels, 1, use_bias=False), PlainLayout())
+
+
 class AlexNetStem(_Stem):
     """One 11x11 convolution with stride 4 (AlexNet; Network in Network).
 
@@ -139,7 +160,7 @@ class AlexNetStem(_Stem):
 
 
 STEMS = {'alexnet': AlexNetStem, 'grouped': GroupedStem, 'imagenet': ImageNetStem, 'mobilenet': MobileNetStem,
-         'thumbnail': ThumbnailStem}
+         'quicknet': QuickNetStem, 'thumbnail': ThumbnailStem}
 
 
 def make_stem(name: str, channels: int = 64) -> gluon.HybridBlock:

@@ -272,6 +272,7 @@ STEPS = {
     'relu': StepWord(None),
     'prelu': StepWord('parameter'),
     'plus': StepWord('slice'),
+    'repeat': StepWord('slice', 5),  # plus, of fewer channels, again and again: of channel c, c modulo their number
 }
 
 

@@ -343,6 +343,8 @@ def _steps(steps, x, channels, parameters):
     for step in steps:
         if step.word == 'plus':
             x = x + channels(step.operand)
+        elif step.word == 'repeat':
+            x = x + np.tile(channels(step.operand), (1, x.shape[1] // step.operand.channels, 1, 1))
         elif step.word == 'relu':
             x = np.maximum(x, np.float32(0))
         else:

@@ -15,7 +15,8 @@ _TEXTS = {'BatchNorm': 'batch norm', 'Concat': 'concat', 'binarize': 'sign', 'Fl
           'elemwise_mul': '\u00d7', 'broadcast_mul': '\u00d7',
           **dict.fromkeys(SUMS, '+')}
 KERNELS = {'Convolution': 'conv', 'Deconvolution': 'transposed conv', 'Pooling': 'pool'}
-_STEPS = {'mul': '\u00d7', 'add': 'bias', 'norm': 'batch norm', 'relu': 'ReLU', 'prelu': 'PReLU', 'plus': '+'}
+_STEPS = {'mul': '\u00d7', 'add': 'bias', 'norm': 'batch norm', 'relu': 'ReLU', 'prelu': 'PReLU', 'plus': '+',
+          'repeat': '+'}
 
 
 def changes_nothing(node: Node) -> bool:

@@ -89,6 +89,13 @@ class Generator {
         if (whole && tensor.channels != channels) continue;
         step = "plus:" + slice_text(tensor.name, begin, begin + channels);
         *largest += tensor.largest;
+      } else if (sometimes(4)) {
+        const Tensor tensor = any_of(tensors_);
+        int64_t own = 1 + random_below(std::min(tensor.channels, channels));
+        while (channels % own) --own;
+        if (!(tensor.size == size) || tensor.name == slot) continue;
+        const int64_t begin = random_below(tensor.channels - own + 1);
+        step = "repeat:" + slice_text(tensor.name, begin, begin + own);
       } else {
         step = any_of<std::string>({"mul", "add", "norm", "relu", "prelu"});
         if (step != "relu") step += ":" + parameter();

@@ -17,11 +17,18 @@ Features read(const bmx::Operand& operand, const Tensors& tensors) {
   return slice(tensors.at(operand.kind + std::to_string(operand.index)), operand.begin, operand.end);
 }
 
+Features repeat(const Features& in, int64_t channels) {
+  Features out(channels, in.size);
+  const int64_t length = static_cast<int64_t>(in.values.size());
+  for (int64_t i = 0; i < static_cast<int64_t>(out.values.size()); ++i) out.values[i] = in.values[i % length];
+  return out;
+}
+
 Features apply(const std::vector<bmx::PlannedStep>& steps, Features x, const Tensors& tensors,
                const std::vector<Bytes>& parameters) {
   for (const bmx::PlannedStep& step : steps) {
     if (step.kind == bmx::Step::kPlus) {
-      x = add(x, read(step.addend.operand, tensors));
+      x = add(x, repeat(read(step.addend.operand, tensors), x.channels));
       continue;
     }
     const std::vector<float> values = step.parameter < 0 ? std::vector<float>() : floats_of(parameters[step.parameter]);

@@ -97,26 +97,81 @@ std::string sizes(const char* name, int64_t pixels, int64_t channels) {
   return std::string(name) + ", pixels " + std::to_string(pixels) + ", channels " + std::to_string(channels);
 }
 
+void run_steps(const Elementwise& own, const std::vector<bmx::TileStep>& steps, int64_t pixels, const float* from,
+               int64_t from_stride, float* to, int64_t stride) {
+  own.tile_steps(steps.data(), static_cast<int64_t>(steps.size()), pixels, from, from_stride, to, stride);
+}
+
+void run_steps(const Elementwise& own, const std::vector<bmx::TileStep>& steps, int64_t pixels, const int32_t* from,
+               int64_t from_stride, float* to, int64_t stride) {
+  own.dot_steps(steps.data(), static_cast<int64_t>(steps.size()), pixels, from, from_stride, to, stride);
+}
+
+// One value, as MXNet computes it.
+float step(bmx::Step::Kind kind, float x, const float* values, int64_t stride) {
+  switch (kind) {
+    case bmx::Step::kMultiply: return x * values[0];
+    case bmx::Step::kAdd:
+    case bmx::Step::kPlus: return x + values[0];
+    case bmx::Step::kNormalize: {
+      const float difference = x - values[0], product = difference * values[stride];
+      return product + values[2 * stride];
+    }
+    case bmx::Step::kRectify: return x <= 0.0f ? 0.0f : x;
+    case bmx::Step::kParametricRectify: {
+      const float below = x > 0 ? 0.0f : x, product = below * values[0];
+      return (x > 0 ? x : 0.0f) + product;
+    }
+  }
+  return x;
+}
+
+// Some steps after each other, on floats and on dots, elsewhere and in place.
+template <typename Value>
+void test_tile_steps(Test* test, int64_t pixels, bool in_place) {
+  const int64_t from_stride = kLanes + random_below(20), stride = in_place ? from_stride : kLanes + random_below(20);
+  const int64_t count = random_below(5), values_stride = kLanes + random_below(9);
+  const std::vector<Value> source = random_values<Value>(extent(pixels, kLanes, from_stride));
+  const Guarded<Value> from(source, any_side());
+  const Guarded<float> lanes(random_values<float>(extent(std::max<int64_t>(3, pixels), kLanes, values_stride)),
+                             any_side());
+  std::vector<bmx::TileStep> steps;
+  for (int64_t i = 0; i < count; ++i) {
+    steps.push_back({static_cast<bmx::Step::Kind>(random_below(bmx::Step::kPlus + 1)), lanes.data(), values_stride});
+  }
+  std::vector<float> old = random_values<float>(extent(pixels, kLanes, stride));
+  if (in_place) std::copy(source.begin(), source.end(), old.begin());
+  std::vector<float> expected = old;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t c = 0; c < kLanes; ++c) {
+      float x = static_cast<float>(source[p * from_stride + c]);
+      for (const bmx::TileStep& each : steps) {
+        const bool plus = each.kind == bmx::Step::kPlus;
+        x = step(each.kind, x, lanes.data() + (plus ? p * values_stride : 0) + c, values_stride);
+      }
+      expected[p * stride + c] = x;
+    }
+  }
+  test->compare(sizes("steps of a tile", pixels, kLanes), old, expected, [&](const Elementwise& own, float* x) {
+    run_steps(own, steps, pixels, in_place ? reinterpret_cast<const Value*>(x) : from.data(), from_stride, x, stride);
+  });
+}
+
 void test_steps(Test* test, int64_t pixels) {
-  const int64_t stride = kLanes + random_below(20), values = extent(pixels, kLanes, stride);
-  const int64_t values_stride = kLanes + random_below(9);
+  for (int i = 0; i < 4; ++i) {
+    test_tile_steps<float>(test, pixels, i % 2);
+    test_tile_steps<int32_t>(test, pixels, false);
+  }
   for (int kind = 0; kind < bmx::Step::kPlus; ++kind) {
     const std::string name = "step " + std::to_string(kind);
     bmx::Step step = {};
     step.kind = static_cast<bmx::Step::Kind>(kind);
     const int64_t rows = step.value_count();
-    const Guarded<float> lanes(random_values<float>(rows ? extent(rows, kLanes, values_stride) : 0), any_side());
     const Guarded<float> plane(random_values<float>(rows), any_side());
-    test->check(sizes((name + " of a tile").c_str(), pixels, kLanes), random_values<float>(values),
-                [&](const Elementwise& own, float* x) {
-                  own.tile_steps[kind](lanes.data(), values_stride, pixels, x, stride);
-                });
     test->check(sizes((name + " of a plane").c_str(), pixels, 1), random_values<float>(pixels),
                 [&](const Elementwise& own, float* x) { own.plane_steps[kind](plane.data(), pixels, x); });
   }
-  const Guarded<float> addend(random_values<float>(pixels * kLanes), any_side());
-  test->check(sizes("plus_tile", pixels, kLanes), random_values<float>(values),
-              [&](const Elementwise& own, float* x) { own.plus_tile(addend.data(), pixels, x, stride); });
+  const Guarded<float> addend(random_values<float>(pixels), any_side());
   test->check(sizes("plus_plane", pixels, 1), random_values<float>(pixels),
               [&](const Elementwise& own, float* x) { own.plus_plane(addend.data(), pixels, x); });
 }
@@ -135,8 +190,6 @@ void test_conversions(Test* test, int64_t pixels, int64_t channels) {
   const std::vector<float> lanes(extent(pixels, kLanes, to_stride));
   test->check(sizes("widen", pixels, kLanes), lanes,
               [&](const Elementwise& own, float* to) { own.widen(shorts.data(), stride, pixels, to, to_stride); });
-  test->check(sizes("to_floats", pixels, kLanes), lanes,
-              [&](const Elementwise& own, float* to) { own.to_floats(dots.data(), stride, pixels, to, to_stride); });
   for (const bool first : {false, true}) {
     for (const int32_t* ones : {static_cast<const int32_t*>(nullptr), added.data()}) {
       test->check(sizes("add_term", pixels, channels), random_values<float>(extent(pixels, channels, stride)),
@@ -238,11 +291,13 @@ void test_limits(Test* test, int64_t channels) {
 void test_pools(Test* test, int64_t pixels) {
   const int64_t size = 1 + random_below(4), step = 1 + random_below(3), first = random_below(size);
   const int64_t inputs = 1 + random_below(pixels * step + 2);
-  const Guarded<float> from(random_values<float>(inputs * kLanes), any_side());
+  const int64_t stride = kLanes + random_below(20);
+  const Guarded<float> from(random_values<float>(extent(inputs, kLanes, stride)), any_side());
   for (const auto member : {&Elementwise::largest, &Elementwise::sum}) {
-    test->check(
-        sizes("pool", pixels, kLanes), random_values<float>(pixels * kLanes),
-        [&](const Elementwise& own, float* to) { (own.*member)(from.data(), first, inputs, size, step, pixels, to); });
+    test->check(sizes("pool", pixels, kLanes), random_values<float>(pixels * kLanes),
+                [&](const Elementwise& own, float* to) {
+                  (own.*member)(from.data(), stride, first, inputs, size, step, pixels, to);
+                });
   }
 }
 

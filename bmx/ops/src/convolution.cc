@@ -211,6 +211,7 @@ void ConvolutionTask::compute(const Unit& unit) const {
   alignas(64) float inner[kPixelTile * kFilterTile], sums[kPixelTile * kFilterTile];
   const Dots results = {dots,       kFilterTile,  unit.image, unit.group * conv_.group_filters() + unit.filter,
                         unit.pixel, unit.filters, unit.pixels};
+  prefetch(results, out_);
   for (int64_t i = 0; i < conv_.weight_planes; ++i) {
     const int64_t block = (i * conv_.groups + unit.group) * blocks_ + unit.filter / kFilterTile;
     Product product = this->product(block, unit.filters);
@@ -265,13 +266,9 @@ void discount_padding(const Convolution& conv, const std::vector<int32_t>& sums,
 
 void finish(const Kernel& kernel, Dots dots, const std::vector<Step>& steps, const Slice& out) {
   if (out.layout == Layout::kShorts) return store_sums(kernel, dots, steps, out);
-  alignas(64) float floats[kPixelTile * kLanes];
   for (int64_t left = dots.channels; left > 0; left -= kLanes) {
     dots.channels = std::min(kLanes, left);
-    const Tile tile = {floats, kLanes, dots.image, dots.channel, dots.pixel, dots.channels, dots.pixels};
-    convert(kernel, dots, tile);
-    apply(kernel, steps, tile);
-    store(kernel, tile, out);
+    store_dots(kernel, dots, steps, out);
     dots.values += kLanes;
     dots.channel += kLanes;
   }

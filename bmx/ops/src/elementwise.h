@@ -33,6 +33,13 @@ struct Step {
 };
 constexpr int64_t kMaxStepValues = 3;
 
+// A step on kLanes channels: value i of channel c is values[i * stride + c], of kPlus that of pixel i.
+struct TileStep {
+  Step::Kind kind;
+  const float* values;
+  int64_t stride;
+};
+
 // Adjacent pixels of an output, `pixel` the first, whose dots begin at `from`.
 struct RowPiece {
   int64_t from, pixel, pixels;
@@ -54,16 +61,16 @@ struct ChannelProducts {
 
 // Value c of pixel p is at [p * stride + c]. Where the number of channels is no argument it is kLanes.
 struct Elementwise {
-  // Every kind of step but kPlus: on pixels, value i of channel c being values[i * values_stride + c], and on adjacent
-  // values of one channel.
-  void (*tile_steps[Step::kPlus])(const float* values, int64_t values_stride, int64_t pixels, float* x, int64_t stride);
+  // Steps, one after the other, on values of pixels; `to` may be `from` or what is added.
+  void (*tile_steps)(const TileStep* steps, int64_t count, int64_t pixels, const float* from, int64_t from_stride,
+                     float* to, int64_t stride);
+  void (*dot_steps)(const TileStep* steps, int64_t count, int64_t pixels, const int32_t* from, int64_t from_stride,
+                    float* to, int64_t stride);
+  // Every kind of step but kPlus, and kPlus, on adjacent values of one channel.
   void (*plane_steps[Step::kPlus])(const float* values, int64_t count, float* x);
-  // kPlus. The addend's pixels are adjacent.
-  void (*plus_tile)(const float* addend, int64_t pixels, float* x, int64_t stride);
   void (*plus_plane)(const float* addend, int64_t count, float* x);
 
   void (*widen)(const int16_t* from, int64_t from_stride, int64_t pixels, float* to, int64_t stride);
-  void (*to_floats)(const int32_t* dots, int64_t from_stride, int64_t pixels, float* to, int64_t stride);
   // As tile.h's add_term, add_plane, count_ones, store_rows and, without and with a last addend, which `to` may be,
   // store_sums.
   void (*add_term)(const int32_t* dots, const int32_t* ones, float scale, bool first, int64_t pixels, int64_t channels,
@@ -80,11 +87,11 @@ struct Elementwise {
   void (*plus_shorts)(const int16_t* addend, int64_t addend_stride, int64_t channels, int64_t pixels, int32_t* x,
                       int64_t stride);
 
-  // As tile.h's gather, of either kind. Pixels are adjacent.
-  void (*largest)(const float* from, int64_t first, int64_t from_pixels, int64_t size, int64_t step, int64_t pixels,
-                  float* to);
-  void (*sum)(const float* from, int64_t first, int64_t from_pixels, int64_t size, int64_t step, int64_t pixels,
-              float* to);
+  // As tile.h's gather, of either kind. The pixels of `to` are adjacent.
+  void (*largest)(const float* from, int64_t from_stride, int64_t first, int64_t from_pixels, int64_t size,
+                  int64_t step, int64_t pixels, float* to);
+  void (*sum)(const float* from, int64_t from_stride, int64_t first, int64_t from_pixels, int64_t size, int64_t step,
+              int64_t pixels, float* to);
 
   // Every `step`th value.
   void (*copy_every)(const float* from, int64_t step, int64_t count, float* to);

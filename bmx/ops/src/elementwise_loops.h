@@ -39,17 +39,60 @@ inline float parametric_rectify(float x, float slope, float, float) { return mul
 
 // Loops over kLanes channels become one vector or a few, which without `simd` they do not always.
 
-template <formulas::Formula formula, int Values>
-void step_tile(const float* __restrict values, int64_t values_stride, int64_t pixels, float* __restrict x,
-               int64_t stride) {
-  const float *a = values, *b = values + (Values > 1) * values_stride, *c = values + (Values > 2) * 2 * values_stride;
-  for (int64_t p = 0; p < pixels; ++p) {
-#pragma omp simd
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      x[p * stride + lane] =
-          formula(x[p * stride + lane], Values > 0 ? a[lane] : 0, Values > 1 ? b[lane] : 0, Values > 2 ? c[lane] : 0);
+// Of `Pixels` pixels all values are in registers while the steps go over them.
+template <int Bytes, int Pixels, typename Value>
+inline void run_steps(const TileStep* steps, int64_t count, int64_t pixel, const Value* from, int64_t from_stride,
+                      float* to, int64_t stride) {
+  typedef typename VectorOf<float, Bytes>::Type Floats;
+  typedef typename VectorOf<int32_t, Bytes>::Type Bits;
+  typedef typename VectorOf<Value, Bytes>::Type Values;
+  constexpr int kLength = Bytes / sizeof(float), kVectors = kLanes / kLength;
+  Floats x[Pixels][kVectors];
+  const auto for_vectors = [](const auto& run) {
+#pragma GCC unroll 8
+    for (int p = 0; p < Pixels; ++p) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) run(p, v);
+    }
+  };
+  for_vectors([&](int p, int v) {
+    x[p][v] = __builtin_convertvector(load_from<Values>(from + (pixel + p) * from_stride + v * kLength), Floats);
+  });
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t next = steps[i].stride;
+    const float* values = steps[i].values;
+    const auto value = [&](int row, int v) { return load_from<Floats>(values + row * next + v * kLength); };
+    switch (steps[i].kind) {
+      case Step::kMultiply: for_vectors([&](int p, int v) { x[p][v] *= value(0, v); }); break;
+      case Step::kAdd: for_vectors([&](int p, int v) { x[p][v] += value(0, v); }); break;
+      case Step::kNormalize:
+        for_vectors([&](int p, int v) { x[p][v] = (x[p][v] - value(0, v)) * value(1, v) + value(2, v); });
+        break;
+      case Step::kRectify:
+        for_vectors([&](int p, int v) { x[p][v] = (Floats)((Bits)x[p][v] & ~(Bits)(x[p][v] <= 0.0f)); });
+        break;
+      case Step::kParametricRectify:
+        for_vectors([&](int p, int v) {
+          const Bits bits = (Bits)x[p][v], positive = (Bits)(x[p][v] > 0.0f);
+          x[p][v] = (Floats)(bits & positive) + (Floats)(bits & ~positive) * value(0, v);
+        });
+        break;
+      case Step::kPlus:
+        values += pixel * next;
+        for_vectors([&](int p, int v) { x[p][v] += value(p, v); });
+        break;
     }
   }
+  for_vectors([&](int p, int v) { store_to(x[p][v], to + (pixel + p) * stride + v * kLength); });
+}
+
+template <int Bytes, typename Value>
+void tile_steps(const TileStep* steps, int64_t count, int64_t pixels, const Value* from, int64_t from_stride, float* to,
+                int64_t stride) {
+  constexpr int kPixels = 8 * Bytes / (kLanes * static_cast<int>(sizeof(float)));  // in 8 vectors
+  int64_t p = 0;
+  for (; p + kPixels <= pixels; p += kPixels) run_steps<Bytes, kPixels>(steps, count, p, from, from_stride, to, stride);
+  for (; p < pixels; ++p) run_steps<Bytes, 1>(steps, count, p, from, from_stride, to, stride);
 }
 
 template <formulas::Formula formula, int Values>
@@ -57,13 +100,6 @@ void step_plane(const float* values, int64_t count, float* x) {
   const float a = Values > 0 ? values[0] : 0, b = Values > 1 ? values[1] : 0, c = Values > 2 ? values[2] : 0;
 #pragma omp simd
   for (int64_t p = 0; p < count; ++p) x[p] = formula(x[p], a, b, c);
-}
-
-void plus_tile(const float* __restrict addend, int64_t pixels, float* __restrict x, int64_t stride) {
-  for (int64_t p = 0; p < pixels; ++p) {
-#pragma omp simd
-    for (int64_t c = 0; c < kLanes; ++c) x[p * stride + c] += addend[p * kLanes + c];
-  }
 }
 
 void plus_plane(const float* __restrict addend, int64_t count, float* __restrict x) {
@@ -75,14 +111,6 @@ void widen(const int16_t* __restrict from, int64_t from_stride, int64_t pixels, 
   for (int64_t p = 0; p < pixels; ++p) {
 #pragma omp simd
     for (int64_t c = 0; c < kLanes; ++c) to[p * stride + c] = from[p * from_stride + c];
-  }
-}
-
-void to_floats(const int32_t* __restrict dots, int64_t from_stride, int64_t pixels, float* __restrict to,
-               int64_t stride) {
-  for (int64_t p = 0; p < pixels; ++p) {
-#pragma omp simd
-    for (int64_t c = 0; c < kLanes; ++c) to[p * stride + c] = static_cast<float>(dots[p * from_stride + c]);
   }
 }
 
@@ -181,12 +209,12 @@ inline float larger(float a, float b) { return a < b ? b : a; }
 inline float plus(float a, float b) { return a + b; }
 
 template <float (*combine)(float, float)>
-void gather(const float* __restrict from, int64_t first, int64_t from_pixels, int64_t size, int64_t step,
-            int64_t pixels, float* __restrict to) {
+void gather(const float* __restrict from, int64_t from_stride, int64_t first, int64_t from_pixels, int64_t size,
+            int64_t step, int64_t pixels, float* __restrict to) {
   for (int64_t p = 0; p < pixels; ++p, to += kLanes) {
     const int64_t begin = p * step - first, end = begin + size;
     for (int64_t k = begin < 0 ? 0 : begin; k < (end < from_pixels ? end : from_pixels); ++k) {
-      const float* row = from + k * kLanes;
+      const float* row = from + k * from_stride;
 #pragma omp simd
       for (int64_t c = 0; c < kLanes; ++c) to[c] = combine(to[c], row[c]);
     }
@@ -320,14 +348,12 @@ struct Plain {
 template <typename Vectors>
 constexpr Elementwise elementwise() {
   constexpr int kBytes = Vectors::kBytes;
-  return {{step_tile<formulas::multiply, 1>, step_tile<formulas::add, 1>, step_tile<formulas::normalize, 3>,
-           step_tile<formulas::rectify, 0>, step_tile<formulas::parametric_rectify, 1>},
+  return {tile_steps<kBytes, float>,
+          tile_steps<kBytes, int32_t>,
           {step_plane<formulas::multiply, 1>, step_plane<formulas::add, 1>, step_plane<formulas::normalize, 3>,
            step_plane<formulas::rectify, 0>, step_plane<formulas::parametric_rectify, 1>},
-          plus_tile,
           plus_plane,
           widen,
-          to_floats,
           add_term,
           add_plane,
           count_ones,

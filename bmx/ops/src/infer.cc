@@ -96,9 +96,10 @@ class Planner {
       else if (step.parameter >= 0) require(step.parameter, {feature.channels});
       if (step.kind != Step::kPlus) continue;
       const Source addend = source(step.addend);
-      if (addend.operand.channels() != feature.channels || !(addend.feature.size == feature.size)) {
-        fail("plus:", text(step.addend), " adds ", addend.operand.channels(), " channels of ",
-             text(addend.feature.size), " pixels to ", feature.channels, " of ", text(feature.size));
+      const int64_t channels = addend.operand.channels(), times = step.repeats ? feature.channels / channels : 1;
+      if (channels * times != feature.channels || !(addend.feature.size == feature.size)) {
+        fail(step.repeats ? "repeat:" : "plus:", text(step.addend), " adds ", addend.operand.channels(),
+             " channels of ", text(addend.feature.size), " pixels to ", feature.channels, " of ", text(feature.size));
       }
       planned.back().addend = addend;
     }
@@ -109,7 +110,8 @@ class Planner {
   void add_ranges(const std::vector<PlannedStep>& steps, Feature* out) const {
     if (!out->largest) fail("only a conv writes int16");
     for (const PlannedStep& step : steps) {
-      if (step.kind != Step::kPlus || step.addend.feature.layout != Layout::kShorts) {
+      if (step.kind != Step::kPlus || step.addend.feature.layout != Layout::kShorts ||
+          step.addend.operand.channels() != out->channels) {
         fail("a result of type int16 takes no steps but plus of int16 slots");
       }
       out->largest += step.addend.feature.largest;
@@ -131,7 +133,8 @@ class Planner {
     for (const PlannedStep& step : planned.steps) {
       if (step.kind != Step::kPlus || !planned.to.holds(step.addend.operand)) continue;
       const Feature& old = step.addend.feature;
-      if (old.layout != planned.out.layout || old.channels != planned.out.channels) {
+      const int64_t channels = planned.out.channels;
+      if (old.layout != planned.out.layout || old.channels != channels || step.addend.operand.channels() != channels) {
         fail("adds ", text(step.addend.operand), " in place, but s", planned.to.index, " changes its type or channels");
       }
     }

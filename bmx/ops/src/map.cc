@@ -31,8 +31,13 @@ void divide_by_counts(const Map& map, int64_t top, int64_t left, const Tile& til
   const int64_t rows = counted(top, window.size.height, map.image.height, pad.height);
   for (int64_t p = 0; p < tile.pixels; ++p, left += window.stride.width) {
     const int64_t columns = counted(left, window.size.width, map.image.width, pad.width);
-    const float count = static_cast<float>(std::max<int64_t>(1, rows * columns));
-    for (int64_t c = 0; c < kLanes; ++c) tile.values[p * tile.stride + c] /= count;
+    const int64_t count = std::max<int64_t>(1, rows * columns);
+    float* sums = tile.values + p * tile.stride;
+    if (count & (count - 1)) {
+      for (int64_t c = 0; c < kLanes; ++c) sums[c] /= static_cast<float>(count);
+    } else {  // of a power of two the inverse is exact
+      for (int64_t c = 0; c < kLanes; ++c) sums[c] *= 1.0f / static_cast<float>(count);
+    }
   }
 }
 
@@ -111,13 +116,18 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
   const int64_t left = pixel % map_.out().width * window.stride.width - window.pad.width;
   const int64_t begin = std::max<int64_t>(0, left);
   const int64_t end = std::min(map_.image.width, left + (pixels - 1) * window.stride.width + window.size.width);
+  const bool in_place = block.source.layout == Layout::kFloats && block.channels == kLanes && before_.empty();
   float* inputs = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * map_.thread_bytes());
   const int64_t first = std::max<int64_t>(0, top), last = std::min(map_.image.height, top + window.size.height);
   for (int64_t y = first; y < last; ++y) {
-    const Tile input = {inputs,         kLanes,     image, block.out_channel, y * map_.image.width + begin,
-                        block.channels, end - begin};
-    load_block(block, input);
-    apply(kernel_, before_, input);
+    Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels, end - begin};
+    if (in_place) {
+      input.values = reinterpret_cast<float*>(block.source.at(image, block.channel, input.pixel));
+      input.stride = block.source.stride;
+    } else {
+      load_block(block, input);
+      apply(kernel_, before_, input);
+    }
     gather(kernel_, map_.pool, input, begin - left, window.size.width, window.stride.width, tile);
   }
   if (average) divide_by_counts(map_, top, left, tile);

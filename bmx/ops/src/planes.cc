@@ -41,7 +41,7 @@ void add_feature(const Kernel& kernel, const Slice& addend, const Planes& planes
   if (addend.layout == Layout::kPlanar) {
     return for_rows(planes, [&](float* values, int64_t pixel, int64_t pixels) {
       for (int64_t c = 0; c < planes.channels; ++c) {
-        const char* from = addend.at(planes.image, planes.channel + c, pixel);
+        const char* from = addend.at(planes.image, (planes.channel + c) % addend.channels, pixel);
         kernel.elementwise.plus_plane(reinterpret_cast<const float*>(from), pixels, values + c * planes.stride);
       }
     });
@@ -49,7 +49,7 @@ void add_feature(const Kernel& kernel, const Slice& addend, const Planes& planes
   for_tiles(planes, [&](Tile tile, float* values) {
     alignas(64) float loaded[kPiece * kLanes], turned[kPiece * kLanes];
     tile.values = loaded;
-    load(kernel, addend, tile);
+    load_repeated(kernel, addend, tile);
     kernel.elementwise.transpose(loaded, kLanes, tile.pixels, tile.channels, turned, kPiece);
     for (int64_t c = 0; c < tile.channels; ++c) {
       kernel.elementwise.plus_plane(turned + c * kPiece, tile.pixels, values + c * planes.stride);

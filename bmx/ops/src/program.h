@@ -26,7 +26,8 @@
 //         any pixel they are the lowest float32 and 0; the maximum of NaN alone is the former, too: as in MXNet. An
 //         average is the sum, row by row, beginning with +0, divided by the number of pixels; count_pad=1: those of the
 //         padding count, too. global=1: the window is the image
-// STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b]
+// STEPS   STEP|...: mul:pI, add:pI, norm:pI, relu, prelu:pI, plus:NAME[a:b], repeat:NAME[a:b] (the same channels added
+//         again and again: channel c gets channel a + c % (b - a))
 //
 // Parameters p0, p1, ... are the operator's inputs behind the data. A slot holds what the last instruction wrote to it.
 // An instruction may write to a slot that its `steps` add, a conv also to one that it reads.
@@ -73,6 +74,7 @@ struct StepText {
   Step::Kind kind;
   int64_t parameter;  // or -1
   Operand addend;     // of kPlus
+  bool repeats;       // is it added to as many channels, or again and again?
 };
 
 // A parameter that an operation reads.

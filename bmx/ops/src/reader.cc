@@ -78,12 +78,13 @@ StepText to_step(const std::string& text) {
                                                           {"norm", Step::kNormalize},
                                                           {"relu", Step::kRectify},
                                                           {"prelu", Step::kParametricRectify},
-                                                          {"plus", Step::kPlus}};
+                                                          {"plus", Step::kPlus},
+                                                          {"repeat", Step::kPlus}};
   const size_t colon = std::min(text.find(':'), text.size());
   const auto kind = kinds.find(text.substr(0, colon));
-  if (kind == kinds.end()) fail("unknown step '", text, "'; valid steps: mul, add, norm, relu, prelu, plus");
+  if (kind == kinds.end()) fail("unknown step '", text, "'; valid steps: mul, add, norm, relu, prelu, plus, repeat");
   if ((kind->second == Step::kRectify) != (colon == text.size())) fail("'", text, "' is not a step");
-  StepText step = {kind->second, -1, {}};
+  StepText step = {kind->second, -1, {}, kind->first == "repeat"};
   if (kind->second == Step::kPlus) step.addend = to_operand(text.substr(colon + 1));
   else if (kind->second != Step::kRectify) step.parameter = to_parameter(text.substr(colon + 1));
   return step;

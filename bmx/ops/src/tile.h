@@ -26,7 +26,8 @@ typedef Piece<float> Tile;
 typedef Piece<int32_t> Dots;
 
 void load(const Kernel& kernel, const Slice& from, const Tile& to);
-void convert(const Kernel& kernel, const Dots& from, const Tile& to);
+// The same of what is added, whose channels may be fewer and begin anew then.
+void load_repeated(const Kernel& kernel, const Slice& from, const Tile& to);
 // sums += scale * dots, or = where it is the `first`: product and sum are rounded one by one. `sums` have their stride.
 // `ones`: null, or first done as by count_ones.
 void add_term(const Kernel& kernel, const Dots& dots, const int32_t* ones, float scale, bool first, float* sums);
@@ -39,6 +40,12 @@ void add_plane(const Kernel& kernel, const Dots& place, const float* inner, cons
 void count_ones(const Kernel& kernel, const int32_t* ones, const Dots& dots);
 void apply(const Kernel& kernel, const std::vector<Step>& steps, const Tile& tile);
 
+// Asks for the memory of what is written soon.
+void prefetch(const Dots& dots, const Slice& to);
+
+// Writes what the steps make of up to kLanes channels of dots; `to` holds floats.
+void store_dots(const Kernel& kernel, const Dots& dots, const std::vector<Step>& steps, const Slice& to);
+
 // `to` holds floats.
 void store(const Kernel& kernel, const Tile& from, const Slice& to);
 
@@ -50,7 +57,7 @@ void store_rows(const Kernel& kernel, const int16_t* dots, int64_t stride, int64
 void store_sums(const Kernel& kernel, const Dots& dots, const std::vector<Step>& steps, const Slice& to);
 
 // Pixel p of `to` becomes the largest, or the sum, of itself and the pixels p * stride + k, 0 <= k < size, of `from`,
-// in this order, where those are counted from `first` pixels before its beginning. Both have stride kLanes.
+// in this order, where those are counted from `first` pixels before its beginning. `to` has stride kLanes.
 void gather(const Kernel& kernel, Pool pool, const Tile& from, int64_t first, int64_t size, int64_t stride,
             const Tile& to);
 
