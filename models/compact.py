@@ -5,7 +5,6 @@ convolution, PReLU. Deployed, its 1.2 MiB and 7.4 MiB hold the classifier, too.
 """
 from __future__ import annotations
 
-import numbers
 from typing import Any, Mapping, Sequence
 
 from mxnet import gluon
@@ -14,7 +13,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, BinaryDense, Scale, make_stem
 from bmx.nn.tensors import Tensor
 
-from .blocks import check_counts, make_activation
+from .blocks import check_counts, make_activation, widen
 from .registry import register_family
 
 
@@ -70,11 +69,9 @@ class CompactNet(gluon.HybridBlock):
                  stem: str = 'alexnet', classes: int = 1000, bits: int | None = None, prefix: str | None = None,
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
-        if not isinstance(width, (float, numbers.Real)) or not 0 < width <= 1000:
-            raise ValueError(f'width must be a number above 0 and at most 1000, got {width!r}')
-        layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
+        settings, channels = dict(bits=bits, binarizations=binarizations), widen(96, width)
+        layers = [dict(layer, channels=widen(layer['channels'], width)) if layer['kind'] != 'pool' else layer
                   for layer in layers]
-        settings, channels = dict(bits=bits, binarizations=binarizations), round(96 * width)
         check_counts(classes=classes, channels=[channels] + [
             layer['channels'] for layer in layers if layer['kind'] != 'pool'])
         with self.name_scope():
