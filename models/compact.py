@@ -33,6 +33,8 @@ NIN = (_conv(96, 1), _conv(96, 1), POOL, _conv(256, 5), _conv(256, 1), _conv(256
 NIN_EXPANDED = (_conv(128, 3), _conv(128, 3), POOL, _conv(256, 5), _conv(256, 3), _conv(256, 3), POOL) + _NIN_TOP
 ALEXNET = (POOL, _conv(256, 5, 2), POOL, _conv(384, 3), _conv(384, 3, 2), _conv(256, 3, 2), POOL, _dense(4096),
            _dense(4096))
+# Without groups, which were for two GPUs.
+ALEXNET_WHOLE = tuple(dict(layer, groups=1) if layer['kind'] == 'conv' else layer for layer in ALEXNET)
 
 
 class CompactNet(gluon.HybridBlock):
@@ -117,5 +119,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     # Cccp layers 1 and 2 with 128 channels, 1 to 4 with 3x3 kernels.
     'nin_binary_expanded': dict(layers=NIN_EXPANDED),
     'alexnet_binary': dict(layers=ALEXNET),
+    # The AlexNet of XNOR-Net (Rastegari et al. 2016): its first and last layer are float.
+    'alexnet_xnor': dict(layers=ALEXNET_WHOLE, binary_classifier=False, activation='relu'),
 }
 register_family(CompactNet, MEMBERS)

@@ -43,7 +43,7 @@ class ScaledSum(gluon.HybridBlock):
 
 
 class SoftConnection(gluon.HybridBlock):
-    """What a branch reads: its own result in the group before, or the sum of all branches, as a learned gate mixes them.
+    """What a branch reads: its own result in the group before and the sum of all branches, mixed by a learned gate.
 
     g * own + (1 - g) * total with g = sigmoid(theta) (section 3.2.3); theta, a number, begins with 0.
 

@@ -45,8 +45,8 @@ class ResidualBlock(gluon.HybridBlock):
     convolutions : int
         How many.
     shortcut : str
-        Where the shape changes: 'float' (`make_shortcut`); 'binary': a binary 1x1 convolution with the strides; 'given':
-        the block is called with what the shortcut makes of the input.
+        Where the shape changes: 'float' (`make_shortcut`); 'binary': a binary 1x1 convolution with the strides;
+        'given': the block is called with what the shortcut makes of the input.
 
     Inputs: (N, in_channels, H, W), and if it is given the shortcut's result. Outputs: (N, channels, H / strides,
     W / strides), rounded up.
@@ -116,7 +116,8 @@ class ResNetE(gluon.HybridBlock):
         Of the binary layers: 1, 2 to 8, or 32 for the float network of the same structure; None takes the scope's, as
         in every layer.
 
-    Inputs: (N, 3, H, W), with four stages H and W of at least 5 (thumbnail) or 17. Outputs: (N, classes).
+    Inputs: (N, 3, H, W), with four stages and float shortcuts H and W of at least 5 (thumbnail) or 17. Outputs: (N,
+    classes).
     """
 
     def __init__(self, layers: Sequence[int], channels: Sequence[int] = (64, 128, 256, 512), width: float = 1,
@@ -169,7 +170,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
     'resnete18_v2': dict(layers=(4, 4, 4, 4), preactivation=True),
     'birealnet18': dict(layers=(4, 4, 4, 4), extras=False),
     'birealnet34': dict(layers=(6, 8, 12, 6), extras=False),
-    # What BNN, XNOR-Net and XNOR-Net++ binarize: ResNet-18 as it is, its 1x1 convolutions too.
+    # ResNet as it is, which BNN, XNOR-Net and ABC-Net binarize, its 1x1 convolutions too.
     'resnet18_binary': dict(layers=(2, 2, 2, 2), convolutions=2, shortcut='binary'),
+    'resnet34_binary': dict(layers=(3, 4, 6, 3), convolutions=2, shortcut='binary'),
 }
 register_family(ResNetE, MEMBERS)
