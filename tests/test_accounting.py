@@ -56,7 +56,7 @@ def test_a_product_of_several_bits_is_one_of_each_pair_of_bits(weight, activatio
     few = max(bits) < 32
     assert (counted.bops, counted.flops) == ((macs * bits[0] * bits[1], 0) if few else (0, macs))
     assert counted.size_mib == bits[0] * 8 * 4 * 9 / 8 / 2 ** 20
-    assert [layer['bits'] for layer in counted.layers if layer['bits']] == ['%d/%d' % bits]
+    assert [layer['bits'] for layer in counted.layers if layer['bits']] == ['/'.join(map(str, bits))]
 
 
 class Split(gluon.HybridBlock):

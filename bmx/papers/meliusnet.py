@@ -150,8 +150,8 @@ RESNET_COUNTED = 'ResNet: counted with the final dense layer; its sizes are in 1
 REMARKS_3 = (
     RESNET_COUNTED,
     'The others are ResNet-18, its first and last layer float; the 1x1 convolutions are float, too, but those of '
-    'ABC-Net, BNN, XNOR-Net and XNOR-Net++. A product of numbers of a and b bits counts as a * b binary ones, a ternary '
-    'weight as 2 bits.',
+    'ABC-Net, BNN, XNOR-Net and XNOR-Net++. A product of numbers of a and b bits counts as a * b binary ones, a '
+    'ternary weight as 2 bits.',
     'Ensemble: six networks as BNN. Circulant-CNN: four binary products for one.')
 
 TABLE_3_SMALL = Table('Table 3, about 18 layers (ImageNet)', COLUMNS_3, (
