@@ -28,6 +28,11 @@ def _ops_without_classifiers(counted):
     return counted.ops / 1e8 - sum(layer['flops'] for layer in counted.layers if layer['op'] == 'FullyConnected') / 1e8
 
 
+def _ops_of_four(counted):
+    """Operations, in 1e8, with four binary products in the place of each."""
+    return _ops(counted) + 3 * counted.bops / 64 / 1e8
+
+
 def _layer_flops(*parts):
     """Operations, in 1e8, of the float layers whose names contain one of some parts."""
     return lambda counted: sum(layer['flops'] for layer in counted.layers
@@ -46,14 +51,17 @@ def _reductions(counted):
 
 # How methods quantize; `FLOAT_1X1` is ResNet with the shortcuts of every method that leaves them float.
 FLOAT_1X1 = dict(IMAGENET, shortcut='float')
-BWN = {'weight': "sign(scaling='gradient')", 'activation': 'float'}
-TTQ = {'weight': 'dorefa(2)', 'activation': 'float'}
-HWGQ = LQ_NET = SYQ = {'weight': "sign(scaling='gradient')", 'activation': 'dorefa(2)'}
+BWN = {'weight': 'xnor', 'activation': 'float'}
+TTQ = {'weight': 'ttq', 'activation': 'float'}
+HWGQ = {'weight': 'xnor', 'activation': 'dorefa(2)'}
+LQ_NET = {'weight': 'sign', 'activation': 'dorefa(2)'}
+SYQ = {'weight': 'syq(1)', 'activation': 'dorefa(2)'}
 DOREFA = {'weight': 'dorefa(2)', 'activation': 'dorefa(2)'}
-CIRCULANT = {'weight': 'dorefa(4)', 'activation': 'sign'}
+CIRCULANT = {'weight': 'circulant', 'activation': 'sign'}
 ABC_NET = {'weight': 'dorefa(5)', 'activation': 'dorefa(5)'}
 BNN = {'weight': 'sign', 'activation': 'sign'}
-XNOR_NET = XNOR_NET_PP = {'weight': "sign(scaling='gradient')", 'activation': 'sign'}
+XNOR_NET = {'weight': 'xnor', 'activation': 'sign'}
+XNOR_NET_PP = {'weight': 'sign', 'activation': 'sign'}
 
 OPS, SIZE = Column('OPs 1e8', _ops), Column('size MB', _size)
 TOP1, TOP5 = Column('top-1 %'), Column('top-5 %')
@@ -166,7 +174,8 @@ TABLE_3_SMALL = Table('Table 3, about 18 layers (ImageNet)', COLUMNS_3, (
     Row('DoReFa', '2/2 62.6 5.3 ~2.4', 'resnet18_binary', FLOAT_1X1, point=('low bit', 'DoReFa 2/2'), layers=DOREFA),
     Row('Ensemble', '(1/1)x6 61.0 + +', 'ensemble_resnete18', dict(IMAGENET, network='resnet18_binary', members=6),
         {'OPs 1e8': _ops_without_classifiers}, point=('several bases', 'Ensemble x6'), layers=BNN),
-    Row('Circulant-CNN', '(1/1)x4 61.4 - +', 'resnet18_binary', FLOAT_1X1, layers=CIRCULANT),
+    Row('Circulant-CNN', '(1/1)x4 61.4 - +', 'resnet18_binary', FLOAT_1X1,
+        {'OPs 1e8': _ops_of_four}, layers=CIRCULANT),
     Row('ABC-Net', '(1/1)x5 65.0 8.7 7.8', 'resnet18_binary', IMAGENET, point=('several bases', 'ABC-Net x5'),
         layers=ABC_NET),
     Row('GroupNet', '(1/1)x5 67.0 9.2 2.68', 'groupnet18', IMAGENET, notes={'size MB': NORMS_GROUPNET},

@@ -23,7 +23,7 @@ def _parameters(counted):
 
 
 IMAGENET = {'stem': 'imagenet'}
-XNOR = {'weight': "sign(scaling='gradient')", 'activation': 'sign'}
+XNOR = {'weight': 'xnor', 'activation': 'sign'}
 WITHOUT_CLASSIFIER = {'OPs 1e6': _ops_without_classifier,
                       'faster': lambda counted: BIREALNET_OPS / _ops_without_classifier(counted)}
 OPS, PARAMETERS = Column('OPs 1e6', _ops), Column('params 1e6', _parameters)
@@ -97,7 +97,7 @@ TABLE_4 = Table(
         Row('Binary Connect', '35.40 61.00 + + + +', 'alexnet_xnor', layers={'weight': 'sign', 'activation': 'float'}),
         Row('BNNs', '42.20 67.10 + + + +', 'resnet18_binary', IMAGENET, WITHOUT_CLASSIFIER),
         Row('ABC-Net', '42.70 67.60 + + + +', 'resnet18_binary', IMAGENET, WITHOUT_CLASSIFIER),
-        Row('DoReFa-Net', '43.60 - + + + +', 'alexnet_xnor', layers={'weight': 'sign', 'activation': 'dorefa(1)'}),
+        Row('DoReFa-Net', '43.60 - + + + +', 'alexnet_xnor', layers={'weight': 'dorefa(1)', 'activation': 'dorefa(1)'}),
         Row('BWN', '39.20 64.70 - - - -'),
         Row('SQ-BWN', '45.50 70.60 - - - -'),
         Row('XNOR-AlexNet', '44.20 69.20 62.38 0.19 138 1.18', 'alexnet_xnor',
