@@ -23,6 +23,19 @@ def check_counts(**given: object) -> None:
             raise ValueError(f'{name} takes whole numbers from 1 to {most}, got {value!r}')
 
 
+def widen(channels: int, width: float) -> int:
+    """So many channels times `width`, rounded.
+
+    Raises
+    ------
+    ValueError
+        `width` is no number above 0 and at most 1000.
+    """
+    if not isinstance(width, (float, numbers.Real)) or not 0 < width <= 1000:
+        raise ValueError(f'width must be a number above 0 and at most 1000, got {width!r}')
+    return round(channels * width)
+
+
 def make_activation(name: str, channels: int = 1) -> gluon.HybridBlock:
     """'relu', or 'prelu' with a slope for each of so many channels, or one for all.
 

@@ -5,7 +5,6 @@ convolution, PReLU. Deployed, its 1.2 MiB and 7.4 MiB hold the classifier, too.
 """
 from __future__ import annotations
 
-import numbers
 from typing import Any, Mapping, Sequence
 
 from mxnet import gluon
@@ -14,7 +13,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, BinaryDense, Scale, make_stem
 from bmx.nn.tensors import Tensor
 
-from .blocks import check_counts, make_activation
+from .blocks import check_counts, make_activation, widen
 from .registry import register_family
 
 
@@ -34,6 +33,8 @@ NIN = (_conv(96, 1), _conv(96, 1), POOL, _conv(256, 5), _conv(256, 1), _conv(256
 NIN_EXPANDED = (_conv(128, 3), _conv(128, 3), POOL, _conv(256, 5), _conv(256, 3), _conv(256, 3), POOL) + _NIN_TOP
 ALEXNET = (POOL, _conv(256, 5, 2), POOL, _conv(384, 3), _conv(384, 3, 2), _conv(256, 3, 2), POOL, _dense(4096),
            _dense(4096))
+# Without groups, which were for two GPUs.
+ALEXNET_WHOLE = tuple(dict(layer, groups=1) if layer['kind'] == 'conv' else layer for layer in ALEXNET)
 
 
 class CompactNet(gluon.HybridBlock):
@@ -70,11 +71,9 @@ class CompactNet(gluon.HybridBlock):
                  stem: str = 'alexnet', classes: int = 1000, bits: int | None = None, prefix: str | None = None,
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
-        if not isinstance(width, (float, numbers.Real)) or not 0 < width <= 1000:
-            raise ValueError(f'width must be a number above 0 and at most 1000, got {width!r}')
-        layers = [dict(layer, channels=round(width * layer['channels'])) if layer['kind'] != 'pool' else layer
+        settings, channels = dict(bits=bits, binarizations=binarizations), widen(96, width)
+        layers = [dict(layer, channels=widen(layer['channels'], width)) if layer['kind'] != 'pool' else layer
                   for layer in layers]
-        settings, channels = dict(bits=bits, binarizations=binarizations), round(96 * width)
         check_counts(classes=classes, channels=[channels] + [
             layer['channels'] for layer in layers if layer['kind'] != 'pool'])
         with self.name_scope():
@@ -120,5 +119,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     # Cccp layers 1 and 2 with 128 channels, 1 to 4 with 3x3 kernels.
     'nin_binary_expanded': dict(layers=NIN_EXPANDED),
     'alexnet_binary': dict(layers=ALEXNET),
+    # The AlexNet of XNOR-Net (Rastegari et al. 2016): its first and last layer are float.
+    'alexnet_xnor': dict(layers=ALEXNET_WHOLE, binary_classifier=False, activation='relu'),
 }
 register_family(CompactNet, MEMBERS)

@@ -36,6 +36,20 @@ def register_family(network: type[gluon.HybridBlock], members: Mapping[str, Mapp
         register(entry_point(name, row))
 
 
+def find(name: str) -> Build:
+    """What builds the model of a name, in any case.
+
+    Raises
+    ------
+    ValueError
+        Unknown name; the message lists the valid ones.
+    """
+    entry = MODELS.get(name.lower())
+    if entry is None:
+        raise ValueError(f'unknown model {name!r}; choose from {", ".join(sorted(MODELS))}')
+    return entry
+
+
 def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Context] = mx.cpu(),
               pretrained: bool = False, root: str = os.path.join('~', '.mxnet', 'models'),
               **kwargs: Any) -> gluon.HybridBlock:
@@ -70,9 +84,7 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     FileNotFoundError
         `pretrained` without a parameter file.
     """
-    entry = MODELS.get(name.lower())
-    if entry is None:
-        raise ValueError(f'unknown model {name!r}; choose from {", ".join(sorted(MODELS))}')
+    entry = find(name)
     settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
     quantized_by = {key: settings.pop(key) for key in ('activation', 'weight') if names_quantizer(settings.get(key))}
     with config(**quantized_by):

@@ -47,6 +47,18 @@ def test_binary_weights_on_float_input_are_flops():
     assert counted.layers[0]['bits'] == '1/32'
 
 
+@pytest.mark.parametrize('weight, activation, bits', [
+    ('dorefa(3)', 'dorefa(2)', (3, 2)), ('sign', 'dorefa(2)', (1, 2)), ('dorefa(2)', 'sign', (2, 1)),
+    ('sign', 'residual(3)', (1, 3)), ('dorefa(2)', 'float', (2, 32))])
+def test_a_product_of_several_bits_is_one_of_each_pair_of_bits(weight, activation, bits):
+    net = bmx.nn.BinaryConv(8, 3, in_channels=4, weight=weight, activation=activation)
+    counted, macs = bmx.summary(net, (2, 4, 6, 6)), 8 * 4 * 9 * 16
+    few = max(bits) < 32
+    assert (counted.bops, counted.flops) == ((macs * bits[0] * bits[1], 0) if few else (0, macs))
+    assert counted.size_mib == bits[0] * 8 * 4 * 9 / 8 / 2 ** 20
+    assert [layer['bits'] for layer in counted.layers if layer['bits']] == ['/'.join(map(str, bits))]
+
+
 class Split(gluon.HybridBlock):
     """A product of the second, larger part of its input."""
 
@@ -151,7 +163,8 @@ DEPLOYED = {
                         bmx.nn.BinaryConv(8, 1)], (1, 5, 9, 9)),
     'rows': (lambda: [bmx.nn.QActivation(), bmx.nn.QDense(5, flatten=False), nn.Dense(3)], (4, 7, 20)),
     'binary weights': (lambda: [bmx.nn.QConv2D(8, 3, scaling='constant'), bmx.nn.QDense(3)], (1, 3, 9, 9)),
-    'k bits': (lambda: [bmx.nn.QActivation(bits=2), bmx.nn.QConv2D(8, 3, bits=2), bmx.nn.BinaryDense(3)], (1, 3, 9, 9)),
+    'weights of k bits': (lambda: [bmx.nn.QConv2D(8, 3, weight='dorefa(2)', activation='float'),
+                                   bmx.nn.BinaryDense(3)], (1, 3, 9, 9)),
     'bias inside': (lambda: [bmx.nn.QActivation(), Inside()], (1, 3, 9, 9)),
     'shared': (lambda: [bmx.nn.BinaryConv(8, 3, in_channels=8)] * 2 + [nn.BatchNorm(in_channels=8)], (1, 8, 9, 9)),
     'binarizations': (lambda: [bmx.nn.BinaryConv(8, 3, binarizations=2), bmx.nn.QActivation(binarizations=3),

@@ -70,7 +70,7 @@ def test_trains_and_deploys(name, tmp_path):
 
 
 BINARY = sorted(name for name in MODELS if not name.endswith('_float'))
-SIZES = {'alexnet_binary': 56, 'nin_binary': 56, 'nin_binary_expanded': 56}  # others 33
+SIZES = {'alexnet_binary': 56, 'alexnet_xnor': 56, 'nin_binary': 56, 'nin_binary_expanded': 56}  # others 33
 # Answers of models in a process of a number of threads: SHA-256 for each image, by model, kernel and batch.
 ANSWERS = '''
 import hashlib, json, sys
@@ -187,11 +187,116 @@ def test_a_shortcut_around_every_convolution_also_at_odd_sizes(name, tmp_path):
     assert bmx.export(net, str(tmp_path / name), x.shape, x).comparison.equal
 
 
+@pytest.mark.parametrize('name, blocks, float_convolutions', [
+    ('resnet18_binary', 8, 1), ('resnet34_binary', 16, 1), ('birealnet18', 16, 4)])
+def test_shortcuts(name, blocks, float_convolutions):
+    assert operators(name)['elemwise_add'] == blocks
+    bits = [layer['bits'] for layer in bmx.summary(bmx.get_model(name, stem='imagenet'), (1, 3, 64, 64)).layers
+            if layer['op'] == 'Convolution']
+    assert bits.count('32/32') == float_convolutions and set(bits) == {'1/1', '32/32'}
+    if name.startswith('resnet'):
+        settings = dict(stem='thumbnail', convolutions=1, layers=(4, 4, 4, 4), shortcut='float')
+        assert operators(name, **settings) == operators('resnete18', stem='thumbnail')
+
+
+@pytest.mark.parametrize('name', ['resnete18', 'resnete18_v2', 'resnet18_binary', 'groupnet18'])
+def test_width_multiplies_the_channels_of_all_layers(name):
+    narrow, wide = (bmx.summary(bmx.get_model(name, width=width, stem='imagenet', classes=10), (1, 3, 32, 32))
+                    for width in (1, 2))
+    assert wide.bops == 4 * narrow.bops
+    for before, after in zip(narrow.layers[:-1], wide.layers[:-1]):
+        assert after['output_shape'][1] == 2 * before['output_shape'][1], before['name']
+    assert wide.params_binary == 4 * narrow.params_binary
+
+
+def bases_net(decomposition, bases=3, **kwargs):
+    net = initialized('groupnet18', bases=bases, decomposition=decomposition, layers=(4, 2), channels=(8, 16),
+                      stem='thumbnail', classes=5, **kwargs)
+    net(images(8))
+    return net
+
+
+@pytest.mark.parametrize('decomposition, scales, gates', [('layer', 3 * 6, 0), ('group', 3 * 3, 3)])
+def test_groupnet_has_as_many_binary_layers_as_bases(decomposition, scales, gates):
+    net = bases_net(decomposition)
+    single = initialized('birealnet18', layers=(4, 2), channels=(8, 16), stem='thumbnail', classes=5)
+    several, one = (bmx.summary(each, (1, 3, 8, 8)) for each in (net, single))
+    assert (several.bops, several.flops) == (3 * one.bops, one.flops)  # the float shortcuts are shared
+    assert len(net.collect_params('.*_scale$').keys()) == scales
+    assert len(net.collect_params('.*_theta$').keys()) == gates
+
+
+@pytest.mark.parametrize('decomposition', ['layer', 'group'])
+def test_branches_alike_are_bi_real_net(decomposition):
+    """With the same weights in every branch, their average is one of them, whatever the gates."""
+    net = bases_net(decomposition)
+    single = initialized('birealnet18', layers=(4, 2), channels=(8, 16), stem='thumbnail', classes=5)
+    x = images(8)
+    single(x)
+    weights = [layer.weight for layer in bmx.nn.quantized_layers(single)]
+    layers = bmx.nn.quantized_layers(net)
+    group = 1 if decomposition == 'layer' else 2
+    for index, weight in enumerate(weights):
+        for base in range(3):
+            place = index // group * 3 * group + base * group + index % group
+            layers[place].weight.set_data(weight.data())
+    others = [p for p in net.collect_params().values() if p not in {layer.weight for layer in layers}]
+    for name in ('conv0_weight', 'dense0_weight'):
+        found, = [p for p in others if p.name.endswith(name) and 'shortcut' not in p.name
+                  and 'binaryconv' not in p.name]
+        source, = [p for p in single.collect_params().values() if p.name.endswith(name) and 'shortcut' not in p.name
+                   and 'binaryconv' not in p.name]
+        found.set_data(source.data())
+    found, = [p for p in others if 'shortcut' in p.name and p.name.endswith('conv0_weight')]
+    source, = [p for p in single.collect_params().values() if 'shortcut' in p.name and p.name.endswith('conv0_weight')]
+    found.set_data(source.data())
+    for theta in net.collect_params('.*_theta$').values():
+        theta.set_data(mx.nd.array([2.5]))
+    # thirds are rounded: signs of sums next to 0 could differ, but of no value here
+    assert np.allclose(net(x).asnumpy(), single(x).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_soft_connections_mix_own_and_all():
+    net = bases_net('group')
+    gate = net.features[1].connections[0]
+    own, total = mx.nd.array([[[[1.0]]]]), mx.nd.array([[[[3.0]]]])
+    for theta, expected in ((0, 2), (30, 1), (-30, 3)):
+        gate.theta.set_data(mx.nd.array([theta]))
+        assert gate(own, total).asscalar() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('kwargs', [dict(decomposition='layer'), dict(bases=3), dict(bases=1)], ids=str)
+def test_groupnet_deploys_to_one_program(kwargs, tmp_path):
+    net = initialized('groupnet18', layers=(4, 2), channels=(8, 16), stem='thumbnail', classes=5, **kwargs)
+    x = images(9, 3)
+    with autograd.record():
+        value = net(x).sum()
+    value.backward()
+    gates = '' if kwargs.get('bases') == 1 else '|theta'  # with one branch there is nothing to mix
+    assert all(p.grad().abs().sum().asscalar() > 0 for p in net.collect_params(f'.*_(scale{gates})$').values())
+    assert bmx.export(net, str(tmp_path / 'net'), x.shape, x).comparison.equal
+    nodes = json.loads((tmp_path / 'net-symbol.json').read_text())['nodes']
+    assert [node['op'] for node in nodes if node['op'] != 'null'] == ['binary_subgraph']
+
+
+def test_an_ensemble_averages_its_members():
+    net = initialized('ensemble_resnete18', network='birealnet18', members=3, stem='thumbnail', classes=4,
+                      layers=(1, 1), channels=(8, 8))
+    x = images(8)
+    scores = [member(x).asnumpy() for member in net.members]
+    assert len(scores) == 3 and not np.allclose(scores[0], scores[1])
+    assert np.allclose(net(x).asnumpy(), sum(scores) / 3, atol=1e-6)
+    single = bmx.summary(bmx.get_model('birealnet18'), (1, 3, 64, 64))
+    several = bmx.summary(bmx.get_model('ensemble_resnete18', network='birealnet18', members=3), (1, 3, 64, 64))
+    assert (several.ops, several.size_mib) == (3 * single.ops, pytest.approx(3 * single.size_mib))
+
+
 # Edges of the smallest images that the docstrings name.
 @pytest.mark.parametrize('name, stem, size', [
     ('meliusnet22', 'thumbnail', 8), ('meliusnet22', 'grouped', 29), ('binarydensenet28', 'imagenet', 29),
     ('resnete18', 'thumbnail', 5), ('resnete18', 'imagenet', 17), ('birealnet18', 'grouped', 17),
-    ('resnete18_v2', 'thumbnail', 5), ('mobinet_mid', 'thumbnail', 9), ('mobinet_pre', 'mobilenet', 17),
+    ('resnete18_v2', 'thumbnail', 5), ('groupnet18', 'imagenet', 17),
+    ('mobinet_mid', 'thumbnail', 9), ('mobinet_pre', 'mobilenet', 17),
     ('nin_binary', 'thumbnail', 12), ('alexnet_binary', 'thumbnail', 12)])
 def test_smallest_images(name, stem, size):
     net = bmx.get_model(name, stem=stem, classes=3)
@@ -207,6 +312,16 @@ def test_smallest_images(name, stem, size):
     ('resnete18', dict(layers=(1, 0), channels=(64, 128)),
      r'layers takes whole numbers from 1 to [0-9]+, got \(1, 0\)'),
     ('resnete18', dict(channels=(64, 64, 64, 1.5)), 'channels takes whole numbers'),
+    ('resnete18', dict(width=0), 'width must be a number above 0 and at most 1000, got 0'),
+    ('resnete18', dict(width=0.001), 'channels takes whole numbers'),
+    ('resnete18', dict(shortcut='given'), "shortcut must be 'float' or 'binary', got 'given'"),
+    ('resnete18', dict(convolutions=0), 'convolutions takes whole numbers from 1 to [0-9]+, got 0'),
+    ('groupnet18', dict(bases=0), 'bases takes whole numbers from 1 to [0-9]+, got 0'),
+    ('groupnet18', dict(decomposition='net'), "decomposition must be one of layer, group, got 'net'"),
+    ('groupnet18', dict(layers=(3, 2, 2, 2)), 'layers must be multiples of 2 .* got 3'),
+    ('groupnet18', dict(preactivation=True), 'without preactivation='),
+    ('ensemble_resnete18', dict(members=0), 'members takes whole numbers from 1 to [0-9]+, got 0'),
+    ('ensemble_resnete18', dict(network='resnet'), "unknown model 'resnet'; choose from .*resnete18"),
     ('meliusnet22', dict(blocks=(-1, 1), reductions=(0.5,)), r'blocks takes whole numbers from 1 to [0-9]+, got \(-1'),
     ('meliusnet22', dict(growth=0), 'growth takes whole numbers from 1 to [0-9]+, got 0'),
     ('binarydensenet28', dict(groups='a'), "groups takes whole numbers from 1 to [0-9]+, got 'a'"),
@@ -316,7 +431,7 @@ def test_naive_residual_improves_every_channel():
 
 
 @pytest.mark.parametrize('name', ['meliusnet22', 'meliusnet_naive', 'binarydensenet28', 'resnete18', 'birealnet18',
-                                  'mobinet_pre', 'nin_binary'])
+                                  'mobinet_pre', 'nin_binary', 'resnet18_binary', 'groupnet18', 'ensemble_resnete18'])
 def test_32_bits_hold_no_sign(name):
     net = bmx.get_model(name, bits=32, classes=4, stem='thumbnail')
     assert not bmx.nn.binary_parameters(net)

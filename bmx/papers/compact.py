@@ -7,6 +7,7 @@ from .tables import Column, Paper, Row, Series, Table
 # Sizes of the float networks in MiB: 7,589,920 and 60,954,656 weights of Caffe's Network in Network and AlexNet.
 NIN = 7589920 * 4 / 2 ** 20
 ALEXNET = 60954656 * 4 / 2 ** 20
+RESNET = 11679912 * 4 / 2 ** 20  # ResNet-18
 
 
 def _size(counted):
@@ -35,6 +36,7 @@ BIASES_226 = "With the layers' biases, which Caffe's AlexNet has, it is 22.58."
 BIASES_602 = ('With ReLU the counted network has 1,263,944 numbers of 32 bits; 6.02 are 1,260,784. The rule is in a '
               'supplement that is not part of the paper; PReLU makes the printed difference of the right sign.')
 BIASES_271 = ("With the layers' biases it is 27.1; but with biases the 23.6 of the expanded network would be 23.2.")
+SCALES_334 = 'With a scaling factor of 32 bits for each binary filter, which is computed of the weights, it is 3.34.'
 RATE_29 = {'rate': BIASES_271}
 
 TABLE_1 = Table(
@@ -88,13 +90,14 @@ TABLE_6 = Table(
             {'size MB': BIASES_226}),
         Row('XNOR-net', 'AlexNet 1,full 10.3 10.3 22.6 69.2 44.2', 'alexnet_binary', FULL_RELU, OF_ALEXNET,
             {'size MB': BIASES_226}),
-        Row('XNOR-net', 'ResNet-18 1,full 13.4 70 3.34 73.2 51.2', point=('ResNet-18', 'XNOR')),
+        Row('XNOR-net', 'ResNet-18 1,full 13.4 70 3.34 73.2 51.2', 'resnet18_binary', {'stem': 'imagenet'},
+            {'rate': _rate(RESNET)}, {'size MB': SCALES_334}, ('ResNet-18', 'XNOR')),
         Row('DoReFa-net', 'AlexNet 2,full 10.3 10.3 22.6 - 49.8', 'alexnet_binary', FULL_RELU, OF_ALEXNET,
             {'size MB': BIASES_226}),
         Row('Our method', 'AlexNet 2,binary 31.2 31.2 7.43 71.1 46.6', 'alexnet_binary', TWO, OF_ALEXNET,
             point=('AlexNet', '2 binarizations')),
         Row('Our method', 'NIN-net 2,binary 23.6 189 1.23 75.6 51.4', 'nin_binary_expanded', TWO, OF_NIN)),
-    ('bits,last: bits of the activations, and what the last layer is. XNOR-net on ResNet-18 is not counted.',
+    ('bits,last: bits of the activations, and what the last layer is.',
      'OPs = BOPs / 64 + FLOPs with the classifier; with m binarizations a product takes m times the BOPs.'))
 
 PAPER = Paper(

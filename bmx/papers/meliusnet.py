@@ -23,14 +23,14 @@ def _size_decimal(counted):
     return counted.size_mib * 2 ** 20 / 1e6
 
 
-def _ops_bit_serial(counted):
-    """Operations where a product of a-bit and b-bit numbers is a * b binary ones, as DoReFa-Net computes it."""
-    ops = _ops(counted)
-    for layer in counted.layers:
-        bits = [int(text) for text in layer['bits'].split('/') if text]
-        if bits and 1 < max(bits) < 32:
-            ops += layer['flops'] / 1e8 * (bits[0] * bits[1] / 64 - 1)
-    return ops
+def _ops_without_classifiers(counted):
+    """Operations, in 1e8, of several networks in one without the final dense layer of each."""
+    return counted.ops / 1e8 - sum(layer['flops'] for layer in counted.layers if layer['op'] == 'FullyConnected') / 1e8
+
+
+def _ops_of_four(counted):
+    """Operations, in 1e8, with four binary products in the place of each."""
+    return _ops(counted) + 3 * counted.bops / 64 / 1e8
 
 
 def _layer_flops(*parts):
@@ -49,8 +49,19 @@ def _reductions(counted):
     return ','.join(f'{behind}/{before}' for behind, before in zip(channels[1::2], channels[::2]))
 
 
-BITS_1_32 = {'bits': 1, 'activation_bits': 32, 'scaling': 'constant'}
-BITS_2_32, BITS_2_2 = {'bits': 2, 'activation_bits': 32}, {'bits': 2}
+# How methods quantize; `FLOAT_1X1` is ResNet with the shortcuts of every method that leaves them float.
+FLOAT_1X1 = dict(IMAGENET, shortcut='float')
+BWN = {'weight': 'xnor', 'activation': 'float'}
+TTQ = {'weight': 'ttq', 'activation': 'float'}
+HWGQ = {'weight': 'xnor', 'activation': 'dorefa(2)'}
+LQ_NET = {'weight': 'sign', 'activation': 'dorefa(2)'}
+SYQ = {'weight': 'syq(1)', 'activation': 'dorefa(2)'}
+DOREFA = {'weight': 'dorefa(2)', 'activation': 'dorefa(2)'}
+CIRCULANT = {'weight': 'circulant', 'activation': 'sign'}
+ABC_NET = {'weight': 'dorefa(5)', 'activation': 'dorefa(5)'}
+BNN = {'weight': 'sign', 'activation': 'sign'}
+XNOR_NET = {'weight': 'xnor', 'activation': 'sign'}
+XNOR_NET_PP = {'weight': 'sign', 'activation': 'sign'}
 
 OPS, SIZE = Column('OPs 1e8', _ops), Column('size MB', _size)
 TOP1, TOP5 = Column('top-1 %'), Column('top-5 %')
@@ -61,6 +72,20 @@ GROUP_SIZE = 'Tables 2 and 3 give one size, ~5.1, for their whole group of netwo
 PUBLISHED_193 = ("1.93 is the Bi-Real-Net paper's own number; the printed 1.43 of the grouped stem, and the 0.49 that "
                  'it saves (section 4.1), make 1.92.')
 PUBLISHED_271 = 'The printed 2.20 of the grouped stem, and the 0.49 that it saves (section 4.1), make 2.69.'
+NORMS_GROUPNET = ('A branch has batch normalisations of its own; with one a layer for all branches '
+                  '(decomposition=layer) the sizes are 9.23 and 15.28.')
+BY_TWO_BITS = ('Weights of 1 bit by activations of 2 make 1.90; 2.42 are those of 2 by 2 bits (DoReFa), which the '
+               'table prints for the whole group.')
+BY_TWO_BITS_34 = ('Weights of 1 bit by activations of 2 make 2.47, 2 by 2 bits 3.58, and 3.40 if the 1x1 convolutions '
+                  'have these bits, too.')
+SIZE_34 = '5.1 is what the table gives Bi-RealNet34, too, as large as this one.'
+SIZE_18 = ('The table gives one size to the whole group. 4.0 MiB are those of ResNet-18 with float 1x1 convolutions, '
+           '3.36 of binary ones.')
+ELEMENTWISE = ('The convolutions make 1.70e9 binary and 1.18e8 float operations, the latter the 7x7 one: 1.45. The '
+               'printed numbers hold 0.12e8 and 0.15e8 more, which no convolution takes: float 1x1 ones are 0.19e8 '
+               '(Bi-RealNet, 1.63).')
+STRONG_182 = ('Counted as Bi-RealNet18, whose convolutions it has and for which the table prints 1.63; the other '
+              '0.19e8 are none of its convolutions.')
 BASE_181 = ('Tables 2 and 3 print 1.63 for this network; ten times 1.81e8 are those of the float ResNet-18. The shares '
             'are of 1.81.')
 
@@ -130,39 +155,55 @@ TABLE_2 = Table(
 
 COLUMNS_3 = (Column('method'), Column('bits W/A'), TOP1, SIZE, OPS)
 RESNET_COUNTED = 'ResNet: counted with the final dense layer; its sizes are in 1e6 bytes.'
-REMARKS_3 = (RESNET_COUNTED,
-             'BWN, TTQ and DoReFa: counted on ResNetE-18 with the 7x7 stem; a product of 2-bit numbers as 4 binary '
-             'ones, a ternary weight as 2 bits.')
+REMARKS_3 = (
+    RESNET_COUNTED,
+    'The others are ResNet-18, its first and last layer float; the 1x1 convolutions are float, too, but those of '
+    'ABC-Net, BNN, XNOR-Net and XNOR-Net++. A product of numbers of a and b bits counts as a * b binary ones, a '
+    'ternary weight as 2 bits.',
+    'Ensemble: six networks as BNN. Circulant-CNN: four binary products for one.')
 
 TABLE_3_SMALL = Table('Table 3, about 18 layers (ImageNet)', COLUMNS_3, (
-    Row('BWN', '1/32 60.8 4 18.1', 'resnete18', IMAGENET, point=('low bit', 'BWN 1/32'), layers=BITS_1_32),
-    Row('TTQ', '2/32 66.6 5.3 18.1', 'resnete18', IMAGENET, point=('low bit', 'TTQ 2/32'), layers=BITS_2_32),
-    Row('HWGQ', '1/2 59.6 4 ~2.4', point=('low bit', 'HWGQ 1/2')),
-    Row('LQ-Net', '1/2 62.6 4 ~2.4', point=('low bit', 'LQ-Net 1/2')),
-    Row('SYQ', '1/2 55.4 4 ~2.4', point=('low bit', 'SYQ 1/2')),
-    Row('DoReFa', '2/2 62.6 5.3 ~2.4', 'resnete18', IMAGENET, {'OPs 1e8': _ops_bit_serial},
-        point=('low bit', 'DoReFa 2/2'), layers=BITS_2_2),
-    Row('Ensemble', '(1/1)x6 61.0 - -'),
-    Row('Circulant-CNN', '(1/1)x4 61.4 - -'),
-    Row('ABC-Net', '(1/1)x5 65.0 8.7 7.8', point=('several bases', 'ABC-Net x5')),
-    Row('GroupNet', '(1/1)x5 67.0 9.2 2.68', point=('several bases', 'GroupNet18 x5')),
-    Row('BNN', '1/1 42.2 ~4 1.57', point=('other binary', 'BNN')),
-    Row('XNOR-Net', '1/1 51.2 ~4 1.59', point=('other binary', 'XNOR-Net')),
+    Row('BWN', '1/32 60.8 4 18.1', 'resnet18_binary', FLOAT_1X1, point=('low bit', 'BWN 1/32'), layers=BWN),
+    Row('TTQ', '2/32 66.6 5.3 18.1', 'resnet18_binary', FLOAT_1X1, point=('low bit', 'TTQ 2/32'), layers=TTQ),
+    Row('HWGQ', '1/2 59.6 4 ~2.4', 'resnet18_binary', FLOAT_1X1, notes={'OPs 1e8': BY_TWO_BITS},
+        point=('low bit', 'HWGQ 1/2'), layers=HWGQ),
+    Row('LQ-Net', '1/2 62.6 4 ~2.4', 'resnet18_binary', FLOAT_1X1, notes={'OPs 1e8': BY_TWO_BITS},
+        point=('low bit', 'LQ-Net 1/2'), layers=LQ_NET),
+    Row('SYQ', '1/2 55.4 4 ~2.4', 'resnet18_binary', FLOAT_1X1, notes={'OPs 1e8': BY_TWO_BITS},
+        point=('low bit', 'SYQ 1/2'), layers=SYQ),
+    Row('DoReFa', '2/2 62.6 5.3 ~2.4', 'resnet18_binary', FLOAT_1X1, point=('low bit', 'DoReFa 2/2'), layers=DOREFA),
+    Row('Ensemble', '(1/1)x6 61.0 + +', 'ensemble_resnete18', dict(IMAGENET, network='resnet18_binary', members=6),
+        {'OPs 1e8': _ops_without_classifiers}, point=('several bases', 'Ensemble x6'), layers=BNN),
+    Row('Circulant-CNN', '(1/1)x4 61.4 - +', 'resnet18_binary', FLOAT_1X1,
+        {'OPs 1e8': _ops_of_four}, layers=CIRCULANT),
+    Row('ABC-Net', '(1/1)x5 65.0 8.7 7.8', 'resnet18_binary', IMAGENET, point=('several bases', 'ABC-Net x5'),
+        layers=ABC_NET),
+    Row('GroupNet', '(1/1)x5 67.0 9.2 2.68', 'groupnet18', IMAGENET, notes={'size MB': NORMS_GROUPNET},
+        point=('several bases', 'GroupNet18 x5')),
+    Row('BNN', '1/1 42.2 ~4 1.57', 'resnet18_binary', IMAGENET, notes={'size MB': SIZE_18, 'OPs 1e8': ELEMENTWISE},
+        point=('other binary', 'BNN'), layers=BNN),
+    Row('XNOR-Net', '1/1 51.2 ~4 1.59', 'resnet18_binary', IMAGENET,
+        notes={'size MB': SIZE_18, 'OPs 1e8': ELEMENTWISE}, point=('other binary', 'XNOR-Net'), layers=XNOR_NET),
     Row('Bi-RealNet', '1/1 56.4 ~4 1.63', 'birealnet18', IMAGENET, point=('Bi-RealNet, original', '18')),
-    Row('XNOR-Net++', '1/1 57.1 ~4 1.59', point=('other binary', 'XNOR-Net++')),
+    Row('XNOR-Net++', '1/1 57.1 ~4 1.59', 'resnet18_binary', IMAGENET,
+        notes={'size MB': SIZE_18, 'OPs 1e8': ELEMENTWISE}, point=('other binary', 'XNOR-Net++'), layers=XNOR_NET_PP),
     Row('Bi-RealNet (our baseline)', '1/1 60.6 ~4 1.14', 'birealnet18', GROUPED,
         point=('Bi-RealNet, grouped stem', '18')),
     Row('BinaryDenseNet', '1/1 60.7 ~4 2.58', 'binarydensenet28', IMAGENET, point=('BinaryDenseNet, original', '28')),
-    Row('Strong Baseline', '1/1 60.9 ~4 1.82', point=('other binary', 'Strong Baseline')),
+    Row('Strong Baseline', '1/1 60.9 ~4 1.82', 'birealnet18', IMAGENET, notes={'OPs 1e8': STRONG_182},
+        point=('other binary', 'Strong Baseline')),
     Row('BinaryDenseNet (our baseline)', '1/1 62.6 ~4 2.09', 'binarydensenet28', GROUPED,
         point=('BinaryDenseNet, grouped stem', '28')),
     Row('MeliusNetA', '1/1 63.4 ~4 1.62', 'meliusnet_a'),
     Row('ResNet', '32/32 69.3 46.8 18.1', 'resnet18_v1', quantities=RESNET, point=('ResNet, float', '18'))), REMARKS_3)
 
 TABLE_3_LARGE = Table('Table 3, about 34 layers (ImageNet)', COLUMNS_3, (
-    Row('HWGQ', '1/2 64.3 5.1 ~3.4', point=('low bit', 'HWGQ34 1/2')),
-    Row('LQ-Net', '1/2 66.6 5.1 ~3.4', point=('low bit', 'LQ-Net34 1/2')),
-    Row('GroupNet', '(1/1)x5 70.5 15.3 4.13', point=('several bases', 'GroupNet34 x5')),
+    Row('HWGQ', '1/2 64.3 5.1 ~3.4', 'resnet34_binary', FLOAT_1X1,
+        notes={'size MB': SIZE_34, 'OPs 1e8': BY_TWO_BITS_34}, point=('low bit', 'HWGQ34 1/2'), layers=HWGQ),
+    Row('LQ-Net', '1/2 66.6 5.1 ~3.4', 'resnet34_binary', FLOAT_1X1,
+        notes={'size MB': SIZE_34, 'OPs 1e8': BY_TWO_BITS_34}, point=('low bit', 'LQ-Net34 1/2'), layers=LQ_NET),
+    Row('GroupNet', '(1/1)x5 70.5 15.3 4.13', 'groupnet34', IMAGENET, notes={'size MB': NORMS_GROUPNET},
+        point=('several bases', 'GroupNet34 x5')),
     Row('Bi-RealNet', '1/1 62.2 ~5.1 1.93', 'birealnet34', IMAGENET, notes={'OPs 1e8': PUBLISHED_193},
         point=('Bi-RealNet, original', '34')),
     Row('Bi-RealNet (our baseline)', '1/1 63.7 ~5.1 1.43', 'birealnet34', GROUPED,
@@ -178,8 +219,8 @@ TABLE_3_LARGE = Table('Table 3, about 34 layers (ImageNet)', COLUMNS_3, (
 TABLE_4 = Table(
     'Table 4: beside MobileNet-v1 (ImageNet)',
     (Column('network'), Column('bits W/A'), SIZE, OPS, TOP1), (
-        Row('GroupNet18', '(1/1)x5 9.2 2.68 67.0'),
-        Row('GroupNet34', '(1/1)x5 15 4.13 70.5'),
+        Row('GroupNet18', '(1/1)x5 9.2 2.68 67.0', 'groupnet18', IMAGENET, notes={'size MB': NORMS_GROUPNET}),
+        Row('GroupNet34', '(1/1)x5 15 4.13 70.5', 'groupnet34', IMAGENET),
         Row('Bi-RealNet34', '1/1 5.1 1.93 62.2', 'birealnet34', IMAGENET,
             notes={'size MB': GROUP_SIZE, 'OPs 1e8': PUBLISHED_193}),
         Row('MobileNet-v1 0.5', '32/32 5.1 1.49 63.7', 'mobilenet0.5', quantities=MOBILENET,

@@ -115,7 +115,8 @@ def _paths(layers):
     column, binary, read = {}, {}, {source for layer in layers for source in layer.inputs}
     for place, layer in enumerate(layers):
         column[place] = 1 + max([column.get(source, 0) for source in layer.inputs], default=0)
-        binary[place] = layer.bits == '1/1' or any(binary.get(source) for source in layer.inputs)
+        is_binary = bool(layer.bits) and '32' not in layer.bits.split('/')
+        binary[place] = is_binary or any(binary.get(source) for source in layer.inputs)
 
     def by_length(place):
         return column.get(place, 0), binary.get(place, False)

@@ -228,7 +228,8 @@ class _Traced:
                 if step and step[0] is owner:
                     joined[id(node)] = place
                 continue
-            if place is None or not (step and step[0] is owner and _is_layer(owner) and len(products) < 2):
+            if place is None or max(sources) > place or not (  # a step reads those before it
+                    step and step[0] is owner and _is_layer(owner) and len(products) < 2):
                 place, step = len(steps), [owner, [], []]
                 steps.append(step)
             step[1].append(node)
