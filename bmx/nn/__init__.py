@@ -12,7 +12,7 @@ from .quantizers import (
     residual_sign,
     ste_sign,
 )
-from .shifts import RPReLU, RSign, Shift
+from .shifts import RPReLU, Shift
 from .stems import (
     STEMS,
     AlexNetStem,
@@ -30,5 +30,5 @@ from .stems import (
 __all__ = ['AlexNetStem', 'approx_sign', 'binary_parameters', 'BinaryConv', 'BinaryDense', 'ChannelShuffle', 'Config',
            'config', 'grouped_conv', 'GroupedStem', 'ImageNetStem', 'k_bit_activation', 'k_bit_weight', 'make_stem',
            'MobileNetStem', 'parse_quantizer', 'PlainLayout', 'PReLU', 'QActivation', 'QConv1D', 'QConv2D', 'QDense',
-           'quantized_layers', 'Quantizer', 'QUANTIZERS', 'QuickNetStem', 'residual_sign', 'RPReLU', 'RSign', 'Scale',
+           'quantized_layers', 'Quantizer', 'QUANTIZERS', 'QuickNetStem', 'residual_sign', 'RPReLU', 'Scale',
            'scale_channels', 'Shift', 'ste_sign', 'STEMS', 'ThumbnailStem']

@@ -1,21 +1,20 @@
 """Learned shifts of channels: the activations of ReActNet (Liu et al., ECCV 2020, section 4.3)."""
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any
 
 import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from .channelwise import PReLU
-from .layers import QActivation
 from .tensors import Tensor
 
 
 class Shift(gluon.HybridBlock):
     """Add a learned number to each channel.
 
-    Before a `BinaryConv`, which takes the signs and knows their border, it makes an RSign of these.
+    Before a `BinaryConv` of any quantizer it makes of signs what the quantizer `rsign` is.
 
     Parameters
     ----------
@@ -36,29 +35,6 @@ class Shift(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Tensor, shift: Tensor) -> Tensor:
         return F.broadcast_add(x, shift)
-
-
-class RSign(nn.HybridSequential):
-    """Signs of shifted channels (Equation 1): +1 where x + shift >= 0, else -1.
-
-    The paper's threshold alpha is -shift. What becomes of the sum, and which gradient passes, the scope `bmx.nn.config`
-    tells, as for `QActivation`; with 32 bits the sum is passed through.
-
-    Parameters
-    ----------
-    in_channels : int
-        C.
-    padding : tuple of int
-        Border of the scope's `pad_value`, in place of that of the convolution that follows; see `QActivation`.
-
-    Inputs: (N, C, H, W). Outputs: signs, of the same shape, but for the border.
-    """
-
-    def __init__(self, in_channels: int, padding: Sequence[int] = (), prefix: str | None = None,
-                 params: gluon.ParameterDict | None = None) -> None:
-        super().__init__(prefix=prefix, params=params)
-        with self.name_scope():
-            self.add(Shift(in_channels), QActivation(padding=padding))
 
 
 class RPReLU(nn.HybridSequential):
