@@ -38,6 +38,10 @@ SHAPES = [Shape(*row) for row in (
     (832, 64, 14, 3), (480, 64, 7, 3), (672, 64, 7, 3), (1856, 64, 14, 3),
     (320, 160, 28, 1), (480, 224, 14, 1), (480, 256, 7, 1))]
 
+# Bits of weights and activations, as of HWGQ, DoReFa-Net and ABC-Net, in ResNet-18 at 224x224.
+BITS = ((1, 2), (2, 2), (3, 5))
+BIT_SHAPES = [Shape(*row) for row in ((64, 64, 56, 3), (128, 128, 28, 3), (256, 256, 14, 3), (512, 512, 7, 3))]
+
 # Of MoBiNets at 224x224, whose groups have 2^K channels.
 GROUPED_SHAPES = [Shape(channels, channels, size, 3, channels // group)
                   for channels, size in ((32, 112), (128, 56), (512, 14), (1024, 7)) for group in (1, 2, 4, 8, 16)]

@@ -35,11 +35,17 @@ _THREADS = '--threads', dict(type=positive, metavar='N', help='threads that comp
 _SIZE = '--size', dict(type=positive, default=224, metavar='N', help='height and width of an image (default: 224)')
 _BINARIZATIONS = '--binarizations', dict(type=int, choices=BINARIZATIONS, metavar='M',
                                          help='scaled signs that stand for an activation (default: 1)')
+_QUANTIZERS = [('--' + role, dict(metavar='QUANTIZER', help=f'what quantizes {role}s, see docs/methods.md'))
+               for role in ('activation', 'weight')]
 _OF_EVERY_SUBJECT = (
     ('--rounds', dict(type=positive, default=10, metavar='N', help='turns of each contestant (default: 10)')),
     ('--json', dict(metavar='FILE', help='write the results as a list of rows')),
     ('--csv', dict(metavar='FILE', help='write the results as a table')),
     ('--picture', dict(metavar='FILE', help='draw the results')))
+
+
+# What options tell of the networks' layers.
+_LAYERS = ('binarizations', 'activation', 'weight')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +66,18 @@ SUBJECTS = {
         layers.measure, (_THREADS, _batch(1), _isa('the fastest of this CPU'))),
     'models': Subject(
         'deployed networks, their float twins, and networks of GluonCV',
-        models.measure, (_NAMES, _EXACT, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, _isa('the fastest of this CPU'))),
+        models.measure, (_NAMES, _EXACT, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, *_QUANTIZERS,
+                         _isa('the fastest of this CPU'))),
     'frontier': Subject(
         "published accuracy against time and size: all deployed networks of the zoo and GluonCV's MobileNets",
         frontier.measure, (_THREADS, _batch(1), _SIZE, _isa('the fastest of this CPU')), frontier.draw),
     'split': Subject(
         'where the time of a deployed network goes, layer by layer',
-        split.measure, (_MODEL, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, _isa('the fastest of this CPU'))),
+        split.measure, (_MODEL, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, *_QUANTIZERS,
+                        _isa('the fastest of this CPU'))),
     'train': Subject(
         'a training step (forward, backward, update) beside the same network with bits=32',
-        train.measure, (_MODEL, _THREADS, _batch(8), _SIZE, _BINARIZATIONS)),
+        train.measure, (_MODEL, _THREADS, _batch(8), _SIZE, _BINARIZATIONS, *_QUANTIZERS)),
 }
 
 
@@ -81,8 +89,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         subject = subjects.add_parser(name, help=row.text, description=row.text[0].upper() + row.text[1:] + '.')
         for option, how in row.options + _OF_EVERY_SUBJECT:
             subject.add_argument(option, **how)
-        # of subjects that have no such option; the last two are None where they are not given
-        subject.set_defaults(threads=1, isa=None, binarizations=None)
+        # of subjects that have no such option; all but the first are None where they are not given
+        subject.set_defaults(threads=1, isa=None, **dict.fromkeys(_LAYERS))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -92,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_unwritable(arguments.json, arguments.csv)
     refuse_picture(arguments.picture)
     subject = SUBJECTS[arguments.subject]
-    with config(binarizations=arguments.binarizations):
+    with config(**{name: getattr(arguments, name) for name in _LAYERS}):
         rows, text = subject.measure(
             **{name: getattr(arguments, name) for name in inspect.signature(subject.measure).parameters})
     print(results.heading(rows))
