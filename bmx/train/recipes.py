@@ -72,6 +72,17 @@ _COMPACT_PAPER = dict(optimizer='adam', lr=0.0001, wd=0.0, bipolar=5e-7, clip_we
                       num_epochs=60, warmup_epochs=0, lr_mode='plateau', lr_decay=0.5, clip_threshold=1.0,
                       augmentation='crop-flip')
 
+# Liu et al., "ReActNet", ECCV 2020, section 5.1: its second step, from scratch and with labels alone; the paper trains
+# the activations first, with float weights, and both steps with the outputs of a ResNet-34 in the labels' place. Its
+# linear decay of the rate is a cosine here.
+_REACTNET_PAPER = dict(optimizer='adam', lr=0.0005, wd=0.0, batch_size=256, num_epochs=256, warmup_epochs=0,
+                       lr_mode='cosine', activation='approx_sign', weight='sign(scaling="constant",clip=1.0)',
+                       augmentation='crop-flip')
+
+# Larq Zoo's training of QuickNet: batches of 2048 over its devices.
+_QUICKNET_ZOO = dict(optimizer='adam', lr=0.0025, wd=0.0, batch_size=256, num_epochs=600, warmup_epochs=5,
+                     lr_mode='cosine', clip_threshold=1.25, augmentation='crop-flip')
+
 # What differs from `Recipe`, by the longest matching prefix of the model's name.
 RECIPES = {
     '': {},
@@ -97,6 +108,9 @@ RECIPES = {
     # (Table 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
     'nin_binary': _COMPACT_PAPER,
     'alexnet_binary': _COMPACT_PAPER,
+    # Published, top-1: ReActNet-A, B, C 69.4, 70.1, 71.4 %; QuickNet-Small, QuickNet, QuickNet-Large 59.4, 63.3, 66.9 %.
+    'reactnet': _REACTNET_PAPER,
+    'quicknet': _QUICKNET_ZOO,
 }
 
 # What the kind of data changes: images of a few pixels need another stem, other sizes, other augmentation.
