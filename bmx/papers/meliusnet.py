@@ -53,15 +53,15 @@ def _reductions(counted):
 FLOAT_1X1 = dict(IMAGENET, shortcut='float')
 BWN = {'weight': 'xnor', 'activation': 'float'}
 TTQ = {'weight': 'ttq', 'activation': 'float'}
-HWGQ = {'weight': 'xnor', 'activation': 'dorefa(2)'}
-LQ_NET = {'weight': 'sign', 'activation': 'dorefa(2)'}
+HWGQ = {'weight': 'xnor', 'activation': 'hwgq(2)'}
+LQ_NET = {'weight': 'lq(1)', 'activation': 'lq(2)'}
 SYQ = {'weight': 'syq(1)', 'activation': 'dorefa(2)'}
 DOREFA = {'weight': 'dorefa(2)', 'activation': 'dorefa(2)'}
 CIRCULANT = {'weight': 'circulant', 'activation': 'sign'}
-ABC_NET = {'weight': 'dorefa(5)', 'activation': 'dorefa(5)'}
+ABC_NET = {'weight': 'abc(5)', 'activation': 'abc(5)'}
 BNN = {'weight': 'sign', 'activation': 'sign'}
-XNOR_NET = {'weight': 'xnor', 'activation': 'sign'}
-XNOR_NET_PP = {'weight': 'sign', 'activation': 'sign'}
+XNOR_NET = {'weight': 'xnor', 'activation': 'xnor'}
+XNOR_NET_PP = {'weight': 'xnor_pp', 'activation': 'sign'}
 
 OPS, SIZE = Column('OPs 1e8', _ops), Column('size MB', _size)
 TOP1, TOP5 = Column('top-1 %'), Column('top-5 %')

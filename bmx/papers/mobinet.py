@@ -23,7 +23,7 @@ def _parameters(counted):
 
 
 IMAGENET = {'stem': 'imagenet'}
-XNOR = {'weight': 'xnor', 'activation': 'sign'}
+XNOR = {'weight': 'xnor', 'activation': 'xnor'}
 WITHOUT_CLASSIFIER = {'OPs 1e6': _ops_without_classifier,
                       'faster': lambda counted: BIREALNET_OPS / _ops_without_classifier(counted)}
 OPS, PARAMETERS = Column('OPs 1e6', _ops), Column('params 1e6', _parameters)
