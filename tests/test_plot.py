@@ -18,7 +18,7 @@ from bmx.structure import structure
 from helpers import check_picture
 
 BRANCHED = ('groupnet18', 'groupnet34', 'ensemble_resnete18')  # networks whose blocks are not all in a row
-SIZES = {'alexnet': 96, 'grouped': 64, 'imagenet': 64, 'mobilenet': 32, 'thumbnail': 16}
+SIZES = {'alexnet': 96, 'grouped': 64, 'imagenet': 64, 'mobilenet': 32, 'quicknet': 64, 'thumbnail': 16}
 
 
 def expected_names(net):
@@ -66,7 +66,9 @@ def test_stems(stem):
     found = [layer.text for layer in blocks[0].layers if layer.bits]
     assert found == {'alexnet': ['conv 11\u00d711, stride 4'], 'mobilenet': ['conv 3\u00d73, stride 2'],
                      'grouped': ['conv 3\u00d73, stride 2', 'conv 3\u00d73, 4 groups', 'conv 3\u00d73, 8 groups'],
-                     'imagenet': ['conv 7\u00d77, stride 2'], 'thumbnail': ['conv 3\u00d73']}[stem]
+                     'imagenet': ['conv 7\u00d77, stride 2'], 'thumbnail': ['conv 3\u00d73'],
+                     'quicknet': ['conv 3\u00d73, stride 2', 'depthwise conv 3\u00d73, stride 2',
+                                  'conv 1\u00d71']}[stem]
 
 
 def test_meliusnet59():
