@@ -39,7 +39,7 @@ class QuickNetBlock(gluon.HybridBlock):
         return x + self.norm(F.relu(self.conv(x)))
 
 
-def _blur(channels):
+def _blur(channels: int) -> gluon.HybridBlock:
     """Depthwise convolution with a fixed binomial kernel and stride 2 (Zhang 2019, "Making Convolutional Networks
     Shift-Invariant Again")."""
     kernel = mx.nd.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
@@ -49,7 +49,7 @@ def _blur(channels):
     return block
 
 
-def _transition(index, in_channels, channels):
+def _transition(index: int, in_channels: int, channels: int) -> gluon.HybridBlock:
     """Halve the resolution by max pooling and blurring, reach the next channels by a float 1x1 convolution."""
     block = nn.HybridSequential(prefix=f'transition{index}_')
     with block.name_scope():

@@ -132,7 +132,8 @@ class ResNetE(gluon.HybridBlock):
             raise ValueError(f"shortcut must be 'float' or 'binary', got {shortcut!r}")
         channels = [widen(count, width) for count in channels]
         check_counts(channels=channels)
-        self._settings = dict(preactivation=preactivation, bits=bits, convolutions=convolutions, shortcut=shortcut)
+        self._settings: dict[str, Any] = dict(preactivation=preactivation, bits=bits, convolutions=convolutions,
+                                              shortcut=shortcut)
         current = channels[0]
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')

@@ -29,6 +29,7 @@ FIELDS = {'name', 'implementation', 'isa', 'threads', 'batch', 'min_ms', 'median
           'bmx'}
 SMALL = [Shape(70, 3, 5, 3), Shape(9, 4, 3, 1)]
 SMALL_GROUPED = [Shape(6, 6, 4, 3, 3)]
+SMALL_BITS = [Shape(16, 8, 4, 3)]
 SMALL_FLOAT = [Shape(3, 8, 9, 3, 1, 2), Shape(8, 16, 5, 1, 4)]
 
 
@@ -46,6 +47,7 @@ def small(monkeypatch):
     monkeypatch.setattr(layers, 'SHAPES', SMALL)
     monkeypatch.setattr(layers, 'GROUPED_SHAPES', SMALL_GROUPED)
     monkeypatch.setattr(layers, 'FLOAT_SHAPES', SMALL_FLOAT)
+    monkeypatch.setattr(layers, 'BIT_SHAPES', SMALL_BITS)
     monkeypatch.setitem(MODELS, 'tiny', tiny)
     monkeypatch.setitem(MODELS, 'small_mobinet', small_mobinet)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
@@ -90,7 +92,8 @@ def test_layers(tmp_path, capsys):
     rows = measure(tmp_path, 'layers', '--batch', '2', '--isa', 'portable')
     assert [(row['name'], row['implementation']) for row in rows] == [
         (name % str(shape), implementation) for shapes, name, own in (
-            (SMALL + SMALL_GROUPED, '%s', 'xnor_popcount'), (SMALL_FLOAT, '%s float', 'fconv'))
+            (SMALL + SMALL_GROUPED + SMALL_BITS, '%s', 'xnor_popcount'), (SMALL_BITS, '%s 1/2 bits', 'xnor_popcount'),
+            (SMALL_BITS, '%s 2/2 bits', 'xnor_popcount'), (SMALL_BITS, '%s 3/5 bits', 'xnor_popcount'), (SMALL_FLOAT, '%s float', 'fconv'))
         for shape in shapes for implementation in (own, 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
     floats = [row for row in rows if row['implementation'] == 'fconv']
@@ -99,6 +102,7 @@ def test_layers(tmp_path, capsys):
         assert row['packing_ms'] > 0 and row['gemm_ms'] > 0 and 'mapping_ms' not in row
         assert_phases_add_up(row)
     assert rows[0]['ratio'] == pytest.approx(rows[0]['min_ms'] / rows[1]['min_ms'])
+    assert {row['products'] for row in rows if '3/5' in row['name'] and row['implementation'] != 'float'} == {15}
     assert rows[0]['gmacs'] == pytest.approx(2 * SMALL[0].macs / rows[0]['min_ms'] / 1e6)
     assert 'kernel portable; threads 1; batch 2' in capsys.readouterr().out
 

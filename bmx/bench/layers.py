@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..io.text import table
 from ..ops.program import Destination, FloatConv, Slice
-from .shapes import BIT_SHAPES, BITS, FLOAT_SHAPES, GROUPED_SHAPES, SHAPES
+from .shapes import BIT_SHAPES, BITS, FLOAT_SHAPES, GROUPED_SHAPES, SHAPES, Shape
 from .timing import interleave, phase_fields, row
 
 PHASES = tuple(phase for phase in ops.PHASES if phase != 'mapping')  # what is mapped lies between layers
@@ -26,7 +26,8 @@ def measure(batch: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
         MXNet's float convolution) and, of `xnor_popcount`, the milliseconds of each phase, of one thread's float
         convolutions their share of the bound of multiply-adds; the tables.
     """
-    shapes = {str(shape): (shape, (1, 1)) for shape in SHAPES + GROUPED_SHAPES + BIT_SHAPES}
+    shapes: dict[str, tuple[Shape, tuple[int, int] | None]] = {
+        str(shape): (shape, (1, 1)) for shape in SHAPES + GROUPED_SHAPES + BIT_SHAPES}
     shapes.update((f'{shape} {weights}/{inputs} bits', (shape, (weights, inputs)))
                   for shape in BIT_SHAPES for weights, inputs in BITS)
     shapes.update((str(shape) + ' float', (shape, None)) for shape in FLOAT_SHAPES)
@@ -54,7 +55,7 @@ def measure(batch: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
                            f'{1 / entry["ratio"]:.1f}', f'{entry["gmacs"]:.0f}',
                            f'{1e11 * entry["gmacs"] / bound:.0f}'])
         rows.append(entry)
-    header = ['shape', 'products', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s'] + list(PHASES) + ['rest']
+    header = ['shape', 'products', 'float ms', 'binary ms', 'median', 'times as fast', 'GMAC/s', *PHASES, 'rest']
     float_header = ['shape', "MXNet's ms", 'fconv ms', 'median', 'times as fast', 'GMAC/s', "% of a thread's bound"]
     best = max(entry['gmacs'] for entry in rows if entry['implementation'] == 'float')
     speeds = (f"MXNet's float: at most {best:.0f} GMAC/s; a thread can do {bound / 1e9:.0f} multiply-adds in 1e-9 "

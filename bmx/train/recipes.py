@@ -108,7 +108,7 @@ RECIPES = {
     # (Table 5), 51.4 % with 2 and wider; AlexNet 46.6 % with 2 (Table 6).
     'nin_binary': _COMPACT_PAPER,
     'alexnet_binary': _COMPACT_PAPER,
-    # Published, top-1: ReActNet-A, B, C 69.4, 70.1, 71.4 %; QuickNet-Small, QuickNet, QuickNet-Large 59.4, 63.3, 66.9 %.
+    # Published, top-1: ReActNet-A, B, C 69.4, 70.1, 71.4 %; QuickNet-Small, QuickNet, -Large 59.4, 63.3, 66.9 %.
     'reactnet': _REACTNET_PAPER,
     'quicknet': _QUICKNET_ZOO,
 }
