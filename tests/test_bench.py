@@ -93,7 +93,8 @@ def test_layers(tmp_path, capsys):
     assert [(row['name'], row['implementation']) for row in rows] == [
         (name % str(shape), implementation) for shapes, name, own in (
             (SMALL + SMALL_GROUPED + SMALL_BITS, '%s', 'xnor_popcount'), (SMALL_BITS, '%s 1/2 bits', 'xnor_popcount'),
-            (SMALL_BITS, '%s 2/2 bits', 'xnor_popcount'), (SMALL_BITS, '%s 3/5 bits', 'xnor_popcount'), (SMALL_FLOAT, '%s float', 'fconv'))
+            (SMALL_BITS, '%s 2/2 bits', 'xnor_popcount'), (SMALL_BITS, '%s 3/5 bits', 'xnor_popcount'),
+            (SMALL_FLOAT, '%s float', 'fconv'))
         for shape in shapes for implementation in (own, 'float')]
     assert {(row['isa'], row['batch']) for row in rows} == {('portable', 2)}
     floats = [row for row in rows if row['implementation'] == 'fconv']
