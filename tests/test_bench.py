@@ -123,6 +123,16 @@ def test_models(tmp_path, capsys, monkeypatch):
     assert 'time of deployed / of' in out and 'mobilenet0.25 mkldnn' in out and 'round 2 of 2' in error
 
 
+def test_names_with_keywords(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, '_peak', lambda prefix, implementation, shape: 1 << 20)
+    names = ['tiny weight=dorefa(2) activation=dorefa(2)', 'tiny bits=1']
+    rows = measure(tmp_path, 'models', *names, '--size', '32')
+    assert [row['name'] for row in rows] == [name for name in names for _ in range(2)]
+    assert rows[0]['params_bytes'] > rows[2]['params_bytes']
+    with pytest.raises(ValueError, match="unknown model 'other'"):
+        models.build('other bits=1')
+
+
 def test_frontier(tmp_path, capsys, monkeypatch):
     """The zoo here: two binary networks, of which one has a published accuracy, and a float one."""
     monkeypatch.setitem(OTHERS, 'A study of small networks', {'tiny': 60.})

@@ -1,6 +1,7 @@
 """`bench models`: deployed networks, their float twins, and networks of GluonCV."""
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: in
         prefixes = {}
         for name, net in {name: build(name) for name in names}.items():
             progress('preparing ' + name)
-            kinds = ('deployed', 'exact', 'float') if name in MODELS else ('plain', 'mkldnn')
+            kinds = ('deployed', 'exact', 'float') if is_of_zoo(name) else ('plain', 'mkldnn')
             prefixes.update(write(name, net, x, folder, [kind for kind in kinds if exact or kind != 'exact']))
         contestants = {key: inference(load(prefix, key[1], x), x) for key, prefix in prefixes.items()}
         profiled = [key for key in contestants if key[1] in ('deployed', 'exact')]
@@ -42,7 +43,7 @@ def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: in
         rows = []
         for (name, implementation), times in seconds.items():
             progress(f'memory of {name} {implementation}')
-            reference = 'float' if name in MODELS else 'plain'
+            reference = 'float' if is_of_zoo(name) else 'plain'
             entry = row(name, implementation, batch, times, ops.isa(), reference=reference,
                         ratio=min(times) / min(seconds[name, reference]),
                         params_bytes=os.path.getsize(files.params_path(prefixes[name, implementation])),
@@ -53,8 +54,19 @@ def measure(names: Sequence[str], exact: bool, batch: int, size: int, rounds: in
     return rows, _text(rows)
 
 
+def is_of_zoo(name: str) -> bool:
+    """Whether a name, keywords behind it or not, is that of a model of this package."""
+    return name.split()[0] in MODELS
+
+
 def build(name: str, **settings: Any) -> mx.gluon.HybridBlock:
-    """A network of this package or of GluonCV, not initialized."""
+    """A network of this package or of GluonCV, not initialized; a name may have keywords behind it, ' bits=32'."""
+    name, *keywords = name.split() or ['']
+    for key, _, value in (keyword.partition('=') for keyword in keywords):
+        try:
+            settings[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[key] = value
     if name in MODELS:
         return get_model(name, **settings)
     try:
@@ -69,7 +81,7 @@ def write(name: str, net: mx.gluon.HybridBlock, x: mx.nd.NDArray, folder: str,
           implementations: Sequence[str]) -> dict[tuple[str, str], str]:
     """Write the files of a network with random parameters for each implementation; (name, it) to their prefix."""
     _randomize(net, x.shape)
-    prefixes, plain = {}, os.path.join(folder, name)
+    prefixes, plain = {}, os.path.join(folder, name.replace(' ', '_'))
     for implementation in implementations:
         if implementation in ('deployed', 'exact'):
             prefixes[name, implementation] = f'{plain}-{implementation}'
@@ -130,7 +142,7 @@ def _text(rows):
                      f'{entry["ratio"]:.3f} {entry["reference"]}', entry['params_bytes'] / 2 ** 20,
                      entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20] for entry in rows])]
     deployed = [entry for entry in rows if entry['implementation'] in ('deployed', 'exact')]
-    others = [entry for entry in rows if entry['name'] not in MODELS]
+    others = [entry for entry in rows if not is_of_zoo(entry['name'])]
     if deployed:
         phases = ops.PHASES + ('rest',)
         parts.append(table(('ms of deployed',) + phases,

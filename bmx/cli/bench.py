@@ -27,8 +27,9 @@ def _isa(default):
 
 
 # Options, as argparse takes them.
-_NAMES = 'names', dict(nargs='*', metavar='NAME', help='a model of this package or of GluonCV (default: '
-                                                       f'{" ".join(models.DEFAULT)})')
+_NAMES = 'names', dict(nargs='*', metavar='NAME', help='a model of this package or of GluonCV, also with keywords as '
+                       '"resnete18 weight=dorefa(2)" (default: '
+                       f'{" ".join(models.DEFAULT)})')
 _MODEL = 'model', dict(metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
 _EXACT = '--exact', dict(action='store_true', help="also networks that keep MXNet's float operators")
 _THREADS = '--threads', dict(type=positive, metavar='N', help='threads that compute (default: 1)')
