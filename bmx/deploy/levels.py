@@ -35,7 +35,7 @@ def quantized_input(node: Node, constants: set[int], positions: Mapping[int, int
     constants : set of int
         `Graph.constants`.
     positions : dict of int to int
-        For the id of each node its position in the graph.
+        For the id of each node of quantizers its position in the graph.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def quantized_input(node: Node, constants: set[int], positions: Mapping[int, int
     """
     front, found = {(id(node), 0): (node, 0)}, None
     for _ in range(_MOST_NODES):
-        key = max(front, key=lambda key: positions[key[0]])
+        key = max(front, key=lambda key: positions.get(key[0], -1))
         node, output = front[key]
         if node.op not in _ELEMENTWISE or output:
             break

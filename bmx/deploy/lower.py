@@ -72,6 +72,10 @@ class _Lowering:
         self.variables, self.readers = Variables(self.params, weight_bits(graph)), graph.consumers()
         self._context = Context(shapes, exact)
         self._context.ask(graph.nodes)
+        # of the traced nodes; what replaces some of them is neither constant nor part of a quantizer
+        self._constants = graph.constants()
+        self._positions = {id(node): position for position, node in enumerate(graph.nodes)}
+        self._bits_of = {}  # what several products of one input share
 
     def run(self):
         for node in self.graph.nodes:
@@ -97,7 +101,7 @@ class _Lowering:
         size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
         product = match_binary_product(node)
         reason = why_float(node, product, self.graph)
-        weight = None
+        weight = scales = None
         if product is not None and not reason:
             weight = self._planes_of_weight(product)
             reason = None if weight else 'its weights are no whole numbers'
@@ -109,10 +113,11 @@ class _Lowering:
             node, scales = found
         if product.kind == RESIDUAL:
             packed, lowered = self._terms(product, weight)
-        elif product.kind == PLANES:
-            packed, lowered = self._of_bits(product, weight, self._planes(product, scales))
-        elif product.kind == INTEGERS:
-            packed, lowered = self._of_bits(product, weight, self._integers(product))
+        elif product.kind in (INTEGERS, PLANES):
+            key = id(product.activation), str(scales)
+            if key not in self._bits_of:
+                self._bits_of[key] = self._planes(product, scales) if scales else self._integers(product)
+            packed, lowered = self._of_bits(product, weight, self._bits_of[key])
         elif node.op == 'Convolution':
             packed, lowered = self._convolution(product, weight)
         else:
@@ -142,8 +147,7 @@ class _Lowering:
 
     def _quantized(self, node):
         """What a quantizer quantizes, and the shape in which values of its channels are probed."""
-        positions = {id(each): position for position, each in enumerate(self.graph.nodes)}
-        data = quantized_input(node, self.graph.constants(), positions)
+        data = quantized_input(node, self._constants, self._positions)
         if data is None:
             raise ExportError(f'{node.name} has several bits, but is not computed value by value of its input')
         shape = self.shapes[data[0].name, data[1]]
