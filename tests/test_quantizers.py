@@ -285,7 +285,7 @@ CASES = {
         'hwgq(2)': hwgq_case(2, 0.538),
         "hwgq(2, estimator='relu')": hwgq_case(2, 0.538, 'relu'),
         "hwgq(2, estimator='log_tailed')": hwgq_case(2, 0.538, 'log_tailed'),
-        'hwgq(3)': hwgq_case(3, 0.3217),
+        'hwgq(3)': hwgq_case(3, 329 / 1024),
         'lq(1)': lq_case(1)['activation'],
         'lq(2)': lq_case(2)['activation'],
         'lq(3)': lq_case(3)['activation'],
@@ -722,3 +722,78 @@ def test_the_table_in_the_documents_is_that_of_the_registry():
     spec.loader.exec_module(methods)
     page = methods.PAGE.read_text()
     assert methods.written(page) == page
+
+
+class Function(mx.gluon.HybridBlock):
+    """A function of its input, and of a parameter of some shape."""
+
+    def __init__(self, function, shape=(1, 4, 1, 1)):
+        super().__init__()
+        self._function = function
+        with self.name_scope():
+            self.own = self.params.get('own', shape=shape, init=mx.init.Normal(3))
+
+    def hybrid_forward(self, F, x, own):
+        return self._function(F, x, own)
+
+
+def conv(**settings):
+    return bmx.nn.QConv2D(8, 3, in_channels=4, use_bias=False, **settings)
+
+
+# What people put before, behind and in the place of a quantizer: the network, and whether its product is binary.
+AROUND = {
+    'no quantizer': (lambda: [Function(lambda F, x, own: x * .1 + .5), conv(activation='dorefa(3)')], False),
+    'relu alone': (lambda: [Function(lambda F, x, own: F.relu(x) * .2), conv(activation='dorefa(4)')], False),
+    'another quantizer': (lambda: [bmx.nn.QActivation(activation='hwgq(2)'), conv(activation='dorefa(2)')], False),
+    'a sign': (lambda: [bmx.nn.QActivation(activation='sign'), conv(activation='dorefa(2)')], False),
+    'doubled': (lambda: [bmx.nn.QActivation(activation='dorefa(2)'), Function(lambda F, x, own: x * 2),
+                         conv(activation='dorefa(2)')], False),
+    'pooled': (lambda: [bmx.nn.QActivation(activation='dorefa(2)'), nn.MaxPool2D(2, 1), conv(activation='dorefa(2)')],
+               False),
+    'of a magnitude': (lambda: [Function(lambda F, x, own: F.abs(x)), bmx.nn.QActivation(activation='hwgq(1)'),
+                                conv(activation='hwgq(1)')], True),
+    'of a product': (lambda: [Function(lambda F, x, own: x * F.clip(x + 3, 0, 6) / 6),
+                              bmx.nn.BinaryConv(8, 3, in_channels=4, activation='abc(3)')], True),
+    'far from 0': (lambda: [Function(lambda F, x, own: x + 6), bmx.nn.BinaryConv(8, 3, in_channels=4,
+                                                                                activation='lq(2)')], True),
+    'upside down': (lambda: [Function(lambda F, x, own: 1 - x), bmx.nn.BinaryConv(8, 3, in_channels=4,
+                                                                                 activation='lq(2)')], True),
+    'by pixels': (lambda: [Function(lambda F, x, own: F.broadcast_add(x, own), (1, 1, 6, 6)),
+                           bmx.nn.BinaryConv(8, 3, in_channels=4, activation='dorefa(2)')], True),
+    'of a sum': (lambda: [Function(lambda F, x, own: x + F.sin(x)),
+                          bmx.nn.BinaryConv(8, 3, in_channels=4, activation='dorefa(2)')], True),
+    'planes with weights of two bits': (lambda: [bmx.nn.BinaryConv(8, 3, in_channels=4, activation='lq(2)',
+                                                                   weight='twn')], False),
+}
+
+
+@pytest.mark.parametrize('name', AROUND)
+def test_what_is_around_a_quantizer(name, tmp_path):
+    blocks, is_binary = AROUND[name]
+    net = sequential(*blocks(), bmx.nn.BinaryConv(4, 1, in_channels=8, activation='sign', weight='sign'),
+                     nn.GlobalAvgPool2D(), nn.Flatten())
+    net.initialize(mx.init.Normal(1))
+    net(random((1, 4, 6, 6)))
+    found = bmx.export(net, str(tmp_path / 'net'), (1, 4, 6, 6))
+    assert [row.reason is None for row in found.rows] == [is_binary, True]
+    loaded, _ = bmx.deploy.load(str(tmp_path / 'net'))
+    for factor in (1, 10):
+        x = random((4, 4, 6, 6), 3) * factor
+        assert np.array_equal(loaded(x).asnumpy(), own(net, x))
+
+
+@pytest.mark.parametrize('name', [name for name in names(True)])
+def test_integers_are_exact(name):
+    for text in CASES['activation']:
+        quantizer = parse_quantizer(text)
+        if quantizer.name == name and not quantizer.signs and not quantizer.has_scales and quantizer.bits < 32:
+            found = quantizer.integers(quantizer.quantize_activation(random((1, 4, 200, 200)) * 2)).asnumpy()
+            assert set(np.unique(found)) == set(range(2 ** quantizer.bits))
+
+
+@pytest.mark.parametrize('k', range(1, 9))
+def test_integers_of_dorefa_are_exact(k):
+    quantizer = parse_quantizer(f'dorefa({k})')
+    found = quantizer.integers(quantizer.quantize_activation(mx.nd.array(np.linspace(-1, 2, 5000)))).asnumpy()
+    assert set(np.unique(found)) == set(range(2 ** k))

@@ -114,7 +114,7 @@ def test_what_mxnet_answers_is_told_and_no_condition(tmp_path):
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_a_result_that_is_no_number_is_no_right_one(value):
     graph, params = deploy.trace(randomize(sequential(nn.Conv2D(4, 3)), random((1, 2, 5, 5))), (1, 2, 5, 5))
-    _, (replaced,) = arithmetic.in_own_arithmetic(graph, params)
+    _, (replaced,) = arithmetic.in_own_arithmetic(graph, params, ())
     x = random((1, 2, 5, 5))
     result = mx.nd.Convolution(x, *replaced.parameters, kernel=(3, 3), num_filter=4)
     assert replaced.error(x, result) == 0

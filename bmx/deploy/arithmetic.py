@@ -8,22 +8,22 @@ these operators is compared with MXNet's on what it really gets: that proves the
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping
+from typing import Collection, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
 
 from ..graph import Graph, Node
-from ..graph.products import is_binary
 from .build import build
+from .lower import Row, lower
 from .operators import Context, rounds_otherwise
 from .variables import Variables, fold_constants, used_parameters
 
 _UNIT = 2.0 ** -24  # of float32: the largest relative error of a rounding
 
 
-def in_own_arithmetic(graph: Graph,
-                      params: Mapping[str, mx.nd.NDArray]) -> tuple[dict[str, mx.nd.NDArray], list[Replaced]]:
+def in_own_arithmetic(graph: Graph, params: Mapping[str, mx.nd.NDArray],
+                      binary: Collection[str]) -> tuple[dict[str, mx.nd.NDArray], list[Replaced]]:
     """Let single instructions compute the float operators of a traced network.
 
     Parameters
@@ -32,13 +32,14 @@ def in_own_arithmetic(graph: Graph,
         A traced network, not lowered; changed in place.
     params : dict of str to NDArray
         Its parameters.
+    binary : set of str
+        The names of the layers that `lower` makes binary.
 
     Returns
     -------
     (dict of str to NDArray, list of Replaced)
         The parameters of the changed graph, and what was replaced.
     """
-    binary = {node.name for node in graph.nodes if is_binary(node, graph)}
     params = dict(params)
     variables = Variables(params)
     fold_constants(graph, params, variables)
@@ -127,14 +128,25 @@ def _first(result):
 class OwnNetwork:
     """A traced network in the arithmetic of programs, which notes how far its instructions are from MXNet's operators.
 
+    Parameters
+    ----------
+    graph : Graph
+        Not lowered.
+    params : dict of str to NDArray
+    rows : list of Row, optional
+        What `lower` made of its layers; by default found here.
+
     Attributes
     ----------
     errors : dict of str to float
         By operator, the largest `Replaced.error` so far.
     """
 
-    def __init__(self, graph: Graph, params: Mapping[str, mx.nd.NDArray]) -> None:
-        self._params, self._replaced = in_own_arithmetic(graph, params)
+    def __init__(self, graph: Graph, params: Mapping[str, mx.nd.NDArray], rows: Sequence[Row] | None = None) -> None:
+        if rows is None:
+            _, rows = lower(graph.copy(), params, graph.infer_shapes())
+        binary = {row.name for row in rows if row.reason is None}
+        self._params, self._replaced = in_own_arithmetic(graph, params, binary)
         outputs = list(graph.outputs)
         for each in self._replaced:
             outputs += [each.own.inputs[0], (each.own, 0)]

@@ -116,7 +116,7 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
     traced, trained = graph.copy(), params
     params, rows = lower(graph, params, shapes, exact)
     params = fuse(graph, params, graph.infer_shapes(), exact)
-    own = None if exact else OwnNetwork(traced, trained)
+    own = None if exact else OwnNetwork(traced, trained, rows)
     if inputs is None:
         inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])
     folder = os.path.dirname(os.path.abspath(prefix))

@@ -12,48 +12,38 @@ import mxnet as mx
 import numpy as np
 
 from ..graph import Entry, Graph, Node
-from .threshold import find_thresholds
+from ..graph.products import QUANTIZER, quantizer_of
+from .threshold import LARGEST, find_thresholds
 
-# Operators of which a value of the result depends on one value of each input, or on parameters.
-_ELEMENTWISE = frozenset((
-    '_contrib_round_ste', '_contrib_sign_ste', '_div_scalar', '_equal_scalar', '_greater_equal_scalar',
-    '_greater_scalar', '_lesser_equal_scalar', '_lesser_scalar', '_maximum_scalar', '_minimum_scalar', '_minus_scalar',
-    '_mul_scalar', '_plus_scalar', '_rdiv_scalar', '_rminus_scalar', 'BlockGrad', 'Concat', 'abs', 'binarize',
-    'broadcast_add', 'broadcast_div', 'broadcast_greater', 'broadcast_greater_equal', 'broadcast_lesser',
-    'broadcast_lesser_equal', 'broadcast_mul', 'broadcast_sub', 'ceil', 'clip', 'elemwise_add', 'elemwise_div',
-    'elemwise_mul', 'elemwise_sub', 'floor', 'rint', 'round', 'tanh', 'where'))
-_MOST_NODES = 200  # of a quantizer
-
-
-def quantized_input(node: Node, constants: set[int], positions: Mapping[int, int]) -> Entry | None:
-    """What a quantizer quantizes: the furthest value before a node of which alone it is a function, value by value.
+def quantized_input(node: Node, constants: set[int]) -> Entry | None:
+    """What a quantizer quantizes: the one value that its operators read, beside parameters.
 
     Parameters
     ----------
     node : Node
-        The last one of the quantizer.
+        The last operator of a quantizer, or what makes integers of its values.
     constants : set of int
         `Graph.constants`.
-    positions : dict of int to int
-        For the id of each node of quantizers its position in the graph.
 
     Returns
     -------
     (Node, int) or None
+        None where they read several.
     """
-    front, found = {(id(node), 0): (node, 0)}, None
-    for _ in range(_MOST_NODES):
-        key = max(front, key=lambda key: positions.get(key[0], -1))
-        node, output = front[key]
-        if node.op not in _ELEMENTWISE or output:
-            break
-        del front[key]
-        for source, index in node.inputs:
-            if id(source) not in constants:
-                front[id(source), index] = source, index
-        if len(front) == 1:
-            found = next(iter(front.values()))
-    return found
+    name, stack, seen, found = quantizer_of(node), [node], {id(node)}, set()
+    entries = []
+    while stack:
+        for source, index in stack.pop().inputs:
+            if id(source) in constants:
+                continue
+            if source.attrs.get(QUANTIZER) != name:
+                if (id(source), index) not in found:
+                    found.add((id(source), index))
+                    entries.append((source, index))
+            elif id(source) not in seen:
+                seen.add(id(source))
+                stack.append(source)
+    return entries[0] if len(entries) == 1 else None
 
 
 def function_of(outputs: Sequence[Entry], data: Entry | None,
@@ -85,7 +75,7 @@ def function_of(outputs: Sequence[Entry], data: Entry | None,
     return function
 
 
-def counted_thresholds(levels: Callable[[np.ndarray], np.ndarray], bits: int, channels: int) -> np.ndarray:
+def counted_thresholds(levels: Callable[[np.ndarray], np.ndarray], bits: int, channels: int) -> np.ndarray | None:
     """The thresholds of whole numbers from 0 to 2^bits - 1, float32 (2^bits - 1, 2, C): how many hold is the number.
 
     Parameters
@@ -93,11 +83,22 @@ def counted_thresholds(levels: Callable[[np.ndarray], np.ndarray], bits: int, ch
     levels : callable
         From x, float32 (C,), to the numbers; never decreasing in a channel, or never increasing.
     bits, channels : int
+
+    Returns
+    -------
+    numpy.ndarray or None
+        None of numbers that are not whole, or lie beyond.
     """
     def reaches(least: int) -> Callable[[np.ndarray], np.ndarray]:
         return lambda x: levels(x) >= least
 
-    return np.stack([find_thresholds(reaches(least), channels) for least in range(1, 2 ** bits)])
+    numbers = range(2 ** bits)
+    found = np.stack([find_thresholds(reaches(least), channels) for least in numbers[1:]])
+    for threshold, _ in found:
+        if not np.isin(levels(np.clip(threshold, -LARGEST, LARGEST)), numbers).all():
+            return None
+    ends = [levels(np.full(channels, end, np.float32)) for end in (-LARGEST, LARGEST)]
+    return found if np.isin(ends, numbers).all() else None
 
 
 def weight_planes(values: np.ndarray) -> tuple[np.ndarray, float] | None:

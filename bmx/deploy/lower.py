@@ -16,7 +16,7 @@ from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .levels import counted_thresholds, function_of, quantized_input, weight_planes
 from .operators import WHOLE, Context, is_parameter
-from .threshold import batchnorm_threshold, find_thresholds, norm_values, steps_threshold
+from .threshold import LARGEST, batchnorm_threshold, find_thresholds, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 from .weight_planes import join_weight_planes
 
@@ -72,9 +72,8 @@ class _Lowering:
         self.variables, self.readers = Variables(self.params, weight_bits(graph)), graph.consumers()
         self._context = Context(shapes, exact)
         self._context.ask(graph.nodes)
-        # of the traced nodes; what replaces some of them is neither constant nor part of a quantizer
+        # of the traced nodes: what replaces some of them is no constant
         self._constants = graph.constants()
-        self._positions = {id(node): position for position, node in enumerate(graph.nodes)}
         self._bits_of = {}  # what several products of one input share
 
     def run(self):
@@ -111,13 +110,15 @@ class _Lowering:
             found = find_sum(product, self.graph)
             assert found is not None  # or it had a reason
             node, scales = found
-        if product.kind == RESIDUAL:
-            packed, lowered = self._terms(product, weight)
-        elif product.kind in (INTEGERS, PLANES):
+        if product.kind in (INTEGERS, PLANES):
             key = id(product.activation), str(scales)
             if key not in self._bits_of:
                 self._bits_of[key] = self._planes(product, scales) if scales else self._integers(product)
+            if self._bits_of[key] is None:
+                return Row(product.node.name, size, size, f'its input has other levels than {product.bits} bits')
             packed, lowered = self._of_bits(product, weight, self._bits_of[key])
+        elif product.kind == RESIDUAL:
+            packed, lowered = self._terms(product, weight)
         elif node.op == 'Convolution':
             packed, lowered = self._convolution(product, weight)
         else:
@@ -146,41 +147,57 @@ class _Lowering:
     # Activations of several bits
 
     def _quantized(self, node):
-        """What a quantizer quantizes, and the shape in which values of its channels are probed."""
-        data = quantized_input(node, self._constants, self._positions)
+        """What a quantizer quantizes, and the shape in which values of its channels are probed; None of two inputs."""
+        data = quantized_input(node, self._constants)
         if data is None:
-            raise ExportError(f'{node.name} has several bits, but is not computed value by value of its input')
+            return None
         shape = self.shapes[data[0].name, data[1]]
         return data, (1, shape[1]) + (1,) * (len(shape) - 2)
 
     def _integers(self, product):
-        """The float input of a product of whole numbers from 0 on, its thresholds and attributes."""
-        data, shape = self._quantized(product.activation)
+        """The float input of a product of whole numbers from 0 on, its thresholds, scales and attributes, or None."""
+        quantized = self._quantized(product.activation)
+        if quantized is None:
+            return None
+        data, shape = quantized
         function = function_of([(product.activation, 0)], data, self.params)
         thresholds = counted_thresholds(lambda x: function(x.reshape(shape))[0].ravel(), product.bits, shape[1])
+        if thresholds is None:
+            return None
         attrs = {'planes': str(product.bits), 'counted': '1' if product.bits > 1 else '0', 'zero_one': '1'}
         return data, thresholds if product.bits > 1 else thresholds[0], None, attrs
 
     def _planes(self, product, scales):
-        """The float input of a product of planes, its thresholds, scales and attributes."""
-        data, shape = self._quantized(product.activation)
+        """The float input of a product of planes, its thresholds, scales and attributes, or None."""
+        quantized = self._quantized(product.activation)
+        if quantized is None:
+            return None
+        data, shape = quantized
         count, channels = product.bits, shape[1]
         function = function_of([(product.activation, 0), scales], data, self.params)
 
         def planes(x):
             return function(x.reshape(shape))[0].reshape(count, channels)
 
-        alphas = function(np.zeros(shape, np.float32))[1][:, 0]
+        ends = [np.full(channels, end, np.float32) for end in (-LARGEST, LARGEST)]
+        alphas, other = (function(end.reshape(shape))[1][:, 0] for end in ends)
+        if not np.array_equal(alphas, other):  # they are the sample's
+            return None
         attrs = {'planes': str(count)}
-        if set(np.unique(planes(np.linspace(-3, 3, channels, dtype=np.float32)))) <= {-1, 1}:
+        values = set(np.unique([planes(end) for end in ends]))
+        if values <= {-1, 1}:
             def is_positive(plane):
                 return lambda x: planes(x)[plane] > 0
 
             thresholds = np.stack([find_thresholds(is_positive(plane), channels) for plane in range(count)])
+        elif product.pad_value and any(product.pad):
+            return None  # 0 and 1 are padded with 0
         else:
             weights = 2 ** np.arange(count)
             thresholds = counted_thresholds(lambda x: weights @ planes(x), count, channels)
             attrs.update(counted='1', zero_one='1')
+            if thresholds is None:
+                return None
         return data, thresholds, alphas, attrs
 
     def _of_bits(self, product, weight, activation):

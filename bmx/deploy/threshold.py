@@ -14,7 +14,7 @@ import numpy as np
 from ..graph import Node
 
 # Beyond this, (x - mean) could overflow; no feature map comes near.
-_LARGEST = np.float32(2.0 ** 120)
+LARGEST = np.float32(2.0 ** 120)
 
 
 def _ordered(x: np.ndarray) -> np.ndarray:
@@ -43,8 +43,8 @@ def find_thresholds(positive: Callable[[np.ndarray], np.ndarray], channels: int)
     numpy.ndarray
         float32, shape (2, C): t (infinite where the sign is constant), then d (+1 or -1).
     """
-    low = np.full(channels, -_LARGEST, np.float32)
-    high = np.full(channels, _LARGEST, np.float32)
+    low = np.full(channels, -LARGEST, np.float32)
+    high = np.full(channels, LARGEST, np.float32)
     at_low, at_high = positive(low), positive(high)
     low, high = _ordered(low), _ordered(high)
     while (high - low > 1).any():

@@ -12,8 +12,11 @@ from .graph import Entry, Graph, Node
 # quantizer tells the bits; or planes of one bit, one behind the other along the batch, each with a scale.
 SIGN, RESIDUAL, INTEGERS, PLANES = 'sign', 'residual', 'integers', 'planes'
 
-# A product of more binary ones stays float.
+# A product of activations by thresholds with more binary ones stays float.
 MOST_PRODUCTS = 8
+
+# The attribute that tells of an operator which `bmx.nn.QActivation` it belongs to.
+QUANTIZER = '__quantizer__'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +92,22 @@ def _kind(node: Node, output: int) -> tuple[str | None, int]:
     """What an input is, and its bits."""
     if node.op == 'residual_binarize' and output == 0:
         return RESIDUAL, node.attr('binarizations', 1)
+    if node.op == 'binarize':
+        return SIGN, 1
+    if quantizer_of(node) is None:
+        return None, 32
     if node.op == 'Concat' and node.attr('dim', 1) == 0 and len(node.inputs) > 1:
         return PLANES, len(node.inputs)
     bits = _bits(node, output)
-    if bits == 32:
-        return None, 32
-    return (SIGN if node.op == 'binarize' else INTEGERS), bits
+    return (None, 32) if bits == 32 else (INTEGERS, bits)
+
+
+def quantizer_of(node: Node) -> str | None:
+    """The `bmx.nn.QActivation`, by its name, whose operator a node is, or of whose values it makes integers."""
+    for operator in [node] + [source for source, _ in node.inputs[:1]]:
+        if QUANTIZER in operator.attrs:
+            return operator.attrs[QUANTIZER]
+    return None
 
 
 def _is_constant(node: Node) -> bool:
@@ -181,6 +194,8 @@ def why_float(node: Node, product: BinaryProduct | None, graph: Graph) -> str | 
         return 'its bias is added inside the product'
     if product.kind != RESIDUAL and weight_bits * input_bits > MOST_PRODUCTS:
         return f'its product would take {weight_bits * input_bits} binary ones'
+    if product.planes > 1 and weight_bits > 1:
+        return f'its input are {product.planes} scaled planes, its weights have {weight_bits} bits'
     if product.kind in (INTEGERS, PLANES) and node.op == 'FullyConnected' and (
             node.input(0) is not product.activation or not node.attr('flatten', True)):
         return f'its input of {input_bits} bits does not reach it as it is'

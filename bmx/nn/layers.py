@@ -8,6 +8,7 @@ binarizations an activation has two outputs, signs and scales, and a layer two i
 """
 from __future__ import annotations
 
+import contextlib
 from numbers import Integral
 from typing import Any, Callable, Sequence
 
@@ -80,7 +81,10 @@ class QActivation(_Learns):
         return tuple(map(int, padding))
 
     def hybrid_forward(self, F: Any, x: Tensor, **learned: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return self._quantizer.quantize_activation(x, self._padding, self.quantization.pad_value, **learned)
+        # In a graph the operators of a quantizer tell whose they are: what is theirs can run as binary products.
+        scope = mx.AttrScope(__quantizer__=self.name) if isinstance(x, Symbol) else contextlib.nullcontext()
+        with scope:
+            return self._quantizer.quantize_activation(x, self._padding, self.quantization.pad_value, **learned)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.quantization})'
@@ -122,7 +126,7 @@ class _QuantizedLayer(_Learns):
         activation, total = self.quantization.activation_quantizer, None
         F = namespace(x)
         if activation.bits < 32 and not activation.signs and not activation.has_scales:  # integers
-            x = marked(F.contrib.round_ste(x / activation.step), bits=activation.bits)
+            x = marked(activation.integers(x), bits=activation.bits)
         if isinstance(weight, Symbol) and all(self.weight.shape):
             # Gluon keeps the variable of the first trace, which may have declared less than is known now.
             weight._set_attr(__shape__=str(self.weight.shape))

@@ -108,6 +108,10 @@ class Quantizer:
         """Quantize a weight, (O, ...), given the parameters of `weight_parameters`."""
         raise NotImplementedError
 
+    def integers(self, x: Tensor) -> Tensor:
+        """The integers of which activations are `step` times as much, exactly."""
+        return x if self.step == 1 else x / self.step
+
     def combine(self, product: Tensor, scales: Tensor, shape: tuple[int, ...], window: dict[str, Any]) -> Tensor:
         """Make one of the products of all planes.
 
