@@ -15,6 +15,7 @@ from ..graph import Entry, Graph, Node
 from ..graph.products import QUANTIZER, quantizer_of
 from .threshold import LARGEST, find_thresholds
 
+
 def quantized_input(node: Node, constants: set[int]) -> Entry | None:
     """What a quantizer quantizes: the one value that its operators read, beside parameters.
 

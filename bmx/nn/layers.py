@@ -21,7 +21,7 @@ from .channelwise import scale_channels
 from .configuration import config, resolve
 from .quantizers import Quantizer, names_quantizer
 from .quantizers.base import Learned, marked
-from .tensors import Tensor, namespace, pad
+from .tensors import Tensor, pad
 
 
 class _Learns(gluon.HybridBlock):
@@ -124,7 +124,6 @@ class _QuantizedLayer(_Learns):
         Scales are applied after a product, which is exact where its values are integers.
         """
         activation, total = self.quantization.activation_quantizer, None
-        F = namespace(x)
         if activation.bits < 32 and not activation.signs and not activation.has_scales:  # integers
             x = marked(activation.integers(x), bits=activation.bits)
         if isinstance(weight, Symbol) and all(self.weight.shape):
