@@ -9,13 +9,14 @@ import numpy as np
 
 from .. import ops
 from ..graph import Entry, Graph, Node, Shapes
-from ..graph.parameters import weight_bits
+from ..graph.parameters import levels_axes, weight_bits
 from ..graph.products import INTEGERS, PLANES, PRODUCTS, RESIDUAL, find_sum, match_binary_product, why_float
 from ..ops.program import CONV_PARAMETERS
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .levels import counted_thresholds, function_of, quantized_input, weight_planes
 from .operators import WHOLE, Context, is_parameter
+from .stored import mark
 from .threshold import batchnorm_threshold, find_thresholds, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 from .weight_planes import join_weight_planes
@@ -76,13 +77,14 @@ class _Lowering:
         self._constants = graph.constants()
         self._positions = {id(node): position for position, node in enumerate(graph.nodes)}
         self._bits_of = {}  # what several products of one input share
+        self._few_values = {}  # by the id of a product that stays float: bits of its weights, where their levels differ
 
     def run(self):
         for node in self.graph.nodes:
             if node.op in PYTHON_OPERATORS:
                 raise ExportError(f'layer {node.name} runs Python code (operator {node.op}), which a deployed model '
                                   'cannot')
-            if node.op in ('xnor_popcount', 'binary_subgraph'):
+            if node.op in ('xnor_popcount', 'binary_subgraph', 'expand_weights'):
                 raise ExportError(f'the network is a deployed one already (layer {node.name} is packed): copy its two '
                                   'files, or export the trained network that it was made of')
         for name, value in self.params.items():
@@ -91,9 +93,11 @@ class _Lowering:
                                   'net.cast("float32") first')
             if not np.isfinite(value.asnumpy()).all():
                 raise ExportError(f'parameter {name} has a value that is not finite')
-        rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
+        products = [node for node in self.graph.nodes if node.op in PRODUCTS]
+        rows = [self._lower(node) for node in products]
         self._drop_reshapes()
         fold_constants(self.graph, self.params, self.variables)
+        rows = [self._stored(node, row) for node, row in zip(products, rows)]
         join_weight_planes(self.graph, self.params, self.variables)
         return used_parameters(self.graph, self.params), rows
 
@@ -106,6 +110,8 @@ class _Lowering:
             weight = self._planes_of_weight(product)
             reason = None if weight else 'its weights are no whole numbers'
         if product is None or reason:
+            if product is not None:
+                self._few_values[id(node)] = product.weight_bits, levels_axes(product.weight, self.shapes)
             return Row(node.name, size, size, reason)
         if product.kind in (RESIDUAL, PLANES):
             found = find_sum(product, self.graph)
@@ -124,6 +130,13 @@ class _Lowering:
             packed, lowered = self._dense(product, weight)
         self.graph.replace(node, lowered)
         return Row(product.node.name, size, self.params[packed.name].size)
+
+    def _stored(self, node, row):
+        """The row of a product; of one that stays float the folded weight is marked if few values are stored for it."""
+        if id(node) not in self._few_values or not node.input(1).is_variable:
+            return row
+        size = mark(node.input(1), self.params, *self._few_values[id(node)])
+        return row if size is None else dataclasses.replace(row, bytes_after=size)
 
     def _planes_of_weight(self, product):
         """The signs of a weight, (planes, O, ...), and what `_xnor` takes for their scales; None of other numbers."""
