@@ -187,7 +187,9 @@ def _uncounted_parameters(variable: Node, shapes: Shapes, bits: Mapping[str, int
     """[how many, of how many bits] of each parameter that a variable stands for and that no earlier one did."""
     found = own_parameters(variable, {variable.name: shapes[variable.name, 0]}, bits)
     new = [numbers for name, numbers in found.items() if name not in counted]
-    counted.update(found)
+    if STORED in variable.attrs and variable.name not in counted and not new:
+        new = [[0, 1]]  # another plane of a weight: no more parameters, but more bytes
+    counted.update(found, [variable.name])
     return new
 
 
