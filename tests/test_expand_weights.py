@@ -97,9 +97,8 @@ WEIGHTS = {'sign': 1, 'xnor': 1, 'sq_bwn': 1, 'twn': 2, 'ttq': 2, 'dorefa(3)': 3
            'lq(2)': 2, 'abc(2)': 2}
 
 
-@pytest.mark.parametrize('exact', [False, True])
 @pytest.mark.parametrize('weight', WEIGHTS)
-@pytest.mark.parametrize('build', [float_net, mixed_net, rows_net])
+@pytest.mark.parametrize('build, exact', [(float_net, False), (rows_net, False), (mixed_net, False), (mixed_net, True)])
 def test_exported(build, weight, exact, tmp_path, monkeypatch):
     shape = (2, 30, 10) if build is rows_net else (2, 5, 7, 6)
     x = random(shape, 3)
