@@ -195,7 +195,7 @@ def _uncounted_parameters(variable: Node, shapes: Shapes, bits: Mapping[str, int
 
 def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes, graph: Graph) -> dict[str, Any]:
     macs, bits, batch, packed, on_image = 0, '', graph.variable_shapes['data'][0], False, False
-    coded = None  # bytes of a plane of weights
+    coded, coded_bits = None, 32  # bytes and bits of weights that are stored by codes
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '32/32'
@@ -203,8 +203,8 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
         bits = '/'.join(map(str, _bits_of_product(node)))
         product = match_binary_product(node)
         if product is not None and why_float(node, product, graph) is not None:
-            coded = level_bytes(shapes[product.weight.name, 0], product.weight_bits,
-                                levels_axes(product.weight, shapes))
+            coded_bits = product.weight_bits
+            coded = level_bytes(shapes[product.weight.name, 0], coded_bits, levels_axes(product.weight, shapes))
         elif product is not None:
             packed, on_image = True, node.input(0) is product.activation
             macs //= product.planes
@@ -214,7 +214,7 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
         stored = _stored_bytes(variable, shapes)
         for size, width in own:
             if coded is not None:  # what is learned beside them is part of their levels
-                stored = width // product.weight_bits * coded if width < 32 else 0
+                stored = width // coded_bits * coded if width < 32 else 0
             if width < 32 and packed:
                 channels = shapes[variable.name, 0][1]
                 if on_image:  # a dense layer on an image becomes a convolution

@@ -30,8 +30,8 @@ from .packing import (
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights',
            'isa', 'kernels', 'level_bytes', 'library_path', 'measure_bound', 'measure_float_bound',
-           'measure_float_product', 'measure_product', 'pack_float_weights', 'pack_levels', 'pack_weights', 'profile', 'reference', 'supported_kernels',
-           'unpack_float_weights', 'unpack_weights', 'use_kernel']
+           'measure_float_product', 'measure_product', 'pack_float_weights', 'pack_levels', 'pack_weights',
+           'profile', 'reference', 'supported_kernels', 'unpack_float_weights', 'unpack_weights', 'use_kernel']
 
 
 def library_path() -> str:

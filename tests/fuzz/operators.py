@@ -23,7 +23,8 @@ def prepare(folder):
 
 def attempt(state, random, folder):
     case = _Case(random)
-    draw = random.choice([_binarize, _residual_binarize, _channelwise, _xnor_popcount, _binary_subgraph, _expand_weights])
+    draw = random.choice([_binarize, _residual_binarize, _channelwise, _xnor_popcount, _binary_subgraph,
+                          _expand_weights])
     draw(case)
     case.spoil()
     with mx.util.np_shape(case.np_shape):

@@ -20,7 +20,7 @@ struct ExpandParameters {
   int64_t groups;  // 0: the result has that shape; else it is ordered as by `pack_float_weights` for so many groups
   int64_t size;
 
-  int64_t taps() const { return size / shape[0]; }  // weights of a filter
+  int64_t taps() const { return size / shape[0]; }                           // weights of a filter
   int64_t filters() const { return groups ? shape[0] / groups : shape[0]; }  // of a group
   int64_t lanes() const {
     int64_t found = 1;
@@ -48,13 +48,14 @@ struct ExpandWeights : Deployed {
 
   static ExpandParameters parse(const Attributes& attributes) {
     check_names(attributes, {"shape", "bits", "groups"});
-    ExpandParameters p{get_tuple(attributes, "shape"), get_int(attributes, "bits", 1),
-                       get_int(attributes, "groups", 0), 1};
+    ExpandParameters p{get_tuple(attributes, "shape"), get_int(attributes, "bits", 1), get_int(attributes, "groups", 0),
+                       1};
     if (p.shape.size() < 2 || p.shape.size() > 5) fail("shape must have 2 to 5 dimensions, got ", text(p.shape));
     for (int64_t length : p.shape) {
       check_range("a dimension of shape", length, 1);
       p.size *= length;
-      if (p.size > INT_MAX / kMaxLanes) fail("weights of shape ", text(p.shape), " are too many");  // lanes are filled up
+      if (p.size > INT_MAX / kMaxLanes)
+        fail("weights of shape ", text(p.shape), " are too many");  // lanes are filled up
     }
     if (p.bits < 1 || p.bits > kMaxBits) fail("bits must be between 1 and ", kMaxBits, ", got ", p.bits);
     if (p.groups < 0 || (p.groups && p.shape[0] % p.groups)) {
