@@ -213,7 +213,8 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
     for variable, own in owned:
         stored = _stored_bytes(variable, shapes)
         for size, width in own:
-            if coded is not None:  # what is learned beside them is part of their levels
+            if coded is not None and all(variable is not source for source, _ in node.inputs):  # it is no bias
+                # what is learned beside weights is part of their levels
                 stored = width // coded_bits * coded if width < 32 else 0
             if width < 32 and packed:
                 channels = shapes[variable.name, 0][1]

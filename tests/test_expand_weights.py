@@ -9,7 +9,9 @@ from mxnet.gluon import nn
 
 import bmx
 from bmx import deploy, ops
+from bmx.bench import split
 from bmx.deploy import files, lower
+from bmx.papers import meliusnet as papers
 from helpers import assert_costs_the_same, own, random, randomize, sequential
 
 # Shapes of weights, and of the axes along which levels may differ.
@@ -131,6 +133,8 @@ def test_exported(build, weight, exact, tmp_path, monkeypatch):
     plain, as_floats = (gluon.SymbolBlock.imports(f'{each}-symbol.json', ['data'], f'{each}-0000.params')
                         for each in (prefix, prefix + '_float'))
     assert plain._cached_graph[1].tojson().count('"op": "expand_weights"') == len(coded)
+    assert dict(bmx.summary(plain, shape).to_dict(), name='') == dict(bmx.summary(deployed, shape).to_dict(), name='')
+    assert len(split._layers(prefix, shape, '')) == len(split._layers(prefix + '_float', shape, ''))
     for block in (plain, as_floats):
         block.hybridize(static_alloc=True, static_shape=True)
     for _ in range(2):
@@ -152,6 +156,19 @@ def test_few_values_that_stay_float_for_other_reasons(weight, activation, reason
     assert f'float: {reason}; its weights are packed' in exported.report
 
 
+def test_bias_inside_a_product(tmp_path):
+    class Biased(gluon.HybridBlock):
+        def hybrid_forward(self, F, x, weight, bias):
+            return F.FullyConnected(x, F.binarize(weight), bias, num_hidden=20)
+    net = Biased()
+    net.weight, net.bias = net.params.get('weight', shape=(20, 60)), net.params.get('bias', shape=(20,))
+    x = random((2, 60))
+    row, = bmx.export(randomize(net, x), str(tmp_path / 'net'), x.shape, x).rows
+    for block in (net, deploy.load(str(tmp_path / 'net'))[0]):
+        layer, = bmx.summary(block, x.shape).layers
+        assert layer['bytes_packed'] == row.bytes_after + 4 * 20 == 1200 // 8 + 4 * 2 + 4 * 20
+
+
 def test_small_weights_stay_as_they_are(tmp_path):
     net = sequential(conv(8, 14, 'ttq'), conv(16, 8, 'ttq'))  # 1008 and 1152 weights
     x = random((1, 14, 5, 5))
@@ -165,23 +182,24 @@ def test_small_weights_stay_as_they_are(tmp_path):
     assert 0 <= size - sum(layer['bytes_packed'] for layer in counted.layers) < 500
 
 
-# MiB that tables tell of ResNet-18 with such weights (the papers' numbers, where the first and last layer are float).
-TABLES = {('resnete18', 'xnor'): 4.0, ('resnete18', 'ttq'): 5.3, ('resnet18_binary', 'xnor'): None,
-          ('resnet18_binary', 'ttq'): None}
 
 
-@pytest.mark.parametrize('name, weight', TABLES)
-def test_files_are_as_small_as_counted(name, weight, tmp_path):
+@pytest.mark.parametrize('name, settings, weight, published', [
+    ('resnete18', {}, 'xnor', None), ('resnete18', {}, 'ttq', None), ('resnet18_binary', {}, 'xnor', None),
+    # rows of the MeliusNet paper's Table 3
+    ('resnet18_binary', papers.FLOAT_1X1, 'xnor', 4.0), ('resnet18_binary', papers.FLOAT_1X1, 'ttq', 5.3),
+])
+def test_files_are_as_small_as_counted(name, settings, weight, published, tmp_path):
     with bmx.nn.config(weight=weight, activation='float'):
-        net = bmx.get_model(name)
+        net = bmx.get_model(name, **settings)
     net.initialize()
     counted = bmx.summary(net, (1, 3, 224, 224))
     # a smaller image than that, which the size of the file does not depend on
     exported = bmx.export(net, str(tmp_path / 'net'), (1, 3, 33, 33), random((1, 3, 33, 33)))
     assert exported.params_bytes / 2 ** 20 == pytest.approx(counted.size_mib, rel=0.03)
     assert sum(layer['bytes_packed'] for layer in counted.layers) == pytest.approx(exported.params_bytes, rel=0.03)
-    if TABLES[name, weight]:
-        assert exported.params_bytes / 2 ** 20 == pytest.approx(TABLES[name, weight], rel=0.03)
+    if published:
+        assert exported.params_bytes / 2 ** 20 == pytest.approx(published, rel=0.03)
 
 
 # Damaged files --------------------------------------------------------------------------------------------------------
