@@ -16,10 +16,18 @@ from typing import Any, Mapping, Sequence
 import mxnet as mx
 
 from .graph import Graph, Node, Shapes, without_prefix
-from .graph.parameters import PARAMETERS, own_parameters, read_parameters, weight_bits
+from .graph.parameters import (
+    PARAMETERS,
+    STORED,
+    as_variables,
+    levels_axes,
+    own_parameters,
+    read_parameters,
+    weight_bits,
+)
 from .graph.products import PRODUCTS, match_binary_product, product_bits, why_float
 from .graph.programs import layers
-from .ops.packing import packed_bytes
+from .ops.packing import level_bytes, packed_bytes
 
 _PRODUCTS = PRODUCTS + ('Deconvolution', 'xnor_popcount')
 _UNCOUNTED = ('RNN', 'dot', 'batch_dot', '_linalg_gemm', '_linalg_gemm2')
@@ -151,6 +159,7 @@ def summary(net: mx.gluon.HybridBlock | mx.sym.Symbol, shape: Sequence[int]) -> 
     else:
         graph, name, prefix = Graph.from_block(net, shape), getattr(net, 'model_name', net.name), net.prefix
     shapes = graph.infer_shapes()
+    as_variables(graph, shapes)
     constants = graph.constants()
     layers, uncounted, counted = [], [], set()
     parameters, bits = read_parameters(graph), weight_bits(graph)
@@ -178,26 +187,35 @@ def _uncounted_parameters(variable: Node, shapes: Shapes, bits: Mapping[str, int
     """[how many, of how many bits] of each parameter that a variable stands for and that no earlier one did."""
     found = own_parameters(variable, {variable.name: shapes[variable.name, 0]}, bits)
     new = [numbers for name, numbers in found.items() if name not in counted]
-    counted.update(found)
+    if STORED in variable.attrs and variable.name not in counted and not new:
+        new = [[0, 1]]  # another plane of a weight: no more parameters, but more bytes
+    counted.update(found, [variable.name])
     return new
 
 
 def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes, graph: Graph) -> dict[str, Any]:
     macs, bits, batch, packed, on_image = 0, '', graph.variable_shapes['data'][0], False, False
+    coded, coded_bits = None, 32  # bytes and bits of weights that are stored by codes
     output_shape = list(shapes[node.name, 0])
     if node.op in _PRODUCTS:
         macs, bits = _multiply_accumulates(node, shapes) // batch, '32/32'
     if node.op in PRODUCTS:
         bits = '/'.join(map(str, _bits_of_product(node)))
         product = match_binary_product(node)
-        if product is not None and why_float(node, product, graph) is None:
+        if product is not None and why_float(node, product, graph) is not None:
+            coded_bits = product.weight_bits
+            coded = level_bytes(shapes[product.weight.name, 0], coded_bits, levels_axes(product.weight, shapes))
+        elif product is not None:
             packed, on_image = True, node.input(0) is product.activation
             macs //= product.planes
             output_shape[0] //= product.planes  # they lie along the batch
     layer = _row(node.name, node.op, output_shape, bits, macs)
     for variable, own in owned:
-        stored = 4 * math.prod(shapes[variable.name, 0])
+        stored = _stored_bytes(variable, shapes)
         for size, width in own:
+            if coded is not None and all(variable is not source for source, _ in node.inputs):  # it is no bias
+                # what is learned beside weights is part of their levels
+                stored = width // coded_bits * coded if width < 32 else 0
             if width < 32 and packed:
                 channels = shapes[variable.name, 0][1]
                 if on_image:  # a dense layer on an image becomes a convolution
@@ -208,10 +226,15 @@ def _layer(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes
     return layer
 
 
+def _stored_bytes(variable: Node, shapes: Shapes) -> int:
+    """Bytes that a file takes for a variable of floats."""
+    return int(variable.attr(STORED, 4 * math.prod(shapes[variable.name, 0])))
+
+
 def _bits_of_product(node: Node) -> tuple[int, int]:
     weights, inputs = product_bits(node)
-    own = list((node.input(1).attr(PARAMETERS) or {}).values())
-    return own[0][1] if len(own) == 1 else weights, inputs
+    own = (node.input(1).attr(PARAMETERS) or {}).values()
+    return max(own)[1] if own else weights, inputs  # of the weights: there are more than of what is learned beside them
 
 
 def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shapes: Shapes,
@@ -225,7 +248,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
             continue
         named = layer.weight.attr(PARAMETERS, {node.name: (layer.weights, 1)})
         op = 'xnor_popcount' if layer.binary else 'Convolution' if layer.output[1:] else 'FullyConnected'
-        bits, products = f'{max(width for _, width in named.values())}/32', 1
+        bits, products = f'{max(named.values())[1]}/32', 1
         if layer.binary:
             planes = layer.planes * layer.binarizations
             bits, products = f'{layer.weight_planes}/{planes}', layer.weight_planes * planes
@@ -236,7 +259,7 @@ def _program_layers(node: Node, owned: list[tuple[Node, list[list[int]]]], shape
             _add_parameters(row, size if PARAMETERS in variable.attrs else layer.weights,  # before format 4
                             layer.weight_planes if layer.binary else width)
         if own:
-            row['bytes_packed'] = (1 if layer.binary else 4) * math.prod(shapes[variable.name, 0])
+            row['bytes_packed'] = _stored_bytes(variable, shapes) // (4 if layer.binary else 1)
         rows.append(row)
     if rows and any(reader.op == '_npx_reshape' and len(shapes[reader.name, 0]) == 2
                     for reader in graph.consumers().get(id(node), [])):

@@ -43,6 +43,8 @@ CASES = [(call, NO_DIMENSIONS) for call in (
     "mx.nd.xnor_popcount(scalar, weight(8, 1), num_filter=8)",
     "mx.nd.xnor_popcount(ones(2, 8), byte, num_filter=8)",
     "mx.nd.xnor_popcount(ones(2, 8), weight(8, 1), scalar, num_filter=8, threshold=True)",
+    "mx.nd.expand_weights(scalar, weight(1, 2), shape=(4, 4))",
+    "mx.nd.expand_weights(ones(2, 1, 1), byte, shape=(4, 4))",
     "mx.nd.binary_subgraph(scalar, weight(4, 1, 1, 1), program=CONV)",
     "mx.nd.binary_subgraph(ones(1, 3, 2, 2), byte, program=CONV)",
     "mx.nd.binary_subgraph(ones(1, 3, 2, 2), scalar, program='map in=x0[0:3] out=y0 steps=prelu:p0')",

@@ -12,7 +12,7 @@ from .. import ops
 from ..accounting import summary
 from ..deploy import files
 from ..graph import Graph, programs, without_prefix
-from ..graph.parameters import PARAMETERS
+from ..graph.parameters import PARAMETERS, as_variables
 from ..io.text import table
 from ..models import get_model
 from .models import inference, load, write
@@ -66,6 +66,7 @@ def _layers(prefix, shape, name):
     """
     graph = Graph.from_symbol(mx.sym.load(files.symbol_path(prefix)), {'data': (1,) + shape[1:]})
     shapes = graph.infer_shapes()
+    as_variables(graph, shapes)
     return [_layer(instruction, name) for node in graph.nodes for instruction in programs.layers(node, shapes)]
 
 

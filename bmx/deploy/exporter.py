@@ -17,6 +17,7 @@ from .arithmetic import OwnNetwork
 from .errors import ExportError
 from .fuse import fuse
 from .lower import Row, lower
+from .stored import store
 from .tracing import trace
 from .verification import Comparison, Verification, as_arrays, verify
 
@@ -50,12 +51,18 @@ class Export:
         width = max([5] + [len(row.name) for row in self.rows])
         lines = [f'{"layer":<{width}}  bytes before   bytes after  runs']
         lines += [f'{row.name:<{width}}  {row.bytes_before:>12,}  {row.bytes_after:>12,}  '
-                  + ('binary' if row.reason is None else 'float: ' + row.reason) for row in self.rows]
+                  + _runs(row) for row in self.rows]
         binary = sum(row.reason is None for row in self.rows)
         lines.append(f'{binary} of {len(self.rows)} layers binary; {files.symbol_path(self.prefix)} and '
                      f'{files.params_path(self.prefix)} ({self.params_bytes / 2 ** 20:.2f} MiB)')
         lines.append(str(self.verification))
         return '\n'.join(lines)
+
+
+def _runs(row):
+    if row.reason is None:
+        return 'binary'
+    return f'float: {row.reason}' + ('; its weights are packed' if row.bytes_after < row.bytes_before else '')
 
 
 def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Sequence[int],
@@ -115,7 +122,7 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
     metadata = _metadata(net, data_shape, model, classes, preprocess, exact)
     traced, trained = graph.copy(), params
     params, rows = lower(graph, params, shapes, exact)
-    params = fuse(graph, params, graph.infer_shapes(), exact)
+    params = store(graph, fuse(graph, params, graph.infer_shapes(), exact))
     own = None if exact else OwnNetwork(traced, trained, rows)
     if inputs is None:
         inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])

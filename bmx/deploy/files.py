@@ -27,10 +27,11 @@ from ..io.description import check_description, check_shape, parse_json
 from ..io.storage import TEMPORARY, LoadError, digest, flush, save_arrays, sentence, write_file
 from ..ops.program import attributes_format, parse
 from .check import read_graph
+from .stored import expand
 
 # 2: `binary_subgraph` nodes beside `xnor_popcount`; 3: several binarizations, average pooling, `channelwise`; 4: a
 # digest of the symbol, too, and which of the network's own parameters a variable stands for; 5: several planes of bits,
-# repeated summands
+# repeated summands, `expand_weights`
 FORMAT_VERSION = 5
 _DIGESTED = 4  # the oldest that files are written in: with both digests
 BIT_ORDER = 'lsb-first'
@@ -246,9 +247,9 @@ def import_block(prefix: str | os.PathLike, ctx: mx.Context | None = None) -> gl
 
 def _youngest(graph: Graph) -> int:
     """The oldest format that knows what every node does."""
-    return max([1] + [parse(node.attrs['program']).file_format if node.op == 'binary_subgraph'
-                      else attributes_format(node.attrs)
-                      for node in graph.nodes if node.op in ('binary_subgraph', 'xnor_popcount')])
+    formats = {'binary_subgraph': lambda node: parse(node.attrs['program']).file_format,
+               'xnor_popcount': lambda node: attributes_format(node.attrs), 'expand_weights': lambda node: 5}
+    return max([1] + [formats[node.op](node) for node in graph.nodes if node.op in formats])
 
 
 def _require_files(prefix: str | os.PathLike) -> None:
@@ -298,6 +299,8 @@ def _network(graph: Graph, params: bytes, prefix: str | os.PathLike, ctx: mx.Con
             shape = node.attr('__shape__') if node.name in arrays else None
             if shape and not _compatible(shape, arrays[node.name].shape):
                 raise ValueError(f'parameter {node.name} has shape {arrays[node.name].shape}, not {shape}')
+        arrays = expand(graph, arrays)
+        graph.variable_shapes = {name: array.shape for name, array in arrays.items()}
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
             net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))

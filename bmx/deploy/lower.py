@@ -9,13 +9,14 @@ import numpy as np
 
 from .. import ops
 from ..graph import Entry, Graph, Node, Shapes
-from ..graph.parameters import weight_bits
+from ..graph.parameters import levels_axes, weight_bits
 from ..graph.products import INTEGERS, PLANES, PRODUCTS, RESIDUAL, find_sum, match_binary_product, why_float
 from ..ops.program import CONV_PARAMETERS
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
 from .levels import counted_thresholds, function_of, quantized_input, weight_planes
 from .operators import WHOLE, Context, is_parameter
+from .stored import mark
 from .threshold import LARGEST, batchnorm_threshold, find_thresholds, norm_values, steps_threshold
 from .variables import Variables, fold_constants, used_parameters
 from .weight_planes import join_weight_planes
@@ -74,14 +75,15 @@ class _Lowering:
         self._context.ask(graph.nodes)
         # of the traced nodes: what replaces some of them is no constant
         self._constants = graph.constants()
-        self._bits_of = {}  # what several products of one input share
+        self._bits_of = {}
+        self._few_values = {}  # by the id of a product that stays float: bits of its weights, where their levels differ
 
     def run(self):
         for node in self.graph.nodes:
             if node.op in PYTHON_OPERATORS:
                 raise ExportError(f'layer {node.name} runs Python code (operator {node.op}), which a deployed model '
                                   'cannot')
-            if node.op in ('xnor_popcount', 'binary_subgraph'):
+            if node.op in ('xnor_popcount', 'binary_subgraph', 'expand_weights'):
                 raise ExportError(f'the network is a deployed one already (layer {node.name} is packed): copy its two '
                                   'files, or export the trained network that it was made of')
         for name, value in self.params.items():
@@ -90,9 +92,11 @@ class _Lowering:
                                   'net.cast("float32") first')
             if not np.isfinite(value.asnumpy()).all():
                 raise ExportError(f'parameter {name} has a value that is not finite')
-        rows = [self._lower(node) for node in self.graph.nodes if node.op in PRODUCTS]
+        products = [node for node in self.graph.nodes if node.op in PRODUCTS]
+        rows = [self._lower(node) for node in products]
         self._drop_reshapes()
         fold_constants(self.graph, self.params, self.variables)
+        rows = [self._stored(node, row) for node, row in zip(products, rows)]
         join_weight_planes(self.graph, self.params, self.variables)
         return used_parameters(self.graph, self.params), rows
 
@@ -104,19 +108,20 @@ class _Lowering:
         if product is not None and not reason:
             weight = self._planes_of_weight(product)
             reason = None if weight else 'its weights are no whole numbers'
+        if product is not None and not reason:
+            if product.kind in (RESIDUAL, PLANES):
+                found = find_sum(product, self.graph)
+                assert found is not None  # or it had a reason
+                node, scales = found
+            if product.kind in (INTEGERS, PLANES) and self._bits(product, scales) is None:
+                reason = f'its input has other levels than {product.bits} bits'
         if product is None or reason:
+            if product is not None:
+                node = product.node
+                self._few_values[id(node)] = product.weight_bits, levels_axes(product.weight, self.shapes)
             return Row(node.name, size, size, reason)
-        if product.kind in (RESIDUAL, PLANES):
-            found = find_sum(product, self.graph)
-            assert found is not None  # or it had a reason
-            node, scales = found
         if product.kind in (INTEGERS, PLANES):
-            key = id(product.activation), str(scales)
-            if key not in self._bits_of:
-                self._bits_of[key] = self._planes(product, scales) if scales else self._integers(product)
-            if self._bits_of[key] is None:
-                return Row(product.node.name, size, size, f'its input has other levels than {product.bits} bits')
-            packed, lowered = self._of_bits(product, weight, self._bits_of[key])
+            packed, lowered = self._of_bits(product, weight, self._bits(product, scales))
         elif product.kind == RESIDUAL:
             packed, lowered = self._terms(product, weight)
         elif node.op == 'Convolution':
@@ -125,6 +130,13 @@ class _Lowering:
             packed, lowered = self._dense(product, weight)
         self.graph.replace(node, lowered)
         return Row(product.node.name, size, self.params[packed.name].size)
+
+    def _stored(self, node, row):
+        """The row of a product; of one that stays float the folded weight is marked if few values are stored for it."""
+        if id(node) not in self._few_values or not node.input(1).is_variable:
+            return row
+        size = mark(node.input(1), self.params, *self._few_values[id(node)])
+        return row if size is None else dataclasses.replace(row, bytes_after=size)
 
     def _planes_of_weight(self, product):
         """The signs of a weight, (planes, O, ...), and what `_xnor` takes for their scales; None of other numbers."""
@@ -145,6 +157,13 @@ class _Lowering:
         return self.variables.make_weight(weight.variable, ops.pack_weights(value), *form)
 
     # Activations of several bits
+
+    def _bits(self, product, scales):
+        """`_integers` or `_planes` of a product, which several products of one input share."""
+        key = id(product.activation), str(scales)
+        if key not in self._bits_of:
+            self._bits_of[key] = self._planes(product, scales) if scales else self._integers(product)
+        return self._bits_of[key]
 
     def _quantized(self, node):
         """What a quantizer quantizes, and the shape in which values of its channels are probed; None of two inputs."""

@@ -10,6 +10,7 @@ import numpy as np
 from ..graph import Node
 from ..ops import can_interleave, interleave_weights, pack_float_weights
 from ..ops.program import CONV_PARAMETERS, Conv, Map, Slice
+from .stored import mark_packed
 from .threshold import norm_values
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ def _float_dense(builder: Builder, node: Node) -> list[Slice]:
 def _float_product(builder: Builder, node: Node, weight: np.ndarray, filters: int, groups: int,
                    window: dict[str, Any]) -> list[Slice]:
     packed = builder.variables.make_weight(node.input(1), pack_float_weights(weight, groups), 'packed', str(groups))
+    mark_packed(packed, node.input(1), groups)
     result = builder.float_convolution(node, weight=builder.parameter(packed), filters=filters, groups=groups, **window)
     if len(node.inputs) > 2:
         result = builder.add_step(result, 'add', builder.parameter(node.input(2)))

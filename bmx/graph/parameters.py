@@ -4,11 +4,13 @@ from __future__ import annotations
 import math
 from typing import Mapping, Sequence
 
-from .graph import Graph, Node
+from .graph import Graph, Node, Shapes
 from .products import PRODUCTS, product_bits
 
 # The attribute by which a deployed network's variable tells which of the float network's parameters it stands for.
 PARAMETERS = '__parameters__'
+# The attribute of a variable that tells the bytes that its file takes for it, where these are not those of its values.
+STORED = '__stored__'
 
 
 def own_parameters(variable: Node, shapes: Mapping[str, Sequence[int]],
@@ -32,6 +34,48 @@ def own_parameters(variable: Node, shapes: Mapping[str, Sequence[int]],
     if own is not None:
         return own
     return {variable.name: [math.prod(shapes[variable.name]), bits.get(variable.name, 32)]}
+
+
+def as_variables(graph: Graph, shapes: Shapes) -> None:
+    """Put variables in the place of the nodes that expand stored weights, changing a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    shapes : dict
+        Of these nodes and their inputs, as `Graph.infer_shapes` gives them.
+    """
+    for node in graph.nodes:
+        if node.op == 'expand_weights':
+            levels, codes = (math.prod(shapes[producer.name, index]) for producer, index in node.inputs)
+            attrs = {'__shape__': str(tuple(shapes[node.name, 0])), '__dtype__': '0', STORED: str(4 * levels + codes)}
+            attrs.update((key, value) for key, value in node.attrs.items() if key == PARAMETERS)
+            graph.replace(node, Node('null', node.name, attrs))
+
+
+def levels_axes(weight: Node, shapes: Shapes) -> tuple[int, ...]:
+    """Along which axes of a weight of few values these differ: those of the parameters that it learns beside it.
+
+    Parameters
+    ----------
+    weight : Node
+        What computes its values of parameters alone.
+    shapes : dict
+        `Graph.infer_shapes`.
+
+    Returns
+    -------
+    tuple of int
+        For each axis its size, or 1 where all have the same values.
+    """
+    own = tuple(shapes[weight.name, 0])
+    by = [1] * len(own)
+    for node in Graph([(weight, 0)]).nodes:
+        found = tuple(shapes[node.name, 0])
+        if (node.is_variable and found != own and len(found) == len(own)
+                and all(size in (1, whole) for size, whole in zip(found, own))):
+            by = [max(pair) for pair in zip(by, found)]
+    return tuple(by)
 
 
 def read_parameters(graph: Graph) -> dict[int, list[Node]]:

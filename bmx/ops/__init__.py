@@ -1,5 +1,5 @@
-"""The C++ operators ``binarize``, ``residual_binarize``, ``channelwise``, ``xnor_popcount`` and ``binary_subgraph``;
-importing this package loads them, once.
+"""The C++ operators ``binarize``, ``residual_binarize``, ``channelwise``, ``xnor_popcount``, ``binary_subgraph`` and
+``expand_weights``; importing this package loads them, once.
 
 Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``mx.sym.xnor_popcount``.
 """
@@ -20,16 +20,18 @@ from .packing import (
     can_interleave,
     deinterleave_weights,
     interleave_weights,
+    level_bytes,
     pack_float_weights,
+    pack_levels,
     pack_weights,
     unpack_float_weights,
     unpack_weights,
 )
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights',
-           'isa', 'kernels', 'library_path', 'measure_bound', 'measure_float_bound', 'measure_float_product',
-           'measure_product', 'pack_float_weights', 'pack_weights', 'profile', 'reference', 'supported_kernels',
-           'unpack_float_weights', 'unpack_weights', 'use_kernel']
+           'isa', 'kernels', 'level_bytes', 'library_path', 'measure_bound', 'measure_float_bound',
+           'measure_float_product', 'measure_product', 'pack_float_weights', 'pack_levels', 'pack_weights',
+           'profile', 'reference', 'supported_kernels', 'unpack_float_weights', 'unpack_weights', 'use_kernel']
 
 
 def library_path() -> str:

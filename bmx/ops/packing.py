@@ -1,10 +1,12 @@
 """Packed weights.
 
 Binary: one bit a weight, 1 for +1 and 0 for -1, least significant bit first along the input channel; in programs also
-interleaved, words of filters next to each other. Float: filters next to each other, as many as a vector holds.
+interleaved, words of filters next to each other. Float: filters next to each other, as many as a vector holds; those of
+few values are stored as codes of them.
 """
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import numpy as np
@@ -210,3 +212,65 @@ def unpack_float_weights(packed: np.ndarray, filters: int, shape: tuple[int, ...
 
 def _lanes(filters: int) -> int:
     return min(1 << (filters - 1).bit_length(), FLOAT_LANES)
+
+
+# Weights below which a layer is not stored by codes: names and shapes of two arrays take what is saved.
+_FEWEST_CODED = 1024
+_MOST_BITS = 8
+
+
+def level_bytes(shape: Sequence[int], bits: int, by: Sequence[int]) -> int | None:
+    """Bytes of weights as :func:`pack_levels` stores them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the weights, filters first.
+    bits : int
+    by : tuple of int
+        As :func:`pack_levels` takes it.
+
+    Returns
+    -------
+    int or None
+        None where float32 is not larger, or the weights are too few.
+    """
+    size = math.prod(shape)
+    if bits > _MOST_BITS or size < _FEWEST_CODED:
+        return None
+    stored = bits * packed_bytes(size) + (4 << bits) * math.prod(by)
+    return stored if stored < 4 * size else None
+
+
+def pack_levels(weight: np.ndarray, bits: int, by: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The inputs of `expand_weights`, which gives the same weights, bit for bit.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray
+        float32, filters first.
+    bits : int
+        Of a code.
+    by : tuple of int
+        For each axis of the weight 1, or its size where the levels of each index are others.
+
+    Returns
+    -------
+    (numpy.ndarray, numpy.ndarray) or None
+        Levels, float32 of shape (2^bits,) + by, with zeros where there are fewer; and codes, uint8 of shape (bits,
+        ceil(size / 8)): plane after plane of the codes' bits, of weights in their order, least significant bit first.
+        None where there are more levels.
+    """
+    weight, by = np.ascontiguousarray(weight, np.float32), tuple(by)
+    own = [axis for axis, size in enumerate(by) if size > 1]
+    columns = np.moveaxis(weight.view(np.uint32), own, range(len(own))).reshape(math.prod(by), -1)
+    levels, codes = np.zeros((len(columns), 1 << bits), np.uint32), np.empty(columns.shape, np.uint8)
+    for column, values in enumerate(columns):
+        found, inverse = np.unique(values, return_inverse=True)
+        if len(found) > 1 << bits:
+            return None
+        levels[column, :len(found)], codes[column] = found, inverse.reshape(-1)
+    moved = [weight.shape[axis] for axis in own] + [size for axis, size in enumerate(weight.shape) if axis not in own]
+    codes = np.moveaxis(codes.reshape(moved), range(len(own)), own).reshape(-1)
+    planes = np.stack([np.packbits(codes >> bit & 1, bitorder='little') for bit in range(bits)])
+    return np.ascontiguousarray(levels.T).view(np.float32).reshape((1 << bits,) + by), planes

@@ -6,7 +6,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from .packing import deinterleave_weights, unpack_float_weights, unpack_weights
+from .packing import deinterleave_weights, pack_float_weights, unpack_float_weights, unpack_weights
 from .program import Conv, FloatConv, Map, parse
 
 
@@ -178,6 +178,33 @@ def channelwise(data: np.ndarray, values: np.ndarray, kind: str) -> np.ndarray:
     """
     product = data * _along_channels(values, data)
     return product if kind == 'scale' else np.where(data > 0, data, product)
+
+
+def expand_weights(levels: np.ndarray, codes: np.ndarray, shape: Sequence[int], bits: int = 1,
+                   groups: int = 0) -> np.ndarray:
+    """Float weights of their codes.
+
+    Parameters
+    ----------
+    levels, codes : numpy.ndarray
+        As :func:`bmx.ops.pack_levels` makes them.
+    shape : tuple of int
+        Of the weights, filters first.
+    bits : int
+        Of a code.
+    groups : int
+        0: the result has that shape; else it is what :func:`bmx.ops.pack_float_weights` makes of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32.
+    """
+    size = int(np.prod(shape))
+    planes = np.unpackbits(codes, axis=-1, count=size, bitorder='little').astype(np.int64)
+    code = (planes << np.arange(bits)[:, None]).sum(0).reshape(shape)
+    weight = np.take_along_axis(np.broadcast_to(levels, (1 << bits,) + tuple(shape)), code[None], 0)[0]
+    return pack_float_weights(weight.reshape(shape[0], -1), groups) if groups else weight
 
 
 def channelwise_gradients(gradient: np.ndarray, data: np.ndarray, values: np.ndarray,

@@ -23,7 +23,8 @@ def prepare(folder):
 
 def attempt(state, random, folder):
     case = _Case(random)
-    draw = random.choice([_binarize, _residual_binarize, _channelwise, _xnor_popcount, _binary_subgraph])
+    draw = random.choice([_binarize, _residual_binarize, _channelwise, _xnor_popcount, _binary_subgraph,
+                          _expand_weights])
     draw(case)
     case.spoil()
     with mx.util.np_shape(case.np_shape):
@@ -266,6 +267,26 @@ def _channelwise(case):
         total = (below.astype('float64') * head).sum(axis=tuple(i for i in range(x.ndim) if i != 1))
         total = total.sum(keepdims=True) if values.size == 1 else total
         return [out.astype(dtype)], [slope.astype(dtype), total.astype(dtype).reshape(values.shape)]
+    case.function = reference
+
+
+def _expand_weights(case):
+    case.name = 'expand_weights'
+    groups, bits = case.any_of([0, 0, 1, 2, 3]), case.any_of([1, 2, 3, 8])
+    shape = (max(groups, 1) * case.any_of([1, 2, 3, 8, 17, 33]),) + case.shape(1, 4, empty=False)
+    by = tuple(size if case.maybe(0.3) else 1 for size in shape)
+    if case.maybe(0.1):
+        by, case.forbidden = by + (1,), 'levels of more axes'
+    if groups > 1 and case.maybe(0.1):
+        groups, case.forbidden = shape[0] + 1, 'groups that do not divide the filters'
+    case.attributes.update(shape=shape, bits=bits)
+    if groups or case.maybe(0.2):
+        case.attributes['groups'] = groups
+    size = -(-int(np.prod(shape)) // 8)
+    case.inputs = [case.values((1 << bits,) + by), case.random.randint(256, size=(bits, size)).astype('uint8')]
+
+    def reference(case, levels, codes):
+        return [ops.reference.expand_weights(levels, codes, **case.attributes)], None
     case.function = reference
 
 
