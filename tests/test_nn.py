@@ -314,7 +314,7 @@ def test_stems(name, size):
 
 
 def test_unknown_stem():
-    with pytest.raises(ValueError, match='alexnet, grouped, imagenet, mobilenet, thumbnail'):
+    with pytest.raises(ValueError, match='alexnet, grouped, imagenet, mobilenet, quicknet, thumbnail'):
         bmx.nn.make_stem('resnet')
 
 

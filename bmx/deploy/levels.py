@@ -102,7 +102,7 @@ def counted_thresholds(levels: Callable[[np.ndarray], np.ndarray], bits: int, ch
     return found if np.isin(ends, numbers).all() else None
 
 
-def weight_planes(values: np.ndarray) -> tuple[np.ndarray, float] | None:
+def signs_of_weight(values: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Weights as sums of signs: the signs, (planes, O, ...), and the factor c of c * sum_i 2^i * plane i.
 
     Of odd integers within +-(2^k - 1) there are k planes, with c = 1. Of -1, 0 and 1 there are two, one like the other,

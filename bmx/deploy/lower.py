@@ -14,7 +14,7 @@ from ..graph.products import INTEGERS, PLANES, PRODUCTS, RESIDUAL, find_sum, mat
 from ..ops.program import CONV_PARAMETERS
 from .check import PYTHON_OPERATORS
 from .errors import ExportError
-from .levels import counted_thresholds, function_of, quantized_input, weight_planes
+from .levels import counted_thresholds, function_of, quantized_input, signs_of_weight
 from .operators import WHOLE, Context, is_parameter
 from .stored import mark
 from .threshold import LARGEST, batchnorm_threshold, find_thresholds, norm_values, steps_threshold
@@ -141,7 +141,7 @@ class _Lowering:
     def _planes_of_weight(self, product):
         """The signs of a weight, (planes, O, ...), and what `_xnor` takes for their scales; None of other numbers."""
         values, = function_of([(product.weight, 0)], None, self.params)(None)
-        found = weight_planes(values)
+        found = signs_of_weight(values)
         if found is None:
             return None
         planes, factor = found

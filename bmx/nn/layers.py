@@ -118,10 +118,11 @@ class _QuantizedLayer(_Learns):
         return x, scales
 
     def _multiply(self, x: Tensor, scales: Tensor | None, weight: Tensor, learned: dict[str, Tensor],
-                  product: Callable[[Tensor, Tensor], Tensor], axes: int) -> Tensor:
+                  product: Callable[[Tensor, Tensor], Tensor], window: dict[str, Any]) -> Tensor:
         """The sum of the products with the terms of the weight, in their order.
 
-        Scales are applied after a product, which is exact where its values are integers.
+        Scales are applied after a product, which is exact where its values are integers. `window`: of a convolution,
+        see `Quantizer.combine`.
         """
         activation, total = self.quantization.activation_quantizer, None
         if activation.bits < 32 and not activation.signs and not activation.has_scales:  # integers
@@ -130,8 +131,7 @@ class _QuantizedLayer(_Learns):
             # Gluon keeps the variable of the first trace, which may have declared less than is known now.
             weight._set_attr(__shape__=str(self.weight.shape))
         learned = {name[len('weight_'):]: value for name, value in learned.items()}
-        window = {key: value for key, value in getattr(self, '_kwargs', {}).items()
-                  if key in ('kernel', 'stride', 'pad', 'dilate')}
+        axes = len(window.get('kernel', ()))
         quantizer = self.quantization.weight_quantizer
         for term in quantizer.quantize_weight(weight, **learned):
             part = product(x, term.values)
@@ -169,6 +169,7 @@ class _QConv(_QuantizedLayer):
             return super().hybrid_forward(F, x, weight, bias)
         attributes = dict(self._kwargs, no_bias=True)
         axes = len(attributes['pad'])
+        window = {key: attributes[key] for key in ('kernel', 'stride', 'pad', 'dilate')}
         border = self.quantization.border
         if border != 0:
             x = pad(x, attributes['pad'], border)
@@ -179,7 +180,7 @@ class _QConv(_QuantizedLayer):
             # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
             return F.reshape(F.Convolution(data, values, name='fwd', **attributes), shape=(0,) * (2 + axes))
 
-        return self._finish(F, self._multiply(x, scales, weight, learned, product, axes), bias,
+        return self._finish(F, self._multiply(x, scales, weight, learned, product, window), bias,
                             (1, -1) + (1,) * axes)
 
 
@@ -276,7 +277,7 @@ class QDense(_QuantizedLayer, nn.Dense):
                                     name='fwd')
 
         # The channels are the last axis, whatever the number of axes before it.
-        return self._finish(F, self._multiply(x, scales, weight, learned, product, 0), bias, (-1,))
+        return self._finish(F, self._multiply(x, scales, weight, learned, product, {}), bias, (-1,))
 
 
 def _function_or_quantizer(activation: Any) -> tuple[Any, Any]:

@@ -58,13 +58,16 @@ class Quantizer:
     """
     name: ClassVar[str] = ''
     source: ClassVar[str] = ''
-    step: ClassVar[float] = 1.0
     signs: ClassVar[bool] = False
     by_channel: ClassVar[bool] = False
 
     @property
     def bits(self) -> int:
         raise NotImplementedError
+
+    @property
+    def step(self) -> float:
+        return 1.0
 
     @property
     def has_scales(self) -> bool:

@@ -89,7 +89,7 @@ class DoReFa(Quantizer):
         return self.k
 
     @property
-    def step(self) -> float:  # type: ignore[override]
+    def step(self) -> float:
         return 1 / (2 ** self.k - 1)
 
     def integers(self, x: Tensor) -> Tensor:

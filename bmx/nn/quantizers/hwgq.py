@@ -43,7 +43,7 @@ class HWGQ(Quantizer):
         return self.k
 
     @property
-    def step(self) -> float:  # type: ignore[override]
+    def step(self) -> float:
         return _STEPS[self.k]
 
     def quantize_activation(self, x: Tensor, padding: Sequence[int] = (), pad_value: int = -1,

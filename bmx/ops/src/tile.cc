@@ -41,9 +41,13 @@ class Steps {
   void add(const Step& step) {
     if (count_ == kAtOnce) flush();
     if (step.kind == Step::kPlus) return add_feature(step.addend);
+    if (step.value_count() == 0) {
+      bound_[count_++] = {step.kind, nullptr, step.channels};
+      return;
+    }
     const float* values = step.values + (step.single ? 0 : to_.channel);
-    if (step.value_count() == 0 || (!step.single && to_.channels == kLanes)) {
-      bound_[count_++] = {step.kind, step.values ? values : nullptr, step.channels};
+    if (!step.single && to_.channels == kLanes) {
+      bound_[count_++] = {step.kind, values, step.channels};
       return;
     }
     float* copy = values_[count_];  // the lanes beyond the last channel have the first one's
