@@ -11,6 +11,8 @@ import mxnet as mx
 from .accounting import summary
 from .models import get_model
 from .nn import config, quantized_layers
+from .nn.configuration import ROLES
+from .nn.quantizers import names_quantizer, parse_quantizer
 
 # What building a network raises, beside ValueError, for settings that it cannot have.
 _UNFIT = (TypeError, AttributeError, ArithmeticError, LookupError, AssertionError, MemoryError, RecursionError)
@@ -39,8 +41,8 @@ class NetworkOptions:
         Raises
         ------
         ValueError
-            No such model, or not with these settings. `bits` and `scaling` of the layers are refused where no layer
-            follows them, because the model says itself what its layers do.
+            No such model, or not with these settings. `bits`, `scaling` and quantizers of the layers are refused where
+            no layer follows them, because the model says itself what its layers do.
         """
         if self.model is None:
             raise ValueError('the network has no model: give the name of one')
@@ -51,14 +53,25 @@ class NetworkOptions:
             settings = ', '.join(f'{key}={value!r:.100}' for key, value in {**self.layers, **self.settings}.items())
             raise ValueError(f'model {self.model} does not take these settings ({settings}): '
                              f'{str(error) or type(error).__name__}') from None
+        self._check_effect(net)
+        return net
+
+    def _check_effect(self, net: mx.gluon.HybridBlock) -> None:
+        """Refuse settings of the layers that none of them follows."""
+        layers = quantized_layers(net)
+        for role in ROLES:
+            given = self.layers.get(role) or self.settings.get(role)
+            found = {str(getattr(layer.quantization, role + '_quantizer')) for layer in layers}
+            if found and names_quantizer(given) and str(parse_quantizer(given)) not in found:
+                raise ValueError(f'{net.model_name} itself says that its layers have {role}s of '
+                                 f'{" and ".join(sorted(found))}, --{role} {given} has no effect: leave it out')
         for name in ('bits', 'scaling'):
             given = self.layers.get(name)
-            found = {getattr(layer.quantization, name) for layer in quantized_layers(net)}
+            found = {getattr(layer.quantization, name) for layer in layers}
             if found and given is not None and given not in found:
                 raise ValueError(f'{net.model_name} itself says that its layers have '
                                  f'{name}={" and ".join(map(str, sorted(found)))}, --{name} {given} has no effect: '
                                  f'give --{name} {max(found)}, or --set {name}={given} to change them')
-        return net
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from bmx.nn import BinaryConv, ChannelShuffle, PlainLayout, PReLU, grouped_conv, make_stem
+from bmx.nn.configuration import resolve
 from bmx.nn.tensors import Tensor
 
 # The largest number of channels, classes, groups; of blocks in a stage.
@@ -21,6 +22,11 @@ def check_counts(**given: object) -> None:
         counts = value if isinstance(value, (list, tuple)) else [value]
         if not counts or not all(isinstance(count, numbers.Integral) and 1 <= int(count) <= most for count in counts):
             raise ValueError(f'{name} takes whole numbers from 1 to {most}, got {value!r}')
+
+
+def unless_named(default: Any, *roles: str) -> Any:
+    """A setting of the layers that a model has by default; None where the scope names quantizers for these roles."""
+    return None if any(getattr(resolve(), role) for role in roles) else default
 
 
 def widen(channels: int, width: float) -> int:

@@ -10,7 +10,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, make_stem
 from bmx.nn.tensors import Tensor
 
-from .blocks import check_counts, make_activation
+from .blocks import check_counts, make_activation, unless_named
 from .registry import register_family
 
 # Convolutions of a block (Figure 2): kernel, its filters (as many as the block has input or output channels), and
@@ -109,14 +109,14 @@ class MoBiNet(gluon.HybridBlock):
     bits : int
         See `bmx.nn.Config`; None takes the scope's.
     scaling : str
-        See `bmx.nn.Config`. 'gradient' is the paper's Equation 5.
+        See `bmx.nn.Config`. None: 'gradient', the paper's Equation 5, where the scope names no quantizer of weights.
 
     Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
     def __init__(self, block: str, k: int = 3, skip: bool = True, activation: str = 'prelu', pool: str = 'avg',
                  channels: Sequence[int] = CHANNELS, halving: Sequence[int] = HALVING, stem: str = 'mobilenet',
-                 classes: int = 1000, bits: int | None = None, scaling: str = 'gradient', prefix: str | None = None,
+                 classes: int = 1000, bits: int | None = None, scaling: str | None = None, prefix: str | None = None,
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         check_counts(channels=channels, classes=classes)
@@ -131,6 +131,8 @@ class MoBiNet(gluon.HybridBlock):
         if not set(halving) <= set(range(len(channels))):
             raise ValueError(f'halving names blocks from 0 to {len(channels) - 1}, of which there are {len(channels)}: '
                              f'got {halving!r}; give --set halving=... with other channels')
+        if scaling is None:
+            scaling = unless_named('gradient', 'weight')
         current = 32
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')

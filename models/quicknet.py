@@ -10,7 +10,7 @@ from mxnet.gluon import nn
 from bmx.nn import BinaryConv, PlainLayout, grouped_conv, make_stem
 from bmx.nn.tensors import Tensor
 
-from .blocks import check_counts
+from .blocks import check_counts, unless_named
 from .registry import register_family
 
 
@@ -71,7 +71,7 @@ class QuickNet(gluon.HybridBlock):
     channels : sequence of int
         Channels of each section.
     clip_threshold, pad_value
-        See `bmx.nn.Config`; Larq's by default: signs are padded with +1.
+        See `bmx.nn.Config`; Larq's by default, the threshold where the scope names no quantizers: 1.25 and +1.
     stem : str
         Name in `bmx.nn.STEMS`.
     classes : int
@@ -83,7 +83,7 @@ class QuickNet(gluon.HybridBlock):
     """
 
     def __init__(self, layers: Sequence[int] = (4, 4, 4, 4), channels: Sequence[int] = (64, 128, 256, 512),
-                 clip_threshold: float = 1.25, pad_value: int = 1, stem: str = 'quicknet', classes: int = 1000,
+                 clip_threshold: float | None = None, pad_value: int = 1, stem: str = 'quicknet', classes: int = 1000,
                  bits: int | None = None, prefix: str | None = None,
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
@@ -91,6 +91,8 @@ class QuickNet(gluon.HybridBlock):
         if len(layers) != len(channels):
             raise ValueError(f'layers and channels must tell of as many sections, got {len(layers)} and '
                              f'{len(channels)}')
+        if clip_threshold is None:
+            clip_threshold = unless_named(1.25, 'activation', 'weight')
         with self.name_scope():
             self.features = nn.HybridSequential(prefix='')
             self.features.add(make_stem(stem, channels[0]), nn.BatchNorm())

@@ -9,8 +9,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from bmx.nn.configuration import config, resolve
-from bmx.nn.quantizers import names_quantizer
+from bmx.nn.configuration import ROLES, check_told_once, config, resolve
+from bmx.nn.quantizers import names_quantizer, parse_quantizer
 
 Build = Callable[..., gluon.HybridBlock]
 MODELS: dict[str, Build] = {}
@@ -80,15 +80,23 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     Raises
     ------
     ValueError
-        Unknown name; the message lists the valid ones.
+        Unknown name; the message lists the valid ones. A quantizer that there is not, or beside shorthand for it.
     FileNotFoundError
         `pretrained` without a parameter file.
     """
     entry = find(name)
     settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
-    quantized_by = {key: settings.pop(key) for key in ('activation', 'weight') if names_quantizer(settings.get(key))}
+    quantized_by = {key: settings.pop(key) for key in ROLES if names_quantizer(settings.get(key))}
+    # The model hands shorthand to its layers, where it goes before the names, even what is the default.
+    check_told_once({**settings, **dict.fromkeys(ROLES), **quantized_by}, defaults=True)
     with config(**quantized_by):
-        net = entry(**settings)
+        try:
+            net = entry(**settings)
+        except TypeError as error:
+            for role in ROLES:
+                if f"unexpected keyword argument '{role}'" in str(error):
+                    parse_quantizer(settings[role])  # says what is wrong
+            raise
         net.layer_defaults = dataclasses.asdict(resolve())
     net.model_name = entry.__name__
     net.model_kwargs = settings

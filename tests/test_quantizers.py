@@ -435,14 +435,14 @@ def test_rotations_by_45_degrees():
     ('sq_bwn(0)', lambda: bmx.nn.QDense(10), 'ratio must be above 0 and at most 1'),
     ('sq_bwn(2)', lambda: bmx.nn.QDense(10), 'ratio must be above 0 and at most 1'),
     ("twn(by='row')", lambda: bmx.nn.QDense(10), "by must be one of 'layer', 'channel'"),
-    ('syq(3)', lambda: bmx.nn.QDense(10), 'bits must be one of 1, 2'),
+    ('syq(3)', lambda: bmx.nn.QDense(10), 'k must be one of 1, 2'),
     ("syq(2, by='tap')", lambda: bmx.nn.QDense(10), "by must be one of 'row', 'pixel', 'layer'"),
     ('ttq(-1)', lambda: bmx.nn.QDense(10), 't must be a number of at least 0'),
     ('xnor(clip=-1)', lambda: bmx.nn.QDense(10), 'clip must be a number of at least 0'),
     ('xnor_pp(side=-1)', lambda: bmx.nn.QDense(10), 'side must be a whole number of at least 0'),
-    ('lq(4)', lambda: bmx.nn.QDense(10), 'bits must be one of 1, 2, 3'),
+    ('lq(4)', lambda: bmx.nn.QDense(10), 'k must be one of 1, 2, 3'),
     ('abc(0)', lambda: bmx.nn.QDense(10), 'm must be one of 1, 2'),
-    ('abc(2, by_filter=1)', lambda: bmx.nn.QDense(10), 'by_filter must be True or False')])
+    ('abc(2, by_filter=1)', lambda: bmx.nn.QDense(10), 'by_filter must be one of False, True')])
 def test_refused_settings_of_weights(text, layer, message):
     with pytest.raises(ValueError, match=message), bmx.nn.config(weight=text):
         layer()
@@ -679,9 +679,9 @@ def test_a_text_names_its_quantizer(role, text):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('sgin', 'did you mean sign'), ('dorefa', 'the settings of dorefa are: k'), ('dorefa(9)', 'bits must be one of'),
+    ('sgin', 'did you mean sign'), ('dorefa', 'the settings of dorefa are: k'), ('dorefa(9)', 'k must be one of'),
     ('sign(clip=-1)', 'clip must be a number'), ('sign(3', 'is no quantizer'), ('a.b()', 'is no quantizer'),
-    ('hwgq(4)', 'bits must be one of 1, 2, 3'), ("hwgq(2, estimator='tanh')", "estimator must be one of 'clipped'"),
+    ('hwgq(4)', 'k must be one of 1, 2, 3'), ("hwgq(2, estimator='tanh')", "estimator must be one of 'clipped'"),
     ('rsign(clip=-1)', 'clip must be a number'), ('rsign', 'learns a number of each channel: give in_channels'),
     ('', 'is no quantizer'), ('sign(clip=x)', 'is no quantizer'), ('sign(step=1)', 'the settings of sign are')])
 def test_texts_that_name_none(text, message):

@@ -6,7 +6,7 @@ import contextvars
 import dataclasses
 import functools
 from numbers import Real
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 
@@ -31,7 +31,8 @@ BITS = tuple(range(1, 9)) + (32,)
 class Config:
     """How a quantized layer quantizes; frozen, so that a block keeps what it was built with.
 
-    `activation` and `weight` name quantizers; where they are None, the others stand for one, BMXNet's way.
+    `activation` and `weight` name quantizers; where they are None, the others stand for one, BMXNet's way. Both ways at
+    once, for one role, are refused.
 
     Attributes
     ----------
@@ -116,18 +117,57 @@ class Config:
         return self.pad_value if self.activation_quantizer.signs and self.weight_quantizer.bits < 32 else 0
 
 
+ROLES = ('activation', 'weight')
 # What stands for a quantizer where none is named.
-_SHORTHAND = {'activation': {'bits', 'activation_bits', 'quantizer', 'binarizations'}, 'weight': {'bits'}}
+_SHORTHAND = {'activation': {'bits', 'activation_bits', 'quantizer', 'clip_threshold', 'binarizations'},
+              'weight': {'bits', 'quantizer', 'clip_threshold', 'scaling'}}
+# What tells all of these settings is a whole configuration, a recipe's for instance: shorthand beside a name is what was
+# there before the name was given.
+_WHOLE = {'bits', 'quantizer', 'clip_threshold', 'scaling', 'binarizations'}
 _current = contextvars.ContextVar('bmx.nn.config', default=Config())  # noqa: B039  (it is frozen)
 
 
-def resolve(**given: Any) -> Config:
-    """The scope's configuration with what was given to a layer; None means "not given", 0 means 0."""
+def check_told_once(given: Mapping[str, Any], defaults: bool = False) -> None:
+    """Refuse, by a ValueError, the name of a quantizer beside shorthand for it, also of what is Config's default where
+    `defaults`; None means "not given"."""
+    for role in ROLES:
+        for key in sorted(_SHORTHAND[role]) if given.get(role) is not None else ():
+            value = given.get(key)
+            if value is not None and (defaults or value != getattr(Config, key)):
+                raise ValueError(f'{key}={value!r:.100} and {role}={str(given[role])!r:.100} both tell how {role}s are '
+                                 f'quantized: leave one of them out; to tell quantizers of both roles, name both, by '
+                                 'activation= and weight=')
+
+
+def merged(further: Mapping[str, Any], **given: Any) -> dict[str, Any]:
+    """Settings with what was given nearer to a layer in their place; None means "not given", 0 means 0.
+
+    Nearer shorthand goes before a name that is further away, and a nearer name before all shorthand.
+
+    Parameters
+    ----------
+    further : dict
+        Attributes of `Config`, and anything else.
+    **given
+        The same.
+
+    Raises
+    ------
+    ValueError
+        The two ways to tell a quantizer, its name and shorthand that is not the default, are given at once.
+    """
     given = {key: value for key, value in given.items() if value is not None}
-    for role, shorthand in _SHORTHAND.items():  # what is nearer to a layer goes before what is further away
+    if not _WHOLE <= set(given):
+        check_told_once(given)
+    for role, shorthand in _SHORTHAND.items():
         if not shorthand.isdisjoint(given):
             given.setdefault(role, None)
-    return dataclasses.replace(_current.get(), **given)
+    return {**further, **given}
+
+
+def resolve(**given: Any) -> Config:
+    """The scope's configuration with what was given to a layer, as `merged` says."""
+    return Config(**merged(dataclasses.asdict(_current.get()), **given))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from mxnet.symbol import Symbol
 
 from .channelwise import scale_channels
 from .configuration import config, resolve
-from .quantizers import Quantizer, names_quantizer
+from .quantizers import Quantizer, parse_quantizer
 from .quantizers.base import Learned, marked
 from .tensors import Tensor, pad
 
@@ -96,6 +96,10 @@ class _QuantizedLayer(_Learns):
 
     def _init_quantization(self, **given: Any) -> None:
         self.quantization = resolve(**given)
+        activation = self.quantization.activation_quantizer
+        if activation.has_scales and self._is_float:
+            raise ValueError(f'{self.name}: the scales of {activation} are for quantized weights, but these are float: '
+                             'quantize them, by weight=, or tell by activation= what else the input is')
         self._learn(self.quantization.weight_quantizer.weight_parameters(self.weight.shape), 'weight_')
 
     @property
@@ -107,12 +111,11 @@ class _QuantizedLayer(_Learns):
         if isinstance(x, (list, tuple)):
             x, scales = x
         quantizer = self.quantization.activation_quantizer
-        has_scales = quantizer.has_scales and not self._is_float
-        if has_scales and scales is None:
+        if quantizer.has_scales and scales is None:
             raise ValueError(f'{self.name}: of {quantizer} there are two inputs, the values and the scales '
                              'that QActivation returns, got one; for an input that is a sign, or not quantized, tell '
                              'the layer by activation= or binarizations=1')
-        if not has_scales and scales is not None:
+        if not quantizer.has_scales and scales is not None:
             raise ValueError(f'{self.name}: two inputs, as of several binarizations, but the layer has '
                              f'{self.quantization}')
         return x, scales
@@ -262,7 +265,7 @@ class QDense(_QuantizedLayer, nn.Dense):
                          **kwargs)
         self._init_quantization(bits=bits, quantizer=quantizer, clip_threshold=clip_threshold, scaling=scaling,
                                 binarizations=binarizations, activation=quantized_by, weight=weight)
-        if self.quantization.activation_quantizer.has_scales and not self._is_float and not flatten:
+        if self.quantization.activation_quantizer.has_scales and not flatten:
             raise ValueError(f'{self.name}: flatten=False is for activations without scales, got '
                              f'{self.quantization.activation_quantizer}; the scales are of whole samples')
 
@@ -280,9 +283,17 @@ class QDense(_QuantizedLayer, nn.Dense):
         return self._finish(F, self._multiply(x, scales, weight, learned, product, {}), bias, (-1,))
 
 
+_FUNCTIONS = ('relu', 'sigmoid', 'tanh', 'softrelu', 'softsign')  # Gluon's
+
+
 def _function_or_quantizer(activation: Any) -> tuple[Any, Any]:
     """Gluon's function behind a layer, and the quantizer before it: which of both an argument is."""
-    return (None, activation) if names_quantizer(activation) else (activation, None)
+    if activation is None or activation in _FUNCTIONS:
+        return activation, None
+    try:
+        return None, parse_quantizer(activation)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'activation: {error}; Gluon\'s functions are {", ".join(_FUNCTIONS)}') from None
 
 
 class BinaryConv(gluon.HybridBlock):
@@ -356,6 +367,9 @@ class BinaryDense(gluon.HybridBlock):
         with self.name_scope(), config(bits=bits, activation_bits=activation_bits, quantizer=quantizer, scaling=scaling,
                                        clip_threshold=clip_threshold, binarizations=binarizations,
                                        activation=activation, weight=weight) as quantization:
+            if quantization.activation_quantizer.by_channel:
+                raise ValueError(f'{self.name}: {quantization.activation_quantizer} is for the channels of images, of '
+                                 'which a dense layer has none: give activation=')
             is_float = quantization.activation_quantizer.bits == 32
             self.activation = nn.Activation('relu') if is_float else QActivation(in_channels=in_units)
             self.dense = QDense(units, use_bias=use_bias, flatten=flatten, in_units=in_units,

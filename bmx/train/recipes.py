@@ -10,6 +10,7 @@ from typing import Any, Mapping
 
 import mxnet as mx
 
+from ..nn.configuration import merged
 from .errors import TrainingError
 
 
@@ -154,7 +155,10 @@ def resolve(model: str, dataset: str, given: Mapping[str, Any]) -> Recipe:
         unknown = set(row).difference(KEYS)
         if unknown:
             raise TrainingError(f'{where} has {", ".join(sorted(unknown))}: the keys of a recipe are {", ".join(KEYS)}')
-        recipe = dataclasses.replace(recipe, **row)
+        try:  # a name of a quantizer goes before what a recipe says of it otherwise, and the other way round
+            recipe = Recipe(**merged(dataclasses.asdict(recipe), **row))
+        except ValueError as error:
+            raise TrainingError(f'{where}: {error}') from None
     if 'warmup_epochs' not in given:  # a short training still gets beyond its warm-up
         recipe = dataclasses.replace(recipe, warmup_epochs=min(recipe.warmup_epochs, recipe.num_epochs - 1))
     return recipe

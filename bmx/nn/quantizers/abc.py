@@ -38,9 +38,8 @@ class ABC(Quantizer):
     by_filter: bool = False
 
     def __post_init__(self) -> None:
-        check_choice('m', self.m, tuple(range(1, 9)))
-        if not isinstance(self.by_filter, bool):
-            raise ValueError(f'by_filter must be True or False, got {self.by_filter!r:.100}')
+        check_choice(self, 'm', tuple(range(1, 9)))
+        check_choice(self, 'by_filter', (False, True))
 
     @property
     def bits(self) -> int:

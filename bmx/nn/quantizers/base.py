@@ -4,9 +4,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import math
 from typing import Any, ClassVar, Dict, NamedTuple, Sequence, Tuple, Union
 
 import mxnet as mx
+import numpy as np
 
 from ..tensors import Tensor, namespace
 
@@ -144,9 +146,6 @@ class Quantizer:
         channels, or (..., O) where `axes` is 0; given the parameters of `weight_parameters`."""
         return product
 
-    def check_weight(self) -> None:
-        """Refuse, by a ValueError, settings that are for activations alone."""
-
     @classmethod
     def quantizes_activations(cls) -> bool:
         return cls.quantize_activation is not Quantizer.quantize_activation
@@ -187,6 +186,11 @@ def names_quantizer(value: object) -> bool:
         isinstance(value, str) and value.partition('(')[0].strip() in QUANTIZERS)
 
 
+def _literal(node: ast.expr) -> object:
+    """The value of a setting; Python has no literal for an infinite one."""
+    return math.inf if isinstance(node, ast.Name) and node.id == 'inf' else ast.literal_eval(node)
+
+
 def parse_quantizer(text: str | Quantizer) -> Quantizer:
     """The quantizer that a text like `sign`, `sign(clip=1.0)` or `dorefa(2)` names.
 
@@ -194,24 +198,29 @@ def parse_quantizer(text: str | Quantizer) -> Quantizer:
     ------
     ValueError
         No such quantizer, or not with these settings.
+    TypeError
+        It is neither a text nor a quantizer.
     """
     if isinstance(text, Quantizer):
         return text
+    if not isinstance(text, str):
+        raise TypeError("a quantizer is told by a text such as 'dorefa(2)' or an object such as "
+                        f'bmx.nn.quantizers.DoReFa(2), got {text!r:.100}')
     try:
         call = ast.parse(text.strip(), mode='eval').body
         call = ast.Call(call, [], []) if isinstance(call, ast.Name) else call
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
             raise ValueError('it is neither')
         name = call.func.id
-        positional = [ast.literal_eval(value) for value in call.args]
-        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
+        positional = [_literal(value) for value in call.args]
+        named = {keyword.arg: _literal(keyword.value) for keyword in call.keywords if keyword.arg}
         if len(named) < len(call.keywords):
             raise ValueError('** is not one')
     except (ValueError, SyntaxError, AttributeError, TypeError, RecursionError, MemoryError):
         raise ValueError(f'{text!r:.100} is no quantizer: give its name, or its name and settings as in '
                          'sign(clip=1.0)') from None
     if name not in QUANTIZERS:
-        close = difflib.get_close_matches(name, QUANTIZERS)
+        close = difflib.get_close_matches(name.lower(), QUANTIZERS)
         hint = f'did you mean {" or ".join(close)}?' if close else f'choose from {", ".join(QUANTIZERS)}'
         raise ValueError(f'unknown quantizer {name!r:.100}; {hint}')
     try:
@@ -221,16 +230,30 @@ def parse_quantizer(text: str | Quantizer) -> Quantizer:
         raise ValueError(f'{text!r:.100}: the settings of {name} are: {fields}') from None
 
 
-def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Refuse, by a ValueError, a setting that is none of those allowed."""
-    if value not in allowed or isinstance(value, bool):
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r:.100}')
+def _own(value: object) -> object:
+    """Python's number in the place of NumPy's, which has no text that could be read again."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def check_number(name: str, value: object, least: float = 0.0) -> None:
-    """Refuse, by a ValueError, a setting that is no number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-        raise ValueError(f'{name} must be a number of at least {least:g}, got {value!r:.100}')
+def check_choice(quantizer: Quantizer, name: str, allowed: Sequence[object]) -> None:
+    """Refuse, by a ValueError, a setting that is none of those allowed; keep the one that it equals."""
+    value = _own(getattr(quantizer, name))
+    for choice in allowed:
+        if isinstance(choice, bool) == isinstance(value, bool) and choice == value:
+            object.__setattr__(quantizer, name, choice)
+            return
+    raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r:.100}')
+
+
+def check_number(quantizer: Quantizer, name: str, least: float = 0.0, below: float | None = None) -> None:
+    """Refuse, by a ValueError, a setting that is no number of at least `least`, and less than `below`; keep Python's
+    number of it."""
+    value = _own(getattr(quantizer, name))
+    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least
+            or not (below is None or value < below)):
+        raise ValueError(f'{name} must be a number of at least {least:g}{"" if below is None else f", below {below:g}"}'
+                         f', got {value!r:.100}')
+    object.__setattr__(quantizer, name, value)
 
 
 def channel_scale(weight: Tensor) -> Tensor:

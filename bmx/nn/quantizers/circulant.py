@@ -43,8 +43,8 @@ class Circulant(Quantizer):
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice('rotations', self.rotations, (4, 8))
-        check_number('clip', self.clip)
+        check_choice(self, 'rotations', (4, 8))
+        check_number(self, 'clip')
 
     @property
     def bits(self) -> int:

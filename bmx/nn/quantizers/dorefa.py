@@ -82,7 +82,7 @@ class DoReFa(Quantizer):
     k: int
 
     def __post_init__(self) -> None:
-        check_choice('bits', self.k, tuple(range(1, 9)))
+        check_choice(self, 'k', tuple(range(1, 9)))
 
     @property
     def bits(self) -> int:

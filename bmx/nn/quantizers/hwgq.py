@@ -10,7 +10,7 @@ from .base import Quantizer, check_choice, register, straight_through
 # Bits -> the step of least mean squared error for the positive half of a standard normal distribution, with thresholds
 # in the middle of the levels. The paper prints that of 2 bits; the others solve the same equations.
 _STEPS = {1: 0.7979, 2: 0.538, 3: 329 / 1024}
-ESTIMATORS = ('clipped', 'relu', 'log_tailed')
+HWGQ_ESTIMATORS = ('clipped', 'relu', 'log_tailed')
 
 
 @register
@@ -35,8 +35,8 @@ class HWGQ(Quantizer):
     estimator: str = 'clipped'
 
     def __post_init__(self) -> None:
-        check_choice('bits', self.k, tuple(_STEPS))
-        check_choice('estimator', self.estimator, ESTIMATORS)
+        check_choice(self, 'k', tuple(_STEPS))
+        check_choice(self, 'estimator', HWGQ_ESTIMATORS)
 
     @property
     def bits(self) -> int:

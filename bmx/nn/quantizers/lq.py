@@ -64,7 +64,7 @@ class LQ(Quantizer):
     k: int
 
     def __post_init__(self) -> None:
-        check_choice('bits', self.k, (1, 2, 3))
+        check_choice(self, 'k', (1, 2, 3))
 
     @property
     def bits(self) -> int:

@@ -70,7 +70,7 @@ class Residual(Quantizer):
     Attributes
     ----------
     binarizations : int
-        How many signs, 1 to 8.
+        How many signs, 2 to 8; one alone, not scaled, is `sign`.
     clip : float
         t of the gradient, of the estimator 'ste_sign'.
     estimator : str
@@ -84,9 +84,9 @@ class Residual(Quantizer):
     estimator: str = 'ste_sign'
 
     def __post_init__(self) -> None:
-        check_choice('binarizations', self.binarizations, BINARIZATIONS)
-        check_number('clip', self.clip)
-        check_choice('estimator', self.estimator, tuple(ESTIMATORS))
+        check_choice(self, 'binarizations', BINARIZATIONS[1:])
+        check_number(self, 'clip')
+        check_choice(self, 'estimator', tuple(ESTIMATORS))
 
     @property
     def bits(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Sequence
 
+import mxnet as mx
+
 from ..tensors import Tensor, namespace
 from .base import Learned, Quantizer, check_number, register
 from .sign import approx_sign, ste_sign
@@ -27,7 +29,7 @@ class RSign(Quantizer):
 
     def __post_init__(self) -> None:
         if self.clip is not None:
-            check_number('clip', self.clip)
+            check_number(self, 'clip')
 
     @property
     def bits(self) -> int:
@@ -38,6 +40,8 @@ class RSign(Quantizer):
 
     def quantize_activation(self, x: Tensor, padding: Sequence[int] = (), pad_value: int = -1,
                             **learned: Tensor) -> Tensor:
+        if isinstance(x, mx.nd.NDArray) and x.ndim != 4:
+            raise ValueError(f'{self} shifts the channels of images (N, C, H, W), got data of shape {x.shape}')
         shifted = namespace(x).broadcast_add(x, learned['shift'])
         if self.clip is None:
             return approx_sign(shifted, padding=padding, pad_value=pad_value)

@@ -35,7 +35,7 @@ class _Estimator:
 
 
 SIGN_ESTIMATORS = {'ste_sign': _Estimator('clip', _clipped, True),
-               'approx_sign': _Estimator('polynomial', _polynomial, False)}
+                   'approx_sign': _Estimator('polynomial', _polynomial, False)}
 
 
 def _sign(quantizer: str, x: Tensor, clip_threshold: float | None, composed: bool, padding: Sequence[int],
@@ -101,7 +101,7 @@ class _SignQuantizer(Quantizer):
     scaling: str = 'none'
 
     def __post_init__(self) -> None:
-        check_choice('scaling', self.scaling, SCALINGS)
+        check_choice(self, 'scaling', SCALINGS)
 
     @property
     def bits(self) -> int:
@@ -141,7 +141,7 @@ class Sign(_SignQuantizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number('clip', self.clip)
+        check_number(self, 'clip')
 
     @property
     def threshold(self) -> float:

@@ -31,7 +31,7 @@ class SQBWN(Quantizer):
     ratio: float = 0.5
 
     def __post_init__(self) -> None:
-        check_number('ratio', self.ratio)
+        check_number(self, 'ratio')
         if not 0 < self.ratio <= 1:
             raise ValueError(f'ratio must be above 0 and at most 1, got {self.ratio!r}')
 
@@ -72,4 +72,6 @@ class SQBWN(Quantizer):
         drawn = F.broadcast_lesser(rank, self.ratio * count)
         # Dropout makes of ones 0 or 2 in training, and leaves them what they are else.
         trains = F.Dropout(F.ones_like(rank), p=0.5) != 1
-        return F.reshape_like(1 - trains * (1 - drawn), alpha)
+        # Ranks are float32 whatever the clocks are.
+        chosen = F.where(1 - trains * (1 - drawn), F.ones_like(error), F.zeros_like(error))
+        return F.reshape_like(chosen, alpha)

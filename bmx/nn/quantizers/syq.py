@@ -27,7 +27,7 @@ class SYQ(Quantizer):
     by : str
         What has an alpha of its own: each 'row' or 'pixel' of the kernel, or the 'layer'.
     eta : float
-        The threshold of ternary weights as a share of the largest |w|.
+        The threshold of ternary weights as a share of the largest |w|, less than 1.
     """
     name: ClassVar[str] = 'syq'
     source: ClassVar[str] = 'SYQ (Faraone et al. 2018), section 3'
@@ -36,9 +36,9 @@ class SYQ(Quantizer):
     eta: float = 0.05
 
     def __post_init__(self) -> None:
-        check_choice('bits', self.k, (1, 2))
-        check_choice('by', self.by, ('row', 'pixel', 'layer'))
-        check_number('eta', self.eta)
+        check_choice(self, 'k', (1, 2))
+        check_choice(self, 'by', ('row', 'pixel', 'layer'))
+        check_number(self, 'eta', below=1)
 
     @property
     def bits(self) -> int:

@@ -21,14 +21,14 @@ class TTQ(Quantizer):
     Attributes
     ----------
     t : float
-        The threshold as a share of the largest |w|.
+        The threshold as a share of the largest |w|, less than 1.
     """
     name: ClassVar[str] = 'ttq'
     source: ClassVar[str] = 'Trained Ternary Quantization (Zhu et al. 2017), Equations 6 to 9'
     t: float = 0.05
 
     def __post_init__(self) -> None:
-        check_number('t', self.t)
+        check_number(self, 't', below=1)
 
     @property
     def bits(self) -> int:

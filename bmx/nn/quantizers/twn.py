@@ -37,7 +37,7 @@ class TWN(Quantizer):
     by: str = 'layer'
 
     def __post_init__(self) -> None:
-        check_choice('by', self.by, ('layer', 'channel'))
+        check_choice(self, 'by', ('layer', 'channel'))
 
     @property
     def bits(self) -> int:

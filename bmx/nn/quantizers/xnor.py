@@ -47,7 +47,7 @@ class Xnor(Quantizer):
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number('clip', self.clip)
+        check_number(self, 'clip')
 
     @property
     def bits(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Sequence
 
+import mxnet as mx
+
 from ..tensors import Tensor, namespace
 from .base import Learned, Quantizer, Term, register
 from .sign import ste_sign
@@ -51,7 +53,11 @@ class XnorPlusPlus(Quantizer):
         F = namespace(product)
         for name, axis in (('rows', 2), ('columns', 1 + axes)):
             if name in learned:
+                if isinstance(product, mx.nd.NDArray) and product.shape[axis] > self.side:
+                    raise ValueError(f'{self} has factors of {self.side} {name}, but the product has '
+                                     f'{product.shape[axis]}: give side={max(product.shape[2:])}')
                 shape = [-1 if index == axis else 1 for index in range(2 + axes)]
-                factors = F.slice_like(F.reshape(learned[name], shape=shape), product, axes=(axis,))
+                factors = F.slice_like(F.reshape(learned[name], shape=shape), product, axes=(axis,),
+                                       name=f'side_of_{name}')
                 product = F.broadcast_mul(product, factors)
         return product
