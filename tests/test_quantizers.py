@@ -437,6 +437,8 @@ def test_rotations_by_45_degrees():
     ("twn(by='row')", lambda: bmx.nn.QDense(10), "by must be one of 'layer', 'channel'"),
     ('syq(3)', lambda: bmx.nn.QDense(10), 'k must be one of 1, 2'),
     ("syq(2, by='tap')", lambda: bmx.nn.QDense(10), "by must be one of 'row', 'pixel', 'layer'"),
+    ('syq(2, eta=1)', lambda: bmx.nn.QDense(10), 'eta must be a number of at least 0 and less than 1'),
+    ('ttq(1.5)', lambda: bmx.nn.QDense(10), 't must be a number of at least 0 and less than 1'),
     ('ttq(-1)', lambda: bmx.nn.QDense(10), 't must be a number of at least 0'),
     ('xnor(clip=-1)', lambda: bmx.nn.QDense(10), 'clip must be a number of at least 0'),
     ('xnor_pp(side=-1)', lambda: bmx.nn.QDense(10), 'side must be a whole number of at least 0'),
@@ -683,7 +685,8 @@ def test_a_text_names_its_quantizer(role, text):
     ('sign(clip=-1)', 'clip must be a number'), ('sign(3', 'is no quantizer'), ('a.b()', 'is no quantizer'),
     ('hwgq(4)', 'k must be one of 1, 2, 3'), ("hwgq(2, estimator='tanh')", "estimator must be one of 'clipped'"),
     ('rsign(clip=-1)', 'clip must be a number'), ('rsign', 'learns a number of each channel: give in_channels'),
-    ('', 'is no quantizer'), ('sign(clip=x)', 'is no quantizer'), ('sign(step=1)', 'the settings of sign are')])
+    ('', 'is no quantizer'), ('sign(clip=x)', 'is no quantizer'), ('sign(step=1)', 'the settings of sign are'),
+    ('residual(1)', 'binarizations must be one of 2')])
 def test_texts_that_name_none(text, message):
     with pytest.raises(ValueError, match=message):
         bmx.nn.QActivation(activation=text)
@@ -797,3 +800,105 @@ def test_integers_of_dorefa_are_exact(k):
     quantizer = parse_quantizer(f'dorefa({k})')
     found = quantizer.integers(quantizer.quantize_activation(mx.nd.array(np.linspace(-1, 2, 5000)))).asnumpy()
     assert set(np.unique(found)) == set(range(2 ** k))
+
+
+@pytest.mark.parametrize('build, message', [
+    (lambda: bmx.nn.BinaryConv(4, 3, bits=2, weight='sign'), "bits=2 and weight='sign' both tell how weights"),
+    (lambda: bmx.nn.BinaryConv(4, 3, activation_bits=2, activation='sign'), "activation_bits=2 and activation='sign'"),
+    (lambda: bmx.nn.QActivation(binarizations=2, activation='sign'), "binarizations=2 and activation='sign'"),
+    (lambda: bmx.nn.QActivation(clip_threshold=0.5, activation='sign'), "clip_threshold=0.5 and activation='sign'"),
+    (lambda: bmx.nn.QDense(4, scaling='constant', weight='sign'), "scaling='constant' and weight='sign'"),
+    (lambda: bmx.nn.QDense(4, quantizer='approx_sign', weight='twn'), "quantizer='approx_sign' and weight='twn'"),
+    (lambda: bmx.get_model('resnete18', bits=1, weight='dorefa(2)'), r"bits=1 and weight='dorefa\(2\)'"),
+    (lambda: bmx.get_model('mobinet_mid', scaling='constant', weight='twn'), "scaling='constant' and weight='twn'")])
+def test_a_quantizer_is_told_once(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_nearer_shorthand_replaces_a_name():
+    with bmx.nn.config(weight='sign', activation='sign(clip=1.0)'):
+        scaled, clipped, other = (bmx.nn.BinaryConv(4, 3, **given).conv.quantization for given in (
+            {'scaling': 'gradient'}, {'clip_threshold': 0.5}, {'quantizer': 'approx_sign'}))
+    assert (str(scaled.weight_quantizer), str(scaled.activation_quantizer)) == ("sign(scaling='gradient')",
+                                                                                'sign(clip=1.0)')
+    assert str(clipped.weight_quantizer) == str(clipped.activation_quantizer) == 'sign(clip=0.5)'
+    assert str(other.weight_quantizer) == str(other.activation_quantizer) == 'approx_sign'
+
+
+def test_a_name_inside_shorthand_is_built_again():
+    with bmx.nn.config(clip_threshold=1.0, scaling='constant'):
+        net = bmx.get_model('resnete18', classes=3, stem='thumbnail', weight='twn')
+    with bmx.nn.config(**net.layer_defaults):
+        again = bmx.get_model(net.model_name, **net.model_kwargs)
+    first, second = (bmx.nn.quantized_layers(each)[0].quantization for each in (net, again))
+    assert first == second and str(first.weight_quantizer) == 'twn' and str(first.activation_quantizer) == 'sign(clip=1.0)'
+
+
+@pytest.mark.parametrize('name', ['mobinet_mid', 'quicknet'])
+def test_names_go_before_the_defaults_of_a_model(name):
+    with bmx.nn.config(weight='twn'):
+        net = bmx.get_model(name, classes=3)
+    assert {str(layer.quantization.weight_quantizer) for layer in bmx.nn.quantized_layers(net)} == {'twn'}
+
+
+@pytest.mark.parametrize('given, error, message', [
+    ('dorfa(2)', ValueError, 'did you mean dorefa'), ('DoReFa(2)', ValueError, 'did you mean dorefa'),
+    (QUANTIZERS['dorefa'], TypeError, 'a quantizer is told by'), (3, TypeError, 'a quantizer is told by')])
+def test_what_names_neither_function_nor_quantizer(given, error, message):
+    for build in (lambda: bmx.nn.QConv2D(4, 3, activation=given), lambda: bmx.nn.QDense(4, activation=given),
+                  lambda: bmx.get_model('resnete18', activation=given)):
+        with pytest.raises(error, match=message):
+            build()
+    assert bmx.nn.QDense(4, activation='softrelu').act is not None
+
+
+def test_settings_are_numbers_of_python():
+    for text, made in (('hwgq(2)', QUANTIZERS['hwgq'](2.0)), ('lq(2)', QUANTIZERS['lq'](np.int64(2))),
+                       ('sign(clip=1.0)', QUANTIZERS['sign'](clip=np.float32(1))),
+                       ('xnor_pp(side=3)', QUANTIZERS['xnor_pp'](np.int32(3))),
+                       ('abc(2, by_filter=True)', QUANTIZERS['abc'](2, np.bool_(True))),
+                       ('sign(clip=inf)', QUANTIZERS['sign'](clip=np.inf))):
+        assert parse_quantizer(text) == made and repr(parse_quantizer(text)) == repr(made)
+        assert parse_quantizer(str(made)) == made
+    for wrong in (True, np.bool_(True), 1.5, 'two', np.nan):
+        with pytest.raises(ValueError, match='k must be one of 1, 2, 3'):
+            QUANTIZERS['lq'](wrong)
+
+
+@pytest.mark.parametrize('text', ['lq(2)', 'abc(2)', 'xnor', 'residual(2)'])
+def test_scales_are_for_quantized_weights(text):
+    for build in (bmx.nn.BinaryConv, bmx.nn.QConv2D):
+        with pytest.raises(ValueError, match='are for quantized weights, but these are float'):
+            build(4, 3, activation=text, weight='float')
+
+
+@pytest.mark.parametrize('text', ['rsign', 'rsign(clip=1)'])
+def test_rsign_is_of_images(text):
+    for hybridize, error in ((False, ValueError), (True, mx.MXNetError)):
+        layer = bmx.nn.QActivation(activation=text, in_channels=5)
+        layer.initialize()
+        layer.hybridize(hybridize)
+        with pytest.raises(error):
+            layer(mx.nd.ones((2, 5))).wait_to_read()
+    with pytest.raises(ValueError, match='is for the channels of images'):
+        bmx.nn.BinaryDense(3, in_units=5, activation=text)
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'float64'])
+def test_filters_are_drawn_in_any_dtype(dtype):
+    with autograd.record():
+        term, = parse_quantizer('sq_bwn').quantize_weight(random(WEIGHTS).astype(dtype))
+    assert term.values.dtype == term.scale.dtype == np.dtype(dtype)
+    whole = (np.abs(term.values.asnumpy()) == 1).all(axis=(1, 2, 3))
+    assert whole.sum() == WEIGHTS[0] // 2
+
+
+@pytest.mark.parametrize('hybridize, error, message', [(False, ValueError, 'give side=7'),
+                                                       (True, mx.MXNetError, 'side_of_rows')])
+def test_a_product_larger_than_its_factors(hybridize, error, message):
+    layer = bmx.nn.QConv2D(4, 3, weight='xnor_pp(2)', in_channels=3)
+    layer.initialize()
+    layer.hybridize(hybridize)
+    with pytest.raises(error, match=message):
+        layer(mx.nd.ones((1, 3, 7, 9)))

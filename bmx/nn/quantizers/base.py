@@ -245,15 +245,17 @@ def check_choice(quantizer: Quantizer, name: str, allowed: Sequence[object]) -> 
     raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r:.100}')
 
 
-def check_number(quantizer: Quantizer, name: str, least: float = 0.0, below: float | None = None) -> None:
-    """Refuse, by a ValueError, a setting that is no number of at least `least`, and less than `below`; keep Python's
-    number of it."""
+def check_number(quantizer: Quantizer, name: str, least: float = 0.0, below: float = math.inf,
+                 whole: bool = False) -> None:
+    """Refuse, by a ValueError, a setting that is no number, or no whole one, from `least` to what is less than `below`,
+    where that is finite; keep Python's number of it."""
     value = _own(getattr(quantizer, name))
-    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least
-            or not (below is None or value < below)):
-        raise ValueError(f'{name} must be a number of at least {least:g}{"" if below is None else f", below {below:g}"}'
-                         f', got {value!r:.100}')
-    object.__setattr__(quantizer, name, value)
+    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value
+            or (value >= below and below < math.inf) or whole and value % 1 != 0):
+        limit = f' and less than {below:g}' if below < math.inf else ''
+        raise ValueError(f'{name} must be a {"whole " if whole else ""}number of at least {least:g}{limit}, '
+                         f'got {value!r:.100}')
+    object.__setattr__(quantizer, name, int(value) if whole else value)
 
 
 def channel_scale(weight: Tensor) -> Tensor:

@@ -67,11 +67,11 @@ class SQBWN(Quantizer):
         # Draws of a roulette without replacement take filters in the order in which clocks strike whose rates are the
         # filters' shares.
         clocks = F.random.exponential_like(error) * (error + 1e-7)
-        rank = F.argsort(F.argsort(clocks))
+        rank = F.argsort(F.argsort(F.cast(clocks, 'float32')))  # MXNet does not sort float16
         count = F.sum(F.ones_like(rank), keepdims=True)
         drawn = F.broadcast_lesser(rank, self.ratio * count)
         # Dropout makes of ones 0 or 2 in training, and leaves them what they are else.
         trains = F.Dropout(F.ones_like(rank), p=0.5) != 1
-        # Ranks are float32 whatever the clocks are.
+        # Ranks are float32, whatever the weight is.
         chosen = F.where(1 - trains * (1 - drawn), F.ones_like(error), F.zeros_like(error))
         return F.reshape_like(chosen, alpha)

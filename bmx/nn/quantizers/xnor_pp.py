@@ -7,7 +7,7 @@ from typing import ClassVar, Sequence
 import mxnet as mx
 
 from ..tensors import Tensor, namespace
-from .base import Learned, Quantizer, Term, register
+from .base import Learned, Quantizer, Term, check_number, register
 from .sign import ste_sign
 
 
@@ -31,8 +31,7 @@ class XnorPlusPlus(Quantizer):
     side: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.side, bool) or not isinstance(self.side, int) or self.side < 0:
-            raise ValueError(f'side must be a whole number of at least 0, got {self.side!r:.100}')
+        check_number(self, 'side', whole=True)
 
     @property
     def bits(self) -> int:
