@@ -62,7 +62,7 @@ class NetworkOptions:
         for role in ROLES:
             given = self.layers.get(role) or self.settings.get(role)
             found = {str(getattr(layer.quantization, role + '_quantizer')) for layer in layers}
-            if found and names_quantizer(given) and str(parse_quantizer(given)) not in found:
+            if found and given is not None and names_quantizer(given) and str(parse_quantizer(given)) not in found:
                 raise ValueError(f'{net.model_name} itself says that its layers have {role}s of '
                                  f'{" and ".join(sorted(found))}, --{role} {given} has no effect: leave it out')
         for name in ('bits', 'scaling'):

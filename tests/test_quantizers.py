@@ -832,7 +832,8 @@ def test_a_name_inside_shorthand_is_built_again():
     with bmx.nn.config(**net.layer_defaults):
         again = bmx.get_model(net.model_name, **net.model_kwargs)
     first, second = (bmx.nn.quantized_layers(each)[0].quantization for each in (net, again))
-    assert first == second and str(first.weight_quantizer) == 'twn' and str(first.activation_quantizer) == 'sign(clip=1.0)'
+    assert first == second
+    assert (str(first.weight_quantizer), str(first.activation_quantizer)) == ('twn', 'sign(clip=1.0)')
 
 
 @pytest.mark.parametrize('name', ['mobinet_mid', 'quicknet'])

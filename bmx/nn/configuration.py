@@ -121,8 +121,8 @@ ROLES = ('activation', 'weight')
 # What stands for a quantizer where none is named.
 _SHORTHAND = {'activation': {'bits', 'activation_bits', 'quantizer', 'clip_threshold', 'binarizations'},
               'weight': {'bits', 'quantizer', 'clip_threshold', 'scaling'}}
-# What tells all of these settings is a whole configuration, a recipe's for instance: shorthand beside a name is what was
-# there before the name was given.
+# What tells all of these is a whole configuration, a recipe's for instance: shorthand beside a name is what was there
+# before the name was given.
 _WHOLE = {'bits', 'quantizer', 'clip_threshold', 'scaling', 'binarizations'}
 _current = contextvars.ContextVar('bmx.nn.config', default=Config())  # noqa: B039  (it is frozen)
 
