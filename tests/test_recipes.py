@@ -11,7 +11,7 @@ from PIL import Image
 
 from bmx import cli
 from bmx.threads import physical_cores
-from bmx.train import CheckpointStore, comparison, recipes, runs, sign_flips
+from bmx.train import CheckpointStore, TrainingError, comparison, recipes, runs, sign_flips
 from bmx.train.progress import COLUMNS, logger, write_metrics
 from bmx.train.runs import Run, find_runs
 from bmx.train.study import read_study
@@ -459,3 +459,12 @@ def test_real_training(study, tmp_path):
     flags = json.loads((directory / 'run.json').read_text())['flags']
     assert train(flags + ['--save-dir', str(directory), '--resume']) == 0
     assert (directory / 'metrics.csv').read_text() == metrics
+
+
+def test_a_quantizer_given_goes_before_the_recipe():
+    named = recipes.resolve('mobinet_mid', 'digits', {'weight': 'twn'})
+    assert (named.weight, named.clip_threshold) == ('twn', 1.0)
+    told = recipes.resolve('reactnet_a', 'digits', {'clip_threshold': 0.5})
+    assert (told.weight, told.activation, told.clip_threshold) == (None, None, 0.5)
+    with pytest.raises(TrainingError, match="what is given: bits=2 and weight='twn' both tell"):
+        recipes.resolve('resnete18', 'digits', {'weight': 'twn', 'bits': 2})
