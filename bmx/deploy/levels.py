@@ -31,28 +31,22 @@ def quantized_input(node: Node, constants: set[int]) -> Entry | None:
     (Node, int) or None
         None where they read several.
     """
-    name, stack, seen, found = quantizer_of(node), [node], {id(node)}, set()
-    entries = []
+    name, stack, seen, found = quantizer_of(node), [node], {id(node)}, {}
     while stack:
         for source, index in stack.pop().inputs:
             if id(source) in constants:
                 continue
             if source.attrs.get(QUANTIZER) != name:
-                if (id(source), index) not in found:
-                    found.add((id(source), index))
-                    entries.append((source, index))
+                found[id(source), index] = source, index
             elif id(source) not in seen:
                 seen.add(id(source))
                 stack.append(source)
-    return entries[0] if len(entries) == 1 else None
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
-def function_of(outputs: Sequence[Entry], data: Entry | None,
-                params: Mapping[str, mx.nd.NDArray]) -> Callable[[np.ndarray | None], list[np.ndarray]]:
-    """What entries of a graph are as a function of another entry, of NumPy arrays; borders are left out.
-
-    `data` and the function's argument are None where they depend on parameters alone.
-    """
+def function_of(outputs: Sequence[Entry], data: Entry,
+                params: Mapping[str, mx.nd.NDArray]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """What entries of a graph are as a function of another entry, of NumPy arrays; borders are left out."""
     copies: dict[object, Node] = {}
 
     def copy(entry: Entry) -> Entry:
@@ -69,8 +63,8 @@ def function_of(outputs: Sequence[Entry], data: Entry | None,
     symbol = Graph([copy(output) for output in outputs]).to_symbol()
     names, run = symbol.list_inputs(), mx.nd.CachedOp(symbol)
 
-    def function(x: np.ndarray | None) -> list[np.ndarray]:
-        values = params if x is None else dict(params, data=mx.nd.array(x))
+    def function(x: np.ndarray) -> list[np.ndarray]:
+        values = dict(params, data=mx.nd.array(x))
         found = run(*[values[name] for name in names])
         return [value.asnumpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
     return function

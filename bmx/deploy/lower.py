@@ -18,7 +18,7 @@ from .levels import counted_thresholds, function_of, quantized_input, signs_of_w
 from .operators import WHOLE, Context, is_parameter
 from .stored import mark
 from .threshold import LARGEST, batchnorm_threshold, find_thresholds, norm_values, steps_threshold
-from .variables import Variables, fold_constants, used_parameters
+from .variables import Variables, constant_value, fold_constants, used_parameters
 from .weight_planes import join_weight_planes
 
 
@@ -104,32 +104,33 @@ class _Lowering:
         size = 4 * int(np.prod(self.shapes[_key(node, 1)]))
         product = match_binary_product(node)
         reason = why_float(node, product, self.graph)
-        weight = scales = None
-        if product is not None and not reason:
-            weight = self._planes_of_weight(product)
-            reason = None if weight else 'its weights are no whole numbers'
-        if product is not None and not reason:
+        if product is None:
+            return Row(node.name, size, size, reason)
+        total, weight, bits = node, None, None  # what is replaced, and by what
+        if reason is None:
+            weight, scales = self._planes_of_weight(product), None
             if product.kind in (RESIDUAL, PLANES):
                 found = find_sum(product, self.graph)
                 assert found is not None  # or it had a reason
-                node, scales = found
-            if product.kind in (INTEGERS, PLANES) and self._bits(product, scales) is None:
-                reason = f'its input has other levels than {product.bits} bits'
-        if product is None or reason:
-            if product is not None:
-                node = product.node
-                self._few_values[id(node)] = product.weight_bits, levels_axes(product.weight, self.shapes)
+                total, scales = found
+            if weight is None:
+                reason = 'its weights are no whole numbers'
+            elif product.kind in (INTEGERS, PLANES):
+                bits = self._bits(product, scales)
+                reason = None if bits else f'its input has other levels than {product.bits} bits'
+        if reason is not None:
+            self._few_values[id(node)] = product.weight_bits, levels_axes(product.weight, self.shapes)
             return Row(node.name, size, size, reason)
-        if product.kind in (INTEGERS, PLANES):
-            packed, lowered = self._of_bits(product, weight, self._bits(product, scales))
+        if bits:
+            packed, lowered = self._of_bits(product, weight, bits)
         elif product.kind == RESIDUAL:
             packed, lowered = self._terms(product, weight)
         elif node.op == 'Convolution':
             packed, lowered = self._convolution(product, weight)
         else:
             packed, lowered = self._dense(product, weight)
-        self.graph.replace(node, lowered)
-        return Row(product.node.name, size, self.params[packed.name].size)
+        self.graph.replace(total, lowered)
+        return Row(node.name, size, self.params[packed.name].size)
 
     def _stored(self, node, row):
         """The row of a product; of one that stays float the folded weight is marked if few values are stored for it."""
@@ -140,8 +141,7 @@ class _Lowering:
 
     def _planes_of_weight(self, product):
         """The signs of a weight, (planes, O, ...), and what `_xnor` takes for their scales; None of other numbers."""
-        values, = function_of([(product.weight, 0)], None, self.params)(None)
-        found = signs_of_weight(values)
+        found = signs_of_weight(constant_value(product.weight, self.params))
         if found is None:
             return None
         planes, factor = found
@@ -159,26 +159,19 @@ class _Lowering:
     # Activations of several bits
 
     def _bits(self, product, scales):
-        """`_integers` or `_planes` of a product, which several products of one input share."""
+        """The float input of a product of several bits, its thresholds, scales and attributes, or None: of whole
+        numbers from 0 on, or, with scales, of planes. Several products of one input share them."""
         key = id(product.activation), str(scales)
         if key not in self._bits_of:
-            self._bits_of[key] = self._planes(product, scales) if scales else self._integers(product)
+            data, found = quantized_input(product.activation, self._constants), None
+            if data is not None:
+                shape = self.shapes[data[0].name, data[1]]
+                shape = (1, shape[1]) + (1,) * (len(shape) - 2)  # in which values of its channels are probed
+                found = self._planes(product, scales, data, shape) if scales else self._integers(product, data, shape)
+            self._bits_of[key] = found
         return self._bits_of[key]
 
-    def _quantized(self, node):
-        """What a quantizer quantizes, and the shape in which values of its channels are probed; None of two inputs."""
-        data = quantized_input(node, self._constants)
-        if data is None:
-            return None
-        shape = self.shapes[data[0].name, data[1]]
-        return data, (1, shape[1]) + (1,) * (len(shape) - 2)
-
-    def _integers(self, product):
-        """The float input of a product of whole numbers from 0 on, its thresholds, scales and attributes, or None."""
-        quantized = self._quantized(product.activation)
-        if quantized is None:
-            return None
-        data, shape = quantized
+    def _integers(self, product, data, shape):
         function = function_of([(product.activation, 0)], data, self.params)
         thresholds = counted_thresholds(lambda x: function(x.reshape(shape))[0].ravel(), product.bits, shape[1])
         if thresholds is None:
@@ -186,12 +179,7 @@ class _Lowering:
         attrs = {'planes': str(product.bits), 'counted': '1' if product.bits > 1 else '0', 'zero_one': '1'}
         return data, thresholds if product.bits > 1 else thresholds[0], None, attrs
 
-    def _planes(self, product, scales):
-        """The float input of a product of planes, its thresholds, scales and attributes, or None."""
-        quantized = self._quantized(product.activation)
-        if quantized is None:
-            return None
-        data, shape = quantized
+    def _planes(self, product, scales, data, shape):
         count, channels = product.bits, shape[1]
         function = function_of([(product.activation, 0), scales], data, self.params)
 

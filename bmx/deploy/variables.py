@@ -69,6 +69,12 @@ def used_parameters(graph: Graph, params: Mapping[str, mx.nd.NDArray]) -> dict[s
     return {name: value for name, value in params.items() if name in names}
 
 
+def constant_value(node: Node, params: Mapping[str, mx.nd.NDArray]) -> np.ndarray:
+    """What a node that depends on parameters alone computes of them."""
+    symbol = Graph([(node, 0)]).to_symbol()
+    return mx.nd.CachedOp(symbol)(*[params[name] for name in symbol.list_inputs()]).asnumpy()
+
+
 def fold_constants(graph: Graph, params: Mapping[str, mx.nd.NDArray], variables: Variables) -> None:
     """Compute once what depends on parameters alone (scaling factors, signs of weights of float layers).
 
@@ -85,9 +91,7 @@ def fold_constants(graph: Graph, params: Mapping[str, mx.nd.NDArray], variables:
     for node in graph.nodes:
         if not node.is_variable and id(node) in constant and any(
                 id(reader) not in constant for reader in readers.get(id(node), [])):
-            part = Graph([(node, 0)])
-            symbol = part.to_symbol()
-            value = mx.nd.CachedOp(symbol)(*[params[name] for name in symbol.list_inputs()]).asnumpy()
+            value = constant_value(node, params)
             if value.dtype == np.float32:
-                sources = [source for source in part.nodes if source.is_variable]
+                sources = [source for source in Graph([(node, 0)]).nodes if source.is_variable]
                 graph.replace(node, variables.make(node.name + '_constant', value, sources))

@@ -5,7 +5,7 @@ import math
 from typing import Mapping, Sequence
 
 from .graph import Graph, Node, Shapes
-from .products import PRODUCTS, product_bits
+from .products import PRODUCTS, product_bits, variable_of
 
 # The attribute by which a deployed network's variable tells which of the float network's parameters it stands for.
 PARAMETERS = '__parameters__'
@@ -102,10 +102,8 @@ def weight_bits(graph: Graph) -> dict[str, int]:
     found, formulas = {}, _formulas(graph)
     for node in graph.nodes:
         if node.op in PRODUCTS:
-            variable = values = node.input(1)
-            while not variable.is_variable and variable.inputs:
-                variable = variable.input(0)
-            found.setdefault(variable.name, {})[formulas[id(values)]] = product_bits(node)[0]
+            weight = node.input(1)
+            found.setdefault(variable_of(weight).name, {})[formulas[id(weight)]] = product_bits(node)[0]
     return {name: min(32, sum(bits.values())) for name, bits in found.items()}
 
 

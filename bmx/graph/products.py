@@ -58,11 +58,8 @@ class BinaryProduct:
 
     @property
     def variable(self) -> Node:
-        """The variable of the weights; the first one, where they are computed of several."""
-        node = self.weight
-        while not node.is_variable:
-            node = node.input(0)
-        return node
+        """The variable of the weights."""
+        return variable_of(self.weight)
 
 
 PRODUCTS = ('Convolution', 'FullyConnected')
@@ -110,17 +107,16 @@ def quantizer_of(node: Node) -> str | None:
     return None
 
 
+def variable_of(weight: Node) -> Node:
+    """The variable that a weight is computed of; the first one, where these are several."""
+    while not weight.is_variable and weight.inputs:
+        weight = weight.input(0)
+    return weight
+
+
 def _is_constant(node: Node) -> bool:
     """Whether a node depends on parameters alone."""
-    stack, seen = [node], {id(node)}
-    while stack:
-        node = stack.pop()
-        if node.is_variable and node.name == 'data' or not (node.is_variable or node.inputs):
-            return False
-        new = {id(source): source for source, _ in node.inputs if id(source) not in seen}
-        seen.update(new)
-        stack += new.values()
-    return True
+    return all(each.name != 'data' if each.is_variable else each.inputs for each in Graph([(node, 0)]).nodes)
 
 
 def _activation(node: Node) -> tuple[Entry, tuple[int, ...], float]:

@@ -1,10 +1,10 @@
 """Quantized Gluon layers: the signatures of their Gluon parents, plus how to quantize.
 
 A layer multiplies what it is given with its quantized weights; `QActivation` before it quantizes the input. With both
-binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent. How many bits its
-input has a layer cannot see: where these are not `bits`, the scope's `activation_bits` tells it. With several
-binarizations an activation has two outputs, signs and scales, and a layer two inputs, also as a pair:
-`layer(activation(x))`, as in a `HybridSequential`, or `layer(signs, scales)`.
+binary the result is exactly `xnor_popcount` of docs/semantics.md. With bits=32 a layer is its parent. How its input was
+quantized a layer cannot see: the scope tells it, or `activation`. A quantizer that has scales has two outputs, values
+and scales, and a layer then two inputs, also as a pair: `layer(activation(x))`, as in a `HybridSequential`, or
+`layer(values, scales)`.
 """
 from __future__ import annotations
 
