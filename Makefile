@@ -8,14 +8,14 @@ DEMO ?= runs/demo
 TESTS ?=
 
 # Folders of C++.
-CXX_FOLDERS := bmx/ops/src tests/native
+CXX_FOLDERS := bmx/ops/src bmx/ops/src/mxnet tests/native
 
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
 
 .PHONY: demo lint test test-full coverage test-native test-clang test-neon fuzz clean
 
-$(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/*)
+$(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/* bmx/ops/src/mxnet/*)
 	python=$$($(if $(PYTHON),$(PYTHON) find_python.py,python3 find_python.py --any)) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@

@@ -55,8 +55,8 @@ class BuildLibrary(build_ext):
 
     def build_extension(self, ext):
         compiler, mxnet = find_compiler(), find_mxnet()
-        sources = sorted(SOURCES.glob('*.cc')) + [mxnet / 'src' / 'lib_api.cc']
-        headers = sorted(SOURCES.glob('*.h')) + [mxnet / 'include' / 'mxnet' / 'lib_api.h']
+        sources = sorted(SOURCES.rglob('*.cc')) + [mxnet / 'src' / 'lib_api.cc']
+        headers = sorted(SOURCES.rglob('*.h')) + [mxnet / 'include' / 'mxnet' / 'lib_api.h']
         OBJECTS.mkdir(parents=True, exist_ok=True)
 
         def compile_one(source):
@@ -67,7 +67,7 @@ class BuildLibrary(build_ext):
             target = OBJECTS / f'{source.stem}-{key.hexdigest()[:16]}.o'
             if not target.exists():
                 partial = target.with_suffix('.partial')
-                command += ['-I', str(mxnet / 'include')]
+                command += ['-I', str(SOURCES), '-I', str(mxnet / 'include')]
                 subprocess.run(command + ['-c', str(source), '-o', str(partial)], check=True)
                 partial.replace(target)
             return str(target)

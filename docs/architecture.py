@@ -63,7 +63,7 @@ WAY = (
     ('deploy', 'bmx/deploy/files.py:write', 'X-symbol.json, X-0000.params'),
     ('deploy', 'bmx/deploy/verification.py:verify', 'kept, if it computes the same'),
     ('deploy', 'bmx/deploy/files.py:load', 'a SymbolBlock of MXNet'),
-    ('ops', 'bmx/ops/src/op_binary_subgraph.cc:BinarySubgraph', 'the answer'),
+    ('ops', 'bmx/ops/src/mxnet/op_binary_subgraph.cc:BinarySubgraph', 'the answer'),
 )
 
 

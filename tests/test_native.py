@@ -39,7 +39,7 @@ def test_only_kernels_depend_on_the_instruction_set():
     """The table of kernels is the one choice: no other source asks for the CPU's features or names instructions."""
     dependent = re.compile(r'cpu_supports|cpu_is|cpu_init|cpuid|xgetbv|getauxval|ifunc|target_clones|target\s*\(|'
                            r'BMX_TARGET|immintrin|arm_neon|include "\w+_avx\w*\.h"')
-    texts = {path.name: path.read_text() for path in (Path(ops.library_path()).parent / 'src').iterdir()}
+    texts = {path.name: path.read_text() for path in (Path(ops.library_path()).parent / 'src').rglob('*.*')}
     found = {name for name, text in texts.items() if dependent.search(text)}
     # the macro, and what only kernels include
     assert found - {'target.h'} == {name for name in texts if re.match(r'kernel_\w+\.cc|\w+_avx\w*\.h', name)} - {

@@ -17,7 +17,7 @@ def fingerprint(folder: Path = _FOLDER / 'src') -> str | None:
     str
         None where there are no sources, as in an installed package.
     """
-    sources = sorted(Path(folder).glob('*.cc')) + sorted(Path(folder).glob('*.h'))
+    sources = sorted(Path(folder).rglob('*.cc')) + sorted(Path(folder).rglob('*.h'))
     if not sources:
         return None
     digest = hashlib.sha256()
