@@ -1,8 +1,9 @@
-#include <jerror.h>
-#include <jpeglib.h>
-
 #include <csetjmp>
-#include <cstdio>  // jpeglib.h needs it
+#include <cstdio>
+// clang-format off
+#include <jpeglib.h>  // needs the one above
+#include <jerror.h>
+// clang-format on
 
 #include "images.h"
 
@@ -77,7 +78,7 @@ class Jpeg {
     if (info_.num_components == 4) {  // inverted, as Adobe's programs write it: value[3] is how much is not black
       for (int channel = 0; channel < 3; ++channel) {
         const int ink = (255 - value[channel]) * value[3] + 128;
-        pixel[channel] = static_cast<uint8_t>(value[3] - (ink + (ink >> 8) >> 8));  // ink / 255, rounded
+        pixel[channel] = static_cast<uint8_t>(value[3] - ((ink + (ink >> 8)) >> 8));  // ink / 255, rounded
       }
       return;
     }
