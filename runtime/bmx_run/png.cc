@@ -36,14 +36,9 @@ class Png {
     if (setjmp(png_jmpbuf(png_))) throw DecodeError(message_);
     read_header();
     image->resize(png_get_image_height(png_, info_), png_get_image_width(png_, info_));
-    const bool indexed = png_get_color_type(png_, info_) == PNG_COLOR_TYPE_PALETTE;
-    std::vector<uint8_t> indices(indexed ? image->pixels.size() / 3 : 0);
     std::vector<png_bytep> rows(static_cast<size_t>(image->height));
-    for (size_t y = 0; y < rows.size(); ++y) {
-      const size_t first = y * static_cast<size_t>(image->width);
-      rows[y] = indexed ? &indices[first] : &image->pixels[3 * first];
-    }
-    read_rows(rows.data(), indices, image);
+    for (size_t y = 0; y < rows.size(); ++y) rows[y] = &image->pixels[3 * y * static_cast<size_t>(image->width)];
+    read_rows(rows.data(), image->width);
   }
 
  private:
@@ -60,38 +55,18 @@ class Png {
     png_read_info(png_, info_);
   }
 
-  // `indices`: what `rows` point to if the image has a palette.
-  void read_rows(png_bytep* rows, const std::vector<uint8_t>& indices, Image* image) {
+  void read_rows(png_bytep* rows, int64_t width) {
     if (setjmp(png_jmpbuf(png_))) throw DecodeError(message_);
+    png_set_palette_to_rgb(png_);
+    png_set_expand_gray_1_2_4_to_8(png_);
     png_set_strip_16(png_);
+    png_set_gray_to_rgb(png_);
     png_set_strip_alpha(png_);
-    if (indices.empty()) {
-      png_set_expand_gray_1_2_4_to_8(png_);
-      png_set_gray_to_rgb(png_);
-    } else {
-      png_set_packing(png_);
-    }
     png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
-    if (png_get_rowbytes(png_, info_) != static_cast<size_t>(image->width) * (indices.empty() ? 3 : 1)) {
-      png_error(png_, "its pixels are of an unknown kind");
-    }
-    png_read_image(png_, rows);
-    png_read_end(png_, nullptr);
-    if (!indices.empty()) look_up(indices, image);
-  }
-
-  void look_up(const std::vector<uint8_t>& indices, Image* image) {
-    png_colorp palette = nullptr;
-    int length = 0;
-    png_get_PLTE(png_, info_, &palette, &length);
-    uint8_t* pixel = image->pixels.data();
-    for (const uint8_t index : indices) {
-      const png_color colour = index < length ? palette[index] : png_color{index, index, index};
-      *pixel++ = colour.red;
-      *pixel++ = colour.green;
-      *pixel++ = colour.blue;
-    }
+    if (png_get_rowbytes(png_, info_) != static_cast<size_t>(3 * width))
+      png_error(png_, "its pixels are of an odd kind");
+    png_read_image(png_, rows);  // what comes after it does not matter
   }
 
   png_structp png_;
