@@ -80,7 +80,7 @@ double product_over(int64_t a, int64_t b, int64_t c) {
 }
 
 // How the sides of the image are resized and cropped.
-void choose_axes(int64_t height, int64_t width, const Preprocess& preprocess, Axis* down, Axis* across) {
+void choose_axes(int64_t height, int64_t width, const bmx_preprocess& preprocess, Axis* down, Axis* across) {
   const double scale = std::max(std::ceil(static_cast<double>(preprocess.height) / preprocess.crop_ratio) / height,
                                 std::ceil(static_cast<double>(preprocess.width) / preprocess.crop_ratio) / width);
   const auto choose = [scale](int64_t whole, int64_t size) {
@@ -119,7 +119,8 @@ void resize_row(const uint8_t* row, const Windows& windows, uint8_t* resized) {
 
 }  // namespace
 
-void prepare_image(const uint8_t* image, int64_t height, int64_t width, const Preprocess& preprocess, float* input) {
+void prepare_image(const uint8_t* image, int64_t height, int64_t width, const bmx_preprocess& preprocess,
+                   float* input) {
   if (height < 1 || width < 1 || width > kMaxPixels / height) {
     fail("an image must have from 1 to ", kMaxPixels, " pixels, got ", width, "x", height);
   }

@@ -11,12 +11,9 @@ namespace bmx {
 // Pixels of the largest image that is taken.
 constexpr int64_t kMaxPixels = int64_t{1} << 27;
 
-// Of a deployed model: sizes of 1 to 2^14, a ratio of 0.001 to 1, deviations that are not zero.
-using Preprocess = bmx_preprocess;
-
 // `image`: (height, width, 3). `input`: receives (3, preprocess.height, preprocess.width), the values that
 // bmx.io.preprocess.prepare of the Python package gives with Pillow.
-void prepare_image(const uint8_t* image, int64_t height, int64_t width, const Preprocess& preprocess, float* input);
+void prepare_image(const uint8_t* image, int64_t height, int64_t width, const bmx_preprocess& preprocess, float* input);
 
 }  // namespace bmx
 
