@@ -18,6 +18,15 @@ enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2 };
 
 void complain(const std::string& text) { std::fprintf(stderr, "bmx-run: %s\n", printable(text, true).c_str()); }
 
+bmx::Session make_session(const bmx::Model& model, const Options& options) {
+  try {
+    return bmx::Session(model, options.threads, options.kernel);
+  } catch (const bmx::Exception& error) {
+    if (error.status() == BMX_INVALID) throw UsageError(error.what());
+    throw;
+  }
+}
+
 std::vector<float> prepare(const bmx::Model& model, const std::string& path) {
   const Image image = read_image(path);
   return model.prepare(image.pixels, image.height, image.width);
@@ -67,7 +76,7 @@ ExitCode classify(const Options& options) {
   const bmx::Model model(options.prefix);
   const bmx::Shape shape = prepared_shape(model);
   const std::vector<std::string> names = class_names(model, shape, options.prefix);
-  bmx::Session session(model, options.threads, options.kernel);
+  bmx::Session session = make_session(model, options);
   ExitCode code = kDone;
   std::string rows;
   for (const std::string& path : options.images) {
@@ -89,7 +98,7 @@ ExitCode classify(const Options& options) {
 
 ExitCode bench(const Options& options) {
   const bmx::Model model(options.prefix);
-  bmx::Session session(model, options.threads, options.kernel);
+  bmx::Session session = make_session(model, options);
   const bool has_image = !options.images.empty();
   const bmx::Shape shape = has_image ? prepared_shape(model) : model.input_shape();
   const std::vector<float> input = has_image ? prepare(model, options.images[0]) : noise(shape);
