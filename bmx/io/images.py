@@ -56,7 +56,7 @@ def _open(stream: BinaryIO) -> Image.Image:
     prefix = stream.read(16).ljust(16, b'\0')
     for format in FORMATS:
         factory, accepts = Image.OPEN[format]
-        if accepts(prefix) is True:  # and not the name of a library that Pillow was built without
+        if accepts and accepts(prefix) is True:  # and not the name of a library that Pillow was built without
             stream.seek(0)
             image = factory(stream, '')
             if image.width * image.height > MAX_PIXELS:
