@@ -1,5 +1,4 @@
 // Random programs and damaged ones: with every kernel they give what plain loops give, or a bmx::Error.
-#include <omp.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -41,7 +40,7 @@ bool is_small(const bmx::Plan& plan) {
 }
 
 // Bytes of memory that a plan needs. Throws as running it would.
-int64_t workspace_bytes(const bmx::Plan& plan) {
+int64_t workspace_bytes(const bmx::Plan& plan, const bmx::Kernel& kernel) {
   bmx::Arrays arrays;
   arrays.images = 1;
   for (const bmx::Feature& feature : plan.data) arrays.data.push_back({nullptr, feature.values()});
@@ -54,7 +53,7 @@ int64_t workspace_bytes(const bmx::Plan& plan) {
   for (const bmx::PlannedInstruction& instruction : plan.instructions) {
     if (instruction.to.kind == 'y') arrays.outputs[instruction.to.index] = {nullptr, instruction.out.values()};
   }
-  return bmx::Execution(plan, arrays).workspace_bytes();
+  return bmx::Execution(plan, arrays, kernel, team_of(any_threads())).workspace_bytes();
 }
 
 // Weights of a conv, unused bits 0.
@@ -128,12 +127,11 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
   }
   if (damaged) damage(&draft);
   announce("program", draft.text);
-  choose_kernel(*any_of(contestants).kernel);
   bmx::Plan plan;
   try {
     const int64_t num_data = static_cast<int64_t>(draft.data.size());
     plan = bmx::infer(bmx::parse_program(draft.text, num_data, draft.num_outputs), draft.data);
-    const int64_t bytes = workspace_bytes(plan);
+    const int64_t bytes = workspace_bytes(plan, *any_of(contestants).kernel);
     if (bytes < 0) return "needs " + std::to_string(bytes) + " bytes";
     if (bytes > kMaxMemory || !is_small(plan)) {
       ++figures->clean;
@@ -148,9 +146,8 @@ std::string attempt(int64_t seed, const std::vector<Contestant>& contestants, Fi
   for (const Contestant& contestant : contestants) {
     if (contestant.emulated && !sometimes(8)) continue;
     announce(contestant.kernel->name, draft.text);
-    choose_kernel(*contestant.kernel);
-    omp_set_num_threads(static_cast<int>(1 + random_below(3)));
-    const std::string wrong = problem.run(sometimes(2) ? Side::kFront : Side::kBack);
+    const Side side = sometimes(2) ? Side::kFront : Side::kBack;
+    const std::string wrong = problem.run(*contestant.kernel, any_threads(), side);
     if (!wrong.empty()) return std::string(contestant.kernel->name) + ": " + wrong;
   }
   ++figures->right;

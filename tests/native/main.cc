@@ -86,6 +86,7 @@ int main(int argc, char** argv) {
   if (command == "fuzz") return !fuzz(contestants, 0, INT64_MAX, std::atof(argv[2]));
   if (command == "cases") return !fuzz(contestants, std::atoll(argv[2]), argc > 3 ? std::atoll(argv[3]) : 1, INFINITY);
   failed |= !bookkeeping_works();
+  failed |= !teams_work();
   test_products(&contestants, thinning);
   test_binarizations(&contestants, thinning);
   test_small_groups(&contestants, thinning);

@@ -8,17 +8,7 @@
 
 #include "execution.h"
 #include "kernels.h"
-
-namespace {
-
-const bmx::Kernel* chosen;
-
-}  // namespace
-
-// In the place of the library's choice, which refuses a kernel that has to be emulated.
-const bmx::Kernel& bmx::current_kernel() { return *chosen; }
-
-void choose_kernel(const bmx::Kernel& kernel) { chosen = &kernel; }
+#include "tests.h"
 
 std::vector<float> random_floats(int64_t count, int64_t range) {
   std::vector<float> values(count);
@@ -301,7 +291,7 @@ std::vector<bmx::Feature> Problem::features() const {
   return features;
 }
 
-std::string Problem::run(Side side) const {
+std::string Problem::run(const bmx::Kernel& kernel, int threads, Side side) const {
   const bmx::Program program = bmx::parse_program(text, num_data(), static_cast<int64_t>(expected[0].size()));
   // bands of a row and more, as if images were large
   const bmx::CacheLimits limits = {random_below(2), random_below(20000)};
@@ -326,7 +316,7 @@ std::string Problem::run(Side side) const {
     results.emplace_back(new Guarded<float>(size, side));
     arrays.outputs.push_back({results.back()->data(), size});
   }
-  const bmx::Execution execution(plan, arrays);
+  const bmx::Execution execution(plan, arrays, kernel, team_of(threads));
   Guarded<char> workspace(execution.workspace_bytes(), side);
   execution.run(workspace.data());
   bool intact = workspace.intact_around();

@@ -99,8 +99,8 @@ struct Problem {
   int64_t num_data() const { return static_cast<int64_t>(images[0].size()); }
   std::vector<bmx::Feature> features() const;  // of the data
 
-  // Runs the program with the kernel in use. What is wrong with the result; empty if nothing.
-  std::string run(Side side) const;
+  // What is wrong with the program's result; empty if nothing.
+  std::string run(const bmx::Kernel& kernel, int threads, Side side) const;
 };
 
 // What a plan computes of an image. It is never optimised.
@@ -112,9 +112,6 @@ struct Cost {
   double work, values;
 };
 Cost cost_of(const bmx::PlannedInstruction& instruction);
-
-// The kernel in use, which may be one that has to be emulated.
-void choose_kernel(const bmx::Kernel& kernel);
 
 // Halves of integers, both zeros among them.
 std::vector<float> random_floats(int64_t count, int64_t range);

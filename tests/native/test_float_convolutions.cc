@@ -1,7 +1,5 @@
 // Float convolutions, with every kernel and several teams of threads, and Kernel::multiply_floats alone, against plain
 // loops: all bits are the same.
-#include <omp.h>
-
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -252,8 +250,9 @@ class Problem {
                            values * 4, reinterpret_cast<char*>(out.data())};
     const bmx::FloatConvolutionTask task(
         conv_, {kernel, in, before_.steps(), steps_.steps(), to, {weight_->data()}, nullptr, nullptr, memory.data()});
-#pragma omp parallel num_threads(threads)
-    for (int64_t image = 0; image < images_; ++image) task.run(image);
+    team_of(threads)->run([&] {
+      for (int64_t image = 0; image < images_; ++image) task.run(image);
+    });
     for (int64_t i = 0; i < images_ * values; ++i) {
       const int64_t image = i / values, c = i % values / pixels, p = i % pixels;
       const float got = out[planar_ ? i : image * values + p * conv_.filters + c];
@@ -357,7 +356,7 @@ void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinn
     for (Contestant& contestant : *contestants) {
       if (!contestant.failure.empty()) continue;
       announce(contestant.kernel->name, name);
-      const int threads = static_cast<int>(1 + random_below(3));
+      const int threads = any_threads();
       const std::string wrong = run(*contestant.kernel, threads);
       if (!wrong.empty()) contestant.failure = name + ", " + std::to_string(threads) + " threads: " + wrong;
       ++contestant.float_convolutions;

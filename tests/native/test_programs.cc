@@ -1,6 +1,4 @@
 // Programs of convolutions and maps, run with every kernel and several teams of threads, against plain loops.
-#include <omp.h>
-
 #include "programs.h"
 #include "tests.h"
 #ifdef __x86_64__
@@ -31,15 +29,15 @@ void test_programs(std::vector<Contestant>* contestants) {
     for (Contestant& contestant : *contestants) {
       if (!contestant.failure.empty() || (contestant.emulated && i % 8 > 1)) continue;
       announce(contestant.kernel->name, problem.text);
-      choose_kernel(*contestant.kernel);
-      omp_set_num_threads(static_cast<int>(1 + random_below(3)));
+      const int threads = any_threads();
       ignore_denormals(i % 8 < 2);
-      const std::string wrong = problem.run(random_word() % 2 ? Side::kFront : Side::kBack);
+      const std::string wrong =
+          problem.run(*contestant.kernel, threads, random_word() % 2 ? Side::kFront : Side::kBack);
       ignore_denormals(false);
       if (!wrong.empty()) {
         const Size size = problem.images[0][0].size;
-        const std::string threads = std::to_string(omp_get_max_threads());
-        contestant.failure = problem.text + " of " + text_of(size) + " pixels, " + threads + " threads: " + wrong;
+        contestant.failure =
+            problem.text + " of " + text_of(size) + " pixels, " + std::to_string(threads) + " threads: " + wrong;
       }
       ++contestant.programs;
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "team.h"
 
 // A kernel of the table that this machine can run, be it slowly.
 struct Contestant {
@@ -22,6 +23,10 @@ const char* announced();
 // The number of a random case, which belongs to what is announced from now on.
 void begin_case(int64_t seed);
 
+// Teams of 1 to 3 threads, which are kept; a number of threads.
+bmx::Team* team_of(int threads);
+int any_threads();
+
 // Of its many sizes one of `thinning` is tested.
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
 void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
@@ -31,6 +36,7 @@ void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinn
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 bool bookkeeping_works();  // prints what is wrong
+bool teams_work();         // as well
 // Tries `count` random programs, from number `first` on, as long as there is time. Prints figures; did all go well?
 bool fuzz(const std::vector<Contestant>& contestants, int64_t first, int64_t count, double seconds);
 

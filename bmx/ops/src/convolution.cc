@@ -1,11 +1,10 @@
 #include "convolution.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "profile.h"
+#include "team.h"
 
 namespace bmx {
 namespace {
@@ -125,20 +124,18 @@ void ConvolutionTask::prepare_weights() const {
   if (reads_parameter(conv_, kernel_)) return;
   const Stopwatch stopwatch(Phase::kPacking);
   const int64_t taps = conv_.window.taps(), bytes = packed_bytes(conv_.group_channels());
-#pragma omp for schedule(static) nowait
-  for (int64_t task = 0; task < all_blocks(conv_); ++task) {
+  split(all_blocks(conv_), [&](int64_t task) {
     const int64_t first = task % blocks_ * kFilterTile, filters = std::min(kFilterTile, conv_.group_filters() - first);
     char* to = kept_ + task * block_bytes(conv_, kernel_);
     const uint64_t* interleaved = reinterpret_cast<const uint64_t*>(weight_ + task * own_bytes(conv_));
     if (!conv_.interleaved) {
-      uint64_t* own =
-          reinterpret_cast<uint64_t*>(kernel_.prepare ? threads_ + omp_get_thread_num() * own_bytes(conv_) : to);
+      uint64_t* own = reinterpret_cast<uint64_t*>(kernel_.prepare ? threads_ + member() * own_bytes(conv_) : to);
       interleave_weights(weight_ + (task / blocks_ * conv_.group_filters() + first) * taps * bytes, filters, taps,
                          conv_.group_channels(), own);
       interleaved = own;
     }
     if (kernel_.prepare) kernel_.prepare(interleaved, filters, conv_.depth(), to);
-  }
+  });
 }
 
 // The sums of a window's weights are the products with a pixel whose bits are all set.
@@ -149,8 +146,7 @@ void ConvolutionTask::add_up_weights() const {
   if (conv_.group_channels() % kWordBits) ones.back() >>= kWordBits - conv_.group_channels() % kWordBits;
   std::vector<int64_t> taps(conv_.depth());
   for (int64_t k = 0; k < conv_.depth(); ++k) taps[k] = k % words;
-#pragma omp for schedule(static)
-  for (int64_t task = 0; task < all_blocks(conv_); ++task) {
+  split(all_blocks(conv_), [&](int64_t task) {
     const int64_t filters = std::min(kFilterTile, conv_.group_filters() - task % blocks_ * kFilterTile);
     Product product = this->product(task, filters);
     product.activations = ones.data();
@@ -159,7 +155,8 @@ void ConvolutionTask::add_up_weights() const {
     product.pixels = 1;
     product.out = window_sums_ + task * kFilterTile;
     kernel_.multiply(product);
-  }
+  });
+  meet();
 }
 
 void ConvolutionTask::run(int64_t image) const {
@@ -167,12 +164,11 @@ void ConvolutionTask::run(int64_t image) const {
   source_->run(image, activations_);
   if (image == 0 && conv_.zero_one) add_up_weights();
   // units of equal size, as many for each thread
-  const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = omp_get_num_threads();
+  const int64_t pixels = conv_.out().pixels(), all_blocks = conv_.groups * blocks_, threads = members();
   const int64_t wanted = round_up(ceil_div(pixels * all_blocks, kPixelTile), threads);
   const int64_t chunks = std::min(ceil_div(wanted, all_blocks), pixels);
   const int64_t chunk = std::min(kPixelTile, ceil_div(pixels, chunks));
-#pragma omp for schedule(dynamic)
-  for (int64_t task = 0; task < ceil_div(pixels, chunk) * all_blocks; ++task) {
+  deal(ceil_div(pixels, chunk) * all_blocks, [&](int64_t task) {
     Unit unit;
     unit.image = image;
     unit.group = task % all_blocks / blocks_;
@@ -181,7 +177,7 @@ void ConvolutionTask::run(int64_t image) const {
     unit.pixel = task / all_blocks * chunk;
     unit.pixels = std::min(chunk, pixels - unit.pixel);
     compute(unit);
-  }
+  });
 }
 
 // With a block of weights: all but pixels and where results go.

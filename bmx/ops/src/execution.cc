@@ -1,7 +1,5 @@
 #include "execution.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <memory>
 
@@ -64,7 +62,8 @@ std::vector<Slice> cut(const std::vector<Slice>& slices, int64_t begin, int64_t 
 
 }  // namespace
 
-Execution::Execution(const Plan& plan, const Arrays& arrays) : plan_(plan), arrays_(arrays), kernel_(current_kernel()) {
+Execution::Execution(const Plan& plan, const Arrays& arrays, const Kernel& kernel, Team* team)
+    : plan_(plan), arrays_(arrays), kernel_(kernel), team_(team) {
   check_arrays(plan, arrays);
   std::vector<int64_t> slot_bytes;
   Memory most = {0, 0, 0};
@@ -86,12 +85,12 @@ Execution::Execution(const Plan& plan, const Arrays& arrays) : plan_(plan), arra
     const bool local = is_local(instruction.to.index, piece);
     bytes = std::max(bytes, instruction.out.bytes() / (local ? piece.count() : 1));
   }
-  threads_ = work * static_cast<double>(arrays.images) > kSerialWork ? omp_get_max_threads() : 1;
+  is_small_ = work * static_cast<double>(arrays.images) <= kSerialWork;
   const int64_t not_kept = reserve(most.kept);
   for (int64_t& kept : kept_) kept = kept < 0 ? not_kept : kept;
   for (int64_t bytes : slot_bytes) slots_.push_back(reserve(bytes));
   shared_ = reserve(most.shared);
-  thread_memory_ = reserve(most.thread * threads_);
+  thread_memory_ = reserve(most.thread * (is_small_ ? 1 : team->size()));
 }
 
 int64_t Execution::reserve(int64_t bytes) {
@@ -211,8 +210,7 @@ void Execution::run(void* memory) const {
     }
   }
   const int64_t watched = begin_instructions(static_cast<int64_t>(tasks.size()));
-#pragma omp parallel num_threads(threads_)
-  {
+  const auto compute_all = [&] {
     const ExactDenormals exact;
     const auto compute = [&](size_t i, int64_t part, int64_t image) {
       const InstructionStopwatch stopwatch(watched < 0 ? -1 : watched + static_cast<int64_t>(i));
@@ -227,7 +225,8 @@ void Execution::run(void* memory) const {
         }
       }
     }
-  }
+  };
+  is_small_ ? compute_all() : team_->run(compute_all);
 }
 
 }  // namespace bmx

@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "plan.h"
 #include "task.h"
+#include "team.h"
 
 namespace bmx {
 
@@ -24,8 +25,8 @@ struct Arrays {
 
 class Execution {
  public:
-  // Throws Error where the arrays are not those of the plan.
-  Execution(const Plan& plan, const Arrays& arrays);
+  // All that it is given must outlive it. Throws Error where the arrays are not those of the plan.
+  Execution(const Plan& plan, const Arrays& arrays, const Kernel& kernel, Team* team);
 
   // Bytes of memory that run() needs.
   int64_t workspace_bytes() const { return workspace_bytes_ + kAlignment; }
@@ -59,7 +60,8 @@ class Execution {
   const Plan& plan_;
   const Arrays& arrays_;
   const Kernel& kernel_;
-  int threads_;
+  Team* team_;
+  bool is_small_;  // for one thread
   int64_t workspace_bytes_ = 0;
   // where in the workspace these begin
   std::vector<int64_t> slots_, kept_;

@@ -1,10 +1,9 @@
 #include "float_convolution.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "profile.h"
+#include "team.h"
 
 namespace bmx {
 namespace {
@@ -170,7 +169,7 @@ FloatConvolutionTask::FloatConvolutionTask(const FloatConvolution& conv, const B
 
 void FloatConvolutionTask::run(int64_t image) const {
   const Size out = conv_.out();
-  const int64_t threads = omp_get_num_threads(), all_blocks = conv_.blocks();
+  const int64_t threads = members(), all_blocks = conv_.blocks();
   // at least as many units as threads, and about a multiple of them
   int64_t rows = ceil_div(out.height, strip_.rows), columns = ceil_div(out.width, strip_.columns);
   const int64_t wanted = round_up(rows * columns * conv_.groups, threads);
@@ -183,8 +182,7 @@ void FloatConvolutionTask::run(int64_t image) const {
   const int64_t rectangles = rows * columns * conv_.groups;
   const int64_t unit_blocks = ceil_div(all_blocks, rectangles < threads ? ceil_div(threads, rectangles) : 1);
   const int64_t parts = ceil_div(all_blocks, unit_blocks);
-#pragma omp for schedule(dynamic)
-  for (int64_t task = 0; task < rectangles * parts; ++task) {
+  deal(rectangles * parts, [&](int64_t task) {
     const int64_t rectangle = task / parts;
     Unit unit;
     unit.image = image;
@@ -196,11 +194,11 @@ void FloatConvolutionTask::run(int64_t image) const {
     unit.row = rectangle / conv_.groups / columns * unit_rows;
     unit.rows = std::min(unit_rows, out.height - unit.row);
     compute(unit);
-  }
+  });
 }
 
 void FloatConvolutionTask::compute(const Unit& unit) const {
-  float* strip = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * thread_bytes_);
+  float* strip = reinterpret_cast<float*>(threads_ + member() * thread_bytes_);
   float* sums_begin = strip + round_up(strip_.values, kFloatLanes);
   {
     const Stopwatch stopwatch(Phase::kPacking);

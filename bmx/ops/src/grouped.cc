@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "profile.h"
+#include "team.h"
 
 namespace bmx {
 namespace {
@@ -109,8 +110,7 @@ void GroupedConvolutionTask::prepare_weights() const {
   const Stopwatch stopwatch(Phase::kPacking);
   const int64_t lookups = plan_.lookups;
   const bool whole_bytes = conv_.group_channels() % 8 == 0;
-#pragma omp for schedule(static) nowait
-  for (int64_t filter = 0; filter < conv_.filters; ++filter) {
+  split(conv_.filters, [&](int64_t filter) {
     uint16_t* to = entries_ + filter * lookups;
     if (whole_bytes) {
       const uint8_t* from = weight_ + filter * lookups / 2;
@@ -122,7 +122,7 @@ void GroupedConvolutionTask::prepare_weights() const {
       const uint8_t* from = weight_ + filter * conv_.window.taps() * packed_bytes(conv_.group_channels());
       for (int64_t k = 0; k < lookups; ++k) to[k] = entry(sources_[k], from);
     }
-  }
+  });
 }
 
 // Row `row` of the indices where these do not begin with a field: bits from anywhere in the words.
@@ -144,27 +144,23 @@ void GroupedConvolutionTask::spread_words() const {
   const Stopwatch stopwatch(Phase::kPacking);
   const int64_t depth = words_for(conv_.channels), chunks = ceil_div(plan_.stride, kSpreadPixels);
   const int64_t tasks = plan_.field_channels ? depth : plan_.rows;
-#pragma omp for schedule(static) collapse(2)
-  for (int64_t task = 0; task < tasks; ++task) {
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const int64_t begin = chunk * kSpreadPixels, end = std::min(begin + kSpreadPixels, plan_.stride);
-      if (!plan_.field_channels) {
-        spread_row(task, begin, end);
-        continue;
-      }
-      Spread spread;
-      spread.words = words_ + begin * depth + task;
-      spread.pixel_stride = depth;
-      spread.channels = std::min(kWordBits, conv_.channels - task * kWordBits);
-      spread.field_channels = plan_.field_channels;
-      spread.taps = plan_.taps;
-      spread.step = conv_.window.dilate.width;
-      spread.pixels = end - begin;
-      spread.out = indices_ + task * (kWordBits / plan_.field_channels) * plan_.stride + begin;
-      spread.out_stride = plan_.stride;
-      kernel_.spread(spread);
-    }
-  }
+  split(tasks * chunks, [&](int64_t i) {
+    const int64_t task = i / chunks, begin = i % chunks * kSpreadPixels;
+    const int64_t end = std::min(begin + kSpreadPixels, plan_.stride);
+    if (!plan_.field_channels) return spread_row(task, begin, end);
+    Spread spread;
+    spread.words = words_ + begin * depth + task;
+    spread.pixel_stride = depth;
+    spread.channels = std::min(kWordBits, conv_.channels - task * kWordBits);
+    spread.field_channels = plan_.field_channels;
+    spread.taps = plan_.taps;
+    spread.step = conv_.window.dilate.width;
+    spread.pixels = end - begin;
+    spread.out = indices_ + task * (kWordBits / plan_.field_channels) * plan_.stride + begin;
+    spread.out_stride = plan_.stride;
+    kernel_.spread(spread);
+  });
+  meet();
 }
 
 void GroupedConvolutionTask::run(int64_t image) const {
@@ -174,8 +170,7 @@ void GroupedConvolutionTask::run(int64_t image) const {
   const int64_t group_filters = conv_.group_filters(), group_blocks = ceil_div(group_filters, kFilterTile);
   const int64_t groups = std::max<int64_t>(1, kFilterTile / group_filters);
   const int64_t tiles = run_tiles(conv_), all_tiles = runs(conv_) * tiles;
-#pragma omp for schedule(dynamic)
-  for (int64_t task = 0; task < ceil_div(conv_.groups, groups) * group_blocks * all_tiles; ++task) {
+  deal(ceil_div(conv_.groups, groups) * group_blocks * all_tiles, [&](int64_t task) {
     const int64_t block = task / all_tiles;
     Unit unit;
     unit.image = image;
@@ -186,7 +181,7 @@ void GroupedConvolutionTask::run(int64_t image) const {
     unit.run = task % all_tiles / tiles;
     unit.tile = task % tiles;
     compute(unit);
-  }
+  });
 }
 
 void GroupedConvolutionTask::compute(const Unit& unit) const {

@@ -1,11 +1,10 @@
 #include "map.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <limits>
 
 #include "profile.h"
+#include "team.h"
 
 namespace bmx {
 namespace {
@@ -75,14 +74,14 @@ void MapTask::run(int64_t image) const {
   const int64_t blocks = static_cast<int64_t>(blocks_.size()), places = rows * runs;
   // as the values lie in memory: plane by plane, or all channels of a pixel
   const bool planes = blocks_[0].source.layout == Layout::kPlanar;
-#pragma omp for schedule(static)
-  for (int64_t task = 0; task < blocks * places; ++task) {
+  split(blocks * places, [&](int64_t task) {
     const Block& block = blocks_[planes ? task / places : task % blocks];
     const int64_t place = planes ? task % places : task / blocks;
     const int64_t x = place % runs * kPixels, pixels = std::min(kPixels, row - x);
     const int64_t pixel = place / runs * row + x;
     pooled ? pool(block, image, pixel, pixels) : transform(block, image, pixel, pixels);
-  }
+  });
+  meet();
 }
 
 // Steps and destinations count channels of the output, a block those of its source.
@@ -117,7 +116,7 @@ void MapTask::pool(const Block& block, int64_t image, int64_t pixel, int64_t pix
   const int64_t begin = std::max<int64_t>(0, left);
   const int64_t end = std::min(map_.image.width, left + (pixels - 1) * window.stride.width + window.size.width);
   const bool in_place = block.source.layout == Layout::kFloats && block.channels == kLanes && before_.empty();
-  float* inputs = reinterpret_cast<float*>(threads_ + omp_get_thread_num() * map_.thread_bytes());
+  float* inputs = reinterpret_cast<float*>(threads_ + member() * map_.thread_bytes());
   const int64_t first = std::max<int64_t>(0, top), last = std::min(map_.image.height, top + window.size.height);
   for (int64_t y = first; y < last; ++y) {
     Tile input = {inputs, kLanes, image, block.out_channel, y * map_.image.width + begin, block.channels, end - begin};

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "profile.h"
+#include "team.h"
 
 namespace bmx {
 namespace {
@@ -175,22 +176,20 @@ void Packer::run(int64_t image, uint64_t* words) const {
   const int64_t row = input_.pad.width ? input_.image.width : input_.image.pixels();
   const int64_t runs = ceil_div(row, kPixels), tasks = input_.image.pixels() / row * runs;
   const int64_t all_groups = planes_ * input_.groups;
-#pragma omp for schedule(static) nowait
-  for (int64_t group = 0; group < all_groups; ++group) fill_padding(words + group * input_.group_words());
-#pragma omp for schedule(dynamic)  // the first thread may still prepare weights
-  for (int64_t task = 0; task < tasks; ++task) {
+  split(all_groups, [&](int64_t group) { fill_padding(words + group * input_.group_words()); });
+  deal(tasks, [&](int64_t task) {  // the first thread may still prepare weights
     const int64_t y = task / runs, x = task % runs * kPixels, pixels = std::min(kPixels, row - x);
     uint64_t* to = words + ((y + input_.pad.height) * padded.width + input_.pad.width + x) * depth;
     for (const Part& part : parts_) {
       uint64_t* of = to + part.group * input_.group_words();
       counted_ ? count(part, image, y * row + x, pixels, of) : pack(part, image, y * row + x, pixels, of);
     }
-    if (halves % 2 == 0) continue;
+    if (halves % 2 == 0) return;
     for (int64_t group = 0; group < all_groups; ++group) {
       uint32_t* last = reinterpret_cast<uint32_t*>(to + group * input_.group_words()) + halves;
       for (int64_t p = 0; p < pixels; ++p) last[p * 2 * depth] = 0;
     }
-  }
+  });
 }
 
 void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words) {

@@ -1,10 +1,11 @@
 #include "profile.h"
 
-#include <omp.h>
-
 #include <algorithm>
+#include <chrono>
 #include <mutex>
 #include <vector>
+
+#include "team.h"
 
 namespace bmx {
 
@@ -19,14 +20,17 @@ std::mutex mutex;
 double spent[kPhases];
 std::vector<double> instructions;
 
+// Of a clock that only goes forward, in seconds.
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
 }  // namespace
 
 void Stopwatch::start() {
-  if (omp_get_thread_num() == 0) begin_ = omp_get_wtime();
+  if (member() == 0) begin_ = now();
 }
 
 void Stopwatch::stop() {
-  const double seconds = omp_get_wtime() - begin_;
+  const double seconds = now() - begin_;
   std::lock_guard<std::mutex> lock(mutex);
   spent[static_cast<int>(phase_)] += seconds;
 }
@@ -38,13 +42,13 @@ int64_t begin_instructions(int64_t count) {
   return static_cast<int64_t>(instructions.size()) - count;
 }
 
-InstructionStopwatch::InstructionStopwatch(int64_t index) : index_(omp_get_thread_num() == 0 ? index : -1) {
-  if (index_ >= 0) begin_ = omp_get_wtime();
+InstructionStopwatch::InstructionStopwatch(int64_t index) : index_(member() == 0 ? index : -1) {
+  if (index_ >= 0) begin_ = now();
 }
 
 InstructionStopwatch::~InstructionStopwatch() {
   if (index_ < 0) return;
-  const double seconds = omp_get_wtime() - begin_;
+  const double seconds = now() - begin_;
   std::lock_guard<std::mutex> lock(mutex);
   if (index_ < static_cast<int64_t>(instructions.size())) instructions[index_] += seconds;
 }

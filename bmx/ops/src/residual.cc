@@ -1,11 +1,10 @@
 #include "residual.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "profile.h"
+#include "team.h"
 #include "tile.h"
 
 namespace bmx {
@@ -70,7 +69,7 @@ void ResidualPacker::next_term(int64_t image, int64_t term) const {
   const Stopwatch stopwatch(Phase::kPacking);
   const float alpha = term ? scales_[term - 1] : 0.0f;
   const int64_t all = input_.image.pixels(), blocks = stride_ / kResidualBlock;
-  const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+  const int64_t thread = member(), threads = members();
   const int64_t begin = blocks * thread / threads * kResidualBlock;
   const int64_t end = blocks * (thread + 1) / threads * kResidualBlock;
   std::fill(sums_ + begin, sums_ + end, 0.0);
@@ -81,13 +80,13 @@ void ResidualPacker::next_term(int64_t image, int64_t term) const {
       kernel_.elementwise.subtract_and_add_up(alpha, pixels, stride_, values_ + pixel * stride_ + c, sums_ + c);
     }
   }
-#pragma omp barrier
-#pragma omp single
-  {
+  meet();
+  if (thread == 0) {
     double total = 0;
     for (int64_t c = 0; c < input_.channels; ++c) total += sums_[c];
     scales_[term] = static_cast<float>(total / static_cast<double>(input_.channels * all));
   }
+  meet();
 }
 
 }  // namespace bmx

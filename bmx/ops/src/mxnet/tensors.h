@@ -3,9 +3,11 @@
 #define BMX_TENSORS_H_
 
 #include <mxnet/lib_api.h>
+#include <omp.h>
 
 #include <climits>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -60,9 +62,17 @@ inline int64_t get_planes(const Attributes& attributes, const std::string& name)
 
 inline Array array(mxnet::ext::MXTensor* tensor) { return {tensor->data_ptr, tensor->size()}; }
 
+// The threads of this one, as many as MXNet computes with here.
+inline Team* own_team() {
+  thread_local std::unique_ptr<Team> team;
+  const int threads = omp_get_max_threads();
+  if (!team || team->size() != threads) team.reset(new Team(threads));
+  return team.get();
+}
+
 // Runs a plan in memory that MXNet lends and uses again with the next call.
 inline void execute(const Plan& plan, const Arrays& arrays, const mxnet::ext::OpResource& resource) {
-  const Execution execution(plan, arrays);
+  const Execution execution(plan, arrays, current_kernel(), own_team());
   const int64_t bytes = execution.workspace_bytes();
   if (bytes > INT_MAX) {
     fail("needs ", bytes, " bytes for one image, MXNet lends at most ", INT_MAX, "; use a smaller image");

@@ -1,4 +1,4 @@
-// Operator attributes: MXNet hands them over as strings.
+// Operator attributes, which are strings in MXNet and in the files of models.
 #ifndef BMX_ATTRIBUTES_H_
 #define BMX_ATTRIBUTES_H_
 
@@ -11,7 +11,7 @@ namespace bmx {
 
 using Attributes = std::unordered_map<std::string, std::string>;
 
-// Throws for a name that is not in `known`; MXNet's own attributes (`__profiler_scope__`, ...) pass.
+// Throws for a name that is not in `known`; those that begin with __ (`__profiler_scope__`, ...) pass.
 void check_names(const Attributes& attributes, const std::vector<std::string>& known);
 
 // Each returns the attribute `name`, or `missing` where it was not given; throws for what it cannot read.

@@ -40,7 +40,7 @@ int64_t get_int(const Attributes& attributes, const std::string& name, int64_t m
   char* end = nullptr;
   errno = 0;
   const int64_t value = std::strtoll(text->c_str(), &end, 10);
-  if (errno || end == text->c_str() || *end) unreadable(name, *text, "an integer");
+  if (errno || text->empty() || end != text->c_str() + text->size()) unreadable(name, *text, "an integer");
   return value;
 }
 
@@ -83,7 +83,7 @@ std::vector<int64_t> get_tuple(const Attributes& attributes, const std::string& 
   const char* at = inner.c_str();
   for (;;) {
     while (*at == ' ') ++at;
-    if (!*at) break;
+    if (at == inner.c_str() + inner.size()) break;
     char* end = nullptr;
     errno = 0;
     values.push_back(std::strtoll(at, &end, 10));
