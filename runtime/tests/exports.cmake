@@ -1,0 +1,12 @@
+# The shared library exports what the header declares, no more and no less.
+execute_process(COMMAND "${NM}" --dynamic --defined-only "${LIBRARY}" OUTPUT_VARIABLE SYMBOLS RESULT_VARIABLE STATUS)
+string(REGEX MATCHALL "[^ \n]+\n" EXPORTED "${SYMBOLS}")
+string(REGEX REPLACE "\n" "" EXPORTED "${EXPORTED}")
+file(READ "${HEADER}" TEXT)
+string(REGEX MATCHALL "\nBMX_API [^;(]*\\(" DECLARED "${TEXT}")
+string(REGEX REPLACE "\nBMX_API [^;(]*(bmx_[a-z_]+)\\(" "\\1" DECLARED "${DECLARED}")
+list(SORT EXPORTED)
+list(SORT DECLARED)
+if(STATUS OR NOT EXPORTED STREQUAL DECLARED)
+  message(FATAL_ERROR "exported: ${EXPORTED}\ndeclared: ${DECLARED}")
+endif()
