@@ -28,13 +28,17 @@ struct FileArray {
   const void* values;
 };
 
-// A parameter of a program: an array, or levels and codes of the operator expand_weights with its attributes.
-struct FileParameter {
+// Weights that the operator expand_weights, with these attributes, makes of levels and codes.
+struct FileExpansion {
   std::string name;
-  bool is_expanded;
-  FileArray array;          // where it is not expanded
-  FileArray levels, codes;  // where it is
+  const FileArray *levels, *codes;
   Attributes attributes;
+};
+
+// A parameter of a program, one of these; the other one is null.
+struct FileParameter {
+  const FileArray* array;
+  const FileExpansion* expansion;
 };
 
 struct ModelFiles {
@@ -44,8 +48,10 @@ struct ModelFiles {
   int64_t num_outputs;                    // of the program
   std::vector<int64_t> channels;          // of its data input, one number; empty where the file does not say it
   std::vector<int64_t> heads;             // which outputs of the program are those of the model
-  std::vector<FileParameter> parameters;  // in the program's order
-  std::unique_ptr<char[]> memory;         // of all values, each once
+  std::vector<FileParameter> parameters;  // in the program's order; they point at what follows, also when it is moved
+  std::vector<FileExpansion> expansions;
+  std::vector<FileArray> arrays;
+  std::unique_ptr<char[]> memory;  // of the arrays' values
 
   static constexpr size_t kAlignment = 64;
 };

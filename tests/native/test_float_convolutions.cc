@@ -265,7 +265,7 @@ class Problem {
 
  private:
   std::vector<float> packed(const std::vector<float>& weight) const {
-    const std::vector<int64_t> shape = conv_.weight_shape();
+    const std::vector<int64_t> shape = conv_.weights().shape();
     std::vector<float> packed(shape[0] * shape[1] * shape[2] * shape[3]);
     for (int64_t o = 0; o < conv_.filters; ++o) {
       const int64_t group = o / conv_.group_filters(), filter = o % conv_.group_filters();

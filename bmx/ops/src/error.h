@@ -14,6 +14,11 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// There are no more threads.
+struct ResourceError : Error {
+  using Error::Error;
+};
+
 // A sentence put together from its arguments, thrown as Error.
 template <typename... Parts>
 [[noreturn]] void fail(const Parts&... parts) {

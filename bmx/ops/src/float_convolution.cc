@@ -61,12 +61,6 @@ int64_t sums(const FloatConvolution& conv, const Strip& strip) {
 
 }  // namespace
 
-int64_t FloatConvolution::lanes() const {
-  int64_t lanes = 1;
-  while (lanes < group_filters() && lanes < kFloatLanes) lanes *= 2;
-  return lanes;
-}
-
 int64_t FloatConvolution::thread_bytes() const {
   const FloatConvolution conv = simplified(*this);
   const Strip strip(conv);

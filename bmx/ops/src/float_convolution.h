@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "feature.h"
+#include "float_weights.h"
 #include "kernels.h"
 #include "planes.h"
 #include "task.h"
@@ -27,11 +28,9 @@ struct FloatConvolution {
   Size out() const { return window.out(image); }
   // Multiply-adds of an output.
   int64_t depth() const { return group_channels() * window.taps(); }
-  // Of the weights (groups, blocks, depth, lanes): filter o of a group is lane o % lanes() of block o / lanes(). Lanes
-  // beyond the last filter are 0.
-  int64_t lanes() const;
-  int64_t blocks() const { return ceil_div(group_filters(), lanes()); }
-  std::vector<int64_t> weight_shape() const { return {groups, blocks(), depth(), lanes()}; }
+  FloatWeights weights() const { return {groups, group_filters(), depth()}; }
+  int64_t lanes() const { return weights().lanes(); }
+  int64_t blocks() const { return weights().blocks(); }
   // Memory that a thread works in.
   int64_t thread_bytes() const;
 };
@@ -61,7 +60,7 @@ struct Strip {
 
 class FloatConvolutionTask : public Task {
  public:
-  // Parameters: weights as weight_shape() tells. `before` are steps on the input, `steps` on the result. `out` holds
+  // Parameters: the weights(). `before` are steps on the input, `steps` on the result. `out` holds
   // floats; nothing of `in` may lie in it, but what `steps` add may.
   FloatConvolutionTask(const FloatConvolution& conv, const Binding& binding);
 

@@ -28,14 +28,14 @@ struct Fconv {
     out = {out.layout, words.filters, words.out(*inference, inference->channels), 0};
     const FloatConvolution conv = {inference->image, words.window, inference->channels, words.filters, words.groups};
     int64_t values = 1;
-    for (int64_t size : conv.weight_shape()) {
+    for (int64_t size : conv.weights().shape()) {
       if (size > kMaxValues / values) {
         fail("weights of ", words.filters, " filters, ", channels, " channels and kernel ", text(words.window.size),
              " are too large");
       }
       values *= size;
     }
-    inference->shapes = {conv.weight_shape()};
+    inference->shapes = {conv.weights().shape()};
     return conv;
   }
 

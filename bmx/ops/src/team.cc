@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -95,7 +96,7 @@ struct Team::Threads {
       for (int number = 1; number < size; ++number) others.emplace_back([this, number] { serve(number); });
     } catch (const std::system_error&) {
       stop();
-      fail("cannot start ", size - 1, " threads; use fewer");
+      throw ResourceError("cannot start " + std::to_string(size - 1) + " threads; use fewer");
     }
   }
   ~Threads() { stop(); }
