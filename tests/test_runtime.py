@@ -38,7 +38,8 @@ def runtime(tmp_path_factory):
     for command in (['-S', PYTHON, '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'],
                     ['--build', BUILD, '--parallel', os.cpu_count()],
                     ['--install', BUILD, '--component', 'python', '--prefix', site]):
-        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True)
         assert done.returncode == 0, done.stdout
     sys.path.insert(0, str(site))
     yield importlib.import_module('bmx_runtime')

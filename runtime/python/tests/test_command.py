@@ -32,7 +32,8 @@ def test_json(capsys, expected):
 def test_bench(capsys):
     assert main([prefix('classifier'), '--bench', '--threads', '1', '--kernel', 'portable', '--json']) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found['threads'] == 1 and found['kernel'] == 'portable'
+    assert (found['model'], found['input_shape'], found['threads'], found['kernel']) == (
+        'meliusnet22', [1, 3, 8, 12], 1, 'portable')
     assert 0 < found['min_ms'] <= found['median_ms'] <= found['p99_ms']
 
 
@@ -41,15 +42,17 @@ def test_unreadable_images(capsys):
     assert main([prefix('classifier'), 'missing.png', PICTURE, prefix('expected.json')]) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith(PICTURE) and len(printed.out.splitlines()) == 6
-    assert printed.err.startswith('python -m bmx_runtime: no such image: missing.png; ')
-    assert len(printed.err.splitlines()) == 1
+    first, second = printed.err.splitlines()
+    assert first == 'python -m bmx_runtime: no such image: missing.png'
+    assert 'expected.json cannot be decoded as an image' in second
 
 
 def test_errors(capsys):
     assert main(['missing', PICTURE]) == 1
     assert 'missing-symbol.json' in capsys.readouterr().err
-    with pytest.raises(SystemExit, match='2'):
-        main([prefix('classifier')])
+    for wrong in ([], ['--bench', PICTURE, PICTURE], ['--threads', '0', PICTURE]):
+        with pytest.raises(SystemExit, match='2'):
+            main([prefix('classifier'), *wrong])
 
 
 def test_without_pillow():
