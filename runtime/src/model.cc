@@ -15,6 +15,10 @@ int64_t values(const Shape& shape) {
   return product;
 }
 
+const std::string& name(const FileParameter& parameter) {
+  return parameter.array ? parameter.array->name : parameter.expansion->name;
+}
+
 // A data input of the program, (channels, height, width).
 Feature feature(const Shape& input, bool flat) {
   const Size size = flat ? Size{1, 1} : Size{input[2], input[3]};
@@ -46,7 +50,7 @@ Model::Model(ModelFiles files)
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const PlannedParameter& planned = plan_->parameters[i];
     if (shapes_[i] == planned.shape || (planned.kind.may_be_single && shapes_[i] == Shape{1})) continue;
-    fail("parameter ", files_.parameters[i].name, " has shape ", text(shapes_[i]), ", not ", text(planned.shape));
+    fail("parameter ", name(files_.parameters[i]), " has shape ", text(shapes_[i]), ", not ", text(planned.shape));
   }
   const Shape output = output_shape(*plan_, 1, 0);
   const std::vector<std::string>& classes = metadata().classes;
@@ -56,25 +60,26 @@ Model::Model(ModelFiles files)
 }
 
 void Model::add_parameter(const FileParameter& parameter) {
-  const Parameter& wanted = program_.parameters[parameters_.size()];
-  if (!parameter.is_expanded) {
-    const FileArray& array = parameter.array;
-    if (array.bits != wanted.bits) fail("parameter ", array.name, " is not ", wanted.bits ? "uint8" : "float32");
+  const bool bits = program_.parameters[parameters_.size()].bits;
+  if (parameter.array) {
+    const FileArray& array = *parameter.array;
+    if (array.bits != bits) fail("parameter ", array.name, " is not ", bits ? "uint8" : "float32");
     parameters_.push_back({const_cast<void*>(array.values), array.size});
     shapes_.push_back(array.shape);
     return;
   }
-  const Expansion expansion(parameter.attributes);
-  expansion.check_levels(parameter.levels.shape);
-  if (wanted.bits || parameter.levels.bits || !parameter.codes.bits ||
-      parameter.codes.shape != expansion.codes_shape()) {
-    fail("levels and codes of parameter ", parameter.name, " do not fit its shape");
+  const FileArray &levels = *parameter.expansion->levels, &codes = *parameter.expansion->codes;
+  const Expansion expansion(parameter.expansion->attributes);
+  expansion.check_levels(levels.shape);
+  if (bits || levels.bits || !codes.bits || codes.shape != expansion.codes_shape()) {
+    fail("levels and codes of parameter ", name(parameter), " do not fit its shape");
   }
+  const int64_t size = values(expansion.shape());
+  expanded_.emplace_back(new float[size]);
+  expansion.run(static_cast<const float*>(levels.values), levels.shape, static_cast<const uint8_t*>(codes.values),
+                expanded_.back().get());
+  parameters_.push_back({expanded_.back().get(), size});
   shapes_.push_back(expansion.shape());
-  expanded_.emplace_back(new float[values(shapes_.back())]);
-  expansion.run(static_cast<const float*>(parameter.levels.values), parameter.levels.shape,
-                static_cast<const uint8_t*>(parameter.codes.values), expanded_.back().get());
-  parameters_.push_back({expanded_.back().get(), values(shapes_.back())});
 }
 
 Shape Model::input_shape() const {
