@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import pathlib
 import pickle
+import subprocess
+import sys
 import threading
 import time
 
@@ -62,13 +64,15 @@ def test_what_a_model_says_of_itself(classifier):
     assert bmx_runtime.__version__.count('.') == 2
 
 
-def test_kernels(classifier, monkeypatch):
+def test_kernels(classifier):
     x = random((1, 3, 8, 12))
     portable = Model(prefix('classifier'), kernel='portable')
     assert portable.kernel == 'portable'
     np.testing.assert_array_equal(portable(x), classifier(x))
-    monkeypatch.setenv('BMX_ISA', 'portable')
-    assert Model(prefix('classifier')).kernel == 'portable'
+    program = f'import bmx_runtime; print(bmx_runtime.Model({prefix("classifier")!r}))'
+    run = subprocess.run([sys.executable, '-c', program],
+                         env=dict(os.environ, BMX_ISA='portable'), stdout=subprocess.PIPE, check=True)
+    assert b"kernel='portable'" in run.stdout
 
 
 # Inputs ---------------------------------------------------------------------------------------------------------------
@@ -88,13 +92,18 @@ def test_inputs_are_converted(classifier):
 @pytest.mark.parametrize('batch, message', [
     (np.zeros((3, 8, 12)), r'takes batches \(N, 3, 8, 12\), got an array \(3, 8, 12\)'),
     (np.zeros((1, 1, 3, 8, 12)), 'takes batches'), (0, 'takes batches'),
-    (np.zeros((1, 4, 8, 12)), '4'), (np.zeros((0, 3, 8, 12)), '.'),
+    (np.zeros((1, 4, 8, 12)), '4'), (np.zeros((1, 3, 0, 12)), '0'),
     (np.full((1, 3, 8, 12), np.nan), 'NaN'), (np.zeros((1, 3, 8, 12), complex), 'real numbers'),
     (np.zeros((1, 3, 8, 12), object), 'real numbers')])
 def test_inputs_that_are_refused(batch, message, classifier):
     with pytest.raises(ValueError, match=message):
         classifier(batch)
     classifier(np.zeros(classifier.input_shape))  # which is as usable as before
+
+
+def test_no_images_have_no_results(classifier):
+    assert classifier(np.zeros((0, 3, 8, 12))).shape == (0, 7)
+    assert classifier.predict([]) == []
 
 
 def test_results_are_the_callers(classifier):

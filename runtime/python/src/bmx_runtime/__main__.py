@@ -109,9 +109,10 @@ def _bench(model: Model, arguments: argparse.Namespace) -> None:
         model(batch)
         times.append(1000 * (time.perf_counter() - start))
     times.sort()
-    found: dict[str, Any] = {'model': model.name, 'input_shape': batch.shape, 'kernel': model.kernel, 'threads': model.threads,
-             'runs': len(times), 'min_ms': times[0], 'median_ms': statistics.median(times),
-             'p99_ms': times[-(-99 * len(times) // 100) - 1]}
+    found: dict[str, Any] = {
+        'model': model.name, 'input_shape': batch.shape, 'kernel': model.kernel, 'threads': model.threads,
+        'runs': len(times), 'min_ms': times[0], 'median_ms': statistics.median(times),
+        'p99_ms': times[-(-99 * len(times) // 100) - 1]}
     if arguments.json:
         print(json.dumps(found, indent=1))
     else:
