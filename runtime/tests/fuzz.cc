@@ -1,5 +1,8 @@
-// Loads mutants of model files: runtime_fuzz SECONDS SEED PREFIX.... Each is an Error with a sentence or a model; what
-// else happens is seen by the sanitizers that this is built with.
+// Loads mutants of the models in a folder: bmx_fuzz FOLDER [SECONDS [SEED]]. Each is an Error with a sentence or a
+// model; what else happens is seen by the sanitizers that this is built with.
+#include <dirent.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -90,10 +93,28 @@ bool attempt(const Pair& pair) {
   }
 }
 
-int fuzz(double seconds, unsigned int seed, const std::vector<std::string>& prefixes) {
-  Random random(seed);
+std::vector<Pair> read_folder(const std::string& folder) {
+  const std::string end = "-symbol.json";
+  std::vector<std::string> names;
+  if (DIR* entries = opendir(folder.c_str())) {
+    while (const dirent* entry = readdir(entries)) {
+      const std::string name = entry->d_name;
+      if (name.size() > end.size() && name.substr(name.size() - end.size()) == end) names.push_back(name);
+    }
+    closedir(entries);
+  }
+  std::sort(names.begin(), names.end());
   std::vector<Pair> pairs;
-  for (const std::string& prefix : prefixes) pairs.push_back(read_pair(prefix));
+  for (const std::string& name : names) {
+    pairs.push_back(read_pair(folder + "/" + name.substr(0, name.size() - end.size())));
+  }
+  return pairs;
+}
+
+int fuzz(const std::string& folder, double seconds, unsigned int seed) {
+  Random random(seed);
+  const std::vector<Pair> pairs = read_folder(folder);
+  if (pairs.empty()) throw std::runtime_error("there are no models in " + folder);
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   long tried = 0, loaded = 0;
   for (; std::chrono::steady_clock::now() < end; ++tried) {
@@ -116,10 +137,10 @@ int fuzz(double seconds, unsigned int seed, const std::vector<std::string>& pref
 }  // namespace bmx
 
 int main(int count, char** arguments) {
-  if (count < 4) {
-    std::fprintf(stderr, "usage: %s SECONDS SEED PREFIX...\n", *arguments);
+  if (count < 2) {
+    std::fprintf(stderr, "usage: %s FOLDER [SECONDS [SEED]]\n", *arguments);
     return 2;
   }
-  return bmx::test::fuzz(std::atof(arguments[1]), static_cast<unsigned int>(std::atoi(arguments[2])),
-                         {arguments + 3, arguments + count});
+  return bmx::test::fuzz(arguments[1], count > 2 ? std::atof(arguments[2]) : 5,
+                         count > 3 ? static_cast<unsigned int>(std::atoi(arguments[3])) : 1);
 }
