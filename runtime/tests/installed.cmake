@@ -1,5 +1,5 @@
 # Installs the library, moves it and builds the examples with it: with find_package, and with pkg-config where there is
-# one. KIND is the library that they use.
+# one, and runs them and bmx-run. KIND is the library that the examples use.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE STATUS OUTPUT_VARIABLE OUTPUT ERROR_VARIABLE OUTPUT)
   if(STATUS)
@@ -25,6 +25,12 @@ set(PREFIX "${FOLDER}/prefix")
 file(REMOVE_RECURSE "${FOLDER}")
 run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${FOLDER}/first")
 file(RENAME "${FOLDER}/first" "${PREFIX}")
+
+# A picture of 4 x 2 pixels, whose bytes are letters.
+set(IMAGE "${FOLDER}/image.ppm")
+file(WRITE "${IMAGE}" "P6\n4 2\n255\nnine birds fly south now")
+
+run(${EMULATOR} "${PREFIX}/${BINDIR}/bmx-run" "${MODEL}" "${IMAGE}")
 
 set(SHARED ON)
 set(STATIC "")
