@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bmx.io import images as image_files
 from bmx.io import preprocess
 from bmx.train import DataOptions, TrainingError
 from bmx.train import data as train_data
@@ -116,7 +117,7 @@ def test_validation_equals_deployment(folder, make):
     data = make('folder')
     images, _ = arrays(data.val_batches())
     paths = preprocess.find_images(str(folder / 'val'))
-    np.testing.assert_array_equal(images, np.stack([preprocess.prepare(preprocess.read_image(path), data.preprocess)
+    np.testing.assert_array_equal(images, np.stack([preprocess.prepare(image_files.read_image(path), data.preprocess)
                                                     for path in paths]))
 
 
@@ -487,7 +488,7 @@ def test_what_a_folder_holds(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger('bmx.train'), 'handlers', [])
     path = write_folder(tmp_path / 'photos [2020]')
     (tmp_path / 'far').mkdir()
-    names = [f'image{extension}' for extension in preprocess.EXTENSIONS] + ['UPPER.PNG', 'UPPER.WebP']
+    names = [f'image{extension}' for extension in image_files.EXTENSIONS] + ['UPPER.PNG', 'UPPER.WebP']
     for name in names:
         (tmp_path / 'far' / name).write_bytes((path / 'train/zebra/0.jpg').read_bytes())
     for part in ('train', 'val'):

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from bmx.io import preprocess
-from bmx.io.preprocess import EXTENSIONS, FORMATS, find_images, load_inputs, prepare, read_image, resize_and_crop
+from bmx.io.images import EXTENSIONS, FORMATS, decode_image, read_image, to_rgb
+from bmx.io.preprocess import find_images, load_inputs, prepare, resize_and_crop
 
 VIEW = {'size': [16, 16], 'crop_ratio': 0.875, 'mean': [0.5] * 3, 'std': [0.25] * 3}
 PHOTOGRAPHS = '/work/shared/data/imagenette/val'
@@ -104,6 +105,17 @@ def test_values_by_mode(name, tmp_path):
         found = read_image(path)
     assert found.dtype == np.uint8 and found.shape == expected.shape
     np.testing.assert_allclose(found.astype(int), expected, atol=2 if name == 'CMYK' else 0)
+
+
+@pytest.mark.parametrize('name', MODES)
+def test_values_of_opened_images(name):
+    """Those of the file; the image keeps what it knows."""
+    with Image.open(io.BytesIO(MODES[name][0])) as image:
+        image.load()
+        before = dict(image.info)
+        found = to_rgb(image)
+        assert image.info == before
+    np.testing.assert_array_equal(found, decode_image(io.BytesIO(MODES[name][0]), name))
 
 
 def test_floating_point_is_refused(tmp_path):

@@ -1,5 +1,5 @@
 # For 64-bit ARM, on another machine; QEMU runs the tests. Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu
-# qemu-user. Use: cmake --toolchain runtime/cmake/aarch64-linux-gnu.cmake -S runtime -B build-aarch64
+# qemu-user. Use: cmake -S runtime -B build-aarch64 -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

@@ -1,5 +1,5 @@
 # Installs the library, moves it and builds the examples with it: with find_package, and with pkg-config where there is
-# one. KIND is the library that they use.
+# one, and runs them and bmx-run. KIND is the library that the examples use.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE STATUS OUTPUT_VARIABLE OUTPUT ERROR_VARIABLE OUTPUT)
   if(STATUS)
@@ -26,11 +26,17 @@ file(REMOVE_RECURSE "${FOLDER}")
 run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${FOLDER}/first")
 file(RENAME "${FOLDER}/first" "${PREFIX}")
 
+# A picture of 4 x 2 pixels, whose bytes are letters.
+set(IMAGE "${FOLDER}/image.ppm")
+file(WRITE "${IMAGE}" "P6\n4 2\n255\nnine birds fly south now")
+
+run(${EMULATOR} "${PREFIX}/${BINDIR}/bmx-run" "${MODEL}" "${IMAGE}")
+
 set(SHARED ON)
+set(STATIC "")
 if(KIND STREQUAL static)
   set(SHARED OFF)
-  file(GLOB LIBRARIES "${PREFIX}/${LIBDIR}/*.so*")
-  file(REMOVE ${LIBRARIES})
+  set(STATIC --static)
 endif()
 
 set(FLAGS -Wall -Wextra -Werror -pedantic)
@@ -44,16 +50,16 @@ else()
 endif()
 run("${CMAKE_COMMAND}" -G "${GENERATOR}" ${OPTIONS} -S "${SOURCES}" -B "${FOLDER}/examples")
 run("${CMAKE_COMMAND}" --build "${FOLDER}/examples")
+if(KIND STREQUAL static)  # what pkg-config says is the same for both, the linker takes the one that is there
+  file(GLOB LIBRARIES "${PREFIX}/${LIBDIR}/*.so*")
+  file(REMOVE ${LIBRARIES})
+endif()
 run_examples("${FOLDER}/examples/classify" "${FOLDER}/examples/classify_c")
 
 find_program(PKG_CONFIG NAMES pkg-config pkgconf)
 if(NOT PKG_CONFIG)
   message("no pkg-config here")
   return()
-endif()
-set(STATIC "")
-if(KIND STREQUAL static)
-  set(STATIC --static)
 endif()
 set(ENV{PKG_CONFIG_PATH} "${PREFIX}/${LIBDIR}/pkgconfig")
 run("${PKG_CONFIG}" --cflags --libs ${STATIC} bmx)

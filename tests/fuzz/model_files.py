@@ -43,7 +43,7 @@ def _sequential(*blocks):
     return net
 
 
-def _networks():
+def networks():
     """Small networks that have between them all that programs hold, and the shape of an input."""
     stem = [nn.Conv2D(8, 3, padding=1, use_bias=False), bmx.nn.PlainLayout()]
     return {
@@ -74,7 +74,7 @@ class _Model:
 
 def prepare(folder):
     models = []
-    for name, (net, shape) in _networks().items():
+    for name, (net, shape) in networks().items():
         mx.random.seed(0)
         net.initialize(mx.init.Normal(1))
         bmx.export(net, os.path.join(folder, name), (1,) + shape)

@@ -12,7 +12,8 @@ import struct
 import time
 from typing import Any, Callable, Mapping
 
-from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD, decode_image
+from ...io.images import decode_image
+from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import TrainingError
 from ..options import DataOptions
 from .samples import SampleData, class_names

@@ -13,7 +13,8 @@ from mxnet import gluon
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from ...io.preprocess import EXTENSIONS, IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare, read_image
+from ...io.images import EXTENSIONS, read_image
+from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare
 from ..errors import TrainingError
 from ..options import DataOptions
 from ..randomness import stream

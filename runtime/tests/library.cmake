@@ -10,3 +10,11 @@ list(SORT DECLARED)
 if(STATUS OR NOT EXPORTED STREQUAL DECLARED)
   message(FATAL_ERROR "exported: ${EXPORTED}\ndeclared: ${DECLARED}")
 endif()
+
+# Stripped it is smaller than 1 MiB.
+execute_process(COMMAND "${STRIP}" -o "${STRIPPED}" "${LIBRARY}" RESULT_VARIABLE STATUS)
+file(SIZE "${STRIPPED}" SIZE)
+message("${SIZE} bytes, stripped")
+if(STATUS OR NOT SIZE LESS 1048576)
+  message(FATAL_ERROR "too large, or strip failed: ${STATUS}")
+endif()

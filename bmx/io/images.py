@@ -1,0 +1,126 @@
+"""Image files: which are read, and to which RGB values.
+
+The runtime without MXNet (`runtime/python`) ships this module as well: it knows Pillow and NumPy alone.
+"""
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # of NumPy 1.20
+
+# The formats of image files, by Pillow's names, and how the names of their files end. No other is tried.
+FORMATS = {'JPEG': ('.jpg', '.jpeg'), 'PNG': ('.png',), 'BMP': ('.bmp',), 'GIF': ('.gif',), 'PPM': ('.ppm',),
+           'WEBP': ('.webp',)}
+EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
+
+# Pixels of the largest image that is decoded: 400 MB as RGB.
+MAX_PIXELS = 1 << 27
+
+# Pillow's modes of images with 8 bits a channel or fewer, which it converts to RGB itself (alpha is dropped); those of
+# 16 bits it would clip.
+_MODES_OF_8_BITS = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
+_MODES_OF_16_BITS = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
+
+
+class _WholeImages:
+    """While any thread is inside, Pillow refuses a truncated image, whatever the program has told it."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_whole_images = _WholeImages()
+
+
+def _open(stream: BinaryIO) -> Image.Image:
+    """`Image.open` of `FORMATS` alone, with a bound of pixels that does not depend on what the program set."""
+    Image.init()
+    prefix = stream.read(16).ljust(16, b'\0')
+    for format in FORMATS:
+        factory, accepts = Image.OPEN[format]
+        if accepts and accepts(prefix) is True:  # and not the name of a library that Pillow was built without
+            stream.seek(0)
+            image = factory(stream, '')
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f'its {image.width}x{image.height} pixels are more than {MAX_PIXELS}')
+            return image
+    raise ValueError('it is none of ' + ', '.join(FORMATS))
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Decode an image file to RGB, uint8, shape (H, W, 3).
+
+    Raises
+    ------
+    OSError
+        No such file, or one that `decode_image` refuses; the message names it.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f'{path} is a folder, not an image')
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no such image: {path}')
+    with open(path, 'rb') as stream:
+        return decode_image(stream, path)
+
+
+def decode_image(stream: BinaryIO, name: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Decode what a binary stream holds to RGB, uint8, shape (H, W, 3).
+
+    Transparency is dropped, of 16 bits the higher 8 are kept, and of several images the first.
+
+    Parameters
+    ----------
+    stream : binary file object
+    name : str
+        What to call it.
+
+    Raises
+    ------
+    OSError
+        It is truncated or damaged, of another format than `FORMATS`, or of more than `MAX_PIXELS`.
+    """
+    try:
+        with _whole_images:
+            return to_rgb(_open(stream))
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        raise OSError(f'{name} cannot be decoded as an image: {str(error) or type(error).__name__}') from None
+
+
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of a Pillow image as RGB, uint8, shape (H, W, 3), as `decode_image` describes them.
+
+    Raises
+    ------
+    ValueError
+        They are of a kind that has no such values, for example float.
+    OSError
+        The image's file is truncated or damaged.
+    """
+    with _whole_images:
+        image.load()
+    if image.mode in _MODES_OF_16_BITS:
+        gray = (np.asarray(image).clip(0, 0xffff) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=-1)
+    if image.mode not in _MODES_OF_8_BITS:
+        raise ValueError(f'its pixels are of the kind {image.mode}')
+    plain = image.copy() if 'transparency' in image.info else image
+    plain.info.pop('transparency', None)  # Pillow would warn that it is dropped
+    return np.asarray(plain.convert('RGB'))

@@ -1,0 +1,1 @@
+../../../../bmx/io/images.py

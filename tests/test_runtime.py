@@ -1,0 +1,181 @@
+"""The runtime without MXNet gives the bits that MXNet gives: here both are in one process, the runtime by its Python
+package with a library of these sources. What that package does itself is tested in runtime/python/tests.
+"""
+import concurrent.futures
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mxnet.gluon import nn
+from PIL import Image
+
+import bmx
+from bmx import cli, deploy, ops
+from bmx.io import preprocess
+from fuzz import model_files
+from helpers import conv, random, randomize, sequential, small_net
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = ROOT / 'runtime' / 'python'
+BUILD = ROOT / 'build' / 'test-runtime'  # kept: what did not change is not compiled again
+VIEW = {'size': [8, 12], 'crop_ratio': 0.875, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}
+
+
+@pytest.fixture(scope='session')
+def runtime(tmp_path_factory):
+    """The module bmx_runtime."""
+    if shutil.which('cmake') is None:
+        pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
+    site = tmp_path_factory.mktemp('site')
+    shutil.copytree(str(PYTHON / 'src' / 'bmx_runtime'), str(site / 'bmx_runtime'))
+    for command in (['-S', PYTHON, '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'],
+                    ['--build', BUILD, '--parallel', os.cpu_count()],
+                    ['--install', BUILD, '--component', 'python', '--prefix', site]):
+        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True)
+        assert done.returncode == 0, done.stdout
+    sys.path.insert(0, str(site))
+    yield importlib.import_module('bmx_runtime')
+    sys.path.remove(str(site))
+
+
+def several_bits(activation, weight):
+    with bmx.nn.config(activation=activation, weight=weight):
+        return sequential(nn.Conv2D(8, 3, padding=1), nn.BatchNorm(), conv(8), nn.BatchNorm(), conv(8),
+                          nn.GlobalAvgPool2D(), nn.Dense(3))
+
+
+# Networks, the shape of one image, and another one that they take, if any.
+NETWORKS = {
+    **{name: (lambda name=name: model_files.networks()[name][0], shape, other)
+       for name, shape, other in (('meliusnet', (3, 8, 8), (3, 12, 7)),
+                                  ('resnet of average pooling', (3, 9, 9), (3, 10, 14)),
+                                  ('groups', (3, 8, 8), None), ('binarizations', (3, 8, 8), None))},
+    **{name: (lambda name=name: bmx.get_model(name, classes=7), shape, other)
+       for name, shape, other in (('meliusnet22', (3, 64, 64), (3, 96, 72)), ('resnete18', (3, 32, 32), (3, 41, 64)),
+                                  ('mobinet_mid', (3, 32, 32), None), ('nin_binary', (3, 64, 64), None),
+                                  ('quicknet_small', (3, 64, 64), None))},
+    'dorefa': (lambda: several_bits('dorefa(2)', 'dorefa(2)'), (3, 8, 8), (3, 5, 9)),
+    'lq': (lambda: several_bits('lq(2)', 'sign'), (3, 8, 8), (3, 5, 9)),
+}
+
+
+def export(net, prefix, shape, **options):
+    bmx.export(randomize(net, random((1,) + shape)), prefix, (1,) + shape, **options)
+    return deploy.load(prefix)[0]
+
+
+def kernels(runtime, prefix):
+    """A model for each kernel that this CPU supports."""
+    for name in ops.kernels():
+        try:
+            yield runtime.Model(prefix, threads=2, kernel=name)
+        except ValueError:
+            with pytest.raises(ValueError):
+                ops.use_kernel(name)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_the_bits_of_mxnet(name, runtime, tmp_path):
+    """For batches, numbers of threads, kernels and other sizes."""
+    make, shape, other = NETWORKS[name]
+    prefix = str(tmp_path / 'net')
+    deployed = export(make(), prefix, shape)
+    models = [runtime.Model(prefix, threads=threads) for threads in (1, 3)] + list(kernels(runtime, prefix))
+    assert len({model.kernel for model in models}) >= 2  # portable is one of them
+    for sizes in ((1, *shape), (5, *shape), *([(2, *other)] if other else [])):
+        x = random(sizes)
+        expected = deployed(x).asnumpy()
+        for model in models:
+            found = model(x.asnumpy())
+            assert found.dtype == expected.dtype and np.array_equal(found, expected), (model, sizes)
+
+
+def test_threads_at_once(runtime, tmp_path):
+    prefix = str(tmp_path / 'net')
+    deployed = export(NETWORKS['meliusnet'][0](), prefix, (3, 8, 8))
+    inputs = [random((1 + index % 4, 3, 8, 8), index) for index in range(16)]
+    expected = [deployed(x).asnumpy() for x in inputs]
+    model = runtime.Model(prefix, threads=2)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(model, [x.asnumpy() for x in inputs] * 4), expected * 4):
+            assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize('version', [1, 2, 3])
+def test_older_formats(version, runtime):
+    prefix = str(ROOT / 'tests' / 'data' / f'format-{version}')
+    x = random((2, 3, 6, 6))
+    assert np.array_equal(runtime.Model(prefix)(x.asnumpy()), deploy.load(prefix)[0](x).asnumpy())
+
+
+def test_what_models_say(runtime, tmp_path):
+    prefix = str(tmp_path / 'net')
+    export(small_net(), prefix, (3, 8, 8), classes=['a', 'b', 'é', 'd\n'], preprocess=VIEW)
+    model, (_, metadata) = runtime.Model(prefix), deploy.load(prefix)
+    assert (model.name, list(model.classes)) == (metadata.model, metadata.classes)
+    assert model.input_shape == (1, *metadata.input_shape)
+    assert {key: list(value) if isinstance(value, tuple) else value
+            for key, value in model.preprocess._asdict().items()} == metadata.preprocess
+
+
+def test_operators_of_mxnet_are_refused_by_name(runtime, tmp_path):
+    prefix = str(tmp_path / 'net')
+    export(small_net(), prefix, (3, 8, 8), exact=True)
+    with open(prefix + '-symbol.json') as stream:
+        found = {node['op'] for node in json.load(stream)['nodes']} - {'null', 'binary_subgraph', 'xnor_popcount'}
+    assert 'Convolution' in found
+    with pytest.raises(runtime.ModelError, match='Convolution'):
+        runtime.Model(prefix)
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('size, ratio', [([8, 12], 0.875), ([16, 16], 1), ([9, 20], 0.5)])
+def test_images_become_the_inputs_of_bmx_predict(size, ratio, runtime, tmp_path):
+    prefix, view = str(tmp_path / 'net'), dict(VIEW, size=size, crop_ratio=ratio)
+    export(sequential(bmx.nn.QActivation(), bmx.nn.QConv2D(2, 1), nn.GlobalAvgPool2D(), nn.Dense(2)), prefix,
+           (3, 8, 8), preprocess=view)
+    model, generator = runtime.Model(prefix), np.random.RandomState(0)
+    for shape in [(1, 1), (1, 90), (300, 7), (8, 12), (64, 64), (500, 333), *generator.randint(1, 120, (30, 2))]:
+        image = generator.randint(0, 256, (*shape, 3)).astype(np.uint8)
+        assert np.array_equal(model.prepare(image), preprocess.prepare(image, view)), shape
+
+
+def test_predictions_are_those_of_bmx_predict(runtime, tmp_path, capsys):
+    prefix, paths = str(tmp_path / 'net'), []
+    export(small_net(), prefix, (3, 8, 12), classes=list('abcd'), preprocess=VIEW)
+    for index in range(4):
+        paths.append(str(tmp_path / f'{index}.png'))
+        noise = np.random.RandomState(index).randint(0, 256, (20 + index, 30, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(paths[-1])
+    assert cli.main(['predict', prefix, *paths, '--json']) == 0
+    for row, guesses in zip(json.loads(capsys.readouterr().out), runtime.Model(prefix).predict(paths)):
+        assert [guess.name for guess in guesses] == [guess['class'] for guess in row['top']]
+        np.testing.assert_allclose([guess.probability for guess in guesses],
+                                   [guess['probability'] for guess in row['top']], rtol=1e-5, atol=1e-30)
+
+
+# The interface --------------------------------------------------------------------------------------------------------
+
+def test_the_package_knows_the_header(runtime):
+    """Every function with as many arguments as it has, and what is defined."""
+    header = re.sub(r'/\*.*?\*/', '', (ROOT / 'runtime' / 'include' / 'bmx.h').read_text(), flags=re.S)
+    library = importlib.import_module('bmx_runtime._library')
+    functions = re.findall(r'BMX_API (?:const )?\w+\*? (\w+)\(([^)]*)\);', header)
+    assert len(functions) == len(re.findall(r'^BMX_API ', header, flags=re.M)) > 10
+    for name, arguments in functions:
+        count = 0 if arguments in ('', 'void') else arguments.count(',') + 1
+        assert len(getattr(library.library, name).argtypes) == count, name
+    assert {name for name, _ in functions} == set(library._FUNCTIONS) | set(library._FALLIBLE)
+    defined = dict(re.findall(r'#define (BMX_\w+) (\d+)', header))
+    assert int(defined['BMX_API_VERSION']) == library.API_VERSION
+    assert int(defined['BMX_MAX_DIMS']) == library.MAX_DIMS
+    assert runtime.__version__ == bmx.__version__
