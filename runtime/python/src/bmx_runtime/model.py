@@ -314,7 +314,7 @@ def _decode(image: str | os.PathLike[str] | BinaryIO | Image) -> NDArray[np.uint
     if isinstance(image, Image):
         return _images.to_rgb(image)
     if hasattr(image, 'read'):
-        return _images.decode_image(image, getattr(image, 'name', 'the file'))
+        return _images.decode_image(image, getattr(image, 'name', None) or 'the file')
     raise TypeError(f'an image must be a path, a binary file, a PIL.Image.Image or an array, got '
                     f'{type(image).__name__}')
 
