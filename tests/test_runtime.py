@@ -4,10 +4,8 @@ package with a library of these sources. What that package does itself is tested
 import concurrent.futures
 import importlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,27 +18,19 @@ import bmx
 from bmx import cli, deploy, ops
 from bmx.io import preprocess
 from fuzz import model_files
-from helpers import conv, random, randomize, sequential, small_net
+from helpers import RUNTIME, build_runtime, conv, random, randomize, sequential, small_net
 
-ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ROOT / 'runtime' / 'python'
-BUILD = ROOT / 'build' / 'test-runtime'  # kept: what did not change is not compiled again
+DATA = Path(__file__).resolve().parent / 'data'
 VIEW = {'size': [8, 8], 'crop_ratio': 0.875, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}
 
 
 @pytest.fixture(scope='session')
 def runtime(tmp_path_factory):
     """The module bmx_runtime."""
-    if shutil.which('cmake') is None:
-        pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
+    library = build_runtime('bmx_shared') / 'libbmx.so'
     site = tmp_path_factory.mktemp('site')
-    shutil.copytree(str(PYTHON / 'src' / 'bmx_runtime'), str(site / 'bmx_runtime'))
-    for command in (['-S', PYTHON, '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'],
-                    ['--build', BUILD, '--parallel', os.cpu_count()],
-                    ['--install', BUILD, '--component', 'python', '--prefix', site]):
-        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True)
-        assert done.returncode == 0, done.stdout
+    shutil.copytree(str(RUNTIME / 'python' / 'src' / 'bmx_runtime'), str(site / 'bmx_runtime'))
+    shutil.copy(str(library), str(site / 'bmx_runtime'))
     sys.path.insert(0, str(site))
     yield importlib.import_module('bmx_runtime')
     sys.path.remove(str(site))
@@ -124,7 +114,7 @@ def test_operators_of_mxnet_are_refused_by_name(runtime, tmp_path):
     net, shape = model_files.networks()['rows']
     export(net, str(tmp_path / 'rows'), shape)
     for prefix, names in ((tmp_path / 'exact', ('Convolution',)), (tmp_path / 'rows', ('BatchNorm', 'reshape_like')),
-                          (ROOT / 'tests' / 'data' / 'format-1', ('xnor_popcount', 'broadcast_add'))):
+                          (DATA / 'format-1', ('xnor_popcount', 'broadcast_add'))):
         with pytest.raises(runtime.ModelError) as error:
             runtime.Model(prefix)
         assert all(name in str(error.value) for name in names), error.value
@@ -164,7 +154,7 @@ def test_predictions_are_those_of_bmx_predict(runtime, tmp_path, capsys):
 
 def test_the_package_knows_the_header(runtime):
     """Every function with as many arguments as it has, and what is defined."""
-    header = re.sub(r'/\*.*?\*/', '', (ROOT / 'runtime' / 'include' / 'bmx.h').read_text(), flags=re.S)
+    header = re.sub(r'/\*.*?\*/', '', (RUNTIME / 'include' / 'bmx.h').read_text(), flags=re.S)
     library = importlib.import_module('bmx_runtime._library')
     functions = re.findall(r'BMX_API (?:const )?\w+\*? (\w+)\(([^)]*)\);', header)
     assert len(functions) == len(re.findall(r'^BMX_API ', header, flags=re.M)) > 10
