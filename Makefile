@@ -42,6 +42,7 @@ lint: $(BIN)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 	$(BIN)/mypy bmx
+	cd runtime/python && $(abspath $(BIN))/mypy
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -q $(TESTS)
@@ -70,11 +71,13 @@ test-clang:
 test-neon:
 	$(MAKE) -C tests/native neon
 
-# The runtime without MXNet: built, its tests, a picture. CMake, a C++ compiler, and for pictures their libraries
+# The runtime without MXNet: built, its tests, a picture, and the wheel in fresh environments of the oldest and the newest
+# Python here (runtime/python/try_wheel.py). CMake, a C++ compiler, and for pictures their libraries
 # (Debian, Ubuntu: apt-get install cmake libjpeg-dev libpng-dev).
 runtime-test:
 	$(call runtime,build/runtime,-DBMX_WERROR=ON)
 	build/runtime/bmx_run/bmx-run runtime/tests/data/levels runtime/python/tests/data/picture.png
+	python3 runtime/python/try_wheel.py --bmx-run build/runtime/bmx_run/bmx-run
 
 runtime-sanitized:
 	$(call runtime,build/runtime-$(firstword $(subst $(comma), ,$(SANITIZE))),-DBMX_SANITIZE=$(SANITIZE))
