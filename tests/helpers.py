@@ -256,8 +256,8 @@ def build_runtime(target):
     """Build a target of runtime/CMakeLists.txt; the folder of the build. Skips the test where there is no CMake."""
     if shutil.which('cmake') is None:
         pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
-    folder = RUNTIME.parent / 'build' / 'test-runtime'  # kept: what did not change is not compiled again
-    for command in (['-S', RUNTIME, '-B', folder, '-DCMAKE_BUILD_TYPE=Release'],
+    folder = RUNTIME.parent / 'build' / 'runtime'  # that of `make runtime-test`: what is there is not compiled again
+    for command in (['-S', RUNTIME, '-B', folder],
                     ['--build', folder, '--parallel', os.cpu_count(), '--target', target]):
         done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True)
