@@ -8,6 +8,7 @@ namespace {
 constexpr int64_t kBlockFilters = 32;
 constexpr int64_t kMostColumns = 64;         // of a rectangle
 constexpr int64_t kTableBytes = 256 << 10;  // of a rectangle, as well as its sums: what stays in L2
+constexpr int64_t kPixelBytes = 32 << 10;   // of one that reads no outputs but its own
 constexpr int64_t kFloat = sizeof(float);
 
 int64_t floor_div(int64_t value, int64_t by) { return value >= 0 ? value / by : -ceil_div(-value, by); }
@@ -36,7 +37,8 @@ DataGradient::DataGradient(const GradientProblem& problem)
     rectangle_.height = ceil_div(image.height, parts);
     outputs_.height = reached(rectangle_.height, reach.height, stride.height);
     const int64_t sums = rectangle_.pixels() * chunks_.all_lanes();
-    if (std::max(outputs_.pixels() * pixel_, sums) * kFloat <= kTableBytes) break;
+    const int64_t most = window.taps() == 1 ? kPixelBytes : kTableBytes;
+    if (outputs_.pixels() * pixel_ * kFloat <= most && sums * kFloat <= kTableBytes) break;
     if (rectangle_.height <= stride.height) break;
   }
   for (int64_t row = 0; row < stride.height; ++row) {
@@ -158,6 +160,9 @@ void DataGradient::make_tables(const Unit& unit, int64_t block, const GradientAr
       const int64_t pixel = row * out.width + unit.first_column + begin;
       const float* from = arrays.gradient + unit.image * filters * pixels;
       from += problem_.planar ? filter * pixels + pixel : pixel * filters + filter;
+      for (int64_t next = 4; problem_.planar && next < std::min<int64_t>(8, problem_.group_filters() - own); ++next) {
+        prefetch(from + next * pixels, end - begin);
+      }
       kernel.make_sign_tables({from, problem_.planar ? pixels : 1, problem_.planar ? 1 : filters,
                                std::min<int64_t>(4, problem_.group_filters() - own), end - begin,
                                to + begin * pixel_ + four * kSignEntries, pixel_});

@@ -8,8 +8,9 @@ namespace bmx {
 namespace {
 
 constexpr int64_t kBlockFilters = 32;
-constexpr int64_t kDepth = 128;       // fours whose tables a thread makes at once
-constexpr int64_t kChunksAtOnce = 4;  // which share them
+constexpr int64_t kDepth = 64;       // fours whose tables a thread makes at once
+constexpr int64_t kTableFilters = 6;  // of which: these tables fit the L1 cache
+constexpr int64_t kChunksAtOnce = 8; // which share them
 constexpr int64_t kLeastTasks = 16;   // images are divided until there are so many
 constexpr int64_t kRows = 16;         // of an image, which are prepared at once
 constexpr int64_t kFloat = sizeof(float);
@@ -65,7 +66,7 @@ int64_t WeightGradient::thread_bytes() const {
   const int64_t width = padded_.width + 3 * problem_.window.stride.width;
   const int64_t prepare = width * (8 + chunks_.lanes);
   const int64_t finish = problem_.window.taps() * chunks_.all_lanes() * kFloat;
-  return std::max({prepare, finish, kBlockFilters * kDepth * kSignEntries * kFloat});
+  return std::max({prepare, finish, kTableFilters * kDepth * kSignEntries * kFloat});
 }
 
 int64_t WeightGradient::prepare_tasks() const {
@@ -120,23 +121,23 @@ void WeightGradient::compute(int64_t task, const GradientArrays& arrays, const K
   const int64_t first_chunk = chunk_part * kChunksAtOnce;
   const int64_t last_chunk = std::min(chunks_.count, first_chunk + kChunksAtOnce);
   const int64_t own_filter = block * kBlockFilters, filter = group * problem_.group_filters() + own_filter;
+  const int64_t filters = std::min(kBlockFilters, problem_.group_filters() - own_filter);
   const int64_t image_fours = problem_.out().height * row_fours_;
   const int64_t begin = part * problem_.images / image_parts_ * image_fours;
   const int64_t end = (part + 1) * problem_.images / image_parts_ * image_fours;
   float* tables = reinterpret_cast<float*>(own);
   float* sums = reinterpret_cast<float*>(shared + indices_bytes());
+  const uint8_t* indices = reinterpret_cast<const uint8_t*>(shared);
   int64_t table_offsets[kDepth], index_offsets[kDepth];
   for (int64_t k = 0; k < kDepth; ++k) table_offsets[k] = k * kSignEntries;
   SignSums s = {};
   s.tables = tables;
   s.table_offsets = table_offsets;
   s.row_stride = kDepth * kSignEntries;
-  s.rows = std::min(kBlockFilters, problem_.group_filters() - own_filter);
   s.index_offsets = index_offsets;
   s.out_stride = chunks_.all_lanes();
   for (int64_t from = begin; from < end; from += kDepth) {
     const int64_t to = std::min(end, from + kDepth);
-    make_tables(filter, s.rows, from, to, arrays, kernel, tables);
     for (int64_t k = from; k < to; ++k) {
       const int64_t plane = k / image_fours * problem_.groups * chunks_.count;
       const int64_t row = k % image_fours / row_fours_ * window.stride.height;
@@ -145,16 +146,20 @@ void WeightGradient::compute(int64_t task, const GradientArrays& arrays, const K
     }
     s.depth = to - from;
     s.begins = from == begin;
-    for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
-      s.columns = chunks_.columns(chunk);
-      for (int64_t tap = 0; tap < window.taps(); ++tap) {
-        const int64_t row = tap / window.size.width * window.dilate.height;
-        const int64_t column = tap % window.size.width * window.dilate.width;
-        s.indices = reinterpret_cast<const uint8_t*>(shared) + (group * chunks_.count + chunk) * plane_bytes() +
-                    (row * padded_.width + column) * chunks_.lanes;
-        s.out = sums + ((part * window.taps() + tap) * problem_.filters + filter) * chunks_.all_lanes() +
-                chunk * chunks_.lanes;
-        kernel.add_signed(s);
+    for (int64_t first = 0; first < filters; first += s.rows) {
+      s.rows = std::min(kTableFilters, filters - first);
+      make_tables(filter + first, s.rows, from, to, arrays, kernel, tables);
+      for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
+        s.columns = chunks_.columns(chunk);
+        for (int64_t tap = 0; tap < window.taps(); ++tap) {
+          const int64_t row = tap / window.size.width * window.dilate.height;
+          const int64_t column = tap % window.size.width * window.dilate.width;
+          s.indices = indices + (group * chunks_.count + chunk) * plane_bytes() +
+                      (row * padded_.width + column) * chunks_.lanes;
+          s.out = sums + ((part * window.taps() + tap) * problem_.filters + filter + first) * chunks_.all_lanes() +
+                  chunk * chunks_.lanes;
+          kernel.add_signed(s);
+        }
       }
     }
   }
@@ -176,6 +181,7 @@ void WeightGradient::make_tables(int64_t filter, int64_t filters, int64_t begin,
     for (int64_t f = 0; f < filters; ++f) {
       const float* from = arrays.gradient + image * problem_.filters * pixels;
       from += problem_.planar ? (filter + f) * pixels + pixel : pixel * problem_.filters + filter + f;
+      if (problem_.planar && f + 1 < filters) prefetch(from + pixels, 4 * count);
       kernel.make_sign_tables({from, step, 4 * step, column < whole ? 4 : out.width % 4, count,
                                tables + (f * kDepth + k - begin) * kSignEntries, kSignEntries});
     }
