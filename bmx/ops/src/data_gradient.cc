@@ -11,8 +11,6 @@ constexpr int64_t kTableBytes = 256 << 10;  // of a rectangle, as well as its su
 constexpr int64_t kPixelBytes = 32 << 10;   // of one that reads no outputs but its own
 constexpr int64_t kFloat = sizeof(float);
 
-int64_t floor_div(int64_t value, int64_t by) { return value >= 0 ? value / by : -ceil_div(-value, by); }
-
 // Outputs along one axis that adjacent pixels read at most.
 int64_t reached(int64_t pixels, int64_t reach, int64_t stride) { return (pixels + reach - 2) / stride + 2; }
 
@@ -178,8 +176,8 @@ void DataGradient::add_up(const Unit& unit, int64_t block, const Kernel& kernel,
     for (const Phase& phase : phases_) {
       // the first row and column of the unit that are in this phase
       const int64_t top = unit.row + pad.height, left = unit.column + pad.width;
-      const int64_t row = (phase.row - top % stride.height + stride.height) % stride.height;
-      const int64_t column = (phase.column - left % stride.width + stride.width) % stride.width;
+      const int64_t row = first_pixel(phase.row, top, stride.height);
+      const int64_t column = first_pixel(phase.column, left, stride.width);
       if (row >= unit.rows || column >= unit.columns) continue;
       SignSums s = {};
       s.rows = ceil_div(unit.columns - column, stride.width);

@@ -11,6 +11,15 @@ constexpr int64_t kAlignment = 64;
 constexpr int64_t kMostLanes = 64;  // of a chunk
 constexpr double kSerialWork = 200000;  // below this many products starting threads costs more than it saves
 
+// Pixels of a window of one pixel are adjacent, whatever the image.
+GradientProblem simplified(GradientProblem problem) {
+  const Window& window = problem.window;
+  if (window.taps() == 1 && window.stride.pixels() == 1 && window.pad == Size{0, 0}) {
+    problem.image = {1, problem.image.pixels()};
+  }
+  return problem;
+}
+
 }  // namespace
 
 Chunks::Chunks(int64_t channels)
@@ -20,24 +29,42 @@ Chunks::Chunks(int64_t channels)
 
 int64_t Chunks::in(int64_t chunk) const { return std::min(lanes, channels - chunk * lanes); }
 
-Gradients::Gradients(const GradientProblem& problem, const Kernel& kernel, Team* team)
+Gradients::Gradients(const GradientProblem& given, const Kernel& kernel, Team* team)
+    : Gradients(kernel, team, simplified(given)) {}
+
+Gradients::Gradients(const Kernel& kernel, Team* team, const GradientProblem& problem)
     : kernel_(kernel),
       team_(team),
       is_small_(static_cast<double>(problem.images * problem.out().pixels()) *
                     static_cast<double>(problem.filters * problem.group_channels() * problem.window.taps()) <
                 kSerialWork),
+      has_small_groups_(SmallGradients::suits(problem)),
+      small_(problem),
       data_(problem),
       weight_(problem),
-      thread_bytes_(round_up(std::max(data_.thread_bytes(), weight_.thread_bytes()), kAlignment)) {}
+      thread_bytes_(round_up(has_small_groups_ ? small_.thread_bytes()
+                                               : std::max(data_.thread_bytes(), weight_.thread_bytes()),
+                             kAlignment)) {}
 
 int64_t Gradients::workspace_bytes() const {
+  const int64_t threads = thread_bytes_ * (is_small_ ? 1 : team_->size());
+  if (has_small_groups_) return kAlignment + threads;
   return kAlignment + round_up(data_.shared_bytes(), kAlignment) + round_up(weight_.shared_bytes(), kAlignment) +
-         thread_bytes_ * (is_small_ ? 1 : team_->size());
+         threads;
 }
 
 void Gradients::run(const GradientArrays& arrays, void* workspace) const {
   const uintptr_t begin = reinterpret_cast<uintptr_t>(workspace);
   char* of_data = static_cast<char*>(workspace) + (round_up(begin, kAlignment) - begin);
+  if (has_small_groups_) {
+    const auto work = [&] {
+      const ExactDenormals exact;
+      deal(small_.tasks(),
+           [&](int64_t task) { small_.compute(task, arrays, kernel_, of_data + member() * thread_bytes_); });
+    };
+    is_small_ ? work() : team_->run(work);
+    return;
+  }
   char* of_weight = of_data + round_up(data_.shared_bytes(), kAlignment);
   char* threads = of_weight + round_up(weight_.shared_bytes(), kAlignment);
   const auto work = [&] {

@@ -37,6 +37,13 @@ inline void prefetch(const float* values, int64_t count) {
   for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(values + i);
 }
 
+inline int64_t floor_div(int64_t value, int64_t by) { return value >= 0 ? value / by : -ceil_div(-value, by); }
+
+// A phase is every stride-th pixel of a padded axis. The first of its pixels behind `pad` of the others.
+inline int64_t first_pixel(int64_t phase, int64_t pad, int64_t stride) {
+  return (phase - pad % stride + stride) % stride;
+}
+
 // How the channels of a group lie in indices and sums: in chunks, whose lanes are a multiple of kFloatLanes.
 struct Chunks {
   int64_t channels, lanes, count;
@@ -121,6 +128,31 @@ class WeightGradient {
   int64_t chunk_parts_, image_parts_;
 };
 
+// Both gradients of groups with few channels and filters, where look-ups would be mostly empty. That of the data is a
+// chain of fused multiply-adds, for each filter and tap of the group; that of a weight is, added up in float64, each
+// image's sum of products as elementwise.h has them, of rows that end with zeros.
+class SmallGradients {
+ public:
+  explicit SmallGradients(const GradientProblem& problem);
+
+  static bool suits(const GradientProblem& problem);
+
+  int64_t thread_bytes() const;
+  int64_t tasks() const;
+  void compute(int64_t task, const GradientArrays& arrays, const Kernel& kernel, char* own) const;
+
+ private:
+  static constexpr int64_t kMostPairs = 16;  // of a channel and a filter
+
+  void add_up_data(int64_t image, int64_t group, const GradientArrays& arrays, const Kernel& kernel,
+                   float* memory) const;
+  void add_up_weights(int64_t group, const GradientArrays& arrays, const Kernel& kernel, float* memory) const;
+
+  GradientProblem problem_;
+  Size first_, read_;  // of the outputs that a tap of any pixel hits, be there one or not
+  Size plane_;         // of the padded image every stride-th row and column
+};
+
 // Both gradients, by a team of threads.
 class Gradients {
  public:
@@ -130,9 +162,13 @@ class Gradients {
   void run(const GradientArrays& arrays, void* workspace) const;
 
  private:
+  Gradients(const Kernel& kernel, Team* team, const GradientProblem& problem);
+
   const Kernel& kernel_;
   Team* team_;
   bool is_small_;  // for one thread
+  bool has_small_groups_;
+  SmallGradients small_;
   DataGradient data_;
   WeightGradient weight_;
   int64_t thread_bytes_;
