@@ -14,7 +14,7 @@ from mxnet.symbol.register import _make_symbol_function
 
 # Operator -> whether it has a gradient.
 _OPERATORS = {'binarize': True, 'channelwise': True, 'residual_binarize': True, 'xnor_popcount': False,
-              'binary_subgraph': False, 'expand_weights': False}
+              'binary_subgraph': False, 'expand_weights': False, 'binary_convolution': True}
 _readers = itertools.count()
 
 

@@ -64,6 +64,7 @@ BMX_TARGET("avx512f,avx512bw")
 #include "binarize_avx512.h"
 #include "elementwise_avx512.h"
 #include "float_product_avx512.h"
+#include "sign_sums_avx512.h"
 #include "small_groups_avx512.h"
 
 namespace bmx {
@@ -284,9 +285,22 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAmx = {
-    "amx",      supported,      prepared_bytes,          prepare, multiply, binarize_floats,     binarize_shorts,
-    spread<64>, look_up<Table>, multiply_floats<Floats>, 3,       bound,    float_bound<Floats>, elementwise<Avx512>()};
+extern const Kernel kAmx = {"amx",
+                            supported,
+                            prepared_bytes,
+                            prepare,
+                            multiply,
+                            binarize_floats,
+                            binarize_shorts,
+                            spread<64>,
+                            look_up<Table>,
+                            multiply_floats<Floats>,
+                            add_signed<Signs>,
+                            make_sign_tables<64>,
+                            3,
+                            bound,
+                            float_bound<Floats>,
+                            elementwise<Avx512>()};
 
 }  // namespace bmx
 

@@ -34,6 +34,7 @@ BMX_TARGET("avx2,fma")
 #include "binarize.h"
 #include "elementwise_avx.h"
 #include "float_product.h"
+#include "sign_sums.h"
 #include "small_groups.h"
 #include "transposition.h"
 
@@ -182,6 +183,26 @@ struct Floats {
   static Vector multiply_add(const Vector& a, const Vector& b, const Vector& sum) { return _mm256_fmadd_ps(a, b, sum); }
 };
 
+// The lower half of a table, and the sign of bit 3 of an index.
+struct Signs : Floats {
+  struct Index {
+    __m256i entry;
+    __m256 sign;
+  };
+  typedef __m256 Table;
+  static constexpr int kRows = 4, kSums = 8;
+
+  static Index index(const uint8_t* from) {
+    const __m256i all = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    const __m256i sign = _mm256_and_si256(_mm256_slli_epi32(all, 28), _mm256_set1_epi32(INT32_MIN));
+    return {all, _mm256_castsi256_ps(sign)};
+  }
+  static Table table(const float* from) { return _mm256_loadu_ps(from); }
+  static Vector look_up(const Table& table, const Index& index) {
+    return _mm256_xor_ps(_mm256_permutevar8x32_ps(table, index.entry), index.sign);
+  }
+};
+
 int64_t bound(int64_t iterations) {
   constexpr int kCounts = 8;
   __m256i counts[kCounts], table = load(kDiffering), indices = table;
@@ -206,9 +227,22 @@ BMX_TARGET_END
 
 namespace bmx {
 
-extern const Kernel kAvx2 = {
-    "avx2",     supported,      prepared_bytes,          prepare, multiply, binarize_floats<32>, binarize_shorts<32>,
-    spread<32>, look_up<Table>, multiply_floats<Floats>, 1,       bound,    float_bound<Floats>, elementwise<Avx>()};
+extern const Kernel kAvx2 = {"avx2",
+                             supported,
+                             prepared_bytes,
+                             prepare,
+                             multiply,
+                             binarize_floats<32>,
+                             binarize_shorts<32>,
+                             spread<32>,
+                             look_up<Table>,
+                             multiply_floats<Floats>,
+                             add_signed<Signs>,
+                             make_sign_tables<32>,
+                             1,
+                             bound,
+                             float_bound<Floats>,
+                             elementwise<Avx>()};
 
 }  // namespace bmx
 

@@ -27,6 +27,7 @@ BMX_TARGET("avx512f,avx512bw,avx512vpopcntdq")
 #include "binarize_avx512.h"
 #include "elementwise_avx512.h"
 #include "float_product_avx512.h"
+#include "sign_sums_avx512.h"
 #include "small_groups_avx512.h"
 
 namespace bmx {
@@ -118,6 +119,8 @@ extern const Kernel kAvx512 = {"avx512",
                                spread<64>,
                                look_up<Table>,
                                multiply_floats<Floats>,
+                               add_signed<Signs>,
+                               make_sign_tables<64>,
                                4,
                                bound,
                                float_bound<Floats>,

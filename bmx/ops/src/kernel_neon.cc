@@ -11,6 +11,7 @@
 #include "blocks.h"
 #include "elementwise_loops.h"
 #include "float_product.h"
+#include "plain_signs.h"
 #include "small_groups.h"
 
 namespace bmx {
@@ -134,6 +135,8 @@ extern const Kernel kNeon = {"neon",
                              spread<16>,
                              look_up<Table>,
                              multiply_floats<Floats>,
+                             add_signed<Signs<Floats>>,
+                             make_sign_tables<16>,
                              1.5,
                              bound,
                              float_bound<Floats>,

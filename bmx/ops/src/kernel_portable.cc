@@ -9,6 +9,7 @@
 #include "blocks.h"
 #include "elementwise_loops.h"
 #include "float_product.h"
+#include "plain_signs.h"
 #include "kernels.h"
 #include "small_groups.h"
 #include "target.h"
@@ -230,6 +231,8 @@ extern const Kernel kPortable = {"portable",
                                  spread<16>,
                                  look_up<Table>,
                                  multiply_floats<Floats>,
+                                 add_signed<Signs<Floats>>,
+                                 make_sign_tables<16>,
                                  2,
                                  bound,
                                  float_bound<Floats>,

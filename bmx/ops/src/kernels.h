@@ -118,6 +118,39 @@ struct FloatProduct {
 };
 constexpr int64_t kFloatLanes = 16;
 
+// Sums of float32 values with signs, four values at once (sign_sums.h). For every row r and column j:
+// out[r * out_stride + j] = the sum over all k of table(r, k)[indices[index_offsets[k] + j]], in the order of k, which
+// begins with +0, or with what is in `out`. The sign of a sum that is zero is a plus.
+struct SignSums {
+  const float* tables;           // table(r, k) begins at tables + r * row_stride + table_offsets[k]
+  const int64_t* table_offsets;  // [depth]
+  int64_t row_stride;
+  int64_t rows;
+  const uint8_t* indices;        // sign_index()
+  const int64_t* index_offsets;  // [depth]
+  int64_t columns;               // a multiple of kFloatLanes
+  int64_t depth;                 // at least 1
+  bool begins;                   // with +0
+  float* out;
+  int64_t out_stride;
+};
+
+// Of four values x the entry of their signs s is (s0 x0 + s1 x1) + (s2 x2 + s3 x3), each sum rounded.
+constexpr int64_t kSignEntries = 16;
+
+// Bit i is that of value i, 1 for +1. The upper entries are the negatives of the lower ones, whose last sign is +1.
+inline int sign_index(int bits) { return bits & 8 ? bits & 7 : bits ^ 15; }
+
+// Value i of table t is first[i * value_stride + t * step].
+struct SignTables {
+  const float* first;
+  int64_t value_stride, step;
+  int64_t values;  // 1 to 4 of a table, the others are 0
+  int64_t tables;
+  float* out;
+  int64_t out_stride;  // from a table to the next
+};
+
 // All functions are single-threaded; the caller splits the work among threads.
 struct Kernel {
   const char* name;
@@ -132,6 +165,8 @@ struct Kernel {
   void (*spread)(const Spread& spread);
   void (*look_up)(const Lookups& lookups);
   void (*multiply_floats)(const FloatProduct& product);
+  void (*add_signed)(const SignSums& sums);
+  void (*make_sign_tables)(const SignTables& tables);
   // What 128 products cost in `look_up`, where as many in `multiply` cost 1 (of 32 filters, be there fewer, and a 16th
   // of a word). With it convolutions whose groups have few channels are computed the faster way: so measured on a
   // thread of an AMD EPYC with Zen 5, windows of 1x1 and 3x3, groups of 1 to 64 channels, images of 7x7 to 28x28, the

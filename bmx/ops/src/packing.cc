@@ -216,4 +216,19 @@ void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, in
   }
 }
 
+void pack_weights(const Kernel& kernel, const float* weight, int64_t filters, int64_t taps, int64_t channels,
+                  uint8_t* packed) {
+  const int64_t bytes = packed_bytes(channels), stride = ceil_div(channels, kHalf);
+  const std::vector<float> threshold(channels);
+  const std::vector<uint32_t> flip(stride);
+  std::vector<uint32_t> halves(taps * stride);
+  deal(filters, [&](int64_t filter) {
+    // of one tap the channels are adjacent
+    kernel.binarize_floats({weight + filter * channels * taps, taps, taps == 1 ? channels : 1, channels, taps,
+                            threshold.data(), flip.data(), halves.data(), stride});
+    uint8_t* to = packed + filter * taps * bytes;
+    for (int64_t tap = 0; tap < taps; ++tap, to += bytes) std::memcpy(to, halves.data() + tap * stride, bytes);
+  });
+}
+
 }  // namespace bmx

@@ -91,6 +91,11 @@ class Packer : public PlaneSource {
 // Interleaves (kernels.h) the weights of `filters` filters, (filters, taps, ceil(channels / 8)) bytes.
 void interleave_weights(const uint8_t* weight, int64_t filters, int64_t taps, int64_t channels, uint64_t* words);
 
+// Packs the signs of weights (filters, channels, taps) as (filters, taps, ceil(channels / 8)) bytes. All threads of a
+// team call it; they meet at the end.
+void pack_weights(const Kernel& kernel, const float* weight, int64_t filters, int64_t taps, int64_t channels,
+                  uint8_t* packed);
+
 }  // namespace bmx
 
 #endif  // BMX_PACKING_H_

@@ -60,7 +60,7 @@ struct Binarize {
 
   // Inputs: gradient of the output, data, output.
   template <typename T>
-  static void backward(const SignParameters& p, Tensors* in, Tensors* out) {
+  static void backward(const SignParameters& p, Tensors* in, Tensors* out, const OpResource&) {
     const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>();
     T* result = (*out)[0].data<T>();
     const Geometry g(p, (*in)[1], kChunk);

@@ -84,7 +84,7 @@ struct Channelwise {
 
   // Inputs: gradient of the output, data, values, output. Outputs: gradients of data and values.
   template <typename T>
-  static void backward(bool prelu, Tensors* in, Tensors* out) {
+  static void backward(bool prelu, Tensors* in, Tensors* out, const OpResource&) {
     const T *gradient = (*in)[0].data<T>(), *x = (*in)[1].data<T>(), *values = (*in)[2].data<T>();
     T *result = (*out)[0].data<T>(), *value_result = (*out)[1].data<T>();
     const Planes planes((*in)[1], (*in)[2]);

@@ -150,7 +150,7 @@ struct ResidualBinarize {
 
   // Inputs: gradients of the signs and of the scales, data, signs, scales.
   template <typename T>
-  static void backward(const Parameters& p, Tensors* in, Tensors* out) {
+  static void backward(const Parameters& p, Tensors* in, Tensors* out, const OpResource&) {
     const T *gradient = (*in)[0].data<T>(), *x = (*in)[2].data<T>(), *scales = (*in)[4].data<T>();
     T* result = (*out)[0].data<T>();
     const Samples s(p.sign, (*in)[2]);

@@ -75,7 +75,7 @@ struct Interface {
 //   Interface interface(parameters)
 //   void infer_shapes(parameters, std::vector<Shape>* in, std::vector<Shape>* out)   of tensors.h
 //   void forward<T>(parameters, Tensors* in, Tensors* out, const OpResource&)        T: of Types
-//   void backward<T>(parameters, Tensors* in, Tensors* out)
+//   void backward<T>(parameters, Tensors* in, Tensors* out, const OpResource&)
 //     `in`: gradients of the outputs, inputs, outputs; `out`: gradients of the inputs
 template <typename Operator>
 class Registered {
@@ -108,7 +108,7 @@ class Registered {
     });
   }
 
-  static MXReturnValue backward(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  static MXReturnValue backward(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource& resource) {
     return guarded(Operator::kName, [&] {
       const auto parameters = Operator::parse(attributes);
       const Interface interface = Operator::interface(parameters);
@@ -117,8 +117,9 @@ class Registered {
       check(parameters, interface, of_inputs, of_outputs);
       outputs_of(interface, *in, 0).check_equal(of_outputs, "gradient of output");
       inputs_of(interface, *out, 0).check_equal(of_inputs, "gradient of input");
-      Operator::Types::dispatch(of_inputs.types[0],
-                                [&](auto value) { Operator::template backward<decltype(value)>(parameters, in, out); });
+      Operator::Types::dispatch(of_inputs.types[0], [&](auto value) {
+        Operator::template backward<decltype(value)>(parameters, in, out, resource);
+      });
     });
   }
 
@@ -171,7 +172,7 @@ struct Deployed {
   using Types = Dtypes<float>;
 
   template <typename T, typename Parameters>
-  static void backward(const Parameters&, Tensors*, Tensors*) {
+  static void backward(const Parameters&, Tensors*, Tensors*, const OpResource&) {
     fail("has no gradient, it is for deployment only; train the float network");
   }
 };

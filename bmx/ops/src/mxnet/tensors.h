@@ -70,14 +70,17 @@ inline Team* own_team() {
   return team.get();
 }
 
-// Runs a plan in memory that MXNet lends and uses again with the next call.
+// Memory that MXNet lends and uses again with the next call. `what` needs it, for the message.
+inline void* borrow(int64_t bytes, const char* what, const mxnet::ext::OpResource& resource) {
+  if (bytes > INT_MAX) {
+    fail("needs ", bytes, " bytes for ", what, ", MXNet lends at most ", INT_MAX, "; use a smaller one");
+  }
+  return resource.alloc_cpu(static_cast<int>(bytes));
+}
+
 inline void execute(const Plan& plan, const Arrays& arrays, const mxnet::ext::OpResource& resource) {
   const Execution execution(plan, arrays, current_kernel(), own_team());
-  const int64_t bytes = execution.workspace_bytes();
-  if (bytes > INT_MAX) {
-    fail("needs ", bytes, " bytes for one image, MXNet lends at most ", INT_MAX, "; use a smaller image");
-  }
-  execution.run(resource.alloc_cpu(static_cast<int>(bytes)));
+  execution.run(borrow(execution.workspace_bytes(), "one image", resource));
 }
 
 }  // namespace bmx

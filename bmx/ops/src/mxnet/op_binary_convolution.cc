@@ -1,0 +1,101 @@
+// mx.nd.binary_convolution, mx.sym.binary_convolution: the product of signs of networks in training. The data and the
+// weights are floats that hold signs; the product is that of xnor_popcount, the gradients are those of gradients.h.
+#include <mxnet/lib_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "convolutions.h"
+#include "execution.h"
+#include "gradients.h"
+#include "operator.h"
+#include "packing.h"
+#include "tensors.h"
+
+namespace bmx {
+namespace {
+
+struct BinaryConvolution {
+  static constexpr const char* kName = "binary_convolution";
+  using Types = Dtypes<float>;
+
+  static ConvolutionParameters parse(const Attributes& attributes) {
+    check_names(attributes, {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value"});
+    return ConvolutionParameters(attributes);
+  }
+
+  static Interface interface(const ConvolutionParameters&) { return {{{"data", false}, {"weight", false}}, 1}; }
+
+  static void infer_shapes(const ConvolutionParameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
+    Shape& data = (*in)[0];
+    if (data.empty()) return;  // unknown yet: MXNet asks again
+    if (p.is_dense() ? data.size() < 2 : data.size() != p.kernel.size() + 2) {
+      if (p.is_dense()) fail("data of a dense layer (no kernel) needs 2 or more dimensions, got ", text(data));
+      fail("data must have ", p.kernel.size() + 2, " dimensions for kernel ", text(p.kernel), ", got shape ",
+           text(data));
+    }
+    check_data("data", &data);
+    std::vector<int64_t> shape(data.begin(), data.end());
+    if (shape[0] == kUnknownOut) shape[0] = 1;  // the others do not depend on it
+    for (int64_t size : shape) {
+      if (size == kUnknownOut) return;
+    }
+    shape = flat(p, shape);
+    const Size size = p.plan(shape, true).instructions[0].out.size;
+    Shape weight = {static_cast<unsigned int>(p.conv.filters), static_cast<unsigned int>(shape[1] / p.conv.groups)};
+    weight.insert(weight.end(), p.kernel.begin(), p.kernel.end());
+    match("weight", weight, &(*in)[1]);
+    const std::vector<int64_t> sizes = {size.height, size.width};  // as many of them as the kernel has
+    (*out)[0] = {data[0], static_cast<unsigned int>(p.conv.filters)};
+    (*out)[0].insert((*out)[0].end(), sizes.end() - p.kernel.size(), sizes.end());
+  }
+
+  // Inputs: data, weight.
+  template <typename>
+  static void forward(const ConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
+    const std::vector<int64_t> shape = flat(p, (*in)[0].shape);
+    const Plan plan = p.plan(shape, true);
+    const std::vector<int64_t>& packed_shape = plan.parameters[0].shape;
+    const int64_t filters = packed_shape[0], taps = packed_shape[1] * packed_shape[2];
+    std::vector<uint8_t> packed(filters * taps * packed_shape[3]);
+    const auto pack = [&] {
+      pack_weights(current_kernel(), (*in)[1].data<float>(), filters, taps, shape[1] / p.conv.groups, packed.data());
+    };
+    (*in)[1].size() > kSerial ? own_team()->run(pack) : pack();
+    Arrays arrays;
+    arrays.images = p.is_dense() ? 1 : shape[0];
+    arrays.data = {array(&(*in)[0])};
+    arrays.parameters = {{packed.data(), static_cast<int64_t>(packed.size())}};
+    arrays.outputs = {array(&(*out)[0])};
+    execute(plan, arrays, resource);
+  }
+
+  // Inputs: gradient of the output, data, weight, output. Outputs: gradients of data and weight.
+  template <typename>
+  static void backward(const ConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
+    const std::vector<int64_t> shape = flat(p, (*in)[1].shape);
+    const GradientProblem problem = {p.is_dense() ? 1 : shape[0],        p.image(shape, true), p.window(),   shape[1],
+                                     p.conv.filters,                     p.conv.groups,
+                                     static_cast<int>(p.conv.pad_value), !p.is_dense()};
+    const Gradients gradients(problem, current_kernel(), own_team());
+    gradients.run({(*in)[1].data<float>(), (*in)[2].data<float>(), (*in)[0].data<float>(), (*out)[0].data<float>(),
+                   (*out)[1].data<float>()},
+                  borrow(gradients.workspace_bytes(), "a batch", resource));
+  }
+
+ private:
+  // A dense layer's further axes are part of the second one.
+  static std::vector<int64_t> flat(const ConvolutionParameters& p, std::vector<int64_t> shape) {
+    while (p.is_dense() && shape.size() > 2) {
+      shape[1] *= shape.back();
+      shape.pop_back();
+    }
+    return shape;
+  }
+};
+
+// It writes its gradients, as binarize does: see there.
+BMX_REGISTER(binary_convolution, BinaryConvolution);
+
+}  // namespace
+}  // namespace bmx
