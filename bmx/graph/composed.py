@@ -1,11 +1,11 @@
-"""Signs composed of MXNet's built-in operators, as `bmx.nn.quantizers` writes them where `binarize` cannot serve."""
+"""What is composed of MXNet's built-in operators where operators of this package cannot serve.
+
+`bmx.nn` composes signs and products so on a GPU, for instance. The graph has one form of each: `binarize` for signs,
+and for products MXNet's operators, which are defined for any data.
+"""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .graph import Entry, Node
-
+from .node import Entry, Node
 
 # From the last operator to the first: x >= 0, times 2, minus 1, without a gradient.
 _SIGN = (('BlockGrad', {}), ('_minus_scalar', {'scalar': 1}), ('_mul_scalar', {'scalar': 2}),
@@ -38,6 +38,31 @@ def match_sign(node: Node) -> tuple[Entry, dict[str, str]] | None:
     polynomial = _before(rest, ('_rminus_scalar', {'scalar': 2}), ('abs', {})) == clipped
     found = _clip(clipped) if polynomial else None
     return (data, {'estimator': 'polynomial'}) if found and found[0] == data and float(found[1]) == 1 else None
+
+
+def compose_product(node: Node) -> Node:
+    """The Convolution or FullyConnected, a Pad before it where that is needed, that is a `binary_convolution`."""
+    attrs = {key: value for key, value in node.attrs.items() if key.startswith('__')}
+    filters, (data, weight) = node.attrs['num_filter'], node.inputs
+    if 'kernel' not in node.attrs:
+        return Node('FullyConnected', node.name, dict(attrs, num_hidden=filters, no_bias='True'), [data, weight])
+    kernel, padding, value = node.attr('kernel'), node.attr('pad', ()), node.attr('pad_value', -1)
+    attrs.update({key: node.attrs[key] for key in ('kernel', 'stride', 'dilate', 'num_filter', 'num_group')
+                  if key in node.attrs}, no_bias='True')
+    if any(padding) and value != 0:
+        data, padding = _padded(data, padding, value, node.name + '_pad'), (0,) * len(kernel)
+    return Node('Convolution', node.name, dict(attrs, pad=str(tuple(padding))), [data, weight])
+
+
+def _padded(data: Entry, padding: tuple[int, ...], value: float, name: str) -> Entry:
+    """A Pad of an image, or of a row, as `bmx.nn.tensors.pad` has it."""
+    row = len(padding) == 1
+    height, width = (0, padding[0]) if row else padding
+    if row:
+        data = Node('expand_dims', name + '_image', {'axis': '2'}, [data]), 0
+    widths = (0, 0, 0, 0, height, height, width, width)
+    data = Node('Pad', name, {'mode': 'constant', 'constant_value': str(value), 'pad_width': str(widths)}, [data]), 0
+    return (Node('squeeze', name + '_row', {'axis': '2'}, [data]), 0) if row else data
 
 
 def _before(entry, *steps):

@@ -4,54 +4,18 @@ Accounting and deployment both work on it. Layers are recognised by their operat
 """
 from __future__ import annotations
 
-import ast
 import json
 import traceback
 from numbers import Integral
-from typing import Any, Dict, Iterable, Mapping, Sequence, Tuple
+from typing import Dict, Iterable, Mapping, Sequence, Tuple
 
 import mxnet as mx
 
-from .composed import match_sign
+from .composed import compose_product, match_sign
+from .node import Entry, Node
 
-# An output of a node, by its index; the shape of each output, by the name of its node and its index.
-Entry = Tuple['Node', int]
+# The shape of each output, by the name of its node and its index.
 Shapes = Dict[Tuple[str, int], Tuple[int, ...]]
-
-
-class Node:
-    """An operator or (op == 'null') a variable.
-
-    Attributes
-    ----------
-    op, name : str
-    attrs : dict of str to str
-    inputs : list of (Node, int)
-        Producer and index of its output.
-    """
-
-    def __init__(self, op: str, name: str, attrs: Mapping[str, str] | None = None,
-                 inputs: Iterable[Entry] = ()) -> None:
-        self.op, self.name, self.attrs, self.inputs = op, name, dict(attrs or {}), list(inputs)
-
-    @property
-    def is_variable(self) -> bool:
-        return self.op == 'null'
-
-    def input(self, index: int) -> Node:
-        return self.inputs[index][0]
-
-    def attr(self, key: str, default: Any = None) -> Any:
-        """An attribute as a Python value: number, bool, tuple or string."""
-        if key not in self.attrs:
-            return default
-        try:
-            return ast.literal_eval(self.attrs[key])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two: nested too deeply
-            return self.attrs[key]
-
-    def __repr__(self) -> str:
-        return f'{self.op}({self.name})'
 
 
 class Graph:
@@ -70,7 +34,8 @@ class Graph:
 
     @classmethod
     def from_symbol(cls, symbol: mx.sym.Symbol, variable_shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
-        """Read a symbol, without its identities; signs composed of built-in operators become `binarize`.
+        """Read a symbol, without its identities; signs composed of built-in operators become `binarize`, and
+        `binary_convolution` becomes the built-in operators that compute the same.
 
         Operators get unique names: Gluon repeats a name where a block is called twice.
         """
@@ -101,7 +66,7 @@ class Graph:
                 data, attrs = sign
                 attrs.update((key, value) for key, value in node.attrs.items() if key.startswith('__'))
                 node = Node('binarize', name, attrs, [data])
-            read.append(node)
+            read.append(compose_product(node) if node.op == 'binary_convolution' else node)
         return cls([entry(*head) for head in content['heads']], shapes)
 
     @classmethod

@@ -13,6 +13,7 @@ from numbers import Integral
 from typing import Any, Callable, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 from mxnet.gluon import nn
 from mxnet.symbol import Symbol
@@ -21,7 +22,7 @@ from .channelwise import scale_channels
 from .configuration import config, resolve
 from .quantizers import Quantizer, parse_quantizer
 from .quantizers.base import Learned, marked
-from .tensors import Tensor, pad
+from .tensors import Tensor, has_operator, holds_signs, pad
 
 
 class _Learns(gluon.HybridBlock):
@@ -148,6 +149,14 @@ class _QuantizedLayer(_Learns):
             total = part if total is None else total + part
         return quantizer.finish(total, axes, **learned)
 
+    def _are_signs(self, data: Tensor, values: Tensor) -> bool:
+        """Whether `binary_convolution` can compute a product: float32, on the CPU, of signs that are known to be some.
+
+        It gives the same numbers as MXNet's operators, and gradients that differ in their rounding.
+        """
+        return (self.weight.dtype in ('float32', np.float32) and has_operator(data) and holds_signs(data)
+                and holds_signs(values))
+
     def _finish(self, F: Any, product: Tensor, bias: Tensor | None, channel_shape: tuple[int, ...]) -> Tensor:
         """Shift, activate."""
         if bias is not None:
@@ -173,15 +182,19 @@ class _QConv(_QuantizedLayer):
         attributes = dict(self._kwargs, no_bias=True)
         axes = len(attributes['pad'])
         window = {key: attributes[key] for key in ('kernel', 'stride', 'pad', 'dilate')}
-        border = self.quantization.border
-        if border != 0:
-            x = pad(x, attributes['pad'], border)
-            attributes['pad'] = (0,) * axes
+        border, padded = self.quantization.border, None
 
         def product(data: Tensor, values: Tensor) -> Tensor:
+            nonlocal padded
+            if self._are_signs(data, values):
+                sizes = {key: attributes[key] for key in ('num_filter', 'num_group')}
+                return F.binary_convolution(data, values, name='fwd', pad_value=border, **sizes, **window)
+            if border != 0:  # of all terms once
+                data = padded = pad(data, attributes['pad'], border) if padded is None else padded
             # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
             # features in it, and normalise them, which in mixed layouts is slow and rounds otherwise.
-            return F.reshape(F.Convolution(data, values, name='fwd', **attributes), shape=(0,) * (2 + axes))
+            inner = attributes if border == 0 else dict(attributes, pad=(0,) * axes)
+            return F.reshape(F.Convolution(data, values, name='fwd', **inner), shape=(0,) * (2 + axes))
 
         return self._finish(F, self._multiply(x, scales, weight, learned, product, window), bias,
                             (1, -1) + (1,) * axes)
@@ -276,6 +289,8 @@ class QDense(_QuantizedLayer, nn.Dense):
             return super().hybrid_forward(F, x, weight, bias)
 
         def product(data: Tensor, values: Tensor) -> Tensor:
+            if self._flatten and self._are_signs(data, values):
+                return F.binary_convolution(data, values, num_filter=self._units, name='fwd')
             return F.FullyConnected(data, values, no_bias=True, num_hidden=self._units, flatten=self._flatten,
                                     name='fwd')
 

@@ -23,6 +23,12 @@ def has_operator(x: Tensor) -> bool:
     return context.device_type.startswith('cpu')
 
 
+def holds_signs(x: Tensor) -> bool:
+    """Whether a tensor is known to be what the operators `binarize` or `residual_binarize` compute: of a symbol; an
+    array does not tell what it is of."""
+    return isinstance(x, mx.sym.Symbol) and bool(x.attr('estimator'))
+
+
 def awaits_shape(x: Tensor) -> bool:
     """Whether a symbol is made of parameters whose shapes are not all known: they follow from what comes behind it.
 
