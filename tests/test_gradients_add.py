@@ -27,6 +27,8 @@ OPERATORS = {
     'residual': (_residual, [SHAPE], DTYPES),
     'scale': (lambda F, x, s, **other: F.channelwise(x, s, kind='scale'), [SHAPE, (3,)], DTYPES[1:]),
     'prelu': (lambda F, x, s, **other: F.channelwise(x, s, kind='prelu'), [SHAPE, (1,)], DTYPES[1:]),
+    'convolution': (lambda F, x, w, **other: F.binary_convolution(x, w, kernel=(3, 3), num_filter=6, **other),
+                    [SHAPE, (6, 3, 3, 3)], DTYPES[1:2]),
 }
 CASES = [(name, dtype) for name, (_, _, dtypes) in OPERATORS.items() for dtype in dtypes]
 FLAGS = {'imperative': None, 'hybridized': {}, 'static': {'static_alloc': True, 'static_shape': True}}

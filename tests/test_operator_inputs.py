@@ -40,6 +40,8 @@ CASES = [(call, NO_DIMENSIONS) for call in (
     "mx.nd.residual_binarize(scalar, binarizations=2)[0]",
     "mx.nd.channelwise(scalar, ones(3), kind='scale')",
     "mx.nd.channelwise(ones(3, 2), scalar, kind='prelu')",
+    "mx.nd.binary_convolution(scalar, ones(8, 1), num_filter=8)",
+    "mx.nd.binary_convolution(ones(2, 1), scalar, num_filter=8)",
     "mx.nd.xnor_popcount(scalar, weight(8, 1), num_filter=8)",
     "mx.nd.xnor_popcount(ones(2, 8), byte, num_filter=8)",
     "mx.nd.xnor_popcount(ones(2, 8), weight(8, 1), scalar, num_filter=8, threshold=True)",
@@ -53,6 +55,7 @@ CASES = [(call, NO_DIMENSIONS) for call in (
 # Without what `bmx.ops` does in Python, as from other languages.
 CASES += [(call, message + ' has no dimensions; a single value has shape (1)') for call, message in (
     ("mx.nd.channelwise.__wrapped__(ones(3, 2), scalar, kind='prelu')", 'values'),
+    ("mx.nd.binary_convolution.__wrapped__(ones(2, 8), scalar, num_filter=8)", 'weight'),
     ("mx.nd.xnor_popcount.__wrapped__(ones(2, 8), byte, num_filter=8)", 'weight'),
     ("mx.nd.xnor_popcount.__wrapped__(ones(2, 8), weight(8, 1), scalar, num_filter=8, threshold=True)", 'threshold'),
     ("mx.nd.binary_subgraph.__wrapped__(ones(1, 3, 2, 2), byte, program=CONV)", 'p0'),

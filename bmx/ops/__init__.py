@@ -1,5 +1,5 @@
-"""The C++ operators ``binarize``, ``residual_binarize``, ``channelwise``, ``xnor_popcount``, ``binary_subgraph`` and
-``expand_weights``; importing this package loads them, once.
+"""The C++ operators ``binarize``, ``residual_binarize``, ``channelwise``, ``binary_convolution``, ``xnor_popcount``,
+``binary_subgraph`` and ``expand_weights``; importing this package loads them, once.
 
 Afterwards ``mx.nd`` and ``mx.sym`` have them, as ``mx.nd.xnor_popcount`` and ``mx.sym.xnor_popcount``.
 """

@@ -92,16 +92,17 @@ int main(int argc, char** argv) {
   test_small_groups(&contestants, thinning);
   test_elementwise(&contestants, thinning);
   test_float_convolutions(&contestants, thinning);
+  test_gradients(&contestants, thinning);
   test_programs(&contestants);
   for (const Contestant& contestant : contestants) {
     const bool works = contestant.failure.empty();
     std::printf(
         "%s%s: %lld products, %lld binarizations, %lld small groups, %lld elementwise, "
-        "%lld float convolutions, %lld programs: %s\n",
+        "%lld float convolutions, %lld gradients, %lld programs: %s\n",
         contestant.kernel->name, contestant.emulated ? " (emulated)" : "", static_cast<long long>(contestant.products),
         static_cast<long long>(contestant.binarizations), static_cast<long long>(contestant.small_groups),
         static_cast<long long>(contestant.elementwise), static_cast<long long>(contestant.float_convolutions),
-        static_cast<long long>(contestant.programs), works ? "ok" : contestant.failure.c_str());
+        static_cast<long long>(contestant.gradients), static_cast<long long>(contestant.programs), works ? "ok" : contestant.failure.c_str());
     failed = failed || !works;
   }
   return failed | !fuzz(contestants, 0, kQuickCases / thinning, INFINITY);

@@ -13,7 +13,8 @@ struct Contestant {
   const bmx::Kernel* kernel;
   bool emulated;
   // tested so far
-  int64_t products = 0, binarizations = 0, small_groups = 0, elementwise = 0, float_convolutions = 0, programs = 0;
+  int64_t products = 0, binarizations = 0, small_groups = 0, elementwise = 0, float_convolutions = 0, programs = 0,
+          gradients = 0;
   std::string failure = "";  // empty: none so far
 };
 
@@ -33,6 +34,7 @@ void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
 void test_small_groups(std::vector<Contestant>* contestants, int64_t thinning);
 void test_elementwise(std::vector<Contestant>* contestants, int64_t thinning);
 void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning);
+void test_gradients(std::vector<Contestant>* contestants, int64_t thinning);
 void test_programs(std::vector<Contestant>* contestants);
 bool amx_emulator_works();
 bool bookkeeping_works();  // prints what is wrong
