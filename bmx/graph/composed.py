@@ -40,17 +40,32 @@ def match_sign(node: Node) -> tuple[Entry, dict[str, str]] | None:
     return (data, {'estimator': 'polynomial'}) if found and found[0] == data and float(found[1]) == 1 else None
 
 
-def compose_product(node: Node) -> Node:
-    """The Convolution or FullyConnected, a Pad before it where that is needed, that is a `binary_convolution`."""
+def compose_product(node: Node, signs: dict[tuple, Node]) -> Node:
+    """The Convolution or FullyConnected that is a `binary_convolution`, before it a `binarize` or Pad where needed.
+
+    Parameters
+    ----------
+    node : Node
+    signs : dict
+        The `binarize` nodes that were made, by what they read and their name and border: several products may read one.
+    """
     attrs = {key: value for key, value in node.attrs.items() if key.startswith('__')}
     filters, (data, weight) = node.attrs['num_filter'], node.inputs
+    padding, value = node.attr('pad', ()), node.attr('pad_value', -1)
+    name = attrs.pop('__signs__', None)
+    if name is not None:
+        own = {key: node.attrs[key] for key in ('estimator', 'clip_threshold', '__quantizer__') if key in node.attrs}
+        attrs.pop('__quantizer__', None)
+        if any(padding) and value != 0:
+            own.update(pad=str(padding), pad_value=str(value))
+            padding = (0,) * len(padding)
+        data = signs.setdefault((data, name, own.get('pad')), Node('binarize', name, own, [data])), 0
     if 'kernel' not in node.attrs:
         return Node('FullyConnected', node.name, dict(attrs, num_hidden=filters, no_bias='True'), [data, weight])
-    kernel, padding, value = node.attr('kernel'), node.attr('pad', ()), node.attr('pad_value', -1)
     attrs.update({key: node.attrs[key] for key in ('kernel', 'stride', 'dilate', 'num_filter', 'num_group')
                   if key in node.attrs}, no_bias='True')
     if any(padding) and value != 0:
-        data, padding = _padded(data, padding, value, node.name + '_pad'), (0,) * len(kernel)
+        data, padding = _padded(data, padding, value, node.name + '_pad'), (0,) * len(padding)
     return Node('Convolution', node.name, dict(attrs, pad=str(tuple(padding))), [data, weight])
 
 

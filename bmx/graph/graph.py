@@ -41,6 +41,7 @@ class Graph:
         """
         content, shapes = json.loads(symbol.tojson()), variable_shapes or {}
         read, names = [], set()  # what the nodes of the symbol became: a node, or what an identity reads
+        signs: dict[tuple, Node] = {}
 
         def entry(source, index, _):
             return read[source] if isinstance(read[source], tuple) else (read[source], index)
@@ -66,7 +67,7 @@ class Graph:
                 data, attrs = sign
                 attrs.update((key, value) for key, value in node.attrs.items() if key.startswith('__'))
                 node = Node('binarize', name, attrs, [data])
-            read.append(compose_product(node) if node.op == 'binary_convolution' else node)
+            read.append(compose_product(node, signs) if node.op == 'binary_convolution' else node)
         return cls([entry(*head) for head in content['heads']], shapes)
 
     @classmethod

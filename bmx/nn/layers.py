@@ -22,7 +22,7 @@ from .channelwise import scale_channels
 from .configuration import config, resolve
 from .quantizers import Quantizer, parse_quantizer
 from .quantizers.base import Learned, marked
-from .tensors import Tensor, has_operator, holds_signs, pad
+from .tensors import Tensor, binary_convolution, has_operator, holds_signs, pad
 
 
 class _Learns(gluon.HybridBlock):
@@ -188,7 +188,7 @@ class _QConv(_QuantizedLayer):
             nonlocal padded
             if self._are_signs(data, values):
                 sizes = {key: attributes[key] for key in ('num_filter', 'num_group')}
-                return F.binary_convolution(data, values, name='fwd', pad_value=border, **sizes, **window)
+                return binary_convolution(data, values, pad_value=border, **sizes, **window)
             if border != 0:  # of all terms once
                 data = padded = pad(data, attributes['pad'], border) if padded is None else padded
             # A reshape to the same shape brings back the plain layout: networks concatenate and add these results to
@@ -290,7 +290,7 @@ class QDense(_QuantizedLayer, nn.Dense):
 
         def product(data: Tensor, values: Tensor) -> Tensor:
             if self._flatten and self._are_signs(data, values):
-                return F.binary_convolution(data, values, num_filter=self._units, name='fwd')
+                return binary_convolution(data, values, num_filter=self._units)
             return F.FullyConnected(data, values, no_bias=True, num_hidden=self._units, flatten=self._flatten,
                                     name='fwd')
 

@@ -60,6 +60,25 @@ def spread(x: Tensor, weight: Tensor) -> Tensor:
     return F.broadcast_like(x, weight)
 
 
+def binary_convolution(data: mx.sym.Symbol, weight: mx.sym.Symbol, pad: Sequence[int] = (),
+                       **attributes: Any) -> mx.sym.Symbol:
+    """The operator `binary_convolution` of symbols that hold signs (`holds_signs`).
+
+    It takes the place of a `binarize` that computes the data alone: what is kept for the backward pass is then what the
+    signs are of, not the signs as well.
+    """
+    border = ast.literal_eval(data.attr('pad') or '()')
+    if data.attr('binarizations') or (any(border) and (any(pad) or len(border) != len(pad))):
+        return mx.sym.binary_convolution(data, weight, name='fwd', pad=pad, **attributes)
+    if any(border):
+        pad, attributes['pad_value'] = border, int(data.attr('pad_value') or -1)
+    attributes.update({key: data.attr(key) for key in ('estimator', 'clip_threshold') if data.attr(key)})
+    # whose signs they are, for those who read the graph
+    marks = {key: value for key, value in data.list_attr().items() if key.startswith('__')}
+    return mx.sym.binary_convolution(data.get_children()[0], weight, name='fwd', pad=pad, **attributes,
+                                     attr=dict(marks, __signs__=data.name))
+
+
 def clip(x: Tensor, low: float, high: float) -> Tensor:
     """MXNet's `clip`, but for its gradient, which it would not add to what is there."""
     return namespace(x).clip(ops.behind_identity(x), low, high)

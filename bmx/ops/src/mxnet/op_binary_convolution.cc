@@ -1,7 +1,9 @@
 // mx.nd.binary_convolution, mx.sym.binary_convolution: the product of signs of networks in training. The data and the
-// weights are floats that hold signs; the product is that of xnor_popcount, the gradients are those of gradients.h.
+// weights are floats, which hold signs or whose signs are meant; the product is that of xnor_popcount, the gradients are
+// those of gradients.h. With `estimator`, as binarize has it, the gradient of the data is that of what the signs are of.
 #include <mxnet/lib_api.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -10,23 +12,33 @@
 #include "gradients.h"
 #include "operator.h"
 #include "packing.h"
+#include "signs.h"
 #include "tensors.h"
 
 namespace bmx {
 namespace {
 
+struct BinaryConvolutionParameters : ConvolutionParameters {
+  explicit BinaryConvolutionParameters(const Attributes& attributes)
+      : ConvolutionParameters(attributes), binarizes(attributes.count("estimator") > 0), sign(parse_sign(attributes)) {}
+
+  bool binarizes;  // is the data something else than signs?
+  SignParameters sign;
+};
+
 struct BinaryConvolution {
   static constexpr const char* kName = "binary_convolution";
   using Types = Dtypes<float>;
 
-  static ConvolutionParameters parse(const Attributes& attributes) {
-    check_names(attributes, {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value"});
-    return ConvolutionParameters(attributes);
+  static BinaryConvolutionParameters parse(const Attributes& attributes) {
+    check_names(attributes, {"kernel", "stride", "pad", "dilate", "num_filter", "num_group", "pad_value", "estimator",
+                             "clip_threshold"});
+    return BinaryConvolutionParameters(attributes);
   }
 
   static Interface interface(const ConvolutionParameters&) { return {{{"data", false}, {"weight", false}}, 1}; }
 
-  static void infer_shapes(const ConvolutionParameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
+  static void infer_shapes(const BinaryConvolutionParameters& p, std::vector<Shape>* in, std::vector<Shape>* out) {
     Shape& data = (*in)[0];
     if (data.empty()) return;  // unknown yet: MXNet asks again
     if (p.is_dense() ? data.size() < 2 : data.size() != p.kernel.size() + 2) {
@@ -52,7 +64,7 @@ struct BinaryConvolution {
 
   // Inputs: data, weight.
   template <typename>
-  static void forward(const ConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
+  static void forward(const BinaryConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     const std::vector<int64_t> shape = flat(p, (*in)[0].shape);
     const Plan plan = p.plan(shape, true);
     const std::vector<int64_t>& packed_shape = plan.parameters[0].shape;
@@ -72,7 +84,7 @@ struct BinaryConvolution {
 
   // Inputs: gradient of the output, data, weight, output. Outputs: gradients of data and weight.
   template <typename>
-  static void backward(const ConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
+  static void backward(const BinaryConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     const std::vector<int64_t> shape = flat(p, (*in)[1].shape);
     const GradientProblem problem = {p.is_dense() ? 1 : shape[0],        p.image(shape, true), p.window(),   shape[1],
                                      p.conv.filters,                     p.conv.groups,
@@ -81,9 +93,22 @@ struct BinaryConvolution {
     gradients.run({(*in)[1].data<float>(), (*in)[2].data<float>(), (*in)[0].data<float>(), (*out)[0].data<float>(),
                    (*out)[1].data<float>()},
                   borrow(gradients.workspace_bytes(), "a batch", resource));
+    if (p.binarizes) estimate_all(p.sign, (*in)[1].data<float>(), (*in)[1].size(), (*out)[0].data<float>());
   }
 
  private:
+  // From the gradient of the signs of x to that of x, in place.
+  static void estimate_all(const SignParameters& sign, const float* x, int64_t size, float* gradient) {
+    constexpr int64_t kChunk = 1 << 12;
+    const auto work = [&] {
+      split(ceil_div(size, kChunk), [&](int64_t chunk) {
+        float* of = gradient + chunk * kChunk;
+        estimate(sign, of, x + chunk * kChunk, of, std::min(kChunk, size - chunk * kChunk));
+      });
+    };
+    size > kSerial ? own_team()->run(work) : work();
+  }
+
   // A dense layer's further axes are part of the second one.
   static std::vector<int64_t> flat(const ConvolutionParameters& p, std::vector<int64_t> shape) {
     while (p.is_dense() && shape.size() > 2) {
