@@ -5,6 +5,9 @@ and for products MXNet's operators, which are defined for any data.
 """
 from __future__ import annotations
 
+import json
+from typing import Callable
+
 from .node import Entry, Node
 
 # From the last operator to the first: x >= 0, times 2, minus 1, without a gradient.
@@ -40,26 +43,24 @@ def match_sign(node: Node) -> tuple[Entry, dict[str, str]] | None:
     return (data, {'estimator': 'polynomial'}) if found and found[0] == data and float(found[1]) == 1 else None
 
 
-def compose_product(node: Node, signs: dict[tuple, Node]) -> Node:
+def compose_product(node: Node, make_sign: Callable[[str, dict[str, str], Entry], Node]) -> Node:
     """The Convolution or FullyConnected that is a `binary_convolution`, before it a `binarize` or Pad where needed.
 
     Parameters
     ----------
     node : Node
-    signs : dict
-        The `binarize` nodes that were made, by what they read and their name and border: several products may read one.
+    make_sign : callable
+        Gives the `binarize` of a name, attributes and what it reads.
     """
     attrs = {key: value for key, value in node.attrs.items() if key.startswith('__')}
     filters, (data, weight) = node.attrs['num_filter'], node.inputs
     padding, value = node.attr('pad', ()), node.attr('pad_value', -1)
-    name = attrs.pop('__signs__', None)
-    if name is not None:
-        own = {key: node.attrs[key] for key in ('estimator', 'clip_threshold', '__quantizer__') if key in node.attrs}
-        attrs.pop('__quantizer__', None)
-        if any(padding) and value != 0:
-            own.update(pad=str(padding), pad_value=str(value))
+    if '__signs__' in attrs:
+        name, own = json.loads(attrs.pop('__signs__'))
+        own.update({key: node.attrs[key] for key in ('estimator', 'clip_threshold') if key in node.attrs})
+        data = make_sign(name, own, data), 0
+        if 'pad' in own:  # the padding is a border of the signs
             padding = (0,) * len(padding)
-        data = signs.setdefault((data, name, own.get('pad')), Node('binarize', name, own, [data])), 0
     if 'kernel' not in node.attrs:
         return Node('FullyConnected', node.name, dict(attrs, num_hidden=filters, no_bias='True'), [data, weight])
     attrs.update({key: node.attrs[key] for key in ('kernel', 'stride', 'dilate', 'num_filter', 'num_group')

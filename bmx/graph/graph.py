@@ -4,6 +4,7 @@ Accounting and deployment both work on it. Layers are recognised by their operat
 """
 from __future__ import annotations
 
+import itertools
 import json
 import traceback
 from numbers import Integral
@@ -41,10 +42,21 @@ class Graph:
         """
         content, shapes = json.loads(symbol.tojson()), variable_shapes or {}
         read, names = [], set()  # what the nodes of the symbol became: a node, or what an identity reads
-        signs: dict[tuple, Node] = {}
+        signs = {}  # those of products, by what they were and read: several products may read one
 
         def entry(source, index, _):
             return read[source] if isinstance(read[source], tuple) else (read[source], index)
+
+        def unique(name):
+            suffixed = itertools.chain([name], (f'{name}_{suffix}' for suffix in itertools.count(1)))
+            return next(each for each in suffixed if each not in names)
+
+        def make_sign(name, attrs, data):
+            key = data, name, tuple(attrs.items())
+            if key not in signs:
+                signs[key] = Node('binarize', unique(name), attrs, [data])
+                names.add(signs[key].name)
+            return signs[key]
 
         for found in content['nodes']:
             if found.get('subgraphs'):
@@ -54,10 +66,7 @@ class Graph:
             if found['op'] == '_copy':
                 read.append(inputs[0])
                 continue
-            name, suffix = found['name'], 0
-            while found['op'] != 'null' and name in names:
-                suffix += 1
-                name = f'{found["name"]}_{suffix}'
+            name = found['name'] if found['op'] == 'null' else unique(found['name'])
             names.add(name)
             node = Node(found['op'], name, found.get('attrs'), inputs)
             if '__shape__' in node.attrs and name in shapes:  # it may be the shape of a time when less was known
@@ -67,7 +76,7 @@ class Graph:
                 data, attrs = sign
                 attrs.update((key, value) for key, value in node.attrs.items() if key.startswith('__'))
                 node = Node('binarize', name, attrs, [data])
-            read.append(compose_product(node, signs) if node.op == 'binary_convolution' else node)
+            read.append(compose_product(node, make_sign) if node.op == 'binary_convolution' else node)
         return cls([entry(*head) for head in content['heads']], shapes)
 
     @classmethod

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from typing import Any, Sequence, Union
 
 import mxnet as mx
@@ -70,13 +71,17 @@ def binary_convolution(data: mx.sym.Symbol, weight: mx.sym.Symbol, pad: Sequence
     border = ast.literal_eval(data.attr('pad') or '()')
     if data.attr('binarizations') or (any(border) and (any(pad) or len(border) != len(pad))):
         return mx.sym.binary_convolution(data, weight, name='fwd', pad=pad, **attributes)
+    # what the node of the signs was, for those who read the graph
+    marks = {key: value for key, value in data.list_attr().items() if key.startswith('__')}
     if any(border):
         pad, attributes['pad_value'] = border, int(data.attr('pad_value') or -1)
+        marks.update(pad=str(border), pad_value=str(attributes['pad_value']))
     attributes.update({key: data.attr(key) for key in ('estimator', 'clip_threshold') if data.attr(key)})
-    # whose signs they are, for those who read the graph
-    marks = {key: value for key, value in data.list_attr().items() if key.startswith('__')}
-    return mx.sym.binary_convolution(data.get_children()[0], weight, name='fwd', pad=pad, **attributes,
-                                     attr=dict(marks, __signs__=data.name))
+    source, = data.get_children()
+    if ops.is_identity(source):  # which the product gets as well
+        source, = source.get_children()
+    return mx.sym.binary_convolution(source, weight, name='fwd', pad=pad, **attributes,
+                                     attr={'__signs__': json.dumps([data.name, marks])})
 
 
 def clip(x: Tensor, low: float, high: float) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator
 import mxnet as mx
 
 from . import reference
-from .calls import behind_identity, keep_careful, keep_shapes_known, load_operators
+from .calls import behind_identity, is_identity, keep_careful, keep_shapes_known, load_operators
 from .library import find_library
 from .packing import (
     can_interleave,
@@ -29,9 +29,9 @@ from .packing import (
 )
 
 __all__ = ['PHASES', 'Profile', 'behind_identity', 'can_interleave', 'deinterleave_weights', 'interleave_weights',
-           'isa', 'kernels', 'level_bytes', 'library_path', 'measure_bound', 'measure_float_bound',
-           'measure_float_product', 'measure_product', 'pack_float_weights', 'pack_levels', 'pack_weights',
-           'profile', 'reference', 'supported_kernels', 'unpack_float_weights', 'unpack_weights', 'use_kernel']
+           'is_identity', 'isa', 'kernels', 'level_bytes', 'library_path', 'measure_bound', 'measure_float_bound',
+           'measure_float_product', 'measure_product', 'pack_float_weights', 'pack_levels', 'pack_weights', 'profile',
+           'reference', 'supported_kernels', 'unpack_float_weights', 'unpack_weights', 'use_kernel']
 
 
 def library_path() -> str:

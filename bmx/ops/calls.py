@@ -40,6 +40,11 @@ def behind_identity(value: Any) -> Any:
     return mx.nd.identity(value) if isinstance(value, mx.nd.NDArray) and mx.autograd.is_recording() else value
 
 
+def is_identity(symbol: mx.sym.Symbol) -> bool:
+    """Whether a symbol is what `behind_identity` made."""
+    return symbol.attr('__bmx_reader__') is not None
+
+
 def _check(name: str, value: Any) -> None:
     """Refuse an array without dimensions.
 
