@@ -27,8 +27,6 @@ Chunks::Chunks(int64_t channels)
       lanes(std::min(kMostLanes, round_up(channels, kFloatLanes))),
       count(ceil_div(channels, kMostLanes)) {}
 
-int64_t Chunks::in(int64_t chunk) const { return std::min(lanes, channels - chunk * lanes); }
-
 Gradients::Gradients(const GradientProblem& given, const Kernel& kernel, Team* team)
     : Gradients(kernel, team, simplified(given)) {}
 

@@ -3,6 +3,7 @@
 #ifndef BMX_GRADIENTS_H_
 #define BMX_GRADIENTS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -50,7 +51,7 @@ struct Chunks {
 
   explicit Chunks(int64_t channels);
   int64_t all_lanes() const { return count * lanes; }
-  int64_t in(int64_t chunk) const;  // channels
+  int64_t in(int64_t chunk) const { return std::min(lanes, channels - chunk * lanes); }  // channels
   // Columns to compute of a chunk.
   int64_t columns(int64_t chunk) const { return round_up(in(chunk), kFloatLanes); }
 };

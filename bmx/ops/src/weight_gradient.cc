@@ -10,8 +10,8 @@ namespace {
 constexpr int64_t kBlockFilters = 32;
 constexpr int64_t kDepth = 64;       // fours whose tables a thread makes at once
 constexpr int64_t kTableFilters = 6;  // of which: these tables fit the L1 cache
-constexpr int64_t kChunksAtOnce = 8; // which share them
-constexpr int64_t kLeastTasks = 16;   // images are divided until there are so many
+constexpr int64_t kChunksAtOnce = 4; // which share them
+constexpr int64_t kLeastTasks = 8;    // images are divided until there are so many
 constexpr int64_t kRows = 16;         // of an image, which are prepared at once
 constexpr int64_t kFloat = sizeof(float);
 

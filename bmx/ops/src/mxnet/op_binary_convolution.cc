@@ -92,7 +92,7 @@ struct BinaryConvolution {
     const Gradients gradients(problem, current_kernel(), own_team());
     gradients.run({(*in)[1].data<float>(), (*in)[2].data<float>(), (*in)[0].data<float>(), (*out)[0].data<float>(),
                    (*out)[1].data<float>()},
-                  borrow(gradients.workspace_bytes(), "a batch", resource));
+                  borrow(gradients.workspace_bytes(), "batch", resource));
     if (p.binarizes) estimate_all(p.sign, (*in)[1].data<float>(), (*in)[1].size(), (*out)[0].data<float>());
   }
 

@@ -70,17 +70,17 @@ inline Team* own_team() {
   return team.get();
 }
 
-// Memory that MXNet lends and uses again with the next call. `what` needs it, for the message.
-inline void* borrow(int64_t bytes, const char* what, const mxnet::ext::OpResource& resource) {
+// Memory that MXNet lends and uses again with the next call, for a `whole` image or batch.
+inline void* borrow(int64_t bytes, const char* whole, const mxnet::ext::OpResource& resource) {
   if (bytes > INT_MAX) {
-    fail("needs ", bytes, " bytes for ", what, ", MXNet lends at most ", INT_MAX, "; use a smaller one");
+    fail("needs ", bytes, " bytes for one ", whole, ", MXNet lends at most ", INT_MAX, "; use a smaller ", whole);
   }
   return resource.alloc_cpu(static_cast<int>(bytes));
 }
 
 inline void execute(const Plan& plan, const Arrays& arrays, const mxnet::ext::OpResource& resource) {
   const Execution execution(plan, arrays, current_kernel(), own_team());
-  execution.run(borrow(execution.workspace_bytes(), "one image", resource));
+  execution.run(borrow(execution.workspace_bytes(), "image", resource));
 }
 
 }  // namespace bmx
