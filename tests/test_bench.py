@@ -19,6 +19,7 @@ import bmx
 from bmx import ops
 from bmx.bench import frontier, kernels, layers, models, results
 from bmx.bench import runtime as bench_runtime
+from bmx.bench import train as bench_train
 from bmx.bench.shapes import SHAPES, Shape
 from bmx.bench.timing import interleave
 from bmx.cli import main
@@ -311,11 +312,19 @@ def test_split_of_binarizations(name, tmp_path, monkeypatch):
 
 def test_train(tmp_path, capsys):
     rows = measure(tmp_path, 'train', 'tiny', '--batch', '2', '--size', '16')
-    assert [row['implementation'] for row in rows] == ['binary', 'bits=32'] and rows[0]['batch'] == 2
-    assert rows[0]['optimizer'] == 'adam' and rows[0]['size'] == 16 and rows[1]['ratio'] == 1
-    assert [row['isa'] for row in rows] == [None, None]
-    out = capsys.readouterr().out
-    assert 'optimizer adam' in out and 'kernel' not in out
+    assert [(row['measured'], row['implementation']) for row in rows] == [
+        ('step', 'binary'), ('step', 'bits=32'), ('evaluation', 'binary'), ('evaluation', 'bits=32')]
+    assert rows[0]['optimizer'] == 'adam' and rows[0]['size'] == 16 and rows[1]['ratio'] == rows[3]['ratio'] == 1
+    assert [row['isa'] for row in rows] == [ops.isa(), None] * 2 and rows[0]['batch'] == 2
+    assert 'optimizer adam' in capsys.readouterr().out
+
+
+def test_memory_of_training():
+    """A process of its own knows the scope's settings, and binary steps need less than those of several planes."""
+    with bmx.nn.config(scaling='constant'):
+        one = bench_train.peak('resnete18', 1, 2, 32)
+        with bmx.nn.config(binarizations=8):
+            assert 2 ** 20 < one < bench_train.peak('resnete18', 1, 2, 32)
 
 
 TRAINING = '''

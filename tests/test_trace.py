@@ -159,7 +159,7 @@ def test_a_graph_of_known_shapes_has_the_operator():
     layer(mx.nd.ones((1, 7)))
     after = layer(mx.sym.var('data')).tojson()
     assert before.count('"binarize"') == 1 and '"binary_convolution"' not in before
-    assert after.count('"binarize"') == 1 and after.count('"binary_convolution"') == 1  # the latter takes the signs' place
+    assert after.count('"binarize"') == 1 and after.count('"binary_convolution"') == 1  # in the signs' place
     assert layer(mx.sym.var('data')).infer_shape(data=(2, 7))[1] == [(2, 4)]
 
 

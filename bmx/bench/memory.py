@@ -5,10 +5,11 @@ files and computes three times. That includes parameters, features, scratch memo
 primitives of MXNet that it is the first to use; not MXNet as imported, nor the input.
 """
 import sys
+from typing import Callable
 
 import mxnet as mx
 
-from .models import load
+from .models import inference, load
 
 
 def _status(field: str) -> int:
@@ -16,17 +17,22 @@ def _status(field: str) -> int:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def main(prefix: str, implementation: str, *shape: str) -> None:
-    x = mx.nd.random.normal(shape=tuple(map(int, shape)))
-    x.wait_to_read()
+def growth(prepare: Callable[[], Callable[[], object]]) -> int:
+    """By how many bytes the resident memory grows, at its peak, in `prepare` and three calls of what that returns."""
+    mx.nd.waitall()
     with open('/proc/self/clear_refs', 'w') as out:
         out.write('5')  # the peak starts anew
     before = _status('VmRSS')
-    net = load(prefix, implementation, x)
+    run = prepare()
     for _ in range(3):
-        net(x)
-        mx.nd.waitall()
-    print(_status('VmHWM') - before)
+        run()
+    return _status('VmHWM') - before
+
+
+def main(prefix: str, implementation: str, *shape: str) -> None:
+    x = mx.nd.random.normal(shape=tuple(map(int, shape)))
+    x.wait_to_read()
+    print(growth(lambda: inference(load(prefix, implementation, x), x)))
 
 
 if __name__ == '__main__':

@@ -1,43 +1,95 @@
-"""`bench train`: a training step of a network, beside the same network with bits=32."""
+"""`bench train`: a training step and the evaluation of a network, beside the same network with bits=32.
+
+Run as a process of its own it prints the bytes of memory that steps need: model, bits, batch, size, and the settings of
+its layers as JSON.
+"""
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import subprocess
+import sys
 from typing import Any, Callable, Mapping
 
 import mxnet as mx
 from mxnet import autograd, gluon
 
+from .. import ops
 from ..io.text import table
 from ..models import get_model
 from ..nn import config
 from ..train import recipes, regularizers
+from .memory import growth
 from .timing import interleave, progress, row
+
+# What is compared, and its bits.
+_BITS = {'binary': 1, 'bits=32': 32}
+STEP, EVALUATION = 'step', 'evaluation'
 
 
 def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
-    """Time forward, backward and update, all finished, of both networks in turns.
+    """Time both networks in turns: forward, backward and update, all finished, and the forward pass of an evaluation.
 
     Returns
     -------
     (list of dict, str)
-        Rows with the fields optimizer, size and ratio (to bits=32); the table.
+        Rows with the fields measured (`STEP` or `EVALUATION`), optimizer, size, ratio (to bits=32) and, of steps,
+        peak_bytes; the table.
     """
     recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
-    optimizer, parameters = recipes.optimizer(recipe, 'float32')
+    optimizer, _ = recipes.optimizer(recipe, 'float32')
     contestants = {}
-    for implementation, bits in (('binary', 1), ('bits=32', 32)):
+    for implementation, bits in _BITS.items():
         progress(f'preparing {model}, {implementation}')
-        with config(bits=bits):
-            net = get_model(model)
-        regularizers.set_decays(net, recipe)
-        contestants[implementation] = training_step(net, batch, size, optimizer, parameters)
+        step, evaluation = _prepare(model, bits, batch, size)
+        contestants.update({(STEP, implementation): step, (EVALUATION, implementation): evaluation})
     seconds, _ = interleave(contestants, rounds)
-    rows = [row(model, implementation, batch, times, isa=None, reference='bits=32',
-                ratio=min(times) / min(seconds['bits=32']), optimizer=optimizer, size=size)
-            for implementation, times in seconds.items()]
-    text = table(['training step', 'min ms', 'median ms', 'of bits=32'],
-                 [[f'{entry["name"]} {entry["implementation"]}', entry['min_ms'], entry['median_ms'], entry['ratio']]
-                  for entry in rows])
+    rows = []
+    for (measured, implementation), times in seconds.items():
+        reference = seconds[measured, 'bits=32']
+        entry = row(model, implementation, batch, times, isa=ops.isa() if implementation == 'binary' else None,
+                    measured=measured, reference='bits=32', ratio=min(times) / min(reference), optimizer=optimizer,
+                    size=size, peak_bytes=None)
+        if measured == STEP:
+            progress(f'memory of {implementation}')
+            entry.update(peak_bytes=peak(model, _BITS[implementation], batch, size))
+        rows.append(entry)
+    rows.sort(key=lambda entry: entry['measured'] != STEP)
+    peaks = {entry['implementation']: entry['peak_bytes'] for entry in rows if entry['peak_bytes']}
+    text = table(['network', 'measured', 'min ms', 'median ms', 'of bits=32', 'peak MiB', 'of bits=32'],
+                 [[f'{entry["name"]} {entry["implementation"]}', entry['measured'], entry['min_ms'], entry['median_ms'],
+                   entry['ratio'], entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20,
+                   entry['peak_bytes'] and entry['peak_bytes'] / peaks['bits=32']] for entry in rows])
     return rows, f'{text}\ninput {size}x{size}, optimizer {optimizer}'
+
+
+def _prepare(model, bits, batch, size):
+    """Functions that train a network for a step and that evaluate it."""
+    recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
+    with config(bits=bits):
+        net = get_model(model)
+    regularizers.set_decays(net, recipe)
+    step = training_step(net, batch, size, *recipes.optimizer(recipe, 'float32'))
+    x = mx.nd.random.normal(shape=(batch, 3, size, size))
+
+    def evaluation():
+        net(x)
+        mx.nd.waitall()
+    return step, evaluation
+
+
+def peak(model: str, bits: int, batch: int, size: int) -> int | None:
+    """Peak memory of training steps in bytes, measured in a process of its own; None if that fails."""
+    with config() as settings:
+        layers = json.dumps(dataclasses.asdict(settings))
+    command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.train', model, str(bits), str(batch), str(size), layers]
+    try:
+        return int(subprocess.run(command, env=dict(os.environ, BMX_ISA=ops.isa()), check=True,
+                                  stdout=subprocess.PIPE).stdout)
+    except subprocess.CalledProcessError as error:
+        progress(f'no peak memory: the process that measures it failed with code {error.returncode}')
+        return None
 
 
 def training_step(net: gluon.HybridBlock, batch: int, size: int, optimizer: str,
@@ -59,3 +111,9 @@ def training_step(net: gluon.HybridBlock, batch: int, size: int, optimizer: str,
         trainer.step(batch)
         mx.nd.waitall()
     return run
+
+
+if __name__ == '__main__':
+    _name, *_numbers = sys.argv[1:5]
+    with config(**json.loads(sys.argv[5])):
+        print(growth(lambda: _prepare(_name, *map(int, _numbers))[0]))
