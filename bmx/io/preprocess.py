@@ -31,7 +31,9 @@ def resize_and_crop(image: np.ndarray, size: Sequence[int], crop_ratio: float) -
     window = (left, top, left + width, top + height)
     picture = Image.fromarray(image)
     if target[0] * target[1] <= MAX_RESIZED_PIXELS:
-        return np.asarray(picture.resize(target, Image.BILINEAR).crop(window))
+        # Rows, then columns: values are rounded between the two, and Pillow's own order depends on its version.
+        rows = picture.resize((target[0], picture.height), Image.BILINEAR)
+        return np.asarray(rows.resize(target, Image.BILINEAR).crop(window))
     # Thousands of times as long as it is wide: only the centre is resized, which may round otherwise.
     box = [min(side * whole / resized, whole)
            for side, whole, resized in zip(window, picture.size * 2, target * 2)]

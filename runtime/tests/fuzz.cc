@@ -1,12 +1,20 @@
-// Loads mutants of model files: runtime_fuzz SECONDS SEED PREFIX.... Each is an Error with a sentence or a model; what
-// else happens is seen by the sanitizers that this is built with.
+// Loads and runs mutants of the models in a folder: bmx_fuzz FOLDER [SECONDS [SEED]]. Each is an error with a sentence
+// or a model; what else happens is seen by the sanitizers that this is built with.
+#include <dirent.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
+#include "bmx.h"
+#include "model.h"
+#include "operations.h"
 #include "pairs.h"
 
 namespace bmx {
@@ -73,27 +81,87 @@ const std::vector<void (*)(std::string*, Random*)> kOfBytes = {flip, truncate, r
 const std::vector<void (*)(std::string*, Random*)> kOfTexts = {flip,   truncate, repeat, cut,  number,
                                                                number, number,   word,   word, mark};
 
-// What becomes of a mutant: true where it is a model, false for a clean error. Replaced by the C interface and a run.
-bool attempt(const Pair& pair) {
-  try {
-    const ModelFiles files = load(pair);
-    for (const FileArray& array : files.arrays) {  // all there
-      const size_t size = array.size * (array.bits ? 1 : sizeof(float));
-      const std::vector<char> copy(static_cast<const char*>(array.values),
-                                   static_cast<const char*>(array.values) + size);
-      if (copy.size() != size) return false;
-    }
-    return true;
-  } catch (const Error& error) {
-    if (!*error.what()) throw;
-    return false;
+struct FreeModel {
+  void operator()(bmx_model* model) const { bmx_model_free(model); }
+};
+struct FreeSession {
+  void operator()(bmx_session* session) const { bmx_session_free(session); }
+};
+
+// Can it run in little time and memory? What hostile programs may ask for is not bounded by the size of the files.
+bool is_small(const Pair& pair) {
+  constexpr double kMostValues = 1e5, kMostWork = 1e7;
+  const Model model(load(pair));
+  const std::shared_ptr<const Plan> plan = model.plan(model.input_shape());
+  double values = static_cast<double>(plan->data[0].values()), work = 0;
+  for (const PlannedInstruction& instruction : plan->instructions) {
+    const double written = static_cast<double>(instruction.out.values());
+    values += written;
+    work += written * instruction.operation->work(instruction.problem.get());
   }
+  return values < kMostValues && work < kMostWork;
 }
 
-int fuzz(double seconds, unsigned int seed, const std::vector<std::string>& prefixes) {
-  Random random(seed);
+bool has_sentence(bmx_status status, const bmx_error& error) {
+  if (status != BMX_OK && !*error.text) throw std::runtime_error("an error without a sentence");
+  return status == BMX_OK;
+}
+
+// What becomes of a mutant: true where it is a model, which is run, false for a clean error.
+bool attempt(const Pair& pair) {
+  bmx_error error;
+  bmx_model* loaded = nullptr;
+  bmx_session* created = nullptr;
+  if (!has_sentence(bmx_model_load_memory(BMX_API_VERSION, pair.symbol.data(), pair.symbol.size(), pair.params.data(),
+                                          pair.params.size(), &loaded, &error),
+                    error)) {
+    return false;
+  }
+  const std::unique_ptr<bmx_model, FreeModel> model(loaded);
+  if (!is_small(pair)) return true;
+  if (!has_sentence(bmx_session_create(loaded, 2, nullptr, &created, &error), error)) return false;
+  const std::unique_ptr<bmx_session, FreeSession> session(created);
+  bmx_shape shape = bmx_model_input_shape(loaded);
+  shape.sizes[0] = 2;
+  std::vector<std::vector<float>> outputs;
+  std::vector<float*> arrays;
+  const auto count = [](const bmx_shape& of) {
+    size_t values = 1;
+    for (int i = 0; i < of.dims; ++i) values *= static_cast<size_t>(of.sizes[i]);
+    return values;
+  };
+  for (int64_t index = 0; index < bmx_model_num_outputs(loaded); ++index) {
+    bmx_shape output;
+    if (!has_sentence(bmx_model_output_shape(loaded, &shape, index, &output, &error), error)) return false;
+    outputs.emplace_back(count(output));
+    arrays.push_back(outputs.back().data());
+  }
+  const std::vector<float> input(count(shape), 0.25f);
+  return has_sentence(bmx_session_run(created, input.data(), &shape, arrays.data(), &error), error);
+}
+
+std::vector<Pair> read_folder(const std::string& folder) {
+  const std::string end = "-symbol.json";
+  std::vector<std::string> names;
+  if (DIR* entries = opendir(folder.c_str())) {
+    while (const dirent* entry = readdir(entries)) {
+      const std::string name = entry->d_name;
+      if (name.size() > end.size() && name.substr(name.size() - end.size()) == end) names.push_back(name);
+    }
+    closedir(entries);
+  }
+  std::sort(names.begin(), names.end());
   std::vector<Pair> pairs;
-  for (const std::string& prefix : prefixes) pairs.push_back(read_pair(prefix));
+  for (const std::string& name : names) {
+    pairs.push_back(read_pair(folder + "/" + name.substr(0, name.size() - end.size())));
+  }
+  return pairs;
+}
+
+int fuzz(const std::string& folder, double seconds, unsigned int seed) {
+  Random random(seed);
+  const std::vector<Pair> pairs = read_folder(folder);
+  if (pairs.empty()) throw std::runtime_error("there are no models in " + folder);
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   long tried = 0, loaded = 0;
   for (; std::chrono::steady_clock::now() < end; ++tried) {
@@ -116,10 +184,10 @@ int fuzz(double seconds, unsigned int seed, const std::vector<std::string>& pref
 }  // namespace bmx
 
 int main(int count, char** arguments) {
-  if (count < 4) {
-    std::fprintf(stderr, "usage: %s SECONDS SEED PREFIX...\n", *arguments);
+  if (count < 2) {
+    std::fprintf(stderr, "usage: %s FOLDER [SECONDS [SEED]]\n", *arguments);
     return 2;
   }
-  return bmx::test::fuzz(std::atof(arguments[1]), static_cast<unsigned int>(std::atoi(arguments[2])),
-                         {arguments + 3, arguments + count});
+  return bmx::test::fuzz(arguments[1], count > 2 ? std::atof(arguments[2]) : 5,
+                         count > 3 ? static_cast<unsigned int>(std::atoi(arguments[3])) : 1);
 }

@@ -1,4 +1,4 @@
-// Runs all tests: runtime_tests [FOLDER [NAME]], the folder of the tests' files, and only tests whose names have a
+// Runs all tests: bmx_tests [FOLDER [NAME]], the folder of the tests' files, and only tests whose names have a
 // part.
 #include <cstdio>
 #include <exception>
