@@ -182,11 +182,11 @@ def test_infers_the_weight():
 
 @pytest.mark.parametrize('shape, weight, arguments, message', [
     ((2, 3, 4, 4), (8, 3, 3, 3), dict(kernel=(3, 3)), 'num_filter is required'),
-    ((2, 3, 4, 4), (8, 2, 3, 3), dict(kernel=(3, 3), num_filter=8), 'must have shape (8, 3, 3, 3), got (8, 2, 3, 3)'),
+    ((2, 3, 4, 4), (8, 2, 3, 3), dict(kernel=(3, 3), num_filter=8), 'weight must have shape (8, 3, 3, 3), got (8, 2,'),
     ((2, 3, 4), (8, 3, 3, 3), dict(kernel=(3, 3), num_filter=8), 'data must have 4 dimensions for kernel (3, 3), got'),
     ((2, 3, 4, 4), (8, 3, 3, 3), dict(kernel=(3, 3), num_filter=8, num_group=3), 'num_group 3 and num_filter 8'),
     ((2, 3, 4, 4), (8, 3, 3, 3), dict(kernel=(3, 3), num_filter=8, pad_value=2), 'pad_value must be -1, 0 or 1, got 2'),
-    ((2, 3, 4, 4), (8, 3, 3, 3), dict(kernel=(3, 3), num_filter=8, stride=(1,)), '(1) must have as many numbers'),
+    ((2, 3, 4, 4), (8, 3, 3, 3), dict(kernel=(3, 3), num_filter=8, stride=(1,)), 'stride (1) must have as many'),
     ((2, 3, 2, 4), (8, 3, 3, 3), dict(kernel=(3, 3), num_filter=8), '2x4'),
     ((2,), (8, 2), dict(num_filter=8), 'needs 2 or more dimensions, got (2)'),
     ((2, 3), (8, 3), dict(num_filter=8, no_bias=True), 'no_bias'),

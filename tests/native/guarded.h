@@ -33,7 +33,7 @@ class Guarded {
   }
   // A copy, which only may be read.
   Guarded(const std::vector<T>& values, Side side) : Guarded(static_cast<int64_t>(values.size()), side) {
-    std::memcpy(values_, values.data(), bytes_);
+    if (bytes_) std::memcpy(values_, values.data(), bytes_);
     protect();
   }
   ~Guarded() { munmap(mapped_, size_ + 2 * (begin_ - mapped_)); }

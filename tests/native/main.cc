@@ -102,7 +102,8 @@ int main(int argc, char** argv) {
         contestant.kernel->name, contestant.emulated ? " (emulated)" : "", static_cast<long long>(contestant.products),
         static_cast<long long>(contestant.binarizations), static_cast<long long>(contestant.small_groups),
         static_cast<long long>(contestant.elementwise), static_cast<long long>(contestant.float_convolutions),
-        static_cast<long long>(contestant.gradients), static_cast<long long>(contestant.programs), works ? "ok" : contestant.failure.c_str());
+        static_cast<long long>(contestant.gradients), static_cast<long long>(contestant.programs),
+        works ? "ok" : contestant.failure.c_str());
     failed = failed || !works;
   }
   return failed | !fuzz(contestants, 0, kQuickCases / thinning, INFINITY);

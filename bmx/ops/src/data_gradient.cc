@@ -6,7 +6,7 @@ namespace bmx {
 namespace {
 
 constexpr int64_t kBlockFilters = 32;
-constexpr int64_t kMostColumns = 64;         // of a rectangle
+constexpr int64_t kMostColumns = 64;        // of a rectangle
 constexpr int64_t kTableBytes = 256 << 10;  // of a rectangle, as well as its sums: what stays in L2
 constexpr int64_t kPixelBytes = 32 << 10;   // of one that reads no outputs but its own
 constexpr int64_t kFloat = sizeof(float);

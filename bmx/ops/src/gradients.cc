@@ -8,7 +8,7 @@ namespace bmx {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-constexpr int64_t kMostLanes = 64;  // of a chunk
+constexpr int64_t kMostLanes = 64;      // of a chunk
 constexpr double kSerialWork = 200000;  // below this many products starting threads costs more than it saves
 
 // Pixels of a window of one pixel are adjacent, whatever the image.
@@ -40,9 +40,9 @@ Gradients::Gradients(const Kernel& kernel, Team* team, const GradientProblem& pr
       small_(problem),
       data_(problem),
       weight_(problem),
-      thread_bytes_(round_up(has_small_groups_ ? small_.thread_bytes()
-                                               : std::max(data_.thread_bytes(), weight_.thread_bytes()),
-                             kAlignment)) {}
+      thread_bytes_(
+          round_up(has_small_groups_ ? small_.thread_bytes() : std::max(data_.thread_bytes(), weight_.thread_bytes()),
+                   kAlignment)) {}
 
 int64_t Gradients::workspace_bytes() const {
   const int64_t threads = thread_bytes_ * (is_small_ ? 1 : team_->size());

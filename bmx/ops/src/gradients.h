@@ -75,8 +75,8 @@ class DataGradient {
  private:
   // Pixels whose taps hit outputs: every stride-th row and column.
   struct Phase {
-    int64_t row, column;        // of the padded image, the first
-    std::vector<int64_t> taps;  // of the window
+    int64_t row, column;                                      // of the padded image, the first
+    std::vector<int64_t> taps;                                // of the window
     std::vector<int64_t> table_offsets[2], index_offsets[2];  // of a whole block of filters, and of the last one
   };
   struct Unit;

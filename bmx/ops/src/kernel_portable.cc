@@ -9,8 +9,8 @@
 #include "blocks.h"
 #include "elementwise_loops.h"
 #include "float_product.h"
-#include "plain_signs.h"
 #include "kernels.h"
+#include "plain_signs.h"
 #include "small_groups.h"
 #include "target.h"
 

@@ -1,10 +1,11 @@
 // Sums of floats with signs, four at a look-up (SignSums of kernels.h). A kernel that runs on part of the CPUs only
 // includes this inside its target region, as it does binarize.h, and gives its vectors as a type Signs: those of
-// float_product.h; Index and Table, what becomes of the indices of kLanes columns and of a table; index, table, look_up.
+// float_product.h; Index and Table, what becomes of the indices of kLanes columns and of a table; index, table,
+// look_up.
 //
 // Of four values there are 16 sums with signs. A table holds them, an index chooses one: a look-up and an addition do
-// the work of four multiply-adds, and a table serves all columns and, in a convolution, all taps. Half of a table is the
-// negative of the other half, so that a kernel whose vectors hold eight floats looks up one of eight and a sign.
+// the work of four multiply-adds, and a table serves all columns and, in a convolution, all taps. Half of a table is
+// the negative of the other half, so that a kernel whose vectors hold eight floats looks up one of eight and a sign.
 #ifndef BMX_SIGN_SUMS_H_
 #define BMX_SIGN_SUMS_H_
 

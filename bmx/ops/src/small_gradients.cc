@@ -31,8 +31,8 @@ int64_t SmallGradients::thread_bytes() const {
   const int64_t channels = problem_.group_channels(), filters = problem_.group_filters();
   const int64_t weights = channels * filters * problem_.window.taps();
   const int64_t of_data = (filters + channels) * round_up(read_.pixels() + kFloatLanes, kFloatLanes);
-  const int64_t of_weight = channels * problem_.window.stride.pixels() * plane_.pixels() +
-                            filters * problem_.out().height * plane_.width;
+  const int64_t of_weight =
+      channels * problem_.window.stride.pixels() * plane_.pixels() + filters * problem_.out().height * plane_.width;
   return weights * 2 * kFloat + std::max(of_data, of_weight) * kFloat;
 }
 
@@ -56,8 +56,7 @@ void SmallGradients::add_up_data(int64_t image, int64_t group, const GradientArr
   std::fill_n(gradients, filters * most, 0.0f);
   const int64_t left = std::max<int64_t>(0, first_.width), right = std::min(out.width, first_.width + read_.width);
   for (int64_t f = 0; f < filters; ++f) {
-    const float* from =
-        arrays.gradient + (image * problem_.filters + group * filters + f) * out.pixels();
+    const float* from = arrays.gradient + (image * problem_.filters + group * filters + f) * out.pixels();
     for (int64_t y = 0; y < read_.height; ++y) {
       const int64_t row = first_.height + y;
       if (row < 0 || row >= out.height || left >= right) continue;
@@ -82,8 +81,7 @@ void SmallGradients::add_up_data(int64_t image, int64_t group, const GradientArr
           const int64_t x = tap % window.size.width * window.dilate.width;
           if (y % stride.height != py || x % stride.width != px) continue;
           row_offsets.push_back(weight - weights);
-          column_offsets.push_back(f * most +
-                                   ((top + pad.height - y) / stride.height - first_.height) * read_.width +
+          column_offsets.push_back(f * most + ((top + pad.height - y) / stride.height - first_.height) * read_.width +
                                    (begin + pad.width - x) / stride.width - first_.width);
           const float* of = arrays.weight + (group * filters + f) * channels * taps + tap;
           for (int64_t c = 0; c < channels; ++c) *weight++ = sign(of[c * taps]);
@@ -124,8 +122,8 @@ void SmallGradients::add_up_weights(int64_t group, const GradientArrays& arrays,
       const float* from = arrays.data + (image * problem_.channels + group * channels + c) * size.pixels();
       for (int64_t y = 0; y < size.height; ++y) {
         const int64_t row = y + pad.height;
-        float* to = signs + c * channel + row % stride.height * stride.width * plane +
-                    row / stride.height * plane_.width;
+        float* to =
+            signs + c * channel + row % stride.height * stride.width * plane + row / stride.height * plane_.width;
         for (int64_t phase = 0; phase < stride.width; ++phase) {
           const int64_t begin = first_pixel(phase, pad.width, stride.width);
           if (begin >= size.width) continue;

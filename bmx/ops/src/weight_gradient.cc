@@ -8,9 +8,9 @@ namespace bmx {
 namespace {
 
 constexpr int64_t kBlockFilters = 32;
-constexpr int64_t kDepth = 64;       // fours whose tables a thread makes at once
+constexpr int64_t kDepth = 64;        // fours whose tables a thread makes at once
 constexpr int64_t kTableFilters = 6;  // of which: these tables fit the L1 cache
-constexpr int64_t kChunksAtOnce = 4; // which share them
+constexpr int64_t kChunksAtOnce = 4;  // which share them
 constexpr int64_t kLeastTasks = 8;    // images are divided until there are so many
 constexpr int64_t kRows = 16;         // of an image, which are prepared at once
 constexpr int64_t kFloat = sizeof(float);
@@ -50,7 +50,8 @@ WeightGradient::WeightGradient(const GradientProblem& problem)
   image_parts_ = std::min(problem.images, ceil_div(kLeastTasks, problem.groups * blocks_ * chunk_parts_));
   image_parts_ = std::max<int64_t>(1, image_parts_);
   // the last four of a row reads signs behind it
-  padded_.width = std::max(padded_.width, (4 * row_fours_ - 4) * problem.window.stride.width + problem.window.reach().width);
+  padded_.width =
+      std::max(padded_.width, (4 * row_fours_ - 4) * problem.window.stride.width + problem.window.reach().width);
 }
 
 int64_t WeightGradient::indices_bytes() const {
@@ -58,8 +59,7 @@ int64_t WeightGradient::indices_bytes() const {
 }
 
 int64_t WeightGradient::shared_bytes() const {
-  return indices_bytes() +
-         image_parts_ * problem_.window.taps() * problem_.filters * chunks_.all_lanes() * kFloat;
+  return indices_bytes() + image_parts_ * problem_.window.taps() * problem_.filters * chunks_.all_lanes() * kFloat;
 }
 
 int64_t WeightGradient::thread_bytes() const {

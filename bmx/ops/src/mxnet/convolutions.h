@@ -61,8 +61,7 @@ struct ConvolutionParameters {
     set_conv(words, &instruction);
     instruction.in = {{'x', 0, 0, shape[1]}};
     instruction.out.layout = is_dense() ? Layout::kFloats : Layout::kPlanar;
-    return infer(Program({instruction}, 1, 1),
-                 {{instruction.out.layout, shape[1], image(shape, is_one_image), 0}});
+    return infer(Program({instruction}, 1, 1), {{instruction.out.layout, shape[1], image(shape, is_one_image), 0}});
   }
 
  private:

@@ -86,9 +86,9 @@ struct BinaryConvolution {
   template <typename>
   static void backward(const BinaryConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     const std::vector<int64_t> shape = flat(p, (*in)[1].shape);
-    const GradientProblem problem = {p.is_dense() ? 1 : shape[0],        p.image(shape, true), p.window(),   shape[1],
-                                     p.conv.filters,                     p.conv.groups,
-                                     static_cast<int>(p.conv.pad_value), !p.is_dense()};
+    const GradientProblem problem = {
+        p.is_dense() ? 1 : shape[0],        p.image(shape, true), p.window(), shape[1], p.conv.filters, p.conv.groups,
+        static_cast<int>(p.conv.pad_value), !p.is_dense()};
     const Gradients gradients(problem, current_kernel(), own_team());
     gradients.run({(*in)[1].data<float>(), (*in)[2].data<float>(), (*in)[0].data<float>(), (*out)[0].data<float>(),
                    (*out)[1].data<float>()},
