@@ -8,12 +8,19 @@ DEMO ?= runs/demo
 TESTS ?=
 
 # Folders of C++.
-CXX_FOLDERS := bmx/ops/src bmx/ops/src/mxnet tests/native
+CXX_FOLDERS := bmx/ops/src bmx/ops/src/mxnet tests/native \
+  runtime/src runtime/include runtime/bmx_run runtime/examples runtime/tests
+CXX_FILES := $(wildcard $(foreach ending,cc h hpp c,$(addsuffix /*.$(ending),$(CXX_FOLDERS))))
+
+# Sanitizers of `make runtime-sanitized`: address,undefined or thread.
+SANITIZE ?= address,undefined
+comma := ,
 
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
 
-.PHONY: demo lint test test-full coverage test-native test-clang test-neon fuzz clean
+.PHONY: demo lint test test-full coverage test-native test-clang test-neon runtime-test runtime-sanitized runtime-neon
+.PHONY: fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/* bmx/ops/src/mxnet/*)
 	python=$$($(if $(PYTHON),$(PYTHON) find_python.py,python3 find_python.py --any)) && "$$python" -m venv $(VENV)
@@ -33,8 +40,9 @@ demo: $(BIN)/installed
 # What reads the sources alone: mistakes, lines and imports; the form of the C++; types.
 lint: $(BIN)/installed-lint
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run -Werror $(wildcard $(addsuffix /*.cc,$(CXX_FOLDERS)) $(addsuffix /*.h,$(CXX_FOLDERS)))
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 	$(BIN)/mypy bmx
+	cd runtime/python && $(abspath $(BIN))/mypy
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -q $(TESTS)
@@ -62,6 +70,27 @@ test-clang:
 # The same for AArch64 under QEMU (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user).
 test-neon:
 	$(MAKE) -C tests/native neon
+
+# The runtime without MXNet: built, its tests, a picture, and the wheel in fresh environments of the oldest and the newest
+# Python here (runtime/python/try_wheel.py). CMake, a C++ compiler, and for pictures their libraries
+# (Debian, Ubuntu: apt-get install cmake libjpeg-dev libpng-dev).
+runtime-test:
+	$(call runtime,build/runtime,-DBMX_WERROR=ON)
+	build/runtime/bmx_run/bmx-run runtime/tests/data/levels runtime/python/tests/data/picture.png
+	python3 runtime/python/try_wheel.py --bmx-run build/runtime/bmx_run/bmx-run
+
+runtime-sanitized:
+	$(call runtime,build/runtime-$(firstword $(subst $(comma), ,$(SANITIZE))),-DBMX_SANITIZE=$(SANITIZE))
+
+runtime-neon:
+	$(call runtime,build/runtime-neon,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake)
+
+# Builds and tests the runtime in a folder. Arguments: the folder, CMake's options.
+define runtime
+cmake -S runtime -B $(1) $(2)
+cmake --build $(1) -j$$(nproc)
+cd $(1) && ctest --output-on-failure
+endef
 
 # Random trials of what must never go wrong: damaged files, hostile images, kills, programs; prints figures.
 fuzz: $(BIN)/installed

@@ -1,11 +1,14 @@
+import importlib
 import os
+import shutil
 import signal
+import sys
 
 import pytest
 
 from bmx import ops
 from bmx.models import MODELS
-from helpers import STUDY, tiny, write_folder
+from helpers import RUNTIME, STUDY, build_runtime, tiny, write_folder
 
 os.environ.setdefault('MPLBACKEND', 'Agg')  # no test opens a window
 
@@ -66,3 +69,15 @@ def study(tmp_path):
         path.write_text(text)
         return str(path)
     return write
+
+
+@pytest.fixture(scope='session')
+def runtime(tmp_path_factory):
+    """The module bmx_runtime, with a library of these sources."""
+    library = build_runtime('bmx_shared') / 'libbmx.so'
+    site = tmp_path_factory.mktemp('site')
+    shutil.copytree(str(RUNTIME / 'python' / 'src' / 'bmx_runtime'), str(site / 'bmx_runtime'))
+    shutil.copy(str(library), str(site / 'bmx_runtime'))
+    sys.path.insert(0, str(site))
+    yield importlib.import_module('bmx_runtime')
+    sys.path.remove(str(site))

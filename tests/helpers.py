@@ -1,9 +1,14 @@
 """What several tests share."""
 import csv
 import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+import pytest
 from mxnet import gluon
 from mxnet.gluon import nn
 from PIL import Image
@@ -240,3 +245,21 @@ def gradient(x, estimator='clip', clip_threshold=1.3):
         return (size <= x.dtype.type(clip_threshold)).astype(x.dtype)
     two = x.dtype.type(2)
     return np.where(size <= 1, two - two * np.minimum(size, 1), x.dtype.type(0))
+
+
+# The runtime without MXNet --------------------------------------------------------------------------------------------
+
+RUNTIME = Path(__file__).resolve().parents[1] / 'runtime'
+
+
+def build_runtime(target):
+    """Build a target of runtime/CMakeLists.txt; the folder of the build. Skips the test where there is no CMake."""
+    if shutil.which('cmake') is None:
+        pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
+    folder = RUNTIME.parent / 'build' / 'runtime'  # that of `make runtime-test`: what is there is not compiled again
+    for command in (['-S', RUNTIME, '-B', folder],
+                    ['--build', folder, '--parallel', os.cpu_count(), '--target', target]):
+        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True)
+        assert done.returncode == 0, done.stdout
+    return folder

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mxnet as mx
 import pytest
@@ -16,7 +17,8 @@ from PIL import Image
 
 import bmx
 from bmx import ops
-from bmx.bench import frontier, kernels, layers, models
+from bmx.bench import frontier, kernels, layers, models, results
+from bmx.bench import runtime as bench_runtime
 from bmx.bench.shapes import SHAPES, Shape
 from bmx.bench.timing import interleave
 from bmx.cli import main
@@ -24,6 +26,7 @@ from bmx.cli.bench import SUBJECTS
 from bmx.graph import Graph
 from bmx.models import MODELS
 from bmx.papers.accuracies import OTHERS, Accuracy, published
+from helpers import build_runtime
 
 FIELDS = {'name', 'implementation', 'isa', 'threads', 'batch', 'min_ms', 'median_ms', 'runs', 'cpu', 'mxnet', 'gluoncv',
           'bmx'}
@@ -203,6 +206,75 @@ def test_times_survive_a_failing_measurement_of_memory(tmp_path, capsys, monkeyp
     out, error = capsys.readouterr()
     assert re.search(r'mobilenet0.25 +mkldnn .* -$', out, re.MULTILINE)
     assert error.count('no peak memory: the process that measures it failed with code 1') == 2
+
+
+@pytest.fixture
+def installed_runtime(runtime, monkeypatch):
+    """bmx_runtime, also in processes that are started."""
+    monkeypatch.setenv('PYTHONPATH', str(Path(runtime.__file__).parents[1]))
+
+
+def test_runtime(tmp_path, capsys, installed_runtime):
+    command = str(build_runtime('bmx_run') / 'bmx_run' / 'bmx-run')
+    rows = measure(tmp_path, 'runtime', 'tiny', '--size', '32', '--batch', '2', '--bmx-run', command)
+    assert [(row['measured'], row['implementation']) for row in rows] == [
+        (measured, door) for measured in ('one process', 'two at once') for door in ('mxnet', 'bmx_runtime')] + [
+        ('start', program) for program in ('mxnet', 'bmx_runtime', 'bmx-run')]
+    starts = rows[4:]
+    assert [row['batch'] for row in rows] == [2] * 4 + [1] * 3 and {row['runs'] for row in starts} == {2}
+    assert all(row['runs'] >= 2 * (1 + (row['measured'] == 'two at once')) for row in rows[:4])
+    for row in rows:
+        first = next(other for other in rows if other['measured'] == row['measured'])
+        assert row['ratio'] == pytest.approx(row['min_ms'] / first['min_ms'])
+        assert row['median_ratio'] == pytest.approx(row['median_ms'] / first['median_ms'])
+        assert (row['peak_bytes'] is None) == (row not in starts)
+    in_mxnet, in_python, alone = starts
+    assert in_mxnet['min_ms'] > in_python['min_ms'] > alone['min_ms'] > 0.5
+    assert 100 << 20 < in_mxnet['peak_bytes'] and 2 << 20 < alone['peak_bytes'] < in_python['peak_bytes'] < 100 << 20
+    out, error = capsys.readouterr()
+    assert re.search(r'tiny +two at once +bmx_runtime ', out) and 'tiny: start 2 of 2' in error
+
+
+def test_runtime_without_the_command(tmp_path, capsys, installed_runtime, monkeypatch):
+    monkeypatch.setattr(bench_runtime.shutil, 'which', lambda name: None)
+    monkeypatch.setattr(bench_runtime, '_latencies', lambda *_: [])
+    monkeypatch.setattr(bench_runtime, '_start', lambda command: (len(command), 1 << 20))
+    rows = measure(tmp_path, 'runtime', 'tiny', '--size', '32')
+    assert [row['implementation'] for row in rows] == ['mxnet', 'bmx_runtime']
+    assert 'bmx-run is left out' in capsys.readouterr().err
+    for arguments, message in ((['mobilenet0.25'], 'only networks of this package run without MXNet, not mobilenet0'),
+                               (['tiny', '--bmx-run', 'no-bmx-run'], 'no-bmx-run is no program')):
+        assert main(['bench', 'runtime'] + arguments) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_processes_that_fail_are_named(tmp_path):
+    with pytest.raises(ChildProcessError, match='door.py mxnet .*nothing.* failed'):
+        bench_runtime._latencies('net', str(tmp_path / 'nothing'), 1, (1, 3, 8, 8), 1)
+    for command in (shutil.which('false'), str(tmp_path / 'nothing')):
+        with pytest.raises(ChildProcessError, match=f'{command} failed'):
+            bench_runtime._start([command])
+
+
+def test_start_is_up_to_the_first_answer():
+    """And memory that of the command alone, not of the process that measures."""
+    held = 64 << 20
+    program = f'x = bytes({held}); print(1, flush=True); import time; time.sleep(0.5)'
+    began = time.perf_counter()
+    seconds, peak = bench_runtime._start([sys.executable, '-c', program])
+    assert seconds < time.perf_counter() - began - 0.5 and 0 < peak < held / 2  # zeros that nobody wrote
+    _, written = bench_runtime._start([sys.executable, '-c', program.replace('bytes(', "b'x' * (")])
+    assert held < written < 2 * held
+
+
+def test_a_panel_for_what_is_measured(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(results, 'Figure', lambda **kwargs: made.append(Figure(**kwargs)) or made[-1])
+    rows = [dict(name=name, implementation=door, isa='none', threads=1, batch=1, cpu='a CPU', min_ms=1., mxnet='1',
+                 gluoncv='1', bmx='1', measured=measured)
+            for measured in ('latency', 'start') for name in 'ab' for door in 'xyz'[:2 + (measured == 'start')]]
+    results.draw(str(tmp_path / 'a.png'), rows, 'bmx bench')
+    assert [(axes.get_xlabel(), len(axes.patches)) for axes in made[0].axes] == [('ms, latency', 4), ('ms, start', 6)]
 
 
 def test_split(tmp_path, capsys):

@@ -1,10 +1,7 @@
 """The command bmx-run prints what `bmx predict` prints, of images of all kinds."""
 import io
 import json
-import os
-import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +9,8 @@ from PIL import Image
 
 import bmx
 from bmx import cli
-from helpers import small_net
+from helpers import build_runtime, small_net
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / 'build' / 'test-runtime'  # kept: what did not change is not compiled again
 VIEW = {'size': [8, 8], 'crop_ratio': 0.875, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}
 CLASSES = ['tench', 'ä 鱼', '\x1b[31m\n', '"quoted"']
 
@@ -23,16 +18,10 @@ CLASSES = ['tench', 'ä 鱼', '\x1b[31m\n', '"quoted"']
 @pytest.fixture(scope='module')
 def bmx_run():
     """A function that runs the command: from arguments to the exit code and the texts of both outputs."""
-    if shutil.which('cmake') is None:
-        pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
-    for command in (['-S', ROOT / 'runtime', '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'],
-                    ['--build', BUILD, '--parallel', os.cpu_count(), '--target', 'bmx_run']):
-        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True)
-        assert done.returncode == 0, done.stdout
+    command = build_runtime('bmx_run') / 'bmx_run' / 'bmx-run'
 
     def run(*arguments):
-        done = subprocess.run([str(BUILD / 'bmx_run' / 'bmx-run'), *map(str, arguments)], stdout=subprocess.PIPE,
+        done = subprocess.run([str(command), *map(str, arguments)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
     return run

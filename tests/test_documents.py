@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [
     *ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('benchmarks/*.md')])
 PRESENT = [name for name in DOCUMENTS if name != 'CHANGELOG.md']  # that one names what is gone, too
-FOLDERS = ('bmx', 'models', 'docs', 'tests', 'recipes', 'benchmarks', '.ci')
+FOLDERS = ('bmx', 'models', 'runtime', 'docs', 'tests', 'recipes', 'benchmarks', '.ci')
 TOP = [path.name for path in ROOT.iterdir() if path.is_file()]
 FILES = TOP + [str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob('*')
                if '__pycache__' not in path.parts]
@@ -184,7 +184,7 @@ def test_commands_and_options_exist(document):
         own = given[:given.index('--')] if '--' in given else given
         unknown += [(command, word) for word in own if re.match('--[a-z]', word)
                     and word.partition('=')[0] not in options(command)]
-    known = {'--help', '--version'}.union(*map(options, COMMANDS))
+    known = set(re.findall(r'--[a-z]+', read('runtime/bmx_run/options.cc'))).union(*map(options, COMMANDS))
     unknown += [span for span in spans(read(document))
                 if re.match('--[a-z]', span) and re.match(r'[\w-]+', span).group() not in known]
     assert unknown == []
@@ -210,7 +210,8 @@ def test_other_programs_in_blocks_exist(document):
     wrong = []
     for line in map(words, blocks(read(document))):
         if line[:2] == ['python', '-m']:
-            wrong += [] if line[2] == 'pip' or importlib.util.find_spec(line[2]) else [line[2]]
+            there = importlib.util.find_spec(line[2]) or (ROOT / 'runtime/python/src' / line[2]).is_dir()
+            wrong += [] if line[2] == 'pip' or there else [line[2]]
         elif line[:1] == ['python']:
             wrong += [] if (ROOT / line[1]).is_file() else [line[1]]
         elif line[:1] == ['make']:

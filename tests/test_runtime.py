@@ -4,10 +4,7 @@ package with a library of these sources. What that package does itself is tested
 import concurrent.futures
 import importlib
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,30 +17,10 @@ import bmx
 from bmx import cli, deploy, ops
 from bmx.io import preprocess
 from fuzz import model_files
-from helpers import conv, random, randomize, sequential, small_net
+from helpers import RUNTIME, conv, random, randomize, sequential, small_net
 
-ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ROOT / 'runtime' / 'python'
-BUILD = ROOT / 'build' / 'test-runtime'  # kept: what did not change is not compiled again
+DATA = Path(__file__).resolve().parent / 'data'
 VIEW = {'size': [8, 8], 'crop_ratio': 0.875, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}
-
-
-@pytest.fixture(scope='session')
-def runtime(tmp_path_factory):
-    """The module bmx_runtime."""
-    if shutil.which('cmake') is None:
-        pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
-    site = tmp_path_factory.mktemp('site')
-    shutil.copytree(str(PYTHON / 'src' / 'bmx_runtime'), str(site / 'bmx_runtime'))
-    for command in (['-S', PYTHON, '-B', BUILD, '-DCMAKE_BUILD_TYPE=Release'],
-                    ['--build', BUILD, '--parallel', os.cpu_count()],
-                    ['--install', BUILD, '--component', 'python', '--prefix', site]):
-        done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True)
-        assert done.returncode == 0, done.stdout
-    sys.path.insert(0, str(site))
-    yield importlib.import_module('bmx_runtime')
-    sys.path.remove(str(site))
 
 
 def several_bits(activation, weight):
@@ -124,7 +101,7 @@ def test_operators_of_mxnet_are_refused_by_name(runtime, tmp_path):
     net, shape = model_files.networks()['rows']
     export(net, str(tmp_path / 'rows'), shape)
     for prefix, names in ((tmp_path / 'exact', ('Convolution',)), (tmp_path / 'rows', ('BatchNorm', 'reshape_like')),
-                          (ROOT / 'tests' / 'data' / 'format-1', ('xnor_popcount', 'broadcast_add'))):
+                          (DATA / 'format-1', ('xnor_popcount', 'broadcast_add'))):
         with pytest.raises(runtime.ModelError) as error:
             runtime.Model(prefix)
         assert all(name in str(error.value) for name in names), error.value
@@ -160,11 +137,64 @@ def test_predictions_are_those_of_bmx_predict(runtime, tmp_path, capsys):
                                    [guess['probability'] for guess in row['top']], rtol=1e-6)
 
 
+# bmx verify -----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A prefix, and a folder of 40 images."""
+    export(small_net(), str(tmp_path / 'net'), (3, 8, 8), preprocess=VIEW)
+    (tmp_path / 'images').mkdir()
+    for index in range(40):
+        noise = np.random.RandomState(index).randint(0, 256, (9 + index, 14, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(str(tmp_path / 'images' / f'{index}.png'))
+    return str(tmp_path / 'net'), str(tmp_path / 'images')
+
+
+def test_verify_compares_with_the_runtime(runtime, photographs, capsys, monkeypatch):
+    """On images, or random inputs; one bit in one of them is noticed."""
+    prefix, images = photographs
+    assert cli.main(['verify', prefix, '--runtime', '--data-dir', images]) == 0
+    assert 'the runtime without MXNet gives the same bits for 40 of 40 inputs' in capsys.readouterr().out
+    assert cli.main(['verify', prefix, '--runtime']) == 0
+    assert 'comparing on random inputs\nthe runtime without MXNet gives the same bits for 16 of 16' \
+        in capsys.readouterr().out
+    call = runtime.Model.__call__
+
+    def one_bit(model, batch):
+        scores = call(model, batch)
+        scores.view(np.uint32)[len(batch) // 2, 1] ^= 1
+        return scores
+    monkeypatch.setattr(runtime.Model, '__call__', one_bit)
+    assert cli.main(['verify', prefix, '--runtime', '--data-dir', images]) == 1  # two batches
+    assert 'the same bits for 38 of 40 inputs' in capsys.readouterr().err
+
+
+def test_verify_with_the_float_network_and_the_runtime(runtime, tmp_path, capsys):
+    net, params = bmx.get_model('resnete18', stem='thumbnail', layers=(1,), channels=(16,), classes=3), 'net.params'
+    randomize(net, random((1, 3, 16, 16)))
+    net.save_parameters(str(tmp_path / params))
+    bmx.export(net, str(tmp_path / 'net'), (1, 3, 16, 16))
+    assert cli.main(['verify', str(tmp_path / 'net'), '--runtime', '--params', str(tmp_path / params)]) == 0
+    assert re.search(r'the same bits for 16 of 16 inputs\n(.*\n)?verified against the float network',
+                     capsys.readouterr().out)
+
+
+def test_verify_says_why_it_cannot_compare(runtime, photographs, capsys, monkeypatch):
+    prefix, images = photographs
+    assert cli.main(['verify', prefix, '--runtime', '--data-dir', images, '--bits', '1']) == 1
+    assert 'give its --params' in capsys.readouterr().err
+    assert cli.main(['verify', str(DATA / 'format-1'), '--runtime']) == 1
+    assert 'needs operators of MXNet' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'bmx_runtime', None)
+    assert cli.main(['verify', prefix, '--runtime']) == 1
+    assert re.search('cannot be imported .*pip install "./runtime/python', capsys.readouterr().err)
+
+
 # The interface --------------------------------------------------------------------------------------------------------
 
 def test_the_package_knows_the_header(runtime):
     """Every function with as many arguments as it has, and what is defined."""
-    header = re.sub(r'/\*.*?\*/', '', (ROOT / 'runtime' / 'include' / 'bmx.h').read_text(), flags=re.S)
+    header = re.sub(r'/\*.*?\*/', '', (RUNTIME / 'include' / 'bmx.h').read_text(), flags=re.S)
     library = importlib.import_module('bmx_runtime._library')
     functions = re.findall(r'BMX_API (?:const )?\w+\*? (\w+)\(([^)]*)\);', header)
     assert len(functions) == len(re.findall(r'^BMX_API ', header, flags=re.M)) > 10

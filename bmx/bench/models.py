@@ -12,6 +12,7 @@ import mxnet as mx
 
 from .. import ops
 from ..deploy import export, files
+from ..io.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..io.text import table
 from ..models import MODELS, get_model
 from .timing import interleave, phase_fields, progress, row
@@ -85,7 +86,8 @@ def write(name: str, net: mx.gluon.HybridBlock, x: mx.nd.NDArray, folder: str,
     for implementation in implementations:
         if implementation in ('deployed', 'exact'):
             prefixes[name, implementation] = f'{plain}-{implementation}'
-            export(net, prefixes[name, implementation], x.shape, x, exact=implementation == 'exact')
+            export(net, prefixes[name, implementation], x.shape, x, exact=implementation == 'exact', preprocess={
+                'size': x.shape[2:], 'crop_ratio': 0.875, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD})
         elif plain not in prefixes.values():
             net.hybridize()
             net(x)

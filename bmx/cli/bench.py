@@ -9,7 +9,7 @@ import sys
 from typing import Callable
 
 from .. import ops
-from ..bench import frontier, kernels, layers, models, results, split, train
+from ..bench import frontier, kernels, layers, models, results, runtime, split, train
 from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
 from ..models import MODELS
 from ..nn import config
@@ -30,6 +30,9 @@ def _isa(default):
 _NAMES = 'names', dict(nargs='*', metavar='NAME', help='a model of this package or of GluonCV, also with keywords as '
                        '"resnete18 weight=dorefa(2)" (default: '
                        f'{" ".join(models.DEFAULT)})')
+_DEPLOYED = 'names', dict(nargs='*', metavar='NETWORK', help='a model of this package, also with keywords (default: '
+                          f'{" ".join(runtime.DEFAULT)})')
+_BMX_RUN = '--bmx-run', dict(metavar='PATH', help='the command bmx-run (default: the one in PATH, else none)')
 _MODEL = 'model', dict(metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
 _EXACT = '--exact', dict(action='store_true', help="also networks that keep MXNet's float operators")
 _THREADS = '--threads', dict(type=positive, metavar='N', help='threads that compute (default: 1)')
@@ -72,6 +75,10 @@ SUBJECTS = {
     'frontier': Subject(
         "published accuracy against time and size: all deployed networks of the zoo and GluonCV's MobileNets",
         frontier.measure, (_THREADS, _batch(1), _SIZE, _isa('the fastest of this CPU')), frontier.draw),
+    'runtime': Subject(
+        'deployed networks in MXNet and in the runtime without it, by one process, by two at once, and from the start',
+        runtime.measure, (_DEPLOYED, _BMX_RUN, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, *_QUANTIZERS,
+                          _isa('the fastest of this CPU'))),
     'split': Subject(
         'where the time of a deployed network goes, layer by layer',
         split.measure, (_MODEL, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, *_QUANTIZERS,
@@ -83,7 +90,7 @@ SUBJECTS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.description = 'Speed, measured: contestants run in turns in one process; minimum and median of their times.'
+    parser.description = 'Speed, measured: contestants run in turns; minimum and median of their times.'
     subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT', parser_class=argparse.ArgumentParser)
     subjects.required = True
     for name, row in SUBJECTS.items():

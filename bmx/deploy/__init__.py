@@ -3,8 +3,9 @@ from .arithmetic import OwnNetwork
 from .errors import ExportError
 from .exporter import Export, export
 from .files import Metadata, load
+from .runtime import equal_bits, import_runtime
 from .tracing import trace
 from .verification import Comparison, Verification, compare, verify
 
-__all__ = ['Comparison', 'Export', 'ExportError', 'Metadata', 'OwnNetwork', 'Verification', 'compare', 'export',
-           'load', 'trace', 'verify']
+__all__ = ['Comparison', 'Export', 'ExportError', 'Metadata', 'OwnNetwork', 'Verification', 'compare',
+           'equal_bits', 'export', 'import_runtime', 'load', 'trace', 'verify']

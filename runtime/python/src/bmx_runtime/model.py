@@ -127,7 +127,6 @@ class Model:
         self._handle = handle
         self._new_session_arguments = threads, None if kernel is None else kernel.encode()
         self._idle: deque[_Session] = deque()  # whose operations are atomic
-        self._output_shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         session = _Session(self)
         self._idle.append(session)
         self._threads = int(library.bmx_session_threads(session.handle))
@@ -188,7 +187,8 @@ class Model:
         """
         values = self._as_input(batch)
         shape = _shape(values.shape)
-        outputs = [np.empty(sizes, np.float32) for sizes in self._shapes_of_outputs(values.shape)]
+        outputs = [self._new_output(shape, index)
+                   for index in range(library.bmx_model_num_outputs(self._handle))]
         pointers = (ctypes.c_void_p * len(outputs))(*[output.ctypes.data for output in outputs])
         try:
             session = self._idle.pop()
@@ -213,15 +213,10 @@ class Model:
                 raise ValueError('the batch has a NaN')
         return values
 
-    def _shapes_of_outputs(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        found = self._output_shapes.get(input_shape)
-        if found is None:
-            found, shape, output = [], _shape(input_shape), Shape()
-            for index in range(library.bmx_model_num_outputs(self._handle)):
-                call('bmx_model_output_shape', self._handle, ctypes.byref(shape), index, ctypes.byref(output))
-                found.append(_sizes(output))
-            self._output_shapes[input_shape] = found
-        return found
+    def _new_output(self, shape: Shape, index: int) -> Array:
+        output = Shape()
+        call('bmx_model_output_shape', self._handle, ctypes.byref(shape), index, ctypes.byref(output))
+        return np.empty(_sizes(output), np.float32)
 
     def prepare(self, image: Picture) -> Array:
         """An image as an input of the model, as its `preprocess` says.
