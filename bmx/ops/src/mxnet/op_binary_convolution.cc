@@ -1,6 +1,7 @@
 // mx.nd.binary_convolution, mx.sym.binary_convolution: the product of signs of networks in training. The data and the
-// weights are floats, which hold signs or whose signs are meant; the product is that of xnor_popcount, the gradients are
-// those of gradients.h. With `estimator`, as binarize has it, the gradient of the data is that of what the signs are of.
+// weights are floats, which hold signs or whose signs are meant; the product is that of xnor_popcount, the gradients
+// are those of gradients.h. With `estimator`, as binarize has it, the gradient of the data is that of what the signs
+// are of.
 #include <mxnet/lib_api.h>
 
 #include <algorithm>
