@@ -29,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads that cannot be, is SystemExit(2).
     """
     parser = argparse.ArgumentParser(prog='python -m bmx_runtime', allow_abbrev=False,
-                                     description='The top-5 of images by a deployed model, or its latency.')
+                                     description='The top-5 of images by a deployed model, or its latency.',
+                                     epilog='Exit code: 0; 1 if the model or an image cannot be read; 2 if the command '
+                                     'line is wrong. An image that cannot be read is told of on the standard error, '
+                                     'and left out of what is printed; the others are classified.')
     parser.add_argument('prefix', metavar='PREFIX', help='of the files PREFIX-symbol.json and PREFIX-0000.params')
     parser.add_argument('images', nargs='*', metavar='IMAGE')
     parser.add_argument('--json', action='store_true', help='machine-readable output')

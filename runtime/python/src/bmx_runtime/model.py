@@ -62,8 +62,8 @@ class Model:
 
     A model can be pickled: by the path of its files, which the reading process must have, or with its contents where it
     was made by `from_bytes`. It works in processes that are forked from one that has loaded it. Python from 3.12 on
-    warns of such a fork (DeprecationWarning) where the process has threads; the model's are no reason to heed it, as
-    its sessions start new ones in the child.
+    warns of forks of a process that has threads (DeprecationWarning); the model's are harmless, because its sessions
+    start new ones in the child.
 
     Parameters
     ----------
