@@ -13,6 +13,7 @@
 
 #include "graph.h"
 #include "json.h"
+#include "memory.h"
 #include "params.h"
 #include "sha256.h"
 
@@ -77,7 +78,7 @@ Contents read_file(const std::string& path) {
   struct stat found;
   Contents contents = {nullptr, 0};
   if (file.number >= 0 && fstat(file.number, &found) == 0) {
-    contents.bytes.reset(new char[std::max<size_t>(found.st_size, 1)]);
+    contents.bytes = allocate<char>(std::max<int64_t>(found.st_size, 1));
     for (;;) {
       const ssize_t count = read(file.number, contents.bytes.get() + contents.size, found.st_size - contents.size);
       if (count == 0) return contents;

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "expansion.h"
+#include "memory.h"
 
 namespace bmx {
 namespace {
@@ -75,7 +76,7 @@ void Model::add_parameter(const FileParameter& parameter) {
     fail("levels and codes of parameter ", name(parameter), " do not fit its shape");
   }
   const int64_t size = values(expansion.shape());
-  expanded_.emplace_back(new float[size]);
+  expanded_.push_back(allocate<float>(size));
   expansion.run(static_cast<const float*>(levels.values), levels.shape, static_cast<const uint8_t*>(codes.values),
                 expanded_.back().get());
   parameters_.push_back({expanded_.back().get(), size});

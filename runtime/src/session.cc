@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "error.h"
+#include "memory.h"
 
 namespace bmx {
 namespace {
@@ -37,7 +38,7 @@ void Session::run(const float* input, const Shape& shape, float* const* outputs)
   if (execution.workspace_bytes() > workspace_bytes_) {
     workspace_bytes_ = 0;  // where there is not enough
     workspace_.reset();
-    workspace_.reset(new char[execution.workspace_bytes()]);
+    workspace_ = allocate<char>(execution.workspace_bytes());
     workspace_bytes_ = execution.workspace_bytes();
   }
   execution.run(workspace_.get());

@@ -68,11 +68,9 @@ endif()
 set(FLAGS -Wall -Wextra -Werror -pedantic)
 string(REPLACE ";" " " JOINED_FLAGS "${FLAGS}")
 set(OPTIONS "-DCMAKE_PREFIX_PATH=${PREFIX}" -DBUILD_SHARED_LIBS=${SHARED} "-DCMAKE_C_FLAGS=${JOINED_FLAGS}"
-    "-DCMAKE_CXX_FLAGS=${JOINED_FLAGS}")
+    "-DCMAKE_CXX_FLAGS=${JOINED_FLAGS}" "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}")
 if(TOOLCHAIN)
   list(APPEND OPTIONS "-DCMAKE_TOOLCHAIN_FILE=${TOOLCHAIN}")
-else()
-  list(APPEND OPTIONS "-DCMAKE_C_COMPILER=${C_COMPILER}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}")
 endif()
 run("${CMAKE_COMMAND}" -G "${GENERATOR}" ${OPTIONS} -S "${SOURCES}" -B "${FOLDER}/examples")
 run("${CMAKE_COMMAND}" --build "${FOLDER}/examples")
@@ -104,8 +102,8 @@ set(ENV{PKG_CONFIG_PATH} "${PREFIX}/${LIBDIR}/pkgconfig")
 run("${PKG_CONFIG}" --cflags --libs ${STATIC} bmx)
 string(STRIP "${OUTPUT}" USED)
 separate_arguments(USED UNIX_COMMAND "${USED}")
-run("${C_COMPILER}" -std=c99 ${FLAGS} "${SOURCES}/classify.c" -o "${FOLDER}/classify_c" ${USED}
+run("${C_COMPILER}" ${TARGET} -std=c99 ${FLAGS} "${SOURCES}/classify.c" -o "${FOLDER}/classify_c" ${USED}
     "-Wl,-rpath,${PREFIX}/${LIBDIR}")
-run("${CXX_COMPILER}" -std=c++11 ${FLAGS} "${SOURCES}/classify.cc" -o "${FOLDER}/classify" ${USED}
+run("${CXX_COMPILER}" ${TARGET} -std=c++11 ${FLAGS} "${SOURCES}/classify.cc" -o "${FOLDER}/classify" ${USED}
     "-Wl,-rpath,${PREFIX}/${LIBDIR}")
 run_examples("${FOLDER}/classify" "${FOLDER}/classify_c")

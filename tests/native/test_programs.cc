@@ -12,6 +12,16 @@ void ignore_denormals(bool ignore) {
 #ifdef __x86_64__
   constexpr unsigned int kDenormalsAreZeros = 1 << 6;
   _mm_setcsr(ignore ? _mm_getcsr() | kDenormalsAreZeros : _mm_getcsr() & ~kDenormalsAreZeros);
+#elif defined(__aarch64__)
+  constexpr uint64_t kFlushToZero = 1 << 24;
+  uint64_t mode;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  __asm__ volatile("msr fpcr, %0" : : "r"(ignore ? mode | kFlushToZero : mode & ~kFlushToZero));
+#elif defined(__arm__) && defined(__ARM_FP)
+  constexpr uint32_t kFlushToZero = 1 << 24;
+  uint32_t mode;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
+  __asm__ volatile("vmsr fpscr, %0" : : "r"(ignore ? mode | kFlushToZero : mode & ~kFlushToZero));
 #else
   static_cast<void>(ignore);
 #endif

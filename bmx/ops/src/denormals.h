@@ -32,6 +32,17 @@ class ExactDenormals {
     return mode;
   }
   static void set_mode(uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#elif defined(__arm__) && defined(__ARM_FP)
+  // Of scalar instructions; NEON's have no other way here, compilers do not use them for floats unless told to.
+  static constexpr uint64_t kZero = 1 << 24;
+  static uint64_t mode() {
+    uint32_t mode;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
+    return mode;
+  }
+  static void set_mode(uint64_t mode) {
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(static_cast<uint32_t>(mode)) : "memory");
+  }
 #else
   static constexpr uint64_t kZero = 0;
   static uint64_t mode() { return 0; }
