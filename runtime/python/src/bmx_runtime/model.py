@@ -290,8 +290,8 @@ class Model:
         if _c_int('top', top) < 1:
             raise ValueError(f'top must be at least 1, got {top}')
         is_one = (isinstance(images, (str, bytes, os.PathLike)) or hasattr(images, 'read') or
-                  isinstance(images, np.ndarray) and images.ndim in (2, 3) or not hasattr(images, '__iter__'))
-        if is_one:
+                  isinstance(images, np.ndarray) and images.ndim in (2, 3))
+        if is_one or not (hasattr(images, '__iter__') or hasattr(images, '__getitem__')):
             raise TypeError(f'images must be a list, got one {type(images).__name__}: give [image]')
         return [self._guesses(self.prepare(image), top) for image in images]
 
