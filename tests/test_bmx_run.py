@@ -114,15 +114,15 @@ def test_latency(bmx_run, prefix, tmp_path):
     path, = write(tmp_path, {'a.ppm': FILES['PPM']['RGB']})
     code, out, _ = bmx_run('--bench', '--json', '--threads', 2, '--kernel', 'portable', prefix, path)
     row = json.loads(out)
-    assert code == 0 and row['input_shape'] == [1, 3, 8, 8]
+    assert code == 0 and row['input_shape'] == [1, 3, 8, 8] and out == json.dumps(row, indent=1) + '\n'
     assert (row['threads'], row['kernel']) == (2, 'portable') and row['runs'] >= 20
     assert 0 < row['min_ms'] <= row['median_ms'] <= row['p99_ms']
 
 
 def test_exit_codes(bmx_run, prefix):
     assert bmx_run('--version')[:2] == (0, f'bmx-run {bmx.__version__}\n')
-    for arguments in ([], [prefix], ['--fast', prefix, 'a.jpg'], ['--threads', '0', prefix, 'a.jpg'],
-                      ['--kernel', 'none', prefix, 'a.jpg']):
+    for arguments in ([], [prefix], ['--fast', prefix, 'a.jpg'], ['--threads', '-1', prefix, 'a.jpg'],
+                      ['--kernel', 'none', prefix, 'a.jpg'], ['--kernel', '', prefix, 'a.jpg']):
         code, out, complaint = bmx_run(*arguments)
         assert (code, out) == (2, '') and complaint.startswith('bmx-run: ') and '--help' in complaint
     code, out, complaint = bmx_run(prefix + '-none', 'a.jpg')

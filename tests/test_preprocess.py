@@ -123,7 +123,7 @@ def test_floating_point_is_refused(tmp_path):
     """A portable float map has no range that could be known."""
     path = tmp_path / 'float.ppm'
     path.write_bytes(b'Pf\n4 3\n-1.0\n' + np.full((3, 4), 0.5, '<f4').tobytes())
-    with pytest.raises(OSError, match='float.ppm cannot be decoded as an image: its pixels are of the kind F'):
+    with pytest.raises(OSError, match='float.ppm cannot be decoded as an image: the image.s pixels are of the kind F,'):
         read_image(str(path))
 
 

@@ -89,7 +89,8 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
     classes : sequence, optional
         Names of the outputs; what is no string is written as one.
     preprocess : dict, optional
-        How an image becomes an input, for `bmx predict`.
+        How an image becomes an input, for `bmx predict` and the runtime: {'size': [height, width], 'crop_ratio':
+        number, 'mean': [red, green, blue], 'std': [red, green, blue]}. Without it the deployed model takes no images.
     exact : bool
         Keep MXNet's float operators: the deployed network then equals MXNet's float network on this CPU, and like that
         depends on the CPU. By default programs compute all layers, the same bits everywhere (docs/semantics.md, "Float

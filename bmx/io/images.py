@@ -120,7 +120,7 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         gray = (np.asarray(image).clip(0, 0xffff) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=-1)
     if image.mode not in _MODES_OF_8_BITS:
-        raise ValueError(f'its pixels are of the kind {image.mode}')
+        raise ValueError(f"the image's pixels are of the kind {image.mode}, which convert('RGB') makes RGB")
     plain = image.copy() if 'transparency' in image.info else image
     plain.info.pop('transparency', None)  # Pillow would warn that it is dropped
     return np.asarray(plain.convert('RGB'))

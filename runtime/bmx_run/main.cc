@@ -104,10 +104,12 @@ ExitCode bench(const Options& options) {
   const std::vector<float> input = has_image ? prepare(model, options.images[0]) : noise(shape);
   const Latency latency = measure(model, &session, input, shape);
   std::string sizes;
-  for (const int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+  for (const int64_t size : shape) {
+    sizes += (sizes.empty() ? "" : options.json ? ",\n  " : ", ") + std::to_string(size);
+  }
   if (options.json) {
     std::printf(
-        "{\n \"model\": %s,\n \"input_shape\": [%s],\n \"kernel\": %s,\n \"threads\": %d,\n \"runs\": %zu,\n"
+        "{\n \"model\": %s,\n \"input_shape\": [\n  %s\n ],\n \"kernel\": %s,\n \"threads\": %d,\n \"runs\": %zu,\n"
         " \"min_ms\": %s,\n \"median_ms\": %s,\n \"p99_ms\": %s\n}\n",
         json_string(model.name()).c_str(), sizes.c_str(), json_string(session.kernel()).c_str(), session.threads(),
         latency.runs, json_number(latency.min_ms).c_str(), json_number(latency.median_ms).c_str(),

@@ -6,16 +6,21 @@ namespace {
 constexpr int kMaxThreads = 1 << 16;  // more digits than that are a mistake
 
 int to_threads(const std::string& text) {
-  int threads = 0;
+  int threads = text.empty() ? -1 : 0;
   for (const char digit : text) {
     if (digit < '0' || digit > '9' || threads > kMaxThreads) {
-      threads = 0;
+      threads = -1;
       break;
     }
     threads = 10 * threads + (digit - '0');
   }
-  if (threads < 1 || threads > kMaxThreads) throw UsageError("--threads: a positive number, not '" + text + "'");
+  if (threads < 0 || threads > kMaxThreads) throw UsageError("--threads: a number from 0 on, not '" + text + "'");
   return threads;
+}
+
+const std::string& to_kernel(const std::string& text) {
+  if (text.empty()) throw UsageError("--kernel: a name, not ''");
+  return text;
 }
 
 }  // namespace
@@ -28,7 +33,7 @@ const char kHelp[] =
     "\n"
     "  --json         machine-readable output\n"
     "  --bench        the time that the network takes for one image, or for noise of its input's shape\n"
-    "  --threads N    threads that compute (default: one for each core)\n"
+    "  --threads N    threads that compute (default: 0, one for each core)\n"
     "  --kernel NAME  the code of an instruction set, for example avx2 (default: the fastest of this CPU)\n"
     "  --help         this text\n"
     "  --version      the version\n"
@@ -41,7 +46,8 @@ const char kHelp[] =
     "PNG, "
 #endif
     "PGM and PPM (binary).\n"
-    "Exit code: 0; 1 if the model or an image cannot be read; 2 if the command line is wrong.\n";
+    "Exit code: 0; 1 if the model or an image cannot be read; 2 if the command line is wrong. An image that cannot be\n"
+    "read is told of on the standard error, and left out of what is printed; the others are classified.\n";
 
 Options parse(const std::vector<std::string>& arguments) {
   Options options;
@@ -62,7 +68,7 @@ Options parse(const std::vector<std::string>& arguments) {
       return arguments[++index];
     };
     if (name == "--threads") options.threads = to_threads(value());
-    else if (name == "--kernel") options.kernel = value();
+    else if (name == "--kernel") options.kernel = to_kernel(value());
     else if (has_value) throw UsageError("no such option, or one without a value: " + argument);
     else if (name == "--") only_names = true;
     else if (name == "--json") options.json = true;

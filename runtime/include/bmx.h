@@ -103,7 +103,7 @@ BMX_API bmx_status bmx_model_output_shape(const bmx_model* model, const bmx_shap
                                           bmx_shape* output, bmx_error* error);
 
 /* An image, 8 bits a channel, red, green, blue, rows from the top, `height * width * 3` bytes, as one input: `input`
- * receives 3 * height * width values of the model's bmx_preprocess. */
+ * receives 3 * preprocess.height * preprocess.width values, where `preprocess` is what bmx_model_preprocess says. */
 BMX_API bmx_status bmx_model_prepare(const bmx_model* model, const uint8_t* image, int64_t height, int64_t width,
                                      float* input, bmx_error* error);
 

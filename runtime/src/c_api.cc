@@ -136,7 +136,8 @@ bmx_status bmx_model_preprocess(const bmx_model* model, bmx_preprocess* preproce
     require("preprocess", preprocess);
     const bmx::Metadata& metadata = model->model->metadata();
     if (!metadata.has_preprocess) {
-      fail("the model does not say how an image becomes its input: export it again with preprocess=");
+      fail("the model does not say how an image becomes its input: run it on inputs that are made as in training, or ",
+           "have it exported again with bmx.export(..., preprocess=)");
     }
     *preprocess = metadata.preprocess;
   });

@@ -20,6 +20,10 @@
 namespace bmx {
 namespace {
 
+const char kSymbol[] = "-symbol.json", kParams[] = "-0000.params";  // behind PREFIX
+const char kForeign[] = " is no file of `bmx export`, or damaged";
+const char kAgain[] = "copy both files again, or export the model again";
+
 constexpr size_t kMaxSymbol = 16 << 20;  // bytes; read, it takes many times as much memory
 
 // Calls a function; what it throws gets a beginning.
@@ -52,9 +56,21 @@ class Descriptor {
   const int number;
 };
 
-bool is_file(const std::string& path) {
+// Throws NotFoundError where a file of the pair is no file.
+void require_file(const std::string& path, const std::string& prefix) {
   struct stat found;
-  return stat(path.c_str(), &found) == 0 && S_ISREG(found.st_mode);
+  const bool exists = stat(path.c_str(), &found) == 0;
+  if (exists && S_ISREG(found.st_mode)) return;
+  if (exists) throw NotFoundError(path + (S_ISDIR(found.st_mode) ? " is a folder, not a file" : " is no file"));
+  const std::string symbol = prefix + kSymbol, params = prefix + kParams;
+  for (const std::string& end : {std::string(kSymbol), std::string(kParams)}) {
+    if (prefix.size() >= end.size() && prefix.compare(prefix.size() - end.size(), end.size(), end) == 0) {
+      throw NotFoundError(path + " is missing; give PREFIX without " + end + ": " +
+                          prefix.substr(0, prefix.size() - end.size()));
+    }
+  }
+  const char* empty = prefix.empty() ? "PREFIX is empty: " : "";
+  throw NotFoundError(empty + path + " is missing; a deployed model is the pair " + symbol + " and " + params);
 }
 
 Contents read_file(const std::string& path) {
@@ -119,17 +135,17 @@ bool is_digest(const std::string& digest, const char* bytes, size_t size) {
 Symbol read_symbol(const char* bytes, size_t size, const std::string& path) {
   Symbol symbol;
   const Json* metadata = nullptr;
-  explain(path + " is not a symbol file of MXNet, or damaged", [&] {
+  explain(path + kForeign, [&] {
     if (size > kMaxSymbol) fail("it has ", size, " bytes, at most ", kMaxSymbol, " are read");
     symbol.content = parse_json(bytes, size);
     metadata = find_metadata(symbol.content);
   });
-  if (!metadata) fail(path, " was not written by bmx: it has no attribute __bmx__");
+  if (!metadata) fail(path, " is no file of `bmx export`: it has no attribute __bmx__");
   if (!metadata->is(Json::kString)) fail("the attribute __bmx__ of ", path, " is damaged: it is no text");
   symbol.metadata = parse_metadata(metadata->string(), path);
   const std::string& own = symbol.metadata.symbol_sha256;
   if (!own.empty() && !is_digest(own, bytes, size)) {
-    fail(path, " is damaged or was changed since it was exported: export the model again");
+    fail(path, " is damaged or was changed since it was exported: ", kAgain);
   }
   return symbol;
 }
@@ -232,7 +248,7 @@ ModelFiles combine(const Symbol& symbol, const std::string& symbol_path, const c
   ModelFiles files = {};
   files.metadata = symbol.metadata;
   std::unique_ptr<Graph> graph;
-  explain(symbol_path + " is not a symbol file of MXNet, or damaged", [&] { graph.reset(new Graph(symbol.content)); });
+  explain(symbol_path + kForeign, [&] { graph.reset(new Graph(symbol.content)); });
   explain(symbol_path + " cannot be run", [&] {
     graph->check(symbol.metadata);
     files.flat = graph->flattens();
@@ -243,8 +259,7 @@ ModelFiles combine(const Symbol& symbol, const std::string& symbol_path, const c
     check_input(files);
   });
   Arrays arrays;
-  explain(params_path + " is damaged or not a parameter file of MXNet",
-          [&] { arrays = read_arrays(params, params_size); });
+  explain(params_path + kForeign, [&] { arrays = read_arrays(params, params_size); });
   explain(params_path + " does not fit " + symbol_path, [&] {
     check_names(*graph, arrays);
     copy_arrays(*graph, arrays, &files);
@@ -254,18 +269,14 @@ ModelFiles combine(const Symbol& symbol, const std::string& symbol_path, const c
 }
 
 [[noreturn]] void fail_pair(const std::string& params, const std::string& symbol) {
-  fail(params, " is damaged, or not the file that ", symbol, " was exported with: export the model again");
+  fail(params, " is damaged, or not the file that ", symbol, " was exported with: ", kAgain);
 }
 
 }  // namespace
 
 ModelFiles read_files(const std::string& prefix) {
-  const std::string symbol_path = prefix + "-symbol.json", params_path = prefix + "-0000.params";
-  for (const std::string& path : {symbol_path, params_path}) {
-    if (!is_file(path)) {
-      throw NotFoundError(path + " is missing; a deployed model is the pair " + symbol_path + " and " + params_path);
-    }
-  }
+  const std::string symbol_path = prefix + kSymbol, params_path = prefix + kParams;
+  for (const std::string& path : {symbol_path, params_path}) require_file(path, prefix);
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (attempt) wait_for_export(params_path);
     const Contents contents = read_file(symbol_path);

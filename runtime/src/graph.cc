@@ -48,8 +48,9 @@ Node read_node(const Json& content, size_t position) {
 
 // How to do without operators that only MXNet has.
 const char* advice(const Metadata& metadata) {
-  if (metadata.format < 4) return "export it again with this version of bmx, or run it with MXNet";
-  return metadata.exact ? "export it without --exact, or run it with MXNet" : "run it with MXNet";
+  if (metadata.format < 4) return "export it again with this version of bmx, or run it with MXNet (docs/deploy.md)";
+  if (metadata.exact) return "export it without --exact (exact=True), or run it with MXNet (docs/deploy.md)";
+  return "run it with MXNet (docs/deploy.md)";
 }
 
 }  // namespace

@@ -94,15 +94,22 @@ std::shared_ptr<const Plan> Model::plan(const Shape& input) const {
   if (known.size() != (files_.flat ? 2 : 4)) fail("its inputs cannot be of shape ", text(known));
   if (input.size() != known.size()) fail("an input has shape ", text(input), ", not one like ", text(known));
   for (size_t i = 0; i < input.size(); ++i) {
-    if (input[i] < (i == 0 ? 0 : 1) || input[i] > kMaxValues) fail("an input cannot have shape ", text(input));
+    const int64_t least = i == 0 ? 0 : 1;
+    if (input[i] < least || input[i] > kMaxValues) {
+      fail("an input cannot have shape ", text(input), ": ", i == 0 ? "the number of images" : "each size",
+           " must be from ", least, " to ", kMaxValues);
+    }
   }
   if (plan_ && std::equal(input.begin() + 1, input.end(), known.begin() + 1)) return plan_;
   try {
     const std::vector<int64_t>& channels = files_.channels;
-    if (!channels.empty() && input[1] != channels[0]) fail("it has ", channels[0], " channels");
+    if (!channels.empty() && input[1] != channels[0]) {
+      const bool last = input.back() == channels[0];
+      fail("it has ", channels[0], " channels", last ? ", which come second: (N, channels, height, width)" : "");
+    }
     return std::make_shared<const Plan>(infer(program_, {feature(input, files_.flat)}));
   } catch (const Error& error) {
-    fail("it does not take an input of shape ", text(input), ": ", error.what());
+    fail("the model does not take an input of shape ", text(input), ": ", error.what());
   }
 }
 

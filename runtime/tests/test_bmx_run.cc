@@ -69,8 +69,10 @@ TEST(command_line) {
   CHECK_ERROR(parse({"--fast", "model", "a"}), "no such option: --fast");
   CHECK_ERROR(parse({"--json=1", "model", "a"}), "--json=1");
   CHECK_ERROR(parse({"model", "a", "--threads"}), "--threads needs a value");
-  for (const char* number : {"0", "-1", "", "two", "2.0", "99999999999999999999"}) {
-    CHECK_ERROR(parse({"model", "a", "--threads", number}), "a positive number");
+  CHECK_ERROR(parse({"model", "a", "--kernel="}), "--kernel: a name");
+  CHECK_EQUAL(parse({"model", "a", "--threads", "0"}).threads, 0);
+  for (const char* number : {"-1", "", "two", "2.0", "99999999999999999999"}) {
+    CHECK_ERROR(parse({"model", "a", "--threads", number}), std::string("a number from 0 on, not '") + number + "'");
   }
 }
 

@@ -112,6 +112,11 @@ TEST(cpp_exceptions) {
   CHECK_EQUAL(status_of([&] { bmx::Model(data_folder() + "/flat").preprocess(); }), BMX_INVALID);
   CHECK_ERROR(model.prepare(std::vector<uint8_t>(10), 2, 2), "10 bytes are no image of 2 x 2 pixels");
   CHECK_ERROR(model.output_shape({1, 1, 3, 8, 8}), "5 dimensions");
+  CHECK_ERROR(model.output_shape({1, 4, 8, 8}), "the model does not take an input of shape (1, 4, 8, 8): it has 3 ");
+  CHECK_ERROR(model.output_shape({1, 8, 8, 3}), "it has 3 channels, which come second: (N, channels, height, width)");
+  CHECK_ERROR(model.output_shape({1, 3, 0, 8}), "cannot have shape (1, 3, 0, 8): each size must be from 1 to ");
+  CHECK_ERROR(model.output_shape({-1, 3, 8, 8}), "the number of images must be from 0 to ");
+  CHECK_ERROR(bmx::Model(data_folder() + "/flat").preprocess(), "bmx.export(..., preprocess=)");
 
   bmx::Session session(model, 1);
   CHECK_ERROR(session.run(noise(191), {1, 3, 8, 8}), "a batch of 191 values is not of the shape (1, 3, 8, 8)");

@@ -93,6 +93,9 @@ TEST(files_missing) {
   const Folder folder;
   const Pair pair = flat();
   CHECK_ERROR(read_files(folder / "net"), "net-symbol.json is missing; a deployed model is the pair ");
+  CHECK_ERROR(read_files(folder / "net-symbol.json"), "give PREFIX without -symbol.json: " + folder / "net");
+  CHECK_ERROR(read_files(folder / "net-0000.params"), "give PREFIX without -0000.params: " + folder / "net");
+  CHECK_ERROR(read_files(""), "PREFIX is empty: -symbol.json is missing");
   folder.write("net-symbol.json", pair.symbol);
   bool missing = false;
   try {
@@ -102,6 +105,9 @@ TEST(files_missing) {
   }
   CHECK(missing);
   CHECK_ERROR(read_files(folder / "net"), "net-0000.params is missing");
+  mkdir((folder / "net-0000.params").c_str(), 0700);
+  CHECK_ERROR(read_files(folder / "net"), "net-0000.params is a folder, not a file");
+  rmdir((folder / "net-0000.params").c_str());
   folder.write("net-0000.params", "other");
   CHECK_ERROR(read_files(folder / "net"), "net-0000.params is damaged, or not the file that ");
   folder.write(".partial-net-0000.params", "other");
@@ -118,14 +124,15 @@ TEST(files_missing) {
 
 TEST(files_damaged) {
   const Pair pair = flat();
-  CHECK_ERROR(load({"", ""}), "the symbol file is not a symbol file of MXNet, or damaged: byte 0");
+  CHECK_ERROR(load({"", ""}), "the symbol file is no file of `bmx export`, or damaged: byte 0");
   CHECK_ERROR(load({"{}", ""}), "there must be a list of nodes");
-  CHECK_ERROR(load({R"({"nodes": []})", ""}), "the symbol file was not written by bmx: it has no attribute __bmx__");
+  CHECK_ERROR(load({R"({"nodes": []})", ""}), "the symbol file is no file of `bmx export`: it has no attribute");
   CHECK_ERROR(load({R"({"nodes": [{"attrs": {"__bmx__": 1}}]})", ""}), "is damaged: it is no text");
   CHECK_ERROR(load({std::string(20 << 20, ' '), ""}), "it has 20971520 bytes");
   CHECK_ERROR(load({pair.symbol, pair.params + "x"}), "the parameter file is damaged, or not the file that");
+  CHECK_ERROR(load({pair.symbol, pair.params + "x"}), "exported with: copy both files again, or export the model");
   CHECK_ERROR(load({pair.symbol, ""}), "the parameter file is damaged, or not the file that");
-  CHECK_ERROR(load({pair.symbol + " ", pair.params}), "is damaged or was changed since it was exported");
+  CHECK_ERROR(load({pair.symbol + " ", pair.params}), "was changed since it was exported: copy both files again, or");
   const std::string own = pair.symbol.substr(digest_place(pair.symbol, "symbol_sha256"), 64);
   CHECK_ERROR(load({pair.symbol + "\"" + own + "\"", pair.params}), "text behind the value");
   CHECK_ERROR(load({replaced(pair.symbol, "\"arg_nodes\"", "\"" + own + "\": 1, \"arg_nodes\""), pair.params}),
@@ -171,7 +178,7 @@ TEST(files_graph) {
   const std::string program = "\"binary_subgraph\"";
   refused(program.c_str(), "\"Convolution\"",
           "cannot be run: it needs operators of MXNet: Convolution (1 node); run it");
-  refused("\"expand_weights\"", "\"abs\"", "it needs operators of MXNet: abs (1 node); run it with MXNet");
+  refused("\"expand_weights\"", "\"abs\"", "it needs operators of MXNet: abs (1 node); run it with MXNet (docs/");
   refused("\"expand_weights\"", "\"binary_subgraph\"", "it has 2 programs, not one");
   refused("\"op\": \"null\"", "\"op\": \"\"", "node 0 must have texts");
   refused("\"op\": \"null\"", "\"op\": 1", "node 0 must have texts");
@@ -192,7 +199,7 @@ TEST(files_graph) {
   CHECK_ERROR(changed(flat(), "(0, -1, 1, 1)", "(0, 1, -1, 1)"), "it needs operators of MXNet: Reshape (1 node)");
   Pair exact = flat();
   exact.symbol = replaced(exact.symbol, R"(\"exact\": false)", R"(\"exact\": true)");
-  CHECK_ERROR(changed(exact, program, "\"Pooling\""), "export it without --exact, or run it with MXNet");
+  CHECK_ERROR(changed(exact, program, "\"Pooling\""), "export it without --exact (exact=True), or run it");
 }
 
 TEST(files_parameters) {
@@ -208,7 +215,7 @@ TEST(files_parameters) {
   CHECK_EQUAL(changed(pair, "\"__dtype__\": \"0\"", "\"__dtype__\": \"-1\"").arrays.size(), 4u);
   Pair cut = pair;
   cut.params.pop_back();
-  CHECK_ERROR(load(with_digests(cut)), "the parameter file is damaged or not a parameter file of MXNet: it ends too");
+  CHECK_ERROR(load(with_digests(cut)), "the parameter file is no file of `bmx export`, or damaged: it ends too");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """`python -m bmx_runtime`."""
 import json
+import os
 import subprocess
 import sys
 
@@ -29,6 +30,11 @@ def test_json(capsys, expected):
             [guess['probability'] for guess in expected['top']], rel=1e-6)
 
 
+def test_options_may_stand_between(capsys):
+    assert main(['--json', prefix('classifier'), '--threads', '0', PICTURE, '--kernel=portable', PICTURE]) == 0
+    assert [row['image'] for row in json.loads(capsys.readouterr().out)] == [PICTURE] * 2
+
+
 def test_bench(capsys):
     assert main([prefix('classifier'), '--bench', '--threads', '1', '--kernel', 'portable', '--json']) == 0
     found = json.loads(capsys.readouterr().out)
@@ -50,9 +56,22 @@ def test_unreadable_images(capsys):
 def test_errors(capsys):
     assert main(['missing', PICTURE]) == 1
     assert 'missing-symbol.json' in capsys.readouterr().err
-    for wrong in ([], ['--bench', PICTURE, PICTURE], ['--threads', '0', PICTURE]):
+    for wrong, message in (([], 'an IMAGE is missing'), (['--bench', PICTURE, PICTURE], 'one IMAGE at most'),
+                           (['--threads', 'x', PICTURE], "--threads: a number from 0 on, not 'x'"),
+                           (['--threads=-1', PICTURE], "--threads: a number from 0 on, not '-1'"),
+                           (['--threads', '99999', PICTURE], 'threads must be between 0 and'),
+                           (['--thr', '1', PICTURE], 'unrecognized arguments: --thr'),
+                           (['--kernel', 'abacus', PICTURE], "no kernel 'abacus'"),
+                           (['--kernel', '', PICTURE], "no kernel ''")):
         with pytest.raises(SystemExit, match='2'):
             main([prefix('classifier'), *wrong])
+        assert message in capsys.readouterr().err
+
+
+def test_a_kernel_of_the_environment_that_cannot_be():
+    run = subprocess.run([sys.executable, '-m', 'bmx_runtime', prefix('classifier'), PICTURE],
+                         env=dict(os.environ, BMX_ISA='abacus'), stderr=subprocess.PIPE)
+    assert run.returncode == 2 and b"no kernel 'abacus' for this CPU (BMX_ISA)" in run.stderr
 
 
 def test_without_pillow():

@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -90,9 +91,10 @@ def test_inputs_are_converted(classifier):
 
 
 @pytest.mark.parametrize('batch, message', [
-    (np.zeros((3, 8, 12)), r'takes batches \(N, 3, 8, 12\), got an array \(3, 8, 12\)'),
+    (np.zeros((3, 8, 12)), r'takes batches \(N, 3, 8, 12\), got an array \(3, 8, 12\): x\[None\] is a batch of one'),
+    (np.zeros((1, 8, 12, 3)), 'it has 3 channels, which come second'),
     (np.zeros((1, 1, 3, 8, 12)), 'takes batches'), (0, 'takes batches'),
-    (np.zeros((1, 4, 8, 12)), '4'), (np.zeros((1, 3, 0, 12)), '0'),
+    (np.zeros((1, 4, 8, 12)), '4'), (np.zeros((1, 3, 0, 12)), 'each size must be from 1'),
     (np.full((1, 3, 8, 12), np.nan), 'NaN'), (np.zeros((1, 3, 8, 12), complex), 'real numbers'),
     (np.zeros((1, 3, 8, 12), object), 'real numbers')])
 def test_inputs_that_are_refused(batch, message, classifier):
@@ -148,8 +150,10 @@ def test_images_become_inputs(classifier):
     (prefix('expected.json'), OSError, 'expected.json cannot be decoded as an image: it is none of JPEG'),
     (io.BytesIO(b'x'), OSError, 'the file cannot be decoded'),
     (io.BytesIO(read(PICTURE)[:2000]), OSError, 'the file cannot be decoded'),
-    (Image.new('F', (4, 4)), ValueError, 'of the kind F'),
-    (np.zeros((4, 4), np.uint8), ValueError, r'\(H, W, 3\), got a uint8 array \(4, 4\)'),
+    (Image.new('F', (4, 4)), ValueError, r"the image's pixels are of the kind F, .*convert\('RGB'\)"),
+    (np.zeros((4, 4), np.uint8), ValueError, r'\(H, W, 3\), got a uint8 array \(4, 4\): np.stack\('),
+    (np.zeros((4, 4, 4), np.uint8), ValueError, r': image\[..., :3\]'),
+    (np.zeros((3, 4, 5), np.uint8), ValueError, r': image.transpose\(1, 2, 0\)'),
     (np.zeros((4, 4, 3)), ValueError, 'got a float64 array'),
     (np.zeros((0, 4, 3), np.uint8), ValueError, 'must be a uint8 array'),
     (7, TypeError, 'must be a path, .* got int')])
@@ -158,16 +162,43 @@ def test_images_that_are_refused(image, error, message, classifier):
         classifier.predict([image])
 
 
+def test_hints_make_images():
+    gray, four, first = (np.zeros(shape, np.uint8) for shape in ((4, 5), (4, 5, 4), (3, 4, 5)))
+    for image in (np.stack([gray] * 3, axis=-1), four[..., :3], first.transpose(1, 2, 0)):
+        assert Model(prefix('classifier')).prepare(image).shape == (3, 8, 12)
+
+
 def test_one_image_is_no_list(classifier):
-    for one in (PICTURE, pathlib.Path(PICTURE)):
-        with pytest.raises(TypeError, match='must be a list'):
-            classifier.predict(one)
+    with Image.open(PICTURE) as image, open(PICTURE, 'rb') as file:
+        pixels = np.asarray(image)
+        for one in (PICTURE, pathlib.Path(PICTURE), image, file, io.BytesIO(b'x'), pixels, 7):
+            with pytest.raises(TypeError, match=r'must be a list, got one .*: give \[image\]'):
+                classifier.predict(one)
+        assert len(classifier.predict(np.stack([pixels, pixels]))) == 2
+
+
+def test_a_file_on_disk_has_no_name(classifier):
+    """Of an upload that did not fit into memory `name` is the number of its descriptor."""
+    with tempfile.SpooledTemporaryFile(max_size=1) as file:
+        file.write(b'GIF, but not really')
+        file.seek(0)
+        assert isinstance(file.name, int)
+        with pytest.raises(OSError, match='^the file cannot be decoded'):
+            classifier.predict([file])
+
+
+@pytest.mark.parametrize('top, error', [(0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError)])
+def test_numbers_of_classes_that_cannot_be(top, error, classifier):
+    with pytest.raises(error, match='top must be'):
+        classifier.predict([], top=top)
 
 
 def test_models_that_predict_nothing():
     image = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(ValueError, match='does not say how an image becomes its input'):
         Model(prefix('two-outputs')).predict([image])
+    with pytest.raises(ValueError, match=r'call it with a batch .* bmx.export\(..., preprocess=\)'):
+        Model(prefix('two-outputs')).prepare(image)
 
 
 # Threads and processes ------------------------------------------------------------------------------------------------
@@ -286,6 +317,35 @@ def test_models_that_are_refused(tmp_path):
         Model(prefix('classifier'), kernel='abacus')
     with pytest.raises(ValueError, match='-1'):
         Model(prefix('classifier'), threads=-1)
+
+
+@pytest.mark.parametrize('arguments, error, message', [
+    ({'threads': 1 << 40}, ValueError, 'threads cannot be 1099511627776'),
+    ({'threads': (1 << 32) + 1}, ValueError, 'threads cannot be 4294967297'),
+    ({'threads': -(1 << 31) - 1}, ValueError, 'threads cannot be'),
+    ({'threads': 1025}, ValueError, 'threads must be between 0 and 1024'),
+    ({'threads': 1.5}, TypeError, 'threads must be an integer, got 1.5'),
+    ({'threads': '2'}, TypeError, "threads must be an integer, got '2'"),
+    ({'threads': None}, TypeError, 'threads must be an integer, got None'),
+    ({'kernel': b'portable'}, TypeError, "kernel must be a str or None, got b'portable'"),
+    ({'kernel': 5}, TypeError, 'kernel must be a str or None, got 5'),
+    ({'kernel': 'portable\0'}, ValueError, 'kernel has a null character'),
+    ({'kernel': ''}, ValueError, "no kernel ''"),
+    ({'prefix': prefix('classifier') + '\0x'}, ValueError, 'prefix has a null character')])
+def test_arguments_that_cannot_be(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Model(**{'prefix': prefix('classifier'), **arguments})
+    if 'prefix' not in arguments:
+        with pytest.raises(error, match=message):
+            Model.from_bytes(*contents('classifier'), **arguments)
+
+
+def test_contents_that_cannot_be():
+    symbol, params = contents('classifier')
+    for arguments, name in (((5, 5), 'symbol'), ((symbol, 5), 'params'), ((symbol.decode(), params), 'symbol')):
+        with pytest.raises(TypeError, match=name + ' must be bytes, got'):
+            Model.from_bytes(*arguments)
+    assert Model(prefix('classifier'), threads=np.int64(2)).threads == 2
 
 
 def test_memory_comes_back():

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from . import Model, __version__
+from . import Model, ModelError, __version__
 from ._text import printable
 
 # How long --bench runs: seconds, runs at least, runs before that are not counted.
@@ -25,21 +25,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 1 if the model or an image cannot be read. A wrong command line is SystemExit(2).
+        The exit code: 0; 1 if the model or an image cannot be read. A wrong command line, or a kernel or a number of
+        threads that cannot be, is SystemExit(2).
     """
-    parser = argparse.ArgumentParser(prog='python -m bmx_runtime',
-                                     description='The top-5 of images by a deployed model, or its latency.')
+    parser = argparse.ArgumentParser(prog='python -m bmx_runtime', allow_abbrev=False,
+                                     description='The top-5 of images by a deployed model, or its latency.',
+                                     epilog='Exit code: 0; 1 if the model or an image cannot be read; 2 if the command '
+                                     'line is wrong. An image that cannot be read is told of on the standard error, '
+                                     'and left out of what is printed; the others are classified.')
     parser.add_argument('prefix', metavar='PREFIX', help='of the files PREFIX-symbol.json and PREFIX-0000.params')
     parser.add_argument('images', nargs='*', metavar='IMAGE')
     parser.add_argument('--json', action='store_true', help='machine-readable output')
     parser.add_argument('--bench', action='store_true',
                         help="the time that the network takes for one image, or for noise of its input's shape")
-    parser.add_argument('--threads', type=_positive, default=0, metavar='N',
-                        help='threads that compute (default: one for each core)')
+    parser.add_argument('--threads', type=_threads, default=0, metavar='N',
+                        help='threads that compute (default: 0, one for each core)')
     parser.add_argument('--kernel', metavar='NAME',
                         help='the code of an instruction set, for example avx2 (default: the fastest of this CPU)')
     parser.add_argument('--version', action='version', version='bmx_runtime ' + __version__)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if not arguments.images and not arguments.bench:
         parser.error('an IMAGE is missing')
     if arguments.bench and len(arguments.images) > 1:
@@ -48,7 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')  # names of classes that the encoding does not have
     try:
-        code = _run(arguments)
+        try:
+            model = Model(arguments.prefix, arguments.threads, arguments.kernel)
+        except ModelError:
+            raise
+        except ValueError as error:
+            parser.error(str(error))
+        code = _run(model, arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, for example head, has seen enough
@@ -60,19 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'a positive number, not {text}')
-    return value
+def _threads(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f'a number from 0 on, not {text!r}')
+    return int(text)
 
 
 def _complain(text: str) -> None:
     print('python -m bmx_runtime: ' + printable(text).replace('\n', '\\n'), file=sys.stderr)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    model = Model(arguments.prefix, arguments.threads, arguments.kernel)
+def _run(model: Model, arguments: argparse.Namespace) -> int:
     if arguments.bench:
         _bench(model, arguments)
         return 0

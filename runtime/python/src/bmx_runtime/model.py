@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 import weakref
 from collections import deque
@@ -55,18 +56,22 @@ class Model:
     """A deployed model: the files PREFIX-symbol.json and PREFIX-0000.params that `bmx export` writes.
 
     It is called with a batch. Any number of threads may do so at once: each call has a session of its own, that is the
-    memory and the threads to compute, which is made when there is none to spare, and kept. Python's other threads go on
-    meanwhile. Results are the same bits for any threads, kernel and batch, and those of the model in MXNet.
+    memory and the threads to compute, which is made when there is none to spare, and kept: as many as calls have run at
+    once. Python's other threads go on meanwhile. Results are the same bits for any threads, kernel and batch, and those
+    of the model in MXNet.
 
     A model can be pickled: by the path of its files, which the reading process must have, or with its contents where it
-    was made by `from_bytes`. It works in processes that are forked from one that has loaded it.
+    was made by `from_bytes`. It works in processes that are forked from one that has loaded it. Python from 3.12 on
+    warns of forks of a process that has threads (DeprecationWarning); the model's are harmless, because its sessions
+    start new ones in the child.
 
     Parameters
     ----------
     prefix : str or path
+        Of the files, without -symbol.json.
     threads : int
         How many compute a call, its own thread among them; 0: one for each core that the process may use. Where many
-        threads call the model at once, 1 is best.
+        threads call the model at once, as many as there are cores, 1 is best.
     kernel : str, optional
         The code of an instruction set, for example 'avx2'; by default the one that the variable BMX_ISA of the
         environment names, or else the fastest that this CPU supports.
@@ -90,6 +95,8 @@ class Model:
         The files are damaged, foreign, of a newer format, or have operators that only MXNet has. It is a ValueError.
     ValueError
         There is no such kernel here, or number of threads.
+    TypeError
+        An argument is of another type.
     MemoryError
         Memory or threads are used up.
     """
@@ -97,7 +104,7 @@ class Model:
     def __init__(self, prefix: str | os.PathLike[str], threads: int = 0, kernel: str | None = None) -> None:
         path = os.fspath(prefix)
         handle = ctypes.c_void_p()
-        call('bmx_model_load', _library.API_VERSION, os.fsencode(path), ctypes.byref(handle))
+        call('bmx_model_load', _library.API_VERSION, _c_text('prefix', os.fsencode(path)), ctypes.byref(handle))
         self._complete(handle, threads, kernel)
         self._pickled: tuple[Any, tuple[Any, ...]] = type(self), (os.path.abspath(path), threads, kernel)
 
@@ -112,7 +119,7 @@ class Model:
         threads, kernel
             As of `Model`, and so are the errors.
         """
-        symbol, params = bytes(symbol), bytes(params)
+        symbol, params = _contents('symbol', symbol), _contents('params', params)
         handle = ctypes.c_void_p()
         call('bmx_model_load_memory', _library.API_VERSION, symbol, len(symbol), params, len(params),
              ctypes.byref(handle))
@@ -125,7 +132,7 @@ class Model:
         # Not at the end of the process, where another thread may be in a call.
         weakref.finalize(self, library.bmx_model_free, handle).atexit = False
         self._handle = handle
-        self._new_session_arguments = threads, None if kernel is None else kernel.encode()
+        self._new_session_arguments = _c_int('threads', threads), _kernel_name(kernel)
         self._idle: deque[_Session] = deque()  # whose operations are atomic
         session = _Session(self)
         self._idle.append(session)
@@ -170,8 +177,9 @@ class Model:
         Parameters
         ----------
         batch : array
-            Real numbers, (N, 3, H, W), or what else `input_shape` has behind N. What is not float32 and C-contiguous is
-            converted. H and W may be others than those of `input_shape` where the model's layers allow that.
+            Real numbers, (N, 3, H, W), or what else `input_shape` has behind N: `model.prepare(image)[None]` of one
+            image, `np.stack` of several prepared ones. What is not float32 and C-contiguous is converted. H and W may
+            be others than those of `input_shape` where the model's layers allow that.
 
         Returns
         -------
@@ -206,7 +214,9 @@ class Model:
             raise ValueError(f'a batch must be of real numbers, got an array of {values.dtype}')
         if values.ndim != len(self.input_shape):
             wanted = ', '.join(['N', *map(str, self.input_shape[1:])])
-            raise ValueError(f'{self.name} takes batches ({wanted}), got an array {values.shape}')
+            single = values.ndim == len(self.input_shape) - 1
+            raise ValueError(f'{self.name} takes batches ({wanted}), got an array {values.shape}' +
+                             single * ': x[None] is a batch of one')
         values = np.require(values, np.float32, ['C', 'A'])
         with np.errstate(invalid='ignore'):
             if values.size and np.isnan(values.min()):
@@ -224,13 +234,14 @@ class Model:
         Parameters
         ----------
         image : str, path, binary file object, PIL.Image.Image or uint8 array (H, W, 3)
-            All but the array need Pillow. Files are JPEG, PNG, BMP, GIF, PPM or WebP. Transparency is dropped, of 16
-            bits a channel the higher 8 are kept, and of several images the first.
+            All but the array need Pillow. Files are JPEG, PNG, BMP, GIF, PPM, PGM or WebP. Transparency is dropped, of
+            16 bits a channel the higher 8 are kept, and of several images the first. The orientation that a camera
+            notes (EXIF) is not applied.
 
         Returns
         -------
         array
-            float32, (3, height, width): `model(model.prepare(image)[None])` runs it.
+            float32, (3, height, width), no batch: `model(model.prepare(image)[None])` runs it.
 
         Raises
         ------
@@ -240,11 +251,13 @@ class Model:
             The array is no image, or the model does not say how an image becomes an input.
         """
         if self.preprocess is None:
-            raise ValueError(f'{self.name} does not say how an image becomes its input: export it again with '
-                             'preprocess=')
-        pixels = np.ascontiguousarray(image if isinstance(image, np.ndarray) else _decode(image))
+            raise ValueError(f'{self.name} does not say how an image becomes its input: call it with a batch of inputs '
+                             'that are made as in training, or have it exported again with '
+                             'bmx.export(..., preprocess=)')
+        pixels = np.ascontiguousarray(image) if isinstance(image, np.ndarray) else _decode(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-            raise ValueError(f'an image must be a uint8 array (H, W, 3), got a {pixels.dtype} array {pixels.shape}')
+            raise ValueError(f'an image must be a uint8 array (H, W, 3), got a {pixels.dtype} array {pixels.shape}' +
+                             _hint(pixels.shape))
         prepared = np.empty((3, *self.preprocess.size), np.float32)
         call('bmx_model_prepare', self._handle, pixels.ctypes.data, pixels.shape[0], pixels.shape[1],
              prepared.ctypes.data)
@@ -256,9 +269,9 @@ class Model:
         Parameters
         ----------
         images : iterable
-            Images as `prepare` takes them.
+            A list of images as `prepare` takes them; of one image, `[image]`.
         top : int
-            How many classes of each.
+            How many classes of each, 1 or more; all where there are fewer.
 
         Returns
         -------
@@ -271,9 +284,15 @@ class Model:
             The model is no classifier.
         OSError, ValueError
             As of `prepare`.
+        TypeError
+            `images` is one image.
         """
-        if isinstance(images, (str, bytes, os.PathLike)):
-            raise TypeError(f'images must be a list, got one: {images!r}')
+        if _c_int('top', top) < 1:
+            raise ValueError(f'top must be at least 1, got {top}')
+        is_one = (isinstance(images, (str, bytes, os.PathLike)) or hasattr(images, 'read') or
+                  isinstance(images, np.ndarray) and images.ndim in (2, 3))
+        if is_one or not (hasattr(images, '__iter__') or hasattr(images, '__getitem__')):
+            raise TypeError(f'images must be a list, got one {type(images).__name__}: give [image]')
         return [self._guesses(self.prepare(image), top) for image in images]
 
     def _guesses(self, prepared: Array, top: int) -> list[Guess]:
@@ -309,9 +328,54 @@ def _decode(image: str | os.PathLike[str] | BinaryIO | Image) -> NDArray[np.uint
     if isinstance(image, Image):
         return _images.to_rgb(image)
     if hasattr(image, 'read'):
-        return _images.decode_image(image, getattr(image, 'name', None) or 'the file')
+        name = getattr(image, 'name', None)  # of temporary files the number of the descriptor
+        return _images.decode_image(image, name if name and isinstance(name, str) else 'the file')
     raise TypeError(f'an image must be a path, a binary file, a PIL.Image.Image or an array, got '
                     f'{type(image).__name__}')
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    """What makes an image of an array of this shape that is none."""
+    if len(shape) == 2:
+        return ': np.stack([image] * 3, axis=-1) makes one of gray values'
+    if len(shape) == 3 and shape[2] == 4:
+        return ': image[..., :3] leaves its fourth channel out'
+    if len(shape) == 3 and shape[0] == 3:
+        return ': image.transpose(1, 2, 0) puts its channels last'
+    return ''
+
+
+# What ctypes would cut or take for something else.
+
+def _c_int(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f'{name} must be an integer, got {value!r}') from None
+    if abs(number) >= 1 << 31:
+        raise ValueError(f'{name} cannot be {number}')
+    return number
+
+
+def _c_text(name: str, value: bytes) -> bytes:
+    if b'\0' in value:
+        raise ValueError(f'{name} has a null character: {value!r}')
+    return value
+
+
+def _kernel_name(kernel: str | None) -> bytes | None:
+    if kernel is None:
+        return None
+    if not isinstance(kernel, str):
+        raise TypeError(f'kernel must be a str or None, got {kernel!r}')
+    return _c_text('kernel', kernel.encode())
+
+
+def _contents(name: str, value: bytes) -> bytes:
+    try:
+        return bytes(memoryview(value))
+    except TypeError:
+        raise TypeError(f'{name} must be bytes, got {type(value).__name__}') from None
 
 
 def _shape(sizes: tuple[int, ...]) -> Shape:
