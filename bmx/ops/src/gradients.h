@@ -111,10 +111,11 @@ class WeightGradient {
   void prepare(int64_t task, const GradientArrays& arrays, const Kernel& kernel, char* shared, char* own) const;
   int64_t tasks() const;
   void compute(int64_t task, const GradientArrays& arrays, const Kernel& kernel, char* shared, char* own) const;
-  int64_t finish_tasks() const { return problem_.filters; }
+  int64_t finish_tasks() const { return is_direct() ? 0 : problem_.filters; }
   void finish(int64_t task, const GradientArrays& arrays, const Kernel& kernel, const char* shared, char* own) const;
 
  private:
+  bool is_direct() const;                                                   // do sums lie as the gradient does?
   int64_t plane_bytes() const { return padded_.pixels() * chunks_.lanes; }  // of the indices of a chunk
   int64_t indices_bytes() const;
   void make_tables(int64_t filter, int64_t filters, int64_t begin, int64_t end, const GradientArrays& arrays,

@@ -58,8 +58,15 @@ int64_t WeightGradient::indices_bytes() const {
   return round_up(problem_.images * problem_.groups * chunks_.count * plane_bytes(), 64);
 }
 
+bool WeightGradient::is_direct() const {
+  const Size pad = problem_.window.pad;
+  const bool has_share = problem_.pad_value == 0 && (pad.height || pad.width);
+  return problem_.window.taps() == 1 && image_parts_ == 1 && chunks_.channels % kFloatLanes == 0 && !has_share;
+}
+
 int64_t WeightGradient::shared_bytes() const {
-  return indices_bytes() + image_parts_ * problem_.window.taps() * problem_.filters * chunks_.all_lanes() * kFloat;
+  const int64_t sums = image_parts_ * problem_.window.taps() * problem_.filters * chunks_.all_lanes();
+  return indices_bytes() + (is_direct() ? 0 : sums * kFloat);
 }
 
 int64_t WeightGradient::thread_bytes() const {
@@ -126,7 +133,7 @@ void WeightGradient::compute(int64_t task, const GradientArrays& arrays, const K
   const int64_t begin = part * problem_.images / image_parts_ * image_fours;
   const int64_t end = (part + 1) * problem_.images / image_parts_ * image_fours;
   float* tables = reinterpret_cast<float*>(own);
-  float* sums = reinterpret_cast<float*>(shared + indices_bytes());
+  float* sums = is_direct() ? arrays.weight_gradient : reinterpret_cast<float*>(shared + indices_bytes());
   const uint8_t* indices = reinterpret_cast<const uint8_t*>(shared);
   int64_t table_offsets[kDepth], index_offsets[kDepth];
   for (int64_t k = 0; k < kDepth; ++k) table_offsets[k] = k * kSignEntries;
@@ -135,7 +142,7 @@ void WeightGradient::compute(int64_t task, const GradientArrays& arrays, const K
   s.table_offsets = table_offsets;
   s.row_stride = kDepth * kSignEntries;
   s.index_offsets = index_offsets;
-  s.out_stride = chunks_.all_lanes();
+  s.out_stride = is_direct() ? chunks_.channels : chunks_.all_lanes();
   for (int64_t from = begin; from < end; from += kDepth) {
     const int64_t to = std::min(end, from + kDepth);
     for (int64_t k = from; k < to; ++k) {
@@ -156,7 +163,7 @@ void WeightGradient::compute(int64_t task, const GradientArrays& arrays, const K
           const int64_t column = tap % window.size.width * window.dilate.width;
           s.indices = indices + (group * chunks_.count + chunk) * plane_bytes() +
                       (row * padded_.width + column) * chunks_.lanes;
-          s.out = sums + ((part * window.taps() + tap) * problem_.filters + filter + first) * chunks_.all_lanes() +
+          s.out = sums + ((part * window.taps() + tap) * problem_.filters + filter + first) * s.out_stride +
                   chunk * chunks_.lanes;
           kernel.add_signed(s);
         }
