@@ -9,9 +9,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from test_runtime import NETWORKS, ROOT, export
+from helpers import RUNTIME
+from test_runtime import NETWORKS, export
 
-BUILD = ROOT / 'build' / 'test-runtime-arm'  # kept: what did not change is not compiled again
+BUILD = RUNTIME.parent / 'build' / 'test-runtime-arm'  # kept: what did not change is not compiled again
 IMAGES = 3
 # Of the toolchain file, which names the compiler, too, the emulator.
 TARGETS = {'aarch64-linux-gnu': 'qemu-aarch64', 'arm-linux-gnueabihf': 'qemu-arm'}
@@ -33,7 +34,7 @@ def scores(request):
     if missing:
         pytest.skip(f'needs {" and ".join(missing)}')
     build = BUILD / target
-    run('cmake', '-S', ROOT / 'runtime', '-B', build, f'-DCMAKE_TOOLCHAIN_FILE=cmake/{target}.cmake')
+    run('cmake', '-S', RUNTIME, '-B', build, f'-DCMAKE_TOOLCHAIN_FILE=cmake/{target}.cmake')
     run('cmake', '--build', build, '--parallel', os.cpu_count(), '--target', 'bmx_scores')
     return lambda prefix: run(emulator, '-L', Path('/usr') / target, build / 'tests' / 'bmx_scores', prefix, IMAGES)
 
