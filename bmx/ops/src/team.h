@@ -29,6 +29,7 @@ class Team {
  private:
   friend int member();
   friend int members();
+  friend class Alone;
   friend void meet();
   template <typename Task>
   friend void deal(int64_t count, const Task& task);
@@ -54,6 +55,18 @@ int members();
 
 // Waits until all members have come here.
 void meet();
+
+// While this lives the thread is a team of its own.
+class Alone {
+ public:
+  Alone() : before_(Team::current()) { Team::current() = {nullptr, 0}; }
+  ~Alone() { Team::current() = before_; }
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+
+ private:
+  Team::Membership before_;
+};
 
 // Calls task(i) of the thread's share of [0, count).
 template <typename Task>

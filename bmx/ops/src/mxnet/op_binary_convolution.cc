@@ -68,19 +68,43 @@ struct BinaryConvolution {
   static void forward(const BinaryConvolutionParameters& p, Tensors* in, Tensors* out, const OpResource& resource) {
     const std::vector<int64_t> shape = flat(p, (*in)[0].shape);
     const Plan plan = p.plan(shape, true);
-    const std::vector<int64_t>& packed_shape = plan.parameters[0].shape;
-    const int64_t filters = packed_shape[0], taps = packed_shape[1] * packed_shape[2];
-    std::vector<uint8_t> packed(filters * taps * packed_shape[3]);
-    const auto pack = [&] {
-      pack_weights(current_kernel(), (*in)[1].data<float>(), filters, taps, shape[1] / p.conv.groups, packed.data());
-    };
-    (*in)[1].size() > kSerial ? own_team()->run(pack) : pack();
-    Arrays arrays;
-    arrays.images = p.is_dense() ? 1 : shape[0];
-    arrays.data = {array(&(*in)[0])};
-    arrays.parameters = {{packed.data(), static_cast<int64_t>(packed.size())}};
-    arrays.outputs = {array(&(*out)[0])};
-    execute(plan, arrays, resource);
+    const int64_t filters = plan.parameters[0].shape[0], taps = p.window().taps(), channels = shape[1] / p.conv.groups;
+    std::vector<uint8_t> packed(filters * taps * packed_bytes(channels));
+    const Kernel& kernel = current_kernel();
+    const auto pack = [&] { pack_weights(kernel, (*in)[1].data<float>(), filters, taps, channels, packed.data()); };
+    // Each thread computes images of its own, where there are enough: so none waits for another.
+    Team* team = own_team();
+    const int64_t images = p.is_dense() ? 1 : shape[0];
+    const bool is_small = (*in)[0].size() + (*in)[1].size() <= kSerial;
+    const int64_t shares = images < team->size() || is_small ? 1 : team->size();
+    Team alone(1);
+    std::vector<Arrays> arrays;
+    for (int64_t share = 0; share < shares; ++share) {
+      const int64_t first = images * share / shares, count = images * (share + 1) / shares - first;
+      const auto part = [&](MXTensor* tensor) {
+        const int64_t values = tensor->size() / images;
+        return Array{tensor->data<float>() + first * values, count * values};
+      };
+      arrays.push_back(
+          {count, {part(&(*in)[0])}, {{packed.data(), static_cast<int64_t>(packed.size())}}, {part(&(*out)[0])}});
+    }
+    std::vector<Execution> executions;
+    int64_t bytes = 0;  // of a share
+    for (const Arrays& of_share : arrays) {
+      executions.emplace_back(plan, of_share, kernel, shares > 1 ? &alone : team);
+      bytes = std::max(bytes, executions.back().workspace_bytes());
+    }
+    char* memory = static_cast<char*>(borrow(shares * bytes, "image", resource));
+    if (shares == 1) {
+      is_small ? pack() : team->run(pack);
+      return executions[0].run(memory);
+    }
+    team->run([&] {
+      pack();
+      const int64_t share = member();
+      const Alone scope;
+      executions[share].run(memory + share * bytes);
+    });
   }
 
   // Inputs: gradient of the output, data, weight, output. Outputs: gradients of data and weight.
