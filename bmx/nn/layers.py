@@ -149,14 +149,6 @@ class _QuantizedLayer(_Learns):
             total = part if total is None else total + part
         return quantizer.finish(total, axes, **learned)
 
-    def _are_signs(self, data: Tensor, values: Tensor) -> bool:
-        """Whether `binary_convolution` can compute a product: float32, on the CPU, of signs that are known to be some.
-
-        It gives the same numbers as MXNet's operators, and gradients that differ in their rounding.
-        """
-        return (self.weight.dtype in ('float32', np.float32) and has_operator(data) and holds_signs(data)
-                and holds_signs(values))
-
     def _finish(self, F: Any, product: Tensor, bias: Tensor | None, channel_shape: tuple[int, ...]) -> Tensor:
         """Shift, activate."""
         if bias is not None:
@@ -168,6 +160,15 @@ class _QuantizedLayer(_Learns):
 
 
 class _QConv(_QuantizedLayer):
+    def _runs_packed(self, data: Tensor, values: Tensor) -> bool:
+        """Whether `binary_convolution` computes a product: float32, on the CPU, of signs that are known to be some.
+
+        It gives the same numbers as MXNet's Convolution, and gradients that differ in their rounding. It is not faster
+        where groups have one filter, nor for dense layers, whose large weights would be packed for a few rows of data.
+        """
+        return (self.weight.dtype in ('float32', np.float32) and self._kwargs['num_filter'] > self._kwargs['num_group']
+                and has_operator(data) and holds_signs(data) and holds_signs(values))
+
     def _init_quantization(self, **given: Any) -> None:
         super()._init_quantization(**given)
         if not self._is_float and self._kwargs['layout'] not in ('NCW', 'NCHW'):
@@ -186,7 +187,7 @@ class _QConv(_QuantizedLayer):
 
         def product(data: Tensor, values: Tensor) -> Tensor:
             nonlocal padded
-            if self._are_signs(data, values):
+            if self._runs_packed(data, values):
                 sizes = {key: attributes[key] for key in ('num_filter', 'num_group')}
                 return binary_convolution(data, values, pad_value=border, **sizes, **window)
             if border != 0:  # of all terms once
@@ -289,8 +290,6 @@ class QDense(_QuantizedLayer, nn.Dense):
             return super().hybrid_forward(F, x, weight, bias)
 
         def product(data: Tensor, values: Tensor) -> Tensor:
-            if self._flatten and self._are_signs(data, values):
-                return binary_convolution(data, values, num_filter=self._units)
             return F.FullyConnected(data, values, no_bias=True, num_hidden=self._units, flatten=self._flatten,
                                     name='fwd')
 
