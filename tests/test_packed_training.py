@@ -108,6 +108,16 @@ def test_stays_composed(name):
     assert 'binary_convolution' not in operators(net)
 
 
+def test_a_product_is_no_sign():
+    net = sequential(bmx.nn.BinaryConv(4, 3, in_channels=5), bmx.nn.QConv2D(4, 3, in_channels=4))
+    net.initialize(mx.init.Normal(1))
+    assert operators(net).count('binary_convolution') == 1
+    x = mx.nd.array(random((2, 5, 7, 6)))
+    expected = net(x).asnumpy()
+    net.hybridize()
+    assert np.array_equal(net(x).asnumpy(), expected)
+
+
 def test_on_a_gpu_operators_are_mxnets():
     net = bmx.nn.BinaryConv(4, 3, in_channels=5)
     with mx.gpu(0):

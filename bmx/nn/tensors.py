@@ -27,7 +27,8 @@ def has_operator(x: Tensor) -> bool:
 def holds_signs(x: Tensor) -> bool:
     """Whether a tensor is known to be what the operators `binarize` or `residual_binarize` compute: of a symbol; an
     array does not tell what it is of."""
-    return isinstance(x, mx.sym.Symbol) and bool(x.attr('estimator'))
+    # `binary_convolution` has an estimator, too, of its data
+    return isinstance(x, mx.sym.Symbol) and x.attr('estimator') is not None and x.attr('num_filter') is None
 
 
 def awaits_shape(x: Tensor) -> bool:
