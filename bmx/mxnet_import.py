@@ -4,6 +4,7 @@ import sys
 from . import threads
 
 threads.use_physical_cores()
+threads.wait_briefly()
 try:
     import mxnet  # noqa: F401
 except (AttributeError, ImportError) as error:

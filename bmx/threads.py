@@ -1,4 +1,4 @@
-"""How many threads MXNet computes with."""
+"""How many threads MXNet computes with, and how they wait."""
 import os
 
 
@@ -23,3 +23,13 @@ def use_physical_cores() -> None:
     as on many virtual machines, half of the machine stays idle. Has no effect once MXNet is imported.
     """
     os.environ.setdefault('OMP_NUM_THREADS', str(physical_cores()))
+
+
+def wait_briefly() -> None:
+    """Have MXNet's threads look out for work some ten microseconds, then sleep, unless the environment says otherwise.
+
+    By themselves they look out for milliseconds, and keep from the cores the threads of this package's operators, and
+    those of other processes. Has no effect once MXNet is imported.
+    """
+    if 'OMP_WAIT_POLICY' not in os.environ:
+        os.environ.setdefault('GOMP_SPINCOUNT', '20000')

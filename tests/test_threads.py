@@ -17,6 +17,17 @@ def test_a_thread_for_each_core_unless_told_otherwise(given, expected):
     assert found.stdout.decode().split() == [expected]
 
 
+@pytest.mark.parametrize('given, expected', [
+    ({}, '20000'), ({'GOMP_SPINCOUNT': '7'}, '7'), ({'OMP_WAIT_POLICY': 'active'}, 'None')])
+def test_threads_wait_briefly_unless_told_otherwise(given, expected):
+    names = ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    script = 'import os, bmx; print(os.environ.get("GOMP_SPINCOUNT"))'
+    found = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], env=dict(environment, **given),
+                           stdout=subprocess.PIPE)
+    assert found.stdout.decode().split() == [expected]
+
+
 def test_cores_are_at_most_the_processors():
     assert 1 <= physical_cores() <= len(os.sched_getaffinity(0))
 
