@@ -55,7 +55,7 @@ def test_equals_the_composed_operators(name, static, monkeypatch):
     assert operators(net).count('binary_convolution') == 1
     net.hybridize(static_alloc=static, static_shape=static)
     packed = results(net, x, head)
-    monkeypatch.setattr(layers, 'holds_signs', lambda tensor: False)
+    monkeypatch.setattr(layers, 'holds_signs', lambda *given: False)
     net.hybridize(False)
     assert 'binary_convolution' not in operators(net)
     for composed in (results(net, x, head), (net.hybridize(), results(net, x, head))[1]):
@@ -78,7 +78,7 @@ def test_graphs_are_those_of_the_composed_operators(name, monkeypatch):
                 if node.op not in skipped]
 
     found = read()
-    monkeypatch.setattr(layers, 'holds_signs', lambda tensor: False)
+    monkeypatch.setattr(layers, 'holds_signs', lambda *given: False)
     assert [each[0] for each in found] == [each[0] for each in read()]
     assert bmx.summary(net, shape).bops > 0
 
@@ -106,6 +106,20 @@ def test_stays_composed(name):
     if name.startswith('float'):
         net.cast(name)
     assert 'binary_convolution' not in operators(net)
+
+
+@pytest.mark.parametrize('value', [-1, 0, 1])
+@pytest.mark.parametrize('border, padding, binarizations', [
+    ((1, 1), 0, 1), ((1, 1), 1, 1), ((1,), 0, 1), ((1, 1), 0, 2), ((1, 1), 1, 2)])
+def test_borders_of_signs(border, padding, binarizations, value):
+    """Zeros around signs are none, and the padding of a convolution comes on top of them."""
+    with bmx.nn.config(binarizations=binarizations, pad_value=value):
+        net = sequential(bmx.nn.QActivation(padding=border), bmx.nn.QConv2D(4, 3, padding=padding, in_channels=5))
+    net.initialize(mx.init.Normal(1))
+    x = mx.nd.array(random((2, 5, 7, 6)))
+    expected = net(x).asnumpy()
+    net.hybridize()
+    assert np.array_equal(net(x).asnumpy(), expected)
 
 
 def test_a_product_is_no_sign():
@@ -147,7 +161,7 @@ def test_training_goes_the_way_of_the_composed_operators(monkeypatch):
     """Until the rounding of a gradient lets a sign flip: then as two trainings in other orders of addition do."""
     losses, _ = train(10)
     early, packed = train(5)
-    monkeypatch.setattr(layers, 'holds_signs', lambda tensor: False)
+    monkeypatch.setattr(layers, 'holds_signs', lambda *given: False)
     expected, composed = train(5)
     assert losses[-1] < 0.7 * losses[0] and losses[:5] == early
     np.testing.assert_allclose(early, expected, rtol=1e-5)

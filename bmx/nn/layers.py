@@ -167,7 +167,7 @@ class _QConv(_QuantizedLayer):
         where groups have one filter, nor for dense layers, whose large weights would be packed for a few rows of data.
         """
         return (self.weight.dtype in ('float32', np.float32) and self._kwargs['num_filter'] > self._kwargs['num_group']
-                and has_operator(data) and holds_signs(data) and holds_signs(values))
+                and has_operator(data) and holds_signs(data, self._kwargs['pad']) and holds_signs(values))
 
     def _init_quantization(self, **given: Any) -> None:
         super()._init_quantization(**given)

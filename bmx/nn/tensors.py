@@ -24,11 +24,25 @@ def has_operator(x: Tensor) -> bool:
     return context.device_type.startswith('cpu')
 
 
-def holds_signs(x: Tensor) -> bool:
-    """Whether a tensor is known to be what the operators `binarize` or `residual_binarize` compute: of a symbol; an
-    array does not tell what it is of."""
+def holds_signs(x: Tensor, pad: Sequence[int] = ()) -> bool:
+    """Whether a tensor is known to be signs: a symbol of `binarize` or `residual_binarize`; an array does not tell.
+
+    A border of zeros is none of signs, unless it becomes the padding of the convolution that reads it, with `pad`.
+    """
     # `binary_convolution` has an estimator, too, of its data
-    return isinstance(x, mx.sym.Symbol) and x.attr('estimator') is not None and x.attr('num_filter') is None
+    if not isinstance(x, mx.sym.Symbol) or x.attr('estimator') is None or x.attr('num_filter') is not None:
+        return False
+    return not any(_border(x)) or x.attr('pad_value') != '0' or _replaceable(x, pad)
+
+
+def _border(signs: mx.sym.Symbol) -> tuple[int, ...]:
+    return ast.literal_eval(signs.attr('pad') or '()')
+
+
+def _replaceable(signs: mx.sym.Symbol, pad: Sequence[int]) -> bool:
+    """Whether a convolution with `pad` can take what the signs are of, and their border for its padding."""
+    border = _border(signs)
+    return not signs.attr('binarizations') and not (any(border) and (any(pad) or len(border) != len(pad)))
 
 
 def awaits_shape(x: Tensor) -> bool:
@@ -69,8 +83,8 @@ def binary_convolution(data: mx.sym.Symbol, weight: mx.sym.Symbol, pad: Sequence
     It takes the place of a `binarize` that computes the data alone: what is kept for the backward pass is then what the
     signs are of, not the signs as well.
     """
-    border = ast.literal_eval(data.attr('pad') or '()')
-    if data.attr('binarizations') or (any(border) and (any(pad) or len(border) != len(pad))):
+    border = _border(data)
+    if not _replaceable(data, pad):
         return mx.sym.binary_convolution(data, weight, name='fwd', pad=pad, **attributes)
     # what the node of the signs was, for those who read the graph
     marks = {key: value for key, value in data.list_attr().items() if key.startswith('__')}
