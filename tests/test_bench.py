@@ -322,9 +322,9 @@ def test_train(tmp_path, capsys):
 def test_memory_of_training():
     """A process of its own knows the scope's settings, and binary steps need less than those of several planes."""
     with bmx.nn.config(scaling='constant'):
-        one = bench_train.peak('resnete18', 1, 2, 32)
+        one = bench_train._peak('resnete18', 1, 2, 32)
         with bmx.nn.config(binarizations=8):
-            assert 2 ** 20 < one < bench_train.peak('resnete18', 1, 2, 32)
+            assert 2 ** 20 < one < bench_train._peak('resnete18', 1, 2, 32)
 
 
 TRAINING = '''

@@ -1,15 +1,20 @@
-"""How much memory a network needs: run as a process of its own by `bench models`.
+"""How much memory something needs, measured in a process of its own: that of its module, run with arguments.
 
-Prints by how many bytes the resident memory of the process grows, at its peak, while the network is loaded from its
-files and computes three times. That includes parameters, features, scratch memory, and the code and compiled
-primitives of MXNet that it is the first to use; not MXNet as imported, nor the input.
+The number is by how many bytes the resident memory of the process grows, at its peak, from what is prepared first to
+three runs. That includes parameters, features, scratch memory, and the code and compiled primitives of MXNet that it is
+the first to use; not MXNet as imported.
 """
+from __future__ import annotations
+
+import os
+import subprocess
 import sys
 from typing import Callable
 
 import mxnet as mx
 
-from .models import inference, load
+from .. import ops
+from .timing import progress
 
 
 def _status(field: str) -> int:
@@ -29,11 +34,12 @@ def growth(prepare: Callable[[], Callable[[], object]]) -> int:
     return _status('VmHWM') - before
 
 
-def main(prefix: str, implementation: str, *shape: str) -> None:
-    x = mx.nd.random.normal(shape=tuple(map(int, shape)))
-    x.wait_to_read()
-    print(growth(lambda: inference(load(prefix, implementation, x), x)))
-
-
-if __name__ == '__main__':
-    main(*sys.argv[1:])
+def peak(module: str, *arguments: object) -> int | None:
+    """What a module of this folder prints as its `growth` when it is run with arguments; None if that fails."""
+    command = [sys.executable, '-W', 'ignore', '-m', f'bmx.bench.{module}'] + list(map(str, arguments))
+    environment = dict(os.environ, BMX_ISA=ops.isa())
+    try:
+        return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    except subprocess.CalledProcessError as error:
+        progress(f'no peak memory: the process that measures it failed with code {error.returncode}')
+        return None

@@ -1,9 +1,11 @@
-"""`bench models`: deployed networks, their float twins, and networks of GluonCV."""
+"""`bench models`: deployed networks, their float twins, and networks of GluonCV.
+
+Run as a process of its own it prints the bytes of memory that a network needs: prefix, implementation, shape.
+"""
 from __future__ import annotations
 
 import ast
 import os
-import subprocess
 import sys
 import tempfile
 from typing import Any, Callable, Sequence
@@ -15,6 +17,7 @@ from ..deploy import export, files
 from ..io.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ..io.text import table
 from ..models import MODELS, get_model
+from .memory import growth, peak
 from .timing import interleave, phase_fields, progress, row
 
 # The MeliusNet paper pairs C, 42 and 59 with these MobileNets, by operations and accuracy.
@@ -127,14 +130,8 @@ def inference(net: mx.gluon.HybridBlock, x: mx.nd.NDArray) -> Callable[[], None]
 
 
 def _peak(prefix, implementation, shape):
-    """Peak working set of a network in bytes, measured in a process of its own (see memory.py); None if that fails."""
-    command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.memory', prefix, implementation] + list(map(str, shape))
-    environment = dict(os.environ, BMX_ISA=ops.isa())
-    try:
-        return int(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
-    except subprocess.CalledProcessError as error:
-        progress(f'no peak memory: the process that measures it failed with code {error.returncode}')
-        return None
+    """Peak working set of a network in bytes, measured in a process of its own; None if that fails."""
+    return peak('models', prefix, implementation, *shape)
 
 
 def _text(rows):
@@ -156,3 +153,9 @@ def _text(rows):
                                     + [entry['min_ms'] / other['min_ms'] for other in others]
                                     for entry in deployed]))
     return '\n\n'.join(parts)
+
+
+if __name__ == '__main__':
+    _prefix, _implementation, *_shape = sys.argv[1:]
+    _x = mx.nd.random.normal(shape=tuple(map(int, _shape)))
+    print(growth(lambda: inference(load(_prefix, _implementation, _x), _x)))

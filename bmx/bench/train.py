@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from typing import Any, Callable, Mapping
 
@@ -20,7 +18,7 @@ from ..io.text import table
 from ..models import get_model
 from ..nn import config
 from ..train import recipes, regularizers
-from .memory import growth
+from .memory import growth, peak
 from .timing import interleave, progress, row
 
 # What is compared, and its bits.
@@ -53,7 +51,7 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
                     size=size, peak_bytes=None)
         if measured == STEP:
             progress(f'memory of {implementation}')
-            entry.update(peak_bytes=peak(model, _BITS[implementation], batch, size))
+            entry.update(peak_bytes=_peak(model, _BITS[implementation], batch, size))
         rows.append(entry)
     rows.sort(key=lambda entry: entry['measured'] != STEP)
     peaks = {entry['implementation']: entry['peak_bytes'] for entry in rows if entry['peak_bytes']}
@@ -79,17 +77,10 @@ def _prepare(model, bits, batch, size):
     return step, evaluation
 
 
-def peak(model: str, bits: int, batch: int, size: int) -> int | None:
+def _peak(model, bits, batch, size):
     """Peak memory of training steps in bytes, measured in a process of its own; None if that fails."""
     with config() as settings:
-        layers = json.dumps(dataclasses.asdict(settings))
-    command = [sys.executable, '-W', 'ignore', '-m', 'bmx.bench.train', model, str(bits), str(batch), str(size), layers]
-    try:
-        return int(subprocess.run(command, env=dict(os.environ, BMX_ISA=ops.isa()), check=True,
-                                  stdout=subprocess.PIPE).stdout)
-    except subprocess.CalledProcessError as error:
-        progress(f'no peak memory: the process that measures it failed with code {error.returncode}')
-        return None
+        return peak('train', model, bits, batch, size, json.dumps(dataclasses.asdict(settings)))
 
 
 def training_step(net: gluon.HybridBlock, batch: int, size: int, optimizer: str,

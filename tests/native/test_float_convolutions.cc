@@ -353,14 +353,7 @@ const Shape kShapes[] = {
 
 void test_float_convolutions(std::vector<Contestant>* contestants, int64_t thinning) {
   const auto test = [&](const std::string& name, const auto& run) {
-    for (Contestant& contestant : *contestants) {
-      if (!contestant.failure.empty()) continue;
-      announce(contestant.kernel->name, name);
-      const int threads = any_threads();
-      const std::string wrong = run(*contestant.kernel, threads);
-      if (!wrong.empty()) contestant.failure = name + ", " + std::to_string(threads) + " threads: " + wrong;
-      ++contestant.float_convolutions;
-    }
+    run_case(contestants, &Contestant::float_convolutions, name, run);
   };
   test("multiply_floats, sums near the middle of floats",
        [&](const bmx::Kernel& kernel, int) { return round_once(kernel); });

@@ -235,14 +235,7 @@ bmx::GradientProblem any_problem() {
 
 void test_gradients(std::vector<Contestant>* contestants, int64_t thinning) {
   const auto test = [&](const std::string& name, const auto& run) {
-    for (Contestant& contestant : *contestants) {
-      if (!contestant.failure.empty()) continue;
-      announce(contestant.kernel->name, name);
-      const int threads = any_threads();
-      const std::string wrong = run(*contestant.kernel, threads);
-      if (!wrong.empty()) contestant.failure = name + ", " + std::to_string(threads) + " threads: " + wrong;
-      ++contestant.gradients;
-    }
+    run_case(contestants, &Contestant::gradients, name, run);
   };
   for (int64_t values = 1; values <= 4; ++values) {
     test("make_sign_tables, values " + std::to_string(values),

@@ -28,6 +28,21 @@ void begin_case(int64_t seed);
 bmx::Team* team_of(int threads);
 int any_threads();
 
+// Runs a case with every kernel that has not failed, in a team of any size; counts it. `run` is given the kernel and
+// the number of threads, and returns what is wrong.
+template <typename Run>
+void run_case(std::vector<Contestant>* contestants, int64_t Contestant::*count, const std::string& name,
+              const Run& run) {
+  for (Contestant& contestant : *contestants) {
+    if (!contestant.failure.empty()) continue;
+    announce(contestant.kernel->name, name);
+    const int threads = any_threads();
+    const std::string wrong = run(*contestant.kernel, threads);
+    if (!wrong.empty()) contestant.failure = name + ", " + std::to_string(threads) + " threads: " + wrong;
+    ++(contestant.*count);
+  }
+}
+
 // Of its many sizes one of `thinning` is tested.
 void test_products(std::vector<Contestant>* contestants, int64_t thinning);
 void test_binarizations(std::vector<Contestant>* contestants, int64_t thinning);
