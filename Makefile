@@ -41,7 +41,7 @@ demo: $(BIN)/installed
 docs: $(BIN)/installed-docs
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/docs/runtime ./runtime/python
 	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=$(abspath build/docs/runtime) NO_MKDOCS_2_WARNING=1 \
-	  $(BIN)/python -W ignore -m mkdocs build --quiet --strict
+	  $(BIN)/python -W ignore -m mkdocs build --strict
 
 # What reads the sources alone: mistakes, lines and imports; the form of the C++; types.
 lint: $(BIN)/installed-lint

@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ('*.md', 'docs/**/*.md', 'benchmarks/*.md', 'runtime/python/*.md')
-FILES = ('docs/images/*', 'benchmarks/*.*', 'recipes/**/*.ini', 'recipes/**/*.csv', 'runtime/include/*',
+FILES = ('docs/images/*', 'docs/*.css', 'benchmarks/*.*', 'recipes/**/*.ini', 'recipes/**/*.csv', 'runtime/include/*',
          'runtime/examples/*.c*', 'LICENSE')
 NOTEBOOKS = ('docs/tutorial.md',)
 EXECUTED = ROOT / 'build' / 'notebooks'  # by the digest of the source: executed again only when that changes
@@ -41,8 +41,8 @@ def executed(source):
         notebook = jupytext.reads(text, 'md')
         with tempfile.TemporaryDirectory() as folder:
             try:
-                NotebookClient(notebook, timeout=300, kernel_name='python3', resources={
-                    'metadata': {'path': folder}}).execute()
+                NotebookClient(notebook, timeout=300, coalesce_streams=True,
+                               resources={'metadata': {'path': folder}}).execute()
             except CellExecutionError as error:
                 raise PluginError(f'{source.relative_to(ROOT)}: {error}') from None
         EXECUTED.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,8 @@ def with_outputs(notebook, name):
                 files[picture] = base64.b64decode(data['image/png'])
                 parts.append(f'![What the cell shows]({picture})')
             else:
-                parts.append(fenced(data['text/plain'].rstrip(), 'text'))
-    return '\n\n'.join(parts) + '\n', files
+                parts.append(fenced(data['text/plain'].rstrip(), ' {.text .output}'))
+    return '\n\n'.join(parts).replace(f'{name}.ipynb', f'[{name}.ipynb]({name}.ipynb)'), files
 
 
 def fenced(text, language):

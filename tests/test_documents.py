@@ -65,8 +65,7 @@ def spans(text):
 
 
 def words(line):
-    """The words of a command line, without prompt, comment and variables before it and what it pipes into; none if it is
-    no command."""
+    """The words of a command line up to a pipe, without prompt, comment and variables; none if it is no command."""
     try:
         found = shlex.split(line[2:] if line.startswith('$ ') else line, comments=True)
     except ValueError:
@@ -273,6 +272,10 @@ def test_tables_are_those_of_code_and_measurements():
 def test_models_that_a_page_describes_are_all():
     named = {span.split(' ')[0] for span in spans(read('docs/models.md'))}
     assert sorted(set(MODELS) - named) == []
+
+
+def test_commands_that_a_page_lists_are_all():
+    assert [span.split(' ')[1] for cells in rows('docs/start.md')[1:] for span in spans(cells[0])] == list(COMMANDS)
 
 
 def flags(*headings):
