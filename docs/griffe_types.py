@@ -1,5 +1,5 @@
-"""An extension of Griffe, which reads the docstrings for the site: of a row for several parameters, ``a, b : int``, each
-has the type and default that the function says, where Griffe gives all of them those of the first."""
+"""An extension of Griffe, which reads the docstrings for the site: of a row for several parameters, ``a, b : int``,
+each has the type and default that the function says, where Griffe gives all of them those of the first."""
 import griffe
 
 
