@@ -2,6 +2,7 @@
 the tutorial is executed."""
 import base64
 import hashlib
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ PAGES = ('*.md', 'docs/**/*.md', 'benchmarks/*.md', 'runtime/python/*.md')
 FILES = ('docs/images/*', 'docs/*.css', 'benchmarks/*.*', 'recipes/**/*.ini', 'recipes/**/*.csv', 'runtime/include/*',
          'runtime/examples/*.c*', 'LICENSE')
 NOTEBOOKS = ('docs/tutorial.md',)
-EXECUTED = ROOT / 'build' / 'notebooks'  # by the digest of the source: executed again only when that changes
+EXECUTED = ROOT / 'build' / 'notebooks'  # by the digest of source and photographs: again only when these change
 
 
 def on_files(files, config):
@@ -36,7 +37,8 @@ def on_files(files, config):
 def executed(source):
     """The notebook of a Markdown page, executed in an empty folder."""
     text = source.read_text()
-    kept = EXECUTED / f'{source.stem}-{hashlib.sha1(text.encode()).hexdigest()[:16]}.ipynb'
+    made_of = (text + os.environ.get('PHOTOGRAPHS', '')).encode()
+    kept = EXECUTED / f'{source.stem}-{hashlib.sha1(made_of).hexdigest()[:16]}.ipynb'
     if not kept.is_file():
         notebook = jupytext.reads(text, 'md')
         with tempfile.TemporaryDirectory() as folder:
