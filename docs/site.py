@@ -44,6 +44,7 @@ def executed(source):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 NotebookClient(notebook, timeout=300, coalesce_streams=True,
+                               extra_arguments=['--IPKernelApp.log_level=40'],
                                resources={'metadata': {'path': folder}}).execute()
             except CellExecutionError as error:
                 raise PluginError(f'{source.relative_to(ROOT)}: {error}') from None
