@@ -79,7 +79,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--resume-states', help='optimizer states to load')
     group.add_argument('--log-interval', type=types.natural, default=50, help='batches between log lines (default: 50)')
     group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
-    group.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    trial = group.add_mutually_exclusive_group()
+    trial.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    trial.add_argument('--benchmark-input', action='store_true', help='measure for two minutes how fast images are '
+                       'read and how fast they are trained on, and say which of the two limits; writes nothing')
     group.add_argument('--no-export', action='store_true', help='do not export the trained network')
 
 
