@@ -12,7 +12,7 @@ import bmx
 from bmx import cli
 from bmx.cli.training import plan_of
 from bmx.train import Interrupted, Training, TrainingError, recipes
-from bmx.train.loop import Totals
+from bmx.train.totals import Totals
 from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
