@@ -338,3 +338,43 @@ def test_names_from_several_lists(tmp_path):
     for number, lines in enumerate((LISTED[:2], LISTED[2:3], LISTED[3:])):
         (tmp_path / f'x_{number}.lst').write_text('\n'.join(lines))
     assert read_records(both(tmp_path / 'x_*.rec'))[0].classes == ['cat', 'tench', 'owl']
+
+
+# Several workers ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('batch_size, parts, steps', [(1, 2, 3), (2, 2, 2), (1, 4, 2), (1, 5, 2), (3, 4, 1), (4, 1, 2)])
+def test_every_image_once_over_all_parts(batch_size, parts, steps, tmp_path):
+    """Together workers read what one with as large a step reads; where images are fewer, some get none."""
+    files = both(write_parts(tmp_path) / 'x_*.rec')
+
+    def read(batches_of, **given):
+        data, val = read_records(files, **given)
+        return list(data.train_batches(1)) if batches_of == 'train' else val
+
+    for part in ('train', 'val'):
+        workers = [read(part, batch_size=batch_size, num_parts=parts, part_index=index) for index in range(parts)]
+        assert [len(batches) for batches in workers] == [steps] * parts
+        whole = read(part, batch_size=batch_size * parts)
+        for step, batch in enumerate(whole):
+            shares = [batches[step] for batches in workers]
+            assert values(shares) == values([batch])
+            assert np.concatenate([share.label for share in shares]).tolist() == batch.label.tolist()
+            assert all((share.data is None) == (len(share.label) == 0) and share.skipped == 0 for share in shares)
+        assert sorted(values(whole)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_parts_of_an_epoch_are_drawn_by_seed_epoch_and_part(tmp_path):
+    files = both(write_parts(tmp_path, (20, 30)) / 'x_*.rec')
+
+    def order(epoch=0, **given):
+        data, _ = read_records(files, **dict(dict(num_parts=2, part_index=0), **given))
+        return [label for batch in data.train_batches(epoch) for label in batch.label]
+
+    assert order() == order(num_workers=0)
+    for other in (order(epoch=1), order(seed=8), order(part_index=1)):
+        assert other != order()
+
+
+def test_a_worker_continues_in_the_middle(tmp_path):
+    data, _ = read_records(both(write_parts(tmp_path) / 'x_*.rec'), batch_size=1, num_parts=2, part_index=1)
+    assert values(data.train_batches(3, 1)) == values(list(data.train_batches(3))[1:])

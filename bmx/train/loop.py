@@ -8,7 +8,6 @@ import time
 from typing import Sequence
 
 import mxnet as mx
-import numpy as np
 from mxnet import autograd, gluon
 
 from ..deploy import ExportError, in_memory
