@@ -46,6 +46,13 @@ def write_cifar10(path, train=20, test=10):
     return path
 
 
+def data_options(**given):
+    """How the tests of data read it."""
+    from bmx.train import DataOptions
+    settings = dict(batch_size=4, num_workers=2, augmentation='paper', seed=7, input_size=16, crop_ratio=0.875)
+    return DataOptions(**dict(settings, **given))
+
+
 # Trainings ------------------------------------------------------------------------------------------------------------
 
 # A study of two trainings of seconds, on the bundled digits.
