@@ -18,6 +18,8 @@ from ..nn import binary_parameters
 from . import recipes, regularizers, sign_flips, states
 from .checkpoint import Checkpoint, CheckpointStore, check_same_training
 from .data import ImageData
+from .devices import average_statistics
+from .distillation import Teacher
 from .errors import TrainingError
 from .gradients import LossScale, all_finite
 from .options import TrainingOptions
@@ -26,6 +28,7 @@ from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
 from .signals import StopSignals
+from .tensorboard import Events
 
 # Seconds between two log lines at most.
 MAX_SILENCE = 60
@@ -83,10 +86,15 @@ class Training:
     contexts : list of mx.Context
     log_interval : int
         Batches between two log lines; 0: none.
+    teacher : distillation.Teacher, optional
+        Whose answers are learned beside the labels.
+    tensorboard : bool
+        Whether events for TensorBoard are written.
     """
 
     def __init__(self, net: gluon.HybridBlock, data: ImageData, *, recipe: recipes.Recipe, options: TrainingOptions,
-                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50) -> None:
+                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50,
+                 teacher: Teacher | None = None, tensorboard: bool = False) -> None:
         self.net = net
         self.data = data
         self.history = []
@@ -99,6 +107,7 @@ class Training:
         self._options = options
         # What decides the result and has to be the same on resuming.
         self._arguments = dict(dataclasses.asdict(recipe), data=data.identity, **dataclasses.asdict(options))
+        self._arguments['teacher_params'] = teacher and teacher.digest  # wherever the file is
         self._store = store
         self._contexts = contexts
         self._log_interval = log_interval
@@ -113,8 +122,12 @@ class Training:
         self._gradients = [gradient for each in net.collect_params().values() if each.grad_req != 'null'
                            for gradient in each.list_grad()]
         self._dense_labels = options.label_smoothing or options.mixup
-        self._train_loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels)
+        self._teacher = teacher
+        self._train_loss = (gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels) if teacher is None
+                            else teacher.loss(sparse_labels=not self._dense_labels))
         self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self._events = Events(os.path.join(store.directory, 'tensorboard') if tensorboard else None,
+                              data.num_train_batches)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
@@ -177,11 +190,13 @@ class Training:
         OSError
             A checkpoint cannot be written, for example on a full disk.
         """
-        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop:
+        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop, \
+                self._events.opened(self._epoch, self._batch):
             if self.history:  # of a checkpoint; the files may be lost or older
                 self._show_history()
             while self._epoch < self._recipe.num_epochs:
                 self._train_epoch(stop)
+                average_statistics(self.net.collect_params().values())
                 validation = self._validate(stop)
                 self._finish_epoch(validation)
                 checkpoint = self._save()
@@ -229,9 +244,11 @@ class Training:
             share = random.beta(options.mixup_alpha, options.mixup_alpha) if mixing else 1.0
             images = [share * x + (1 - share) * x[::-1] for x in images]
             targets = [self._dense(y, share) for y in labels]
+        soft_targets = [[self._teacher(x)] if self._teacher else [] for x in images]
         with autograd.record():
             scores = [self.net(x.astype(options.dtype, copy=False)).astype('float32') for x in images]
-            losses = [self._train_loss(score, target) for score, target in zip(scores, targets)]
+            losses = [self._train_loss(score, target, *soft)
+                      for score, target, soft in zip(scores, targets, soft_targets)]
         autograd.backward(losses, self._scale.head_gradients(losses))
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
         self._update(loss, len(batch.label))
@@ -333,6 +350,7 @@ class Training:
             draw_curves(os.path.join(directory, 'curves.png'), self.history, title)
             if layers:
                 sign_flips.draw(os.path.join(directory, 'sign_flips.png'), layers, self.history, title)
+            self._events.add_epochs(self.history, self._sign_flips.weights, os.path.join(directory, 'curves.png'))
         except OSError as error:
             if self._epoch >= self._recipe.num_epochs:
                 raise
@@ -364,6 +382,8 @@ class Training:
         bar.update(images)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0
+        if due:
+            self._events.add_loss(self._epoch, self._batch, totals.mean('loss'))
         if due or time.time() - self._reported > MAX_SILENCE:
             self._reported = time.time()
             logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',
