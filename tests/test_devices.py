@@ -9,7 +9,7 @@ from mxnet import autograd, gluon
 import bmx
 from bmx.models import MODELS
 from bmx.train import Interrupted, Plan
-from bmx.train.loop import Totals
+from bmx.train.totals import Totals
 from helpers import arguments, prepare, train
 
 pytestmark = pytest.mark.usefixtures('tiny_model', 'no_pictures')
@@ -44,7 +44,7 @@ def epochs(training, count):
     for training._epoch in range(count):
         for number, batch in enumerate(training.data.train_batches(training._epoch)):
             training._batch = number
-            training._train_step(batch)
+            training.train_step(batch)
             if gradients is None:
                 in_place = not training._trainer._update_on_kvstore  # each device has the sum already
                 gradients = {name: sum(each.asnumpy() for each in parameter.list_grad()[:1 if in_place else None])
@@ -85,13 +85,13 @@ def test_resumed_on_two_devices(folder, tmp_path, on, monkeypatch, more):
     assert train(whole) == 0
     training = prepare(stopped)
 
-    def stop(given, do=training._train_step):
+    def stop(given, do=training.train_step):
         do(given)
         if (training._epoch, training._batch) == (1, 1):
             training._batch += 1
             training._save()
             raise Interrupted('here')
-    monkeypatch.setattr(training, '_train_step', stop)
+    monkeypatch.setattr(training, 'train_step', stop)
     with pytest.raises(Interrupted):
         training.run()
     assert train(stopped + ['--resume']) == 0

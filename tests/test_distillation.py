@@ -72,7 +72,7 @@ def test_a_student_comes_to_the_teacher(taught, tmp_path, more):
     first = distance()
     for epoch in range(6):
         for images in training.data.train_batches(epoch):
-            training._train_step(images)
+            training.train_step(images)
     assert distance() < 0.75 * first
     for parameter, value in zip(training._teacher._net.collect_params().values(), before):  # it learns nothing
         assert parameter.grad_req == 'null' and (parameter.data().asnumpy() == value).all()

@@ -77,7 +77,7 @@ def parameters(net):
 
 def one_epoch(training):
     for batch in training.data.train_batches(0):
-        training._train_step(batch)
+        training.train_step(batch)
         training._batch += 1
     return parameters(training.net)
 
@@ -100,13 +100,13 @@ def test_an_overflow_leaves_the_update_out(scaled, folder, tmp_path):
     before = parameters(training.net)
     batch = next(training.data.train_batches(0))
     training._scale.scale = 2.0 ** 24
-    training._train_step(batch)
+    training.train_step(batch)
     after = parameters(training.net)
     assert all((before[name] == after[name]).all() for name in learned)
     assert training._scale.scale == 2.0 ** 23 and training._scale.skipped == 1
     assert training._trainer.optimizer.num_update == 0
     training._scale.scale = 2.0 ** 10
-    training._train_step(batch)
+    training.train_step(batch)
     after = parameters(training.net)
     assert any((before[name] != after[name]).any() for name in learned) and training._scale.skipped == 1
 
@@ -118,7 +118,7 @@ def test_broken_is_not_overflown(scaled, folder, tmp_path):
     before = training.net[0].weight.data().asnumpy()
     with pytest.raises(TrainingError, match='a gradient is not finite in epoch 1, batch 1; the update was not made'):
         for _ in range(40):
-            training._train_step(batch)
+            training.train_step(batch)
     assert training._scale.scale == 1 and training._scale.skipped == 16
     np.testing.assert_array_equal(training.net[0].weight.data().asnumpy(), before)
 
