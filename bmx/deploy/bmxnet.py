@@ -1,12 +1,14 @@
-"""Models that BMXNet 1 trained, as float networks that `export` takes. docs/bmxnet.md has the format of their files.
+"""Models that BMXNet trained, as float networks that `export` takes. docs/bmxnet.md has the format of their files.
 
-A binary layer becomes signs of its input, signs of its weights, MXNet's own Convolution or FullyConnected without bias,
+A binary layer of BMXNet 1 becomes signs of its input, signs of its weights, MXNet's own Convolution or FullyConnected without bias,
 and (dot + K) / 2, of which all is exact in float32. The exporter finds the binary products among these as among those of
 `bmx.nn`.
 """
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import math
 import os
 import warnings
@@ -30,15 +32,18 @@ _HINTS = ('ctx_group', 'force_mirroring', 'lr_mult', 'mirror_stage', 'wd_mult')
 _WORDS = {np.dtype(np.float32): np.dtype('<u4'), np.dtype(np.float64): np.dtype('<u8')}
 
 
-def import_bmxnet(symbol: str | os.PathLike, params: str | os.PathLike) -> gluon.SymbolBlock:
-    """The network of the two files of a model of BMXNet 1, for `bmx.export`.
+def import_bmxnet(symbol: str | os.PathLike, params: str | os.PathLike,
+                  data_shape: Sequence[int]) -> gluon.SymbolBlock:
+    """The network of the two files of a model of BMXNet 1, or of one of BMXNet 2 that is not packed, for `bmx.export`.
 
     Parameters
     ----------
     symbol : str or os.PathLike
-        The symbol, X-symbol.json, as BMXNet's training or its converter wrote it.
+        The symbol, X-symbol.json, as BMXNet's training or the converter of BMXNet 1 wrote it.
     params : str or os.PathLike
         Its parameters, X-0000.params: weights of binary layers packed in words of 32 or 64 bits, or float.
+    data_shape : tuple of int
+        Shape of an input, batch first, which the files do not tell.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def import_bmxnet(symbol: str | os.PathLike, params: str | os.PathLike) -> gluon
     FileNotFoundError
         A file is missing.
     LoadError
-        A file is damaged, or they are not of one model.
+        A file is damaged, or they are not of one model, or not of one that takes such an input.
     ExportError
         What the model has that cannot be imported; the message names operators and nodes.
     """
@@ -67,7 +72,7 @@ def import_bmxnet(symbol: str | os.PathLike, params: str | os.PathLike) -> gluon
     except (AttributeError, IndexError, KeyError, SyntaxError, TypeError) as error:
         raise LoadError(f'{symbol} is not a symbol file of MXNet, or damaged: {error or type(error).__name__}') from None
     graph = _with_data(read_graph(graph.to_json().encode(), symbol), translation.arrays, symbol, params)
-    return _block(graph, translation.arrays, symbol, params)
+    return _block(graph, translation.arrays, data_shape, f'{params} does not fit {symbol}')
 
 
 class _Translation:
@@ -83,8 +88,10 @@ class _Translation:
         self.arrays, self._params = dict(arrays), params
         self._refused: list[str] = []
         self._known = set(mx.operator.get_all_registered_operators())
-        self._binary = {'QActivation': self._activation, 'QConvolution': self._convolution,
-                        'QConvolution_v1': self._convolution, 'QFullyConnected': self._dense}
+        self._own = {'QActivation': self._activation, 'QConvolution': self._convolution,
+                     'QConvolution_v1': self._convolution, 'QFullyConnected': self._dense,
+                     # BMXNet 2 composes its layers of MXNet's operators and these
+                     'det_sign': self._signs, 'approx_sign': self._signs, '_contrib_gradcancel': self._same}
 
     def graph(self, content: Any) -> Graph:
         """The graph of what a symbol file holds, without losses and what only these read."""
@@ -94,8 +101,8 @@ class _Translation:
             inputs = [_entry(each, entries) for each in node['inputs']]
             if op == 'null':
                 entries.append((Node('null', name), 0))
-            elif op in self._binary:
-                entries.append(self._binary[op](op, name, attrs, inputs))
+            elif op in self._own:
+                entries.append(self._own[op](op, name, attrs, inputs))
             else:
                 if op in PYTHON_OPERATORS or op not in self._known:
                     self._refuse(op, name, 'no operator of MXNet 1.9.1' if op not in self._known else 'runs Python code')
@@ -115,6 +122,12 @@ class _Translation:
             self._refuse(op, name, f'activations of {attrs["act_bit"]} bits; only signs are imported')
         # with backward_only it is for the gradient: the layer that follows takes the signs
         return inputs[0] if _value(attrs, 'backward_only', False) else _sign(name, inputs[0])
+
+    def _signs(self, op, name, attrs, inputs):
+        return _sign(name, inputs[0])
+
+    def _same(self, op, name, attrs, inputs):  # it is for the gradient
+        return inputs[0]
 
     def _convolution(self, op, name, attrs, inputs):
         kernel, filters = tuple(_value(attrs, 'kernel', ())), _value(attrs, 'num_filter', 0)
@@ -254,14 +267,23 @@ def _listed(names: Sequence[str]) -> str:
     return f'{len(names)} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})' if names else '0'
 
 
-def _block(graph: Graph, arrays: Mapping[str, mx.nd.NDArray], symbol: str, params: str) -> gluon.SymbolBlock:
+def _block(graph: Graph, arrays: Mapping[str, mx.nd.NDArray], data_shape: Sequence[int],
+           complaint: str) -> gluon.SymbolBlock:
+    graph.variable_shapes = {name: array.shape for name, array in arrays.items()}
+    graph.variable_shapes['data'] = tuple(data_shape)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
-            net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
-        for name, parameter in net.collect_params().items():
-            parameter.shape = arrays[name].shape
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
+            graph.infer_shapes()
+    except mx.MXNetError as error:
+        raise LoadError(f'{complaint}, or its input has another shape than {tuple(data_shape)}: '
+                        f'{sentence(error)}') from None
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
+        net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
+    for name, parameter in net.collect_params().items():
+        parameter.shape = arrays[name].shape
+    try:
         net.collect_params().load_dict(dict(arrays), mx.cpu(), cast_dtype=True, dtype_source='saved')
     except (mx.MXNetError, AssertionError, ValueError) as error:
-        raise LoadError(f'{params} does not fit {symbol}: {sentence(error)}') from None
+        raise LoadError(f'{complaint}: {sentence(error)}') from None
     return net
