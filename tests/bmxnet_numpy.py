@@ -123,7 +123,7 @@ def chain(taps, weight):
 
 def pool(x, attrs):
     kernel = x.shape[2:] if attrs.get('global_pool') == 'True' else ast.literal_eval(attrs['kernel'])
-    stride, pad = (ast.literal_eval(attrs.get(key, default)) for key, default in (('stride', '(1, 1)'), ('pad', '(0, 0)')))
+    stride, pad = ast.literal_eval(attrs.get('stride', '(1, 1)')), ast.literal_eval(attrs.get('pad', '(0, 0)'))
     largest = attrs['pool_type'] == 'max'
     taps = patches(x, kernel, stride, pad, -np.inf if largest else 0)
     taps = taps.reshape((len(x), x.shape[1], -1) + taps.shape[2:])

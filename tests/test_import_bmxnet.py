@@ -12,7 +12,7 @@ import bmx
 from bmx import cli
 from bmx.io.preprocess import find_images, load_inputs
 from bmxnet_numpy import Model, computed, patches
-from helpers import initialized, operators, random, sequential
+from helpers import operators, random, sequential
 
 SHARED = Path(__file__).resolve().parent.parent.parent / 'shared' / 'data'
 
@@ -176,13 +176,14 @@ REFUSED = {
     'no filters': (edited(CONV, num_filter='0'), 'has 0 filters'),
     'packed': (edited(CONV, binarized_weights_only='False'), 'does the symbol lack binarized_weights_only'),
     'missing weights': (renamed(f'arg:{CONV}_weight', 'arg:other'), f'has no {CONV}_weight, .*another model'),
-    'missing': (renamed('arg:bn1_beta', 'arg:bn2_beta'), r'is not of the model.* 1 \(bn1_beta\).* 1 \(bn2_beta\) others'),
+    'missing': (renamed('arg:bn1_beta', 'arg:bn2_beta'),
+                r'is not of the model.* 1 \(bn1_beta\).* 1 \(bn2_beta\) others'),
     'more': (lambda model: model.arrays.update({'arg:more': np.zeros(3, np.float32)}), r'1 \(more\) others'),
     'no node': (reading('relu1', 9999), 'node 9999 is read before it is there'),
     'no inputs': (lambda model: model.nodes[-1].pop('inputs'), 'is not a symbol file of MXNet, or damaged: .*inputs'),
     'no name': (lambda model: model.nodes[5].update(name=5), 'damaged'),
     'attributes': (edited(CONV, stride=[1, 1]), 'no texts'),
-    'shape': (array('arg:bn1_beta', lambda value: value[:5]), 'bn1'),
+    'shape': (array('arg:bn1_beta', lambda value: value[:5]), r'bn1_beta has the shape \(5,\), not \(128,\)'),
     'dilation': (edited('conv0', dilate='(0, 0)'), "cannot have dilate"),
     'not finite': (array('arg:bn1_beta', lambda value: value * np.nan), 'bn1_beta has a value that is not finite'),
 }
@@ -212,7 +213,8 @@ def test_damaged_and_missing_files(tmp_path, capsys):
     symbol, params = resnet(64).write(tmp_path)
     refuse((symbol + 'x', params), 'does not exist; a model of BMXNet is a symbol', tmp_path, capsys)
     refuse((params, symbol), 'is not a symbol file of MXNet', tmp_path, capsys)
-    refuse((symbol, params), 'does not fit .*, or its input has another shape than', tmp_path, capsys, '--input-shape', '4', '32', '32')
+    refuse((symbol, params), 'does not fit .*, or its input has another shape than', tmp_path, capsys,
+           '--input-shape', '4', '32', '32')
     refuse((symbol, params), '--verify-on takes images', tmp_path, capsys, '--input-shape', '4', '32', '32',
            '--verify-on', str(tmp_path))
     names = tmp_path / 'names'
@@ -252,7 +254,8 @@ def bmxnet2(state):
                        f'{place}.running_mean': values(channels), f'{place}.running_var': np.abs(values(channels))})
 
     def answer(x):
-        x = mx.nd.Convolution(mx.nd.array(x), mx.nd.array(arrays['0.weight']), num_filter=6, kernel=(3, 3), no_bias=True)
+        x = mx.nd.Convolution(mx.nd.array(x), mx.nd.array(arrays['0.weight']), num_filter=6, kernel=(3, 3),
+                              no_bias=True)
         x = norm(x.asnumpy(), '1')
         x = counted(x, arrays['2.qconv.weight'], (1, 1)).reshape(len(x), -1)
         x = (sign(x - 27) @ sign(arrays['4.weight']).T + 180) / 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f'--verify-on takes images, of three channels, and an input is to have the shape '
                          f'{"x".join(map(str, shape))}')
     net = deploy.import_bmxnet(arguments.symbol, arguments.params, (1,) + shape)
-    settings, inputs = None, None
+    settings = {'size': list(shape[1:]), 'crop_ratio': arguments.crop_ratio, 'mean': arguments.mean,
+                'std': arguments.std}
+    inputs: Any = None
     if is_image:
-        settings = {'size': list(shape[1:]), 'crop_ratio': arguments.crop_ratio, 'mean': arguments.mean,
-                    'std': arguments.std}
         state = np.random.RandomState(0)
         inputs = np.stack([preprocess.normalise(state.randint(0, 256, shape[1:] + (3,)), arguments.mean, arguments.std)
                            for _ in range(4)])
@@ -51,8 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
         inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings, skipped=skipped)
     classes = read_lines(arguments.class_names) if arguments.class_names else None
     name = os.path.basename(arguments.symbol)
-    result = deploy.export(net, arguments.out, (1,) + shape, inputs, classes=classes, preprocess=settings,
-                           model=name[:-len('-symbol.json')] if name.endswith('-symbol.json') else name)
+    name = name[:-len('-symbol.json')] if name.endswith('-symbol.json') else name
+    result = deploy.export(net, arguments.out, (1,) + shape, inputs, model=name, classes=classes,
+                           preprocess=settings if is_image else None)
     tell(result.report)
     if not is_image:
         print('an input is no image of three channels: bmx predict does not take the model, arrays it does')

@@ -1,8 +1,8 @@
 """Models that BMXNet trained, as float networks that `export` takes. docs/bmxnet.md has the format of their files.
 
-A binary layer of BMXNet 1 becomes signs of its input, signs of its weights, MXNet's own Convolution or FullyConnected without bias,
-and (dot + K) / 2, of which all is exact in float32. The exporter finds the binary products among these as among those of
-`bmx.nn`.
+A binary layer of BMXNet 1 becomes signs of its input and of its weights, MXNet's own Convolution or FullyConnected, and
+(dot + K) / 2, of which all is exact in float32. The exporter finds the binary products among these as among the layers
+of `bmx.nn`.
 """
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def import_bmxnet(symbol: str | os.PathLike, params: str | os.PathLike,
     try:
         graph = translation.graph(content)
     except (AttributeError, IndexError, KeyError, SyntaxError, TypeError) as error:
-        raise LoadError(f'{symbol} is not a symbol file of MXNet, or damaged: {error or type(error).__name__}') from None
+        raise LoadError(f'{symbol} is not a symbol file of MXNet, or damaged: {error}') from None
     graph = _with_data(read_graph(graph.to_json().encode(), symbol), translation.arrays, symbol, params)
     return _block(graph, translation.arrays, data_shape, f'{params} does not fit {symbol}')
 
@@ -104,8 +104,10 @@ class _Translation:
             elif op in self._own:
                 entries.append(self._own[op](op, name, attrs, inputs))
             else:
-                if op in PYTHON_OPERATORS or op not in self._known:
-                    self._refuse(op, name, 'no operator of MXNet 1.9.1' if op not in self._known else 'runs Python code')
+                if op in PYTHON_OPERATORS:
+                    self._refuse(op, name, 'runs Python code')
+                elif op not in self._known:
+                    self._refuse(op, name, 'no operator of MXNet 1.9.1')
                 if op == 'BatchNorm' and len(inputs) == 3:  # before MXNet 0.9 its states were no inputs
                     inputs += [(Node('null', f'{name}_moving_{state}'), 0) for state in ('mean', 'var')]
                 entries.append((Node(op, name, attrs, inputs), 0))
@@ -117,19 +119,21 @@ class _Translation:
     def _refuse(self, op: str, name: str, why: str) -> None:
         self._refused.append(f'{name} ({op}): {why}')
 
-    def _activation(self, op, name, attrs, inputs):
+    # What becomes of an operator, its name, attributes and inputs; where it was refused it does not matter.
+
+    def _activation(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
         if _value(attrs, 'act_bit', 1) != 1:
             self._refuse(op, name, f'activations of {attrs["act_bit"]} bits; only signs are imported')
         # with backward_only it is for the gradient: the layer that follows takes the signs
         return inputs[0] if _value(attrs, 'backward_only', False) else _sign(name, inputs[0])
 
-    def _signs(self, op, name, attrs, inputs):
+    def _signs(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
         return _sign(name, inputs[0])
 
-    def _same(self, op, name, attrs, inputs):  # it is for the gradient
-        return inputs[0]
+    def _same(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
+        return inputs[0]  # it is for the gradient
 
-    def _convolution(self, op, name, attrs, inputs):
+    def _convolution(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
         kernel, filters = tuple(_value(attrs, 'kernel', ())), _value(attrs, 'num_filter', 0)
         pad = tuple(_value(attrs, 'pad', ())) or (0,) * len(kernel)
         if len(kernel) != 2:
@@ -147,7 +151,7 @@ class _Translation:
         inputs = [_sign(name + '_signs', inputs[0], pad), _sign(name + '_weight_signs', inputs[1])] + inputs[2:]
         return self._halved(Node('Convolution', name, dict(own, no_bias='True'), inputs[:2]), taps, inputs[2:], 2)
 
-    def _dense(self, op, name, attrs, inputs):
+    def _dense(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
         self._multiplies_signs(op, name, attrs)
         if self._refused:
             return inputs[0]
@@ -159,7 +163,7 @@ class _Translation:
                        [_sign(name + '_signs', data), _sign(name + '_weight_signs', inputs[1])])
         return self._halved(product, taps, inputs[2:], 0)
 
-    def _multiplies_signs(self, op, name, attrs):
+    def _multiplies_signs(self, op: str, name: str, attrs: dict[str, str]) -> None:
         """Refuse a layer that computes something else than products of signs."""
         for key, text in (('act_bit', 'activations'), ('weight_bit', 'weights')):
             if _value(attrs, key, 1) != 1:
@@ -254,11 +258,12 @@ def _with_data(graph: Graph, arrays: Mapping[str, mx.nd.NDArray], symbol: str, p
     """A graph whose one variable without a value is called data; refuses files that do not belong together."""
     variables = [node for node in graph.nodes if node.is_variable]
     inputs = [node for node in variables if node.name not in arrays]
+    missing = [node.name for node in inputs if node.name != 'data']
     extra = sorted(set(arrays) - {node.name for node in variables})
     if len(inputs) != 1 or extra or len({node.name for node in variables}) < len(variables):
         raise LoadError(f'{params} is not of the model of {symbol}: beside its input the symbol reads '
-                        f'{len(variables) - 1} parameters, {_listed([node.name for node in inputs if node.name != "data"])}'
-                        f' of them are not in the file, and the file has {_listed(extra)} others')
+                        f'{len(variables) - 1} parameters, {_listed(missing)} of them are not in the '
+                        f'file, and the file has {_listed(extra)} others')
     inputs[0].name = 'data'
     return graph
 
@@ -273,10 +278,13 @@ def _block(graph: Graph, arrays: Mapping[str, mx.nd.NDArray], data_shape: Sequen
     graph.variable_shapes['data'] = tuple(data_shape)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
-            graph.infer_shapes()
+            shapes = graph.infer_shapes()
     except mx.MXNetError as error:
         raise LoadError(f'{complaint}, or its input has another shape than {tuple(data_shape)}: '
                         f'{sentence(error)}') from None
+    for name, array in arrays.items():
+        if shapes[name, 0] != array.shape:  # of BatchNorm's MXNet looks at none
+            raise LoadError(f'{complaint}: {name} has the shape {array.shape}, not {shapes[name, 0]}')
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
         net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))

@@ -39,8 +39,8 @@ def load_bmxnet2_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         quantizer = layer.quantization.weight_quantizer
         scaled = isinstance(quantizer, Xnor) or getattr(quantizer, 'scaling', 'none') != 'none'
         if not isinstance(quantizer, BMXNet) and (isinstance(layer, QDense) or quantizer.bits == 1 and not scaled):
-            raise ValueError(f'{layer.name} has weights by {quantizer}, but in BMXNet 2 such a layer gives (dot + K) / 2: '
-                             "build the network in bmx.nn.config(weight='bmxnet', activation='sign')")
+            raise ValueError(f'{layer.name} has weights by {quantizer}, and in BMXNet 2 such a layer gives '
+                             "(dot + K) / 2: build the network in bmx.nn.config(weight='bmxnet', activation='sign')")
         if not isinstance(layer, QDense) and quantizer.bits < 32 and layer.quantization.pad_value != -1:
             raise ValueError(f'{layer.name} pads with {layer.quantization.pad_value}, BMXNet 2 with -1: '
                              'leave pad_value as it is')
