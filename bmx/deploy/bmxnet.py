@@ -69,7 +69,7 @@ def import_bmxnet(symbol: str | os.PathLike, params: str | os.PathLike,
     translation = _Translation(read_arrays(params), params)
     try:
         graph = translation.graph(content)
-    except (AttributeError, IndexError, KeyError, SyntaxError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError) as error:
         raise LoadError(f'{symbol} is not a symbol file of MXNet, or damaged: {error}') from None
     graph = _with_data(read_graph(graph.to_json().encode(), symbol), translation.arrays, symbol, params)
     return _block(graph, translation.arrays, data_shape, f'{params} does not fit {symbol}')
