@@ -24,6 +24,7 @@ COMMANDS = {
     'summary': 'operations and size of a model, layer by layer',
     'plot': "draw a model's structure, block by block",
     'export': 'convert trained parameters to a packed, verified model',
+    'import-bmxnet': 'make a model that BMXNet trained a deployed one',
     'verify': "check a deployed model's files, and its results against the float network",
     'predict': 'top-5 of images by a deployed model',
     'paper': 'the tables of a paper, each printed number beside ours',
@@ -49,7 +50,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if not self._complete:
-            module = importlib.import_module('.' + self._command, __package__)
+            module = importlib.import_module('.' + self._command.replace('-', '_'), __package__)
             module.add_options(self)
             self.set_defaults(run=module.run, parser=self)
             self._complete = True
