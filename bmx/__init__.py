@@ -21,3 +21,4 @@ __all__ = ['ExportError', 'LoadError', 'Summary', '__version__', 'export', 'get_
            'nn', 'ops', 'optimizers', 'summary']
 
 register_with_gluoncv()
+mxnet_import.serve()

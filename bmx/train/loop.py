@@ -1,15 +1,15 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import shutil
 import time
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import mxnet as mx
-import numpy as np
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
@@ -27,6 +27,7 @@ from .schedule import learning_rate
 from .sign_flips import SignFlips
 from .signals import StopSignals
 from .totals import Totals
+from .workers import Workers
 
 # Seconds between two log lines at most.
 MAX_SILENCE = 60
@@ -54,10 +55,13 @@ class Training:
     contexts : list of mx.Context
     log_interval : int
         Batches between two log lines; 0: none.
+    workers : Workers, optional
+        Those of a distributed training; `data` is this one's part.
     """
 
     def __init__(self, net: gluon.HybridBlock, data: ImageData, *, recipe: recipes.Recipe, options: TrainingOptions,
-                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50) -> None:
+                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50,
+                 workers: Workers | None = None) -> None:
         self.net = net
         self.data = data
         self.history = []
@@ -75,12 +79,15 @@ class Training:
         self._log_interval = log_interval
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
         self._clipped = binary_parameters(net) if recipe.clip_weights else []
-        # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped.
-        self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype),
-                                      update_on_kvstore=False if self._clipped else None)
+        self._workers = workers or Workers()
+        self._trainer = self._workers.trainer(net.collect_params(), recipe, options.dtype, clipped=bool(self._clipped),
+                                              batch_size=data.options.batch_size, batches=data.num_train_batches)
         self._sign_flips = SignFlips(net)
-        parameters = [each for each in net.collect_params().values() if each.grad_req != 'null']
-        self._gradients = list(zip(*(each.list_grad() for each in parameters)))  # for each device
+        self._trained = [each for each in net.collect_params().values() if each.grad_req != 'null']
+        self._statistics = [each for each in net.collect_params().values() if each.grad_req == 'null']
+        self._gradients = list(zip(*(each.list_grad() for each in self._trained)))  # for each device
+        self._stop = StopSignals(most=1, heard=self._tell_stop)
+        self._stopping = False  # whether a worker is asked to stop, as all of them know since they last added up
         self._dense_labels = options.label_smoothing or options.mixup
         self._train_loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels)
         self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
@@ -100,12 +107,24 @@ class Training:
             if not len(flips) == len(self._sign_flips.layers) == len(history[-1]['sign_flips_of_layers'] if history
                                                                      else flips):
                 raise ValueError(f'sign_flips of {len(flips)} layers')
+            workers = state.get('workers', 1) + 0
+            with_optimizer = 'trainer.states' in state['files'] and not self._workers.asynchronous
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f'{checkpoint.path} is damaged ({error!r}): start anew in another --save-dir') from None
-        self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
+        self.load(os.path.join(checkpoint.path, 'net.params'),
+                  os.path.join(checkpoint.path, 'trainer.states') if with_optimizer else None)
         self._sign_flips.restart(steps, flips)
-        self._epoch, self._batch, self._totals = checkpoint.epoch, checkpoint.batch, totals
+        self._epoch, self._batch = checkpoint.epoch, checkpoint.batch * workers // self._workers.count
+        self._totals = totals if self._workers.leads or not self._workers.asynchronous else Totals()
         self.best, self.history = best, history
+        logger.info('resuming %s', checkpoint.path)
+        if workers != self._workers.count:
+            logger.info('%s was saved by a training of %d workers, now there are %d: a step has %g times as many '
+                        'images, and what follows is not what it would have been', checkpoint.path, workers,
+                        self._workers.count, self._workers.count / workers)
+        if not with_optimizer:
+            logger.info("the state of the optimizer begins anew: on dist_async's servers it cannot be saved")
+            self._workers.go_on(self._trainer, self._step)
 
     def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0) -> None:
         """Load parameters and optimizer states from single files and start at `epoch`."""
@@ -120,11 +139,19 @@ class Training:
         self._epoch = epoch
 
     def _save(self):
-        state = {'seed': self._options.seed, 'step': self._epoch * self.data.num_train_batches + self._batch,
+        """Save a checkpoint; no worker goes on before it is there."""
+        path = self._write_checkpoint() if self._workers.leads else self._store.directory
+        self._add_up(Totals())
+        return path
+
+    def _write_checkpoint(self):
+        state = {'seed': self._options.seed, 'step': self._step, 'workers': self._workers.count,
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
                  'sign_flips': self._sign_flips.state, 'history': self.history}
-        return self._store.save(self._epoch, self._batch, state, {
-            'net.params': array_chunks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
+        contents: dict[str, Iterable[bytes]] = {'net.params': array_chunks(parameter_arrays(self.net))}
+        if not self._workers.asynchronous:
+            contents['trainer.states'] = [states.dump(self._trainer)]
+        return self._store.save(self._epoch, self._batch, state, contents)
 
     @property
     def best_params(self) -> str:
@@ -145,16 +172,16 @@ class Training:
         OSError
             A checkpoint cannot be written, for example on a full disk.
         """
-        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop:
+        with self._store.locked() if self._workers.leads else contextlib.nullcontext(), self._stop:
             if self.history:  # of a checkpoint; the files may be lost or older
                 self._show_history()
             while self._epoch < self._recipe.num_epochs:
-                self._train_epoch(stop)
-                validation = self._validate(stop)
+                self._train_epoch()
+                validation = self._validate()
                 self._finish_epoch(validation)
                 checkpoint = self._save()
                 self._show_history()
-                if stop.count:
+                if self._stopping:
                     raise Interrupted(checkpoint)
 
     @staticmethod
@@ -169,27 +196,51 @@ class Training:
         self._train_step(first(self.data.train_batches(0)))
         self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
 
-    def _train_epoch(self, stop):
+    def _train_epoch(self):
         with self._bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
             bar.update(self._totals.images + self._totals.skipped)
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
-                # One image for each device at least; of the last batch of an epoch there may be fewer.
-                if len(batch.label) >= len(self._contexts):
-                    self._train_step(batch)
-                self._totals.skipped += batch.skipped
+                self._train_step(batch)
                 self._batch += 1
                 tic, elapsed = time.time(), time.time() - tic
                 self._totals.seconds += elapsed
-                self._report_step(bar, len(batch.label) + batch.skipped)
-                if stop.count:
-                    raise Interrupted(self._save())
+                self._report_step(bar)
+                if self._stopping:
+                    break
+        if self._workers.asynchronous:
+            self._workers.pull(self._trainer)
+            counts = self._add_up(self._totals)
+            self._totals = Totals(seconds=self._totals.seconds)
+            self._totals.include(counts)
+        self._workers.average(self._statistics)
+        if self._stopping:
+            raise Interrupted(self._save())
         if self._totals.images == 0:
             raise TrainingError(f'none of the {self.data.train_size} training images can be read')
 
     def _train_step(self, batch):
+        counted = Totals(skipped=batch.skipped)
+        # One image for each device at least; of the last batch of an epoch there may be fewer.
+        if len(batch.label) >= len(self._contexts):
+            self._find_gradients(batch, counted)
+        elif self._workers.distributed:
+            self._workers.no_gradients(self._trained)
+        if self._workers.asynchronous:  # they add up at the end of the epoch
+            counts, self._stopping = counted.counts, self._stop.count > 0
+        else:
+            counts = self._add_up(counted)
+        self._totals.include(counts)
+        images = int(counts[0])
+        if images:
+            self._trainer.set_learning_rate(self._rate(self._batch))
+            self._workers.update(self._trainer, images)
+            regularizers.clip(self._clipped)
+            self._sign_flips.count()
+
+    def _find_gradients(self, batch, counted):
         options, epoch = self._options, self._epoch
-        random = stream(options.seed, 'step', epoch, self._batch)
+        random = stream(options.seed, 'step', epoch, self._batch, *self._workers.position)
         mx.random.seed(int(random.randint(2 ** 31)))
         images = self._split(batch.data)
         labels = self._split(batch.label)
@@ -205,13 +256,15 @@ class Training:
         autograd.backward(losses)
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
         self._check_finite(loss)
-        self._trainer.set_learning_rate(self._rate(self._batch))
-        self._trainer.step(len(batch.label))
-        regularizers.clip(self._clipped)
-        self._sign_flips.count()
         for score, label in zip(scores, labels):
-            self._totals.add(score.asnumpy(), label.asnumpy(), 0.0)
-        self._totals.loss += loss
+            counted.add(score.asnumpy(), label.asnumpy(), 0.0)
+        counted.loss = loss
+
+    def _add_up(self, totals):
+        """The `counts` of totals, summed over the workers, which also hear whether one of them is asked to stop."""
+        *counts, asked = self._workers.sum([*totals.counts, self._stop.count])
+        self._stopping = asked > 0
+        return counts
 
     def _check_finite(self, loss):
         """Stop before an update that would spoil the parameters."""
@@ -236,13 +289,15 @@ class Training:
         hot = label.one_hot(classes, on_value=on, off_value=rest)
         return share * hot + (1 - share) * hot[::-1]
 
-    def _validate(self, stop):
+    def _validate(self):
         totals, net = Totals(), self._evaluated_net()
         with self._bar('validation', self.data.val_size) as bar:
             for batch in self.data.val_batches():
-                self._evaluate(net, batch, totals)
-                bar.update(len(batch.label) + batch.skipped)
-                if stop.count:
+                counted = Totals()
+                self._evaluate(net, batch, counted)
+                totals.include(self._add_up(counted))
+                bar.update(totals.images + totals.skipped - bar.n)
+                if self._stopping:
                     raise Interrupted(self._save())
         if totals.images == 0:
             raise TrainingError(f'none of the {self.data.val_size} validation images can be read')
@@ -282,7 +337,8 @@ class Training:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
         if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer
             self.best = row['val_top1']
-            save_arrays(self.best_params, parameter_arrays(self.net))
+            if self._workers.leads:
+                save_arrays(self.best_params, parameter_arrays(self.net))
         self._epoch, self._batch, self._totals = self._epoch + 1, 0, Totals()
         self._sign_flips.restart()
 
@@ -291,6 +347,8 @@ class Training:
 
         They can be made from a checkpoint, so what cannot be written ends no training but one that is complete.
         """
+        if not self._workers.leads:
+            return
         directory, layers = self._store.directory, self._sign_flips.layers
         height, width = self.data.image_shape[1:]
         title = (f'{self._options.model}: {self.data.train_size} images in {len(self.data.classes)} classes, '
@@ -309,6 +367,11 @@ class Training:
 
     # Helpers --------------------------------------------------------------------------------------------------------
 
+    @property
+    def _step(self):
+        """How many steps there were."""
+        return self._epoch * self.data.num_train_batches + self._batch
+
     def _rate(self, batch):
         """The learning rate of a batch of this epoch."""
         return self._learning_rate(self._epoch * self.data.num_train_batches + batch, self.history)
@@ -324,13 +387,13 @@ class Training:
         columns, rows = shutil.get_terminal_size()
         return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None, ncols=columns, nrows=rows)
 
-    def _report_step(self, bar, images):
+    def _report_step(self, bar):
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
         bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, training ends in '
                             f'{left}', refresh=False)
-        bar.update(images)
+        bar.update(totals.images + totals.skipped - bar.n)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0
         if due or time.time() - self._reported > MAX_SILENCE:
