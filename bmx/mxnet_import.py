@@ -1,4 +1,5 @@
 """The import of MXNet, with a reason where it fails; nothing of this package is imported before."""
+import logging
 import os
 import sys
 
@@ -30,4 +31,5 @@ def serve() -> None:
     """Be a server or scheduler of a distributed training, where the environment says so; ends the process then."""
     if _served is not None:
         os.environ['DMLC_ROLE'] = _served
+        logging.basicConfig(level=logging.WARNING)  # MXNet would have all packages tell everything
         mxnet.kvstore.kvstore_server._init_kvstore_server_module()

@@ -26,12 +26,16 @@ GRACE = 15
 # Seconds without a word from here after which processes on other hosts end.
 SILENCE = 45
 
+# The exit code of a command that was asked to stop, and did.
+STOPPED = 130
+
 _SSH = ('ssh', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=20', '-o', 'ServerAliveInterval=10', '-o',
         'ServerAliveCountMax=3')
 # What other hosts are told of the environment here, by how it begins: the paths have to be the same there.
 _PASSED = ('DMLC_', 'PS_', 'MXNET_', 'OMP_', 'BMX_', 'PATH', 'PYTHONPATH', 'LD_LIBRARY_PATH', 'VIRTUAL_ENV')
-# A server or scheduler.
-_SERVE = [sys.executable, '-W', 'ignore', '-c', 'import bmx']
+# What is a server or the scheduler: the import of what either needs, see `bmx.mxnet_import`.
+_COMMANDS = {role: [sys.executable, '-W', 'ignore', '-c', 'import ' + package]
+             for role, package in (('scheduler', 'mxnet'), ('server', 'bmx'))}
 
 
 def read_hosts(path: str) -> list[str]:
@@ -177,7 +181,7 @@ class Job:
         Returns
         -------
         int
-            0, or the exit code of the first that failed.
+            0, the exit code of the first that failed, or `STOPPED`.
         str or None
             How it failed.
         """
@@ -189,9 +193,9 @@ class Job:
                 failed = self._watch(stop)
             finally:
                 self._end()
-        if failed is None:
-            return 0, None
-        return failed.code or 1, None if failed.code == 130 and failed.asked else failed.failure
+        if failed is not None and failed.code != STOPPED:
+            return failed.code or 1, failed.failure
+        return (STOPPED if failed or stop.count else 0), None
 
     def _start(self, role: str, rank: int) -> None:
         host = self._hosts[rank % len(self._hosts)] if self._hosts and role != 'scheduler' else None
@@ -211,7 +215,7 @@ class Job:
         self._readers.append(threading.Thread(target=self._forward, args=(process,), daemon=True))
         self._readers[-1].start()
         process.send(json.dumps({
-            'command': self._command if role == 'worker' else _SERVE, 'folder': os.getcwd(),
+            'command': _COMMANDS.get(role, self._command), 'folder': os.getcwd(),
             'environment': environment, 'towards': self._address if role != 'scheduler' else None,
             'silence': SILENCE if host else None}).encode() + b'\n')
 
@@ -227,8 +231,10 @@ class Job:
         """Wait until the workers have ended, or one process has failed and the others had time; returns that one."""
         workers = [each for each in self._processes if each.name.startswith('worker')]
         failed, end, told, asked = None, float('inf'), time.monotonic(), 0
-        while any(each.code is None for each in workers) and time.monotonic() < end:
+        running = True
+        while running and time.monotonic() < end:
             time.sleep(0.05)
+            running = any(each.code is None for each in workers)
             if failed is None:
                 failed = next((each for each in self._processes if each.code not in (None, 0)), None)
                 if failed:

@@ -204,10 +204,10 @@ class Workers:
         values = [each._reduce().asnumpy() for each in parameters]
         means = self._sum(np.concatenate([value.ravel() for value in values])) / self.count
         for each, value, part in zip(parameters, values, np.split(means, np.cumsum([v.size for v in values])[:-1])):
-            each.set_data(mx.nd.array(part.reshape(value.shape), dtype=value.dtype))
+            for array in each.list_data():
+                array[:] = part.reshape(value.shape)
 
 
-@mx.optimizer.Optimizer.register
 class OnServers(mx.optimizer.Optimizer):
     """What the servers of dist_async do with what is pushed: an optimizer's steps, and sums for the other keys.
 
