@@ -12,12 +12,13 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
+from PIL import Image
 
 from bmx.train import TrainingError, Workers, launcher
 from bmx.train.data import find_data, open_data
 from bmx.train.launcher import Job, address_for, free_port, read_hosts
 from bmx.train.options import DataOptions
-from helpers import read_metrics, write_folder
+from helpers import read_metrics
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -46,17 +47,20 @@ sys.exit(cli.main(['train'] + sys.argv[1:]))
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
-    """101 images for training, so that the last step of an epoch has 5 of 32, and 7 for validation."""
-    folder = write_folder(tmp_path_factory.mktemp('images'), train=51, val=4, size=(16, 16))
-    for part, name in (('train', '50.jpg'), ('val', '3.jpg')):
-        os.unlink(str(folder / part / 'zebra' / name))
+    """101 images of noise for training, so that the last step of an epoch has 5 of 32, and 7 for validation."""
+    folder, rng = tmp_path_factory.mktemp('images'), np.random.RandomState(0)
+    for part, count in (('train', 101), ('val', 7)):
+        for index in range(count):
+            path = folder / part / 'ab'[index % 2] / f'{index}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.randint(0, 256, (16, 16, 3)).astype(np.uint8)).save(str(path))
     return str(folder)
 
 
 def training(images, save_dir, *more):
     """The command of a worker."""
     return [sys.executable, '-W', 'ignore', '-c', TRAIN.replace('ROOT', repr(ROOT)), '--model', 'frozen', '--data-dir',
-            images, '--input-size', '8', '--optimizer', 'sgd', '--lr', '0.05', '--warmup-epochs', '0', '-j', '1',
+            images, '--input-size', '8', '--optimizer', 'sgd', '--lr', '0.001', '--warmup-epochs', '0', '-j', '1',
             '--save-frequency', '0', '--save-dir', str(save_dir), '--no-export', *more]
 
 
