@@ -78,6 +78,11 @@ class Segment(gluon.HybridBlock):
             self.activation = make_activation(activation)
             self.norm = nn.BatchNorm()
 
+    @property
+    def residual_norm(self) -> gluon.HybridBlock | None:
+        """The batch normalisation whose result is added to the input, if it is."""
+        return self.norm if self._skip else None
+
     def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         out = self.norm(self.activation(self.conv(x)))
         return x + out if self._skip else out

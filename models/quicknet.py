@@ -35,6 +35,11 @@ class QuickNetBlock(gluon.HybridBlock):
                                    clip_threshold=clip_threshold, pad_value=pad_value)
             self.norm = nn.BatchNorm()
 
+    @property
+    def residual_norm(self) -> gluon.HybridBlock:
+        """The batch normalisation whose result is added to the input."""
+        return self.norm
+
     def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         return x + self.norm(F.relu(self.conv(x)))
 

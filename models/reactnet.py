@@ -61,6 +61,11 @@ class Segment(gluon.HybridBlock):
                 self.shortcut = nn.AvgPool2D(strides, strides, ceil_mode=True, count_include_pad=False)
             self.activation = RPReLU(channels)
 
+    @property
+    def residual_norm(self) -> gluon.HybridBlock:
+        """The batch normalisation whose result is added to the shortcut."""
+        return self.norm
+
     def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:
         kept = x if self.shortcut is None else self.shortcut(x)
         if self._copies > 1:

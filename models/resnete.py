@@ -78,6 +78,11 @@ class ResidualBlock(gluon.HybridBlock):
         """The 3x3 convolution, and what quantizes its input."""
         return BinaryConv(channels, 3, strides, 1, in_channels=in_channels, bits=bits)
 
+    @property
+    def residual_norm(self) -> gluon.HybridBlock | None:
+        """The batch normalisation whose result is added to the shortcut, if one is."""
+        return None if self._preactivation else self.others[-1] if len(self.others) else self.norm
+
     def hybrid_forward(self, F: Any, x: Tensor, kept: Tensor | None = None) -> Tensor:
         read = self.norm(x) if self._preactivation else x
         if kept is None:

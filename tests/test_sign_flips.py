@@ -99,8 +99,8 @@ def test_of_a_training(folder, tmp_path, no_pictures, monkeypatch, bits):
     training = prepare(arguments(folder, tmp_path, '--bits', bits, '--lr', '0.05', '--no-export'))
     weight = bmx.nn.quantized_layers(training.net)[0].weight
     weights = [weight.data().asnumpy()]
-    step = training._train_step
-    monkeypatch.setattr(training, '_train_step', lambda batch: step(batch) or weights.append(weight.data().asnumpy()))
+    step = training.train_step
+    monkeypatch.setattr(training, 'train_step', lambda batch: step(batch) or weights.append(weight.data().asnumpy()))
     training.run()
     changed = [100 * np.mean((before >= 0) != (after >= 0)) for before, after in zip(weights, weights[1:])]
     expected = [np.mean(changed[:3]), np.mean(changed[3:])]

@@ -179,7 +179,7 @@ def test_nan_keeps_parameters_and_checkpoint(folder, tmp_path, spoil, what):
     spoil(training.net, batch)
     with pytest.raises(TrainingError, match=what + ' in epoch 2, batch 1; the update was not made. '
                                                    'The last checkpoint is .*checkpoint-0001'):
-        training._train_step(batch)
+        training.train_step(batch)
     np.testing.assert_array_equal(training.net[0].weight.data().asnumpy(), before)
 
 

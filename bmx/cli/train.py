@@ -15,7 +15,8 @@ import sys
 from ..deploy import ExportError
 from ..io.description import write_description
 from ..io.storage import LoadError
-from ..train import CheckpointStore, Interrupted, Training, TrainingError, Workers, configure_logging
+from ..threads import physical_cores
+from ..train import CheckpointStore, Interrupted, Training, TrainingError, Workers, configure_logging, throughput
 from ..train.checkpoint import shared
 from ..train.data import ImageData
 from ..train.plan import Plan, begin, describe, export_best
@@ -65,10 +66,14 @@ def _train(arguments, store, workers):
         _check_save_dir(arguments, store)
     plan = plan_of(arguments)
     data = plan.open_data(arguments.num_workers, workers)
-    if arguments.dry_run:
+    if arguments.dry_run or arguments.benchmark_input:
         describe(data, plan.recipe, workers)
-        start(arguments, plan, data, store, workers).try_one_step()
-        logger.info('dry run: one step of training and one of validation went through; nothing was written')
+        training = start(arguments, plan, data, store, workers)
+        if arguments.dry_run:
+            training.try_one_step()
+            logger.info('dry run: one step of training and one of validation went through; nothing was written')
+        else:
+            logger.info('%s', throughput.report(throughput.measure(training, plan.contexts), data, physical_cores()))
         return
     if not workers.leads:
         start(arguments, plan, data, store, workers).run()
@@ -90,7 +95,7 @@ def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: Che
     """The training, at the epoch where it has to go on."""
     workers = workers or Workers()
     training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval,
-                     workers=workers)
+                     tensorboard=arguments.tensorboard, workers=workers)
     if not arguments.resume:
         training.load(arguments.resume_params, arguments.resume_states, arguments.resume_epoch)
         return training
@@ -109,7 +114,7 @@ def _check_save_dir(arguments, store):
     newest = store.newest
     if arguments.resume and not os.path.isdir(arguments.save_dir):
         raise TrainingError(f'nothing to resume: there is no --save-dir {arguments.save_dir}')
-    if newest and not (arguments.resume or arguments.dry_run):
+    if newest and not (arguments.resume or arguments.dry_run or arguments.benchmark_input):
         raise TrainingError(f'{arguments.save_dir} already has {os.path.basename(newest)} of a training: add --resume '
                             'to continue it, or choose another --save-dir')
 

@@ -13,8 +13,9 @@ from ..train.workers import KVSTORES
 from . import types
 from .network import add_network_options, network_options
 
-_RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.idx' if '_idx' in name else '.rec'))
-            for name in ('train', 'train_idx', 'val', 'val_idx')}
+# The RecordIO files of both parts; their indices are beside them.
+_RECORDS = {'train': [os.path.join(DEFAULT_DIR, 'rec', 'train.rec')], 'train_idx': None,
+            'val': [os.path.join(DEFAULT_DIR, 'rec', 'val.rec')], 'val_idx': None}
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +24,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: '
                        f'{DEFAULT_DIR} if it is there, else the bundled digits')
     group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
-    for name, path in _RECORDS.items():
-        group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
+    for name, paths in _RECORDS.items():
+        group.add_argument('--rec-' + name.replace('_', '-'), default=paths, nargs='+', metavar='FILE', help=(
+            f'files or patterns, as im2rec --chunks names them: {name}_*.rec; default: {paths[0]}' if paths else
+            'their indices, in the same order; default: NAME.idx for each NAME.rec'))
     group.add_argument('--input-size', type=types.positive, help="height and width of the network's input")
     group.add_argument('--crop-ratio', type=types.fraction, help='share of the resized image that evaluation keeps')
     group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
@@ -35,6 +38,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
     add_network_options(group)
     group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
+    group.add_argument('--last-gamma', action='store_true', help='begin with a gamma of 0 in the last batch '
+                       'normalisation of each residual block')
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
     group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
     group.add_argument('--num-gpus', type=types.natural, default=0, help='0 (default): the CPU')
@@ -67,6 +72,14 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--mixup-alpha', type=types.fraction, default=0.2)
     group.add_argument('--mixup-off-epoch', type=types.natural, default=0, help='last epochs without mixup')
     group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
+    group.add_argument('--teacher', metavar='MODEL', help='learn the answers of this trained model of bmx or GluonCV, '
+                       'too')
+    group.add_argument('--teacher-params', metavar='FILE', help="the teacher's parameters (default: those in "
+                       '~/.mxnet/models); MODEL-best.params of a training tell the model themselves')
+    group.add_argument('--temperature', type=types.deviation, default=20.0, help="divides the teacher's scores and the "
+                       'own before their softmax (default: 20)')
+    group.add_argument('--hard-weight', type=types.share, default=0.5, help='share of the labels in the loss, beside '
+                       'the teacher (default: 0.5)')
     group.add_argument('--seed', type=types.natural, default=0, help='everything random follows from it (default: 0)')
 
     group = parser.add_argument_group('progress')
@@ -80,7 +93,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--resume-states', help='optimizer states to load')
     group.add_argument('--log-interval', type=types.natural, default=50, help='batches between log lines (default: 50)')
     group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
-    group.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    group.add_argument('--tensorboard', action='store_true', help='write events for TensorBoard to '
+                       'SAVE_DIR/tensorboard')
+    trial = group.add_mutually_exclusive_group()
+    trial.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    trial.add_argument('--benchmark-input', action='store_true', help='measure for two minutes how fast images are '
+                       'read and how fast they are trained on, and say which of the two limits; writes nothing')
     group.add_argument('--no-export', action='store_true', help='do not export the trained network')
 
 
@@ -117,4 +135,6 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         model=arguments.model, model_kwargs=settings, use_pretrained=arguments.use_pretrained, dtype=arguments.dtype,
         num_gpus=arguments.num_gpus, mixup=arguments.mixup, mixup_alpha=arguments.mixup_alpha,
         mixup_off_epoch=arguments.mixup_off_epoch, label_smoothing=arguments.label_smoothing, no_wd=arguments.no_wd,
-        seed=arguments.seed), given)
+        seed=arguments.seed, last_gamma=arguments.last_gamma, teacher=arguments.teacher,
+        teacher_params=arguments.teacher_params, temperature=arguments.temperature,
+        hard_weight=arguments.hard_weight), given)

@@ -5,27 +5,29 @@ import contextlib
 import dataclasses
 import math
 import os
-import shutil
 import time
 from typing import Iterable, Sequence
 
 import mxnet as mx
 from mxnet import autograd, gluon
-from tqdm import tqdm
 
 from ..deploy import ExportError, in_memory
 from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_arrays
 from ..nn import binary_parameters
 from . import recipes, regularizers, sign_flips, states
 from .checkpoint import Checkpoint, CheckpointStore, check_same_training
-from .data import ImageData
+from .data import Batch, ImageData
+from .devices import average_statistics
+from .distillation import Teacher
 from .errors import TrainingError
+from .gradients import LossScale, all_finite
 from .options import TrainingOptions
-from .progress import COLUMNS, draw_curves, duration, logger, write_metrics
+from .progress import COLUMNS, draw_curves, duration, logger, progress_bar, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
 from .signals import StopSignals
+from .tensorboard import Events
 from .totals import Totals
 from .workers import Workers
 
@@ -55,13 +57,17 @@ class Training:
     contexts : list of mx.Context
     log_interval : int
         Batches between two log lines; 0: none.
+    teacher : distillation.Teacher, optional
+        Whose answers are learned beside the labels.
+    tensorboard : bool
+        Whether events for TensorBoard are written.
     workers : Workers, optional
         Those of a distributed training; `data` is this one's part.
     """
 
     def __init__(self, net: gluon.HybridBlock, data: ImageData, *, recipe: recipes.Recipe, options: TrainingOptions,
                  store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50,
-                 workers: Workers | None = None) -> None:
+                 teacher: Teacher | None = None, tensorboard: bool = False, workers: Workers | None = None) -> None:
         self.net = net
         self.data = data
         self.history = []
@@ -74,23 +80,33 @@ class Training:
         self._options = options
         # What decides the result and has to be the same on resuming.
         self._arguments = dict(dataclasses.asdict(recipe), data=data.identity, **dataclasses.asdict(options))
+        self._arguments['teacher_params'] = teacher and teacher.digest  # wherever the file is
         self._store = store
         self._contexts = contexts
         self._log_interval = log_interval
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
         self._clipped = binary_parameters(net) if recipe.clip_weights else []
+        self._scale = LossScale(options.dtype)
         self._workers = workers or Workers()
-        self._trainer = self._workers.trainer(net.collect_params(), recipe, options.dtype, clipped=bool(self._clipped),
-                                              batch_size=data.options.batch_size, batches=data.num_train_batches)
+        # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped, and sums of
+        # scaled gradients cannot be looked at.
+        self._trainer = self._workers.trainer(
+            net.collect_params(), recipe, options.dtype, batch_size=data.options.batch_size,
+            batches=data.num_train_batches, update_here=bool(self._clipped) or self._scale.dynamic)
         self._sign_flips = SignFlips(net)
         self._trained = [each for each in net.collect_params().values() if each.grad_req != 'null']
         self._statistics = [each for each in net.collect_params().values() if each.grad_req == 'null']
-        self._gradients = list(zip(*(each.list_grad() for each in self._trained)))  # for each device
+        self._gradients = [gradient for each in self._trained for gradient in each.list_grad()]
         self._stop = StopSignals(most=1, heard=self._tell_stop)
         self._stopping = False  # whether a worker is asked to stop, as all of them know since they last added up
         self._dense_labels = options.label_smoothing or options.mixup
-        self._train_loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels)
+        self._teacher = teacher
+        self._train_loss = (gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels) if teacher is None
+                            else teacher.loss(sparse_labels=not self._dense_labels))
         self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self._events = Events(os.path.join(store.directory, 'tensorboard')
+                              if tensorboard and self._workers.leads else None,
+                              data.num_train_batches)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
@@ -107,6 +123,7 @@ class Training:
             if not len(flips) == len(self._sign_flips.layers) == len(history[-1]['sign_flips_of_layers'] if history
                                                                      else flips):
                 raise ValueError(f'sign_flips of {len(flips)} layers')
+            self._scale.restore(state.get('loss_scale'))
             workers = state.get('workers', 1) + 0
             with_optimizer = 'trainer.states' in state['files'] and not self._workers.asynchronous
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -147,7 +164,7 @@ class Training:
     def _write_checkpoint(self):
         state = {'seed': self._options.seed, 'step': self._step, 'workers': self._workers.count,
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
-                 'sign_flips': self._sign_flips.state, 'history': self.history}
+                 'sign_flips': self._sign_flips.state, 'loss_scale': self._scale.state, 'history': self.history}
         contents: dict[str, Iterable[bytes]] = {'net.params': array_chunks(parameter_arrays(self.net))}
         if not self._workers.asynchronous:
             contents['trainer.states'] = [states.dump(self._trainer)]
@@ -172,7 +189,8 @@ class Training:
         OSError
             A checkpoint cannot be written, for example on a full disk.
         """
-        with self._store.locked() if self._workers.leads else contextlib.nullcontext(), self._stop:
+        with self._store.locked() if self._workers.leads else contextlib.nullcontext(), self._stop, \
+                self._events.opened(self._epoch, self._batch):
             if self.history:  # of a checkpoint; the files may be lost or older
                 self._show_history()
             while self._epoch < self._recipe.num_epochs:
@@ -193,15 +211,16 @@ class Training:
         def first(batches):
             return next(batch for batch in batches if len(batch.label))
 
-        self._train_step(first(self.data.train_batches(0)))
+        self.train_step(first(self.data.train_batches(0)))
         self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
 
     def _train_epoch(self):
-        with self._bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
+        with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
             bar.update(self._totals.images + self._totals.skipped)
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
-                self._train_step(batch)
+                self._totals.waited += time.time() - tic
+                self.train_step(batch)
                 self._batch += 1
                 tic, elapsed = time.time(), time.time() - tic
                 self._totals.seconds += elapsed
@@ -211,15 +230,17 @@ class Training:
         if self._workers.asynchronous:
             self._workers.pull(self._trainer)
             counts = self._add_up(self._totals)
-            self._totals = Totals(seconds=self._totals.seconds)
+            self._totals = Totals(seconds=self._totals.seconds, waited=self._totals.waited)
             self._totals.include(counts)
+        average_statistics(self._statistics)
         self._workers.average(self._statistics)
         if self._stopping:
             raise Interrupted(self._save())
         if self._totals.images == 0:
             raise TrainingError(f'none of the {self.data.train_size} training images can be read')
 
-    def _train_step(self, batch):
+    def train_step(self, batch: Batch) -> None:
+        """One update by the images of a batch, and by those that the other workers have."""
         counted = Totals(skipped=batch.skipped)
         # One image for each device at least; of the last batch of an epoch there may be fewer.
         if len(batch.label) >= len(self._contexts):
@@ -230,13 +251,11 @@ class Training:
             counts, self._stopping = counted.counts, self._stop.count > 0
         else:
             counts = self._add_up(counted)
-        self._totals.include(counts)
-        images = int(counts[0])
+        images, loss = counts[:2]
         if images:
-            self._trainer.set_learning_rate(self._rate(self._batch))
-            self._workers.update(self._trainer, images)
-            regularizers.clip(self._clipped)
+            self._update(loss, images)
             self._sign_flips.count()
+        self._totals.include(counts)
 
     def _find_gradients(self, batch, counted):
         options, epoch = self._options, self._epoch
@@ -250,12 +269,13 @@ class Training:
             share = random.beta(options.mixup_alpha, options.mixup_alpha) if mixing else 1.0
             images = [share * x + (1 - share) * x[::-1] for x in images]
             targets = [self._dense(y, share) for y in labels]
+        soft_targets = [[self._teacher(x)] if self._teacher else [] for x in images]
         with autograd.record():
             scores = [self.net(x.astype(options.dtype, copy=False)).astype('float32') for x in images]
-            losses = [self._train_loss(score, target) for score, target in zip(scores, targets)]
-        autograd.backward(losses)
+            losses = [self._train_loss(score, target, *soft)
+                      for score, target, soft in zip(scores, targets, soft_targets)]
+        autograd.backward(losses, self._scale.head_gradients(losses))
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
-        self._check_finite(loss)
         for score, label in zip(scores, labels):
             counted.add(score.asnumpy(), label.asnumpy(), 0.0)
         counted.loss = loss
@@ -266,20 +286,30 @@ class Training:
         self._stopping = asked > 0
         return counts
 
-    def _check_finite(self, loss):
-        """Stop before an update that would spoil the parameters."""
-        problem = None
+    def _update(self, loss, images):
+        """Make the step, unless scaled gradients overflow; stop before one that would spoil the parameters."""
+        self._trainer.set_learning_rate(self._rate(self._batch))
+        if self._scale.dynamic:
+            self._trainer.allreduce_grads()
         if not math.isfinite(loss):
-            problem = f'the loss is {loss}'
+            raise self._not_finite(f'the loss is {loss}')
         # Signs turn NaN into bits, so the loss of a binary network can stay finite while gradients do not.
-        elif not all(mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients)).asscalar()
-                     for gradients in self._gradients):
-            problem = 'a gradient is not finite'
-        if problem:
-            newest = self._store.newest
-            last = f'The last checkpoint is {newest}' if newest else 'There is no checkpoint yet'
-            raise TrainingError(f'{problem} in epoch {self._epoch + 1}, batch {self._batch + 1}; the update was not '
-                                f'made. {last}. Try a lower --lr or more --warmup-epochs')
+        if not all_finite(self._gradients):
+            if not self._scale.shrink():
+                raise self._not_finite('a gradient is not finite')
+            logger.debug('epoch %d batch %d: a gradient overflows, the update is left out, the loss scale now %g',
+                         self._epoch + 1, self._batch + 1, self._scale.scale)
+            return
+        make = self._trainer.update if self._scale.dynamic else self._trainer.step
+        make(1 if self._workers.asynchronous else images * self._scale.scale)  # OnServers divides by a batch's images
+        self._scale.grow()
+        regularizers.clip(self._clipped)
+
+    def _not_finite(self, problem):
+        newest = self._store.newest
+        last = f'The last checkpoint is {newest}' if newest else 'There is no checkpoint yet'
+        return TrainingError(f'{problem} in epoch {self._epoch + 1}, batch {self._batch + 1}; the update was not '
+                             f'made. {last}. Try a lower --lr or more --warmup-epochs')
 
     def _dense(self, label, share):
         """Labels (N,) as distributions (N, classes): smoothed by 0.1, mixed with the batch in reverse order."""
@@ -291,7 +321,7 @@ class Training:
 
     def _validate(self):
         totals, net = Totals(), self._evaluated_net()
-        with self._bar('validation', self.data.val_size) as bar:
+        with progress_bar('validation', self.data.val_size) as bar:
             for batch in self.data.val_batches():
                 counted = Totals()
                 self._evaluate(net, batch, counted)
@@ -331,10 +361,16 @@ class Training:
                'sign_flips_of_layers': flips_of_layers}
         self.history.append(row)
         text = ('epoch %(epoch)d: lr %(lr).3g, train loss %(train_loss).4f top-1 %(train_top1).4f, validation loss '
-                '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s')
-        logger.info(text if flips is None else text + ', %(sign_flips).3g %% of the signs change in a step', row)
+                '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s, '
+                '%(waiting).0f %% of the time waiting for images')
+        logger.info(text if flips is None else text + ', %(sign_flips).3g %% of the signs change in a step',
+                    dict(row, waiting=100 * train.waiting))
         if row['skipped_images']:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
+        skipped_steps = self._scale.take_skipped()
+        if skipped_steps:
+            logger.warning('epoch %d: %d updates left out because gradients overflowed; the loss scale is %g',
+                           row['epoch'], skipped_steps, self._scale.scale)
         if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer
             self.best = row['val_top1']
             if self._workers.leads:
@@ -360,6 +396,7 @@ class Training:
             draw_curves(os.path.join(directory, 'curves.png'), self.history, title)
             if layers:
                 sign_flips.draw(os.path.join(directory, 'sign_flips.png'), layers, self.history, title)
+            self._events.add_epochs(self.history, self._sign_flips.weights, os.path.join(directory, 'curves.png'))
         except OSError as error:
             if self._epoch >= self._recipe.num_epochs:
                 raise
@@ -380,13 +417,6 @@ class Training:
         contexts = self._contexts[:len(array)]
         return gluon.utils.split_and_load(array, contexts, even_split=False)
 
-    @staticmethod
-    def _bar(title, images):
-        # Only on a terminal; the log lines do the same elsewhere.
-        # A terminal that does not know its size says 0, and tqdm would draw nothing.
-        columns, rows = shutil.get_terminal_size()
-        return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None, ncols=columns, nrows=rows)
-
     def _report_step(self, bar):
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
@@ -396,6 +426,8 @@ class Training:
         bar.update(totals.images + totals.skipped - bar.n)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0
+        if due:
+            self._events.add_loss(self._epoch, self._batch, totals.mean('loss'))
         if due or time.time() - self._reported > MAX_SILENCE:
             self._reported = time.time()
             logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',

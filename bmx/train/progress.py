@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 from typing import Any, Mapping, Sequence
 
@@ -86,6 +87,16 @@ def configure_logging(path: str | None = None, quiet: bool = False) -> None:
         file = _File(path, encoding='utf-8')
         file.setFormatter(_Formatter('%(asctime)s %(levelname)s %(message)s'))
         logger.addHandler(file)
+
+
+def progress_bar(title: str, images: int | None) -> tqdm:
+    """A progress bar over so many images, or over an unknown number.
+
+    Only on a terminal; the log lines do the same elsewhere.
+    """
+    # A terminal that does not know its size says 0, and tqdm would draw nothing.
+    columns, rows = shutil.get_terminal_size()
+    return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None, ncols=columns, nrows=rows)
 
 
 def write_metrics(path: str, history: Sequence[Mapping[str, Any]]) -> None:

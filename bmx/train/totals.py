@@ -11,13 +11,14 @@ class Totals:
     """Sums over the images of one epoch so far; plain numbers, so that a checkpoint can hold them."""
 
     def __init__(self, images: int = 0, loss: float = 0.0, top1: int = 0, top5: int = 0, skipped: int = 0,
-                 seconds: float = 0.0) -> None:
+                 seconds: float = 0.0, waited: float = 0.0) -> None:
         self.images = images
         self.loss = loss
         self.top1 = top1
         self.top5 = top5
         self.skipped = skipped
         self.seconds = seconds
+        self.waited = waited  # seconds of these in which there was no batch yet
 
     def add(self, scores: np.ndarray, label: np.ndarray, loss: float) -> None:
         """Count one batch: scores (N, classes) and labels (N,) as NumPy arrays, the sum of its losses."""
@@ -49,3 +50,8 @@ class Totals:
     @property
     def images_per_s(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time that passed waiting for images."""
+        return self.waited / self.seconds if self.seconds else 0.0

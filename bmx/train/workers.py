@@ -92,8 +92,8 @@ class Workers:
         """What tells this worker's random numbers from the others'; of rank 0 they are those of a training alone."""
         return (self.rank,) if self.rank else ()
 
-    def trainer(self, parameters: gluon.ParameterDict, recipe: Recipe, dtype: str, *, clipped: bool, batch_size: int,
-                batches: int) -> gluon.Trainer:
+    def trainer(self, parameters: gluon.ParameterDict, recipe: Recipe, dtype: str, *, update_here: bool,
+                batch_size: int, batches: int) -> gluon.Trainer:
         """A trainer whose gradients are those of all workers.
 
         Parameters
@@ -101,8 +101,8 @@ class Workers:
         parameters : gluon.ParameterDict
         recipe : Recipe
         dtype : {'float32', 'float16'}
-        clipped : bool
-            Whether weights are changed beside the updates, which they cannot be in a store of MXNet's.
+        update_here : bool
+            Whether updates must not be made in a store of MXNet's.
         batch_size : int
             Images of a step, of one worker.
         batches : int
@@ -116,8 +116,8 @@ class Workers:
         name, arguments = optimizer(recipe, dtype)
         if not self.asynchronous:
             return gluon.Trainer(parameters, name, arguments, kvstore=self.kvstore,
-                                 update_on_kvstore=False if clipped or self.distributed else None)
-        if clipped:
+                                 update_on_kvstore=False if update_here or self.distributed else None)
+        if recipe.clip_weights:
             raise TrainingError('dist_async keeps the weights on the servers, where they cannot be clipped: give '
                                 '--clip-weights no, or --kvstore dist_sync')
         if recipe.lr_mode == 'plateau':
@@ -141,10 +141,6 @@ class Workers:
         with autograd.record():
             nothing = [0 * array for each in parameters for array in each.list_data()]
         autograd.backward(nothing)
-
-    def update(self, trainer: gluon.Trainer, images: int) -> None:
-        """Update the parameters by the gradients of so many images, of all workers."""
-        trainer.step(1 if self.asynchronous else images)  # OnServers divides by a batch's images
 
     def pull(self, trainer: gluon.Trainer) -> None:
         """Take the servers' parameters when all workers have pushed their gradients."""
