@@ -141,7 +141,8 @@ class Training:
                         self._workers.count, self._workers.count / workers)
         if not with_optimizer:
             logger.info("the state of the optimizer begins anew: on dist_async's servers it cannot be saved")
-            self._workers.go_on(self._trainer, self._step)
+        if self._workers.asynchronous:
+            self._trainer.optimizer.first_step = self._step
 
     def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0) -> None:
         """Load parameters and optimizer states from single files and start at `epoch`."""

@@ -79,7 +79,7 @@ class Workers:
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
-        if self.distributed and kind is not None and not getattr(kind, 'together', False):
+        if self.distributed and kind is not None:
             check_call(_LIB.MXKVStoreSetBarrierBeforeExit(self.kvstore.handle, 0))
 
     @property
@@ -131,10 +131,6 @@ class Workers:
         inner.set_wd_mult({index: each.wd_mult for index, each in enumerate(ordered)})
         return gluon.Trainer(parameters, OnServers(inner, recipe, batches, self.count), kvstore=self.kvstore,
                              update_on_kvstore=True)
-
-    def go_on(self, trainer: gluon.Trainer, step: int) -> None:
-        """Have the servers of dist_async take the rates from a step on."""
-        trainer.optimizer.first_step = step
 
     def no_gradients(self, parameters: Iterable[gluon.Parameter]) -> None:
         """Set gradients to 0, as of no images."""
@@ -219,6 +215,11 @@ class OnServers(mx.optimizer.Optimizer):
         Steps of an epoch.
     workers : int
         So many updates of a parameter are a step.
+
+    Attributes
+    ----------
+    first_step : int
+        At which the training goes on.
     """
 
     def __init__(self, optimizer: mx.optimizer.Optimizer | None = None, recipe: Recipe | None = None, batches: int = 1,
