@@ -233,7 +233,7 @@ def newest(folder):
     return sorted(name for name in os.listdir(str(folder)) if name.startswith('checkpoint-'))[-1]
 
 
-LONG = '--kvstore', 'dist_sync', '--batch-size', '8', '--num-epochs', '12', '--log-interval', '1'
+LONG = '--kvstore', 'dist_sync', '--batch-size', '8', '--num-epochs', '7', '--log-interval', '1'
 
 
 def test_kills_and_stops(images, tmp_path):
@@ -248,17 +248,17 @@ def test_kills_and_stops(images, tmp_path):
         assert newest(tmp_path) >= f'checkpoint-{epoch:04d}'
         command = training(images, tmp_path, *LONG, '--resume')
     port = free_port('127.0.0.1')
-    _, code, out = spoil(launch(2, command, '--port', str(port)), port, 5,
+    _, code, out = spoil(launch(2, command, '--port', str(port)), port, 4,
                          lambda process, _: process.send_signal(signal.SIGINT))
     assert code == 130, out
     assert 'the same command and --resume' in out.splitlines()[-1], out
     stopped = newest(tmp_path)
-    assert stopped >= 'checkpoint-0005'
+    assert stopped >= 'checkpoint-0004'
     code, out = finish(launch(1, command))
     assert code == 0, out
     assert f'resuming {tmp_path}/{stopped}' in out
     assert 'was saved by a training of 2 workers, now there are 1: a step has 0.5 times as many images' in out
-    assert [row['epoch'] for row in read_metrics(tmp_path)] == list(range(1, 13))
+    assert [row['epoch'] for row in read_metrics(tmp_path)] == list(range(1, 8))
 
 
 @pytest.mark.full
@@ -266,14 +266,14 @@ def test_kills_and_stops(images, tmp_path):
 def test_kills_at_random_moments(images, tmp_path, seed):
     random = np.random.RandomState(seed)
     name = ['worker0', 'worker1', 'server', 'scheduler'][random.randint(4)]
-    epoch, port = random.randint(1, 6), free_port('127.0.0.1')
+    epoch, port = random.randint(1, 5), free_port('127.0.0.1')
     seconds, code, out = spoil(launch(2, training(images, tmp_path, *LONG), '--port', str(port)), port, epoch,
                                kill(name), random.uniform(0, 0.5))
     assert seconds < 60 and code == 128 + signal.SIGKILL and 'was killed by signal 9' in out.splitlines()[-1], out
     assert newest(tmp_path) >= f'checkpoint-{epoch:04d}'
     code, out = finish(launch(2, training(images, tmp_path, *LONG, '--resume')))
     assert code == 0, out
-    assert [row['epoch'] for row in read_metrics(tmp_path)] == list(range(1, 13))
+    assert [row['epoch'] for row in read_metrics(tmp_path)] == list(range(1, 8))
 
 
 # The launcher, with processes of its own kind -------------------------------------------------------------------------

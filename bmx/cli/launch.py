@@ -12,7 +12,7 @@ from ..train import TrainingError
 from ..train.launcher import Job, address_for, free_port, read_hosts
 from . import CommandParser
 from .output import complain, tell
-from .types import positive
+from .types import port, positive
 
 
 def add_options(parser: CommandParser) -> None:
@@ -25,7 +25,7 @@ def add_options(parser: CommandParser) -> None:
     parser.add_argument('--hosts', metavar='FILE', help='hosts, one in a line, where workers and servers are started '
                         'by ssh, in turn; this folder and this Python have to be there, too (default: all run here)')
     parser.add_argument('--address', help='of this machine, for the hosts (default: that on the way to them)')
-    parser.add_argument('--port', type=positive, help='of the scheduler (default: a free one)')
+    parser.add_argument('--port', type=port, help='of the scheduler (default: a free one)')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,13 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         hosts = read_hosts(arguments.hosts) if arguments.hosts is not None else []
         address = arguments.address or address_for(hosts)
-        port = free_port(address, arguments.port)
+        scheduler_port = free_port(address, arguments.port)
     except TrainingError as error:
         complain(f'{arguments.parser.prog}: {error}')
         return 1
     servers = arguments.num_servers or len(hosts) or 1
     threads = None if hosts else max(1, physical_cores() // arguments.num_workers)
-    code, failure = Job(arguments.worker, arguments.num_workers, servers, hosts, address, port, threads, tell).run()
+    code, failure = Job(arguments.worker, arguments.num_workers, servers, hosts, address, scheduler_port, threads,
+                        tell).run()
     if failure is not None:
         complain(f'{arguments.parser.prog}: {failure}')
     return code

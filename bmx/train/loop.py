@@ -150,6 +150,8 @@ class Training:
             load_parameters(self.net, params, ctx=self._contexts)
             self._sign_flips.restart()
         if optimizer is not None:
+            if self._workers.asynchronous:
+                raise TrainingError("dist_async has the optimizer's state on the servers: leave out --resume-states")
             states.load(self._trainer, optimizer)
             self._trainer.optimizer.wd = 1.0  # the recipe's, whatever the file says
         if epoch >= self._recipe.num_epochs:
