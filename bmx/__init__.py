@@ -22,3 +22,4 @@ __all__ = ['ExportError', 'LoadError', 'Summary', '__version__', 'export', 'get_
            'load_bmxnet2_parameters', 'load_parameters', 'models', 'nn', 'ops', 'optimizers', 'summary']
 
 register_with_gluoncv()
+mxnet_import.serve()

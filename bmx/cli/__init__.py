@@ -20,6 +20,7 @@ from .output import complain, end_output
 # The commands: the name of a module, what it does.
 COMMANDS = {
     'train': 'train a network on images, and export it packed',
+    'launch': 'start the processes of a distributed training',
     'recipes': 'train the variants of a study with several seeds, and compare them',
     'summary': 'operations and size of a model, layer by layer',
     'plot': "draw a model's structure, block by block",
