@@ -1,4 +1,5 @@
 """The training script in-process, with a tiny network on tiny data."""
+import re
 import shlex
 import sys
 
@@ -234,6 +235,13 @@ def test_the_command_that_goes_on(folder, tmp_path, monkeypatch, capsys, program
     assert (cli.script('train', command) if len(called) == 1 else train(command)) == 130
     assert capsys.readouterr().out.splitlines()[-1] == shlex.join(
         [sys.executable] + called + command + ([] if more else ['--resume']))
+
+
+def test_dry_run_without_images(folder, tmp_path, capsys):
+    for path in (tmp_path / 'data' / 'train').glob('*/*.jpg'):
+        path.write_bytes(b'broken')
+    assert train(arguments(folder, tmp_path, '--dry-run')) == 1
+    assert re.search(r'error: none of the \d+ training images can be read', capsys.readouterr().out)
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, capsys):

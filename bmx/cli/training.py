@@ -107,6 +107,9 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.resume and (arguments.resume_params or arguments.resume_states or arguments.resume_epoch):
         arguments.parser.error('--resume finds everything itself: leave out --resume-epoch, --resume-params, '
                                '--resume-states')
+    if arguments.benchmark_input and arguments.kvstore.startswith('dist'):
+        arguments.parser.error('--benchmark-input measures by time, in which other workers would make other steps: '
+                               'leave out --kvstore, and start it without a launcher')
 
 
 def given_recipe(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

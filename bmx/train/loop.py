@@ -43,6 +43,10 @@ class Interrupted(Exception):
         self.checkpoint = checkpoint
 
 
+def _unreadable(size, kind):
+    return TrainingError(f'none of the {size} {kind} images can be read')
+
+
 class Training:
     """One training, from its beginning or from a checkpoint to its last epoch.
 
@@ -210,12 +214,27 @@ class Training:
         logger.info('stopping after this step; once more stops at once, without saving')
 
     def try_one_step(self) -> None:
-        """One step of training and one of validation; saves nothing."""
+        """One step of training and one of validation; saves nothing.
+
+        Raises
+        ------
+        TrainingError
+            The loss is not finite, or no image can be read.
+        """
         def first(batches):
-            return next(batch for batch in batches if len(batch.label))
+            for batch in batches:
+                if len(batch.label):
+                    break
+            return batch  # of a worker without an image an empty one
 
         self.train_step(first(self.data.train_batches(0)))
-        self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
+        validation = Totals()
+        self._evaluate(self._evaluated_net(), first(self.data.val_batches()), validation)
+        trained, validated = self._workers.sum([self._totals.images, validation.images])
+        if trained == 0:
+            raise _unreadable(self.data.train_size, 'training')
+        if validated == 0:
+            raise _unreadable(self.data.val_size, 'validation')
 
     def _train_epoch(self):
         with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
@@ -240,10 +259,11 @@ class Training:
         if self._stopping:
             raise Interrupted(self._save())
         if self._totals.images == 0:
-            raise TrainingError(f'none of the {self.data.train_size} training images can be read')
+            raise _unreadable(self.data.train_size, 'training')
 
     def train_step(self, batch: Batch) -> None:
         """One update by the images of a batch, and by those that the other workers have."""
+        self._trainer.begin()  # whether or not this worker has an image
         counted = Totals(skipped=batch.skipped)
         # One image for each device at least; of the last batch of an epoch there may be fewer.
         if len(batch.label) >= len(self._contexts):
@@ -333,7 +353,7 @@ class Training:
                 if self._stopping:
                     raise Interrupted(self._save())
         if totals.images == 0:
-            raise TrainingError(f'none of the {self.data.val_size} validation images can be read')
+            raise _unreadable(self.data.val_size, 'validation')
         return totals
 
     def _evaluated_net(self):
