@@ -14,6 +14,12 @@ from bmx.nn.quantizers import names_quantizer, parse_quantizer
 
 Build = Callable[..., gluon.HybridBlock]
 MODELS: dict[str, Build] = {}
+# Outputs of the models that have not 1000 by default.
+CLASSES: dict[str, int] = {}
+
+# Where `get_model` looks for pretrained parameters, NAME.params: in a folder of the user's, in what comes with bmx.
+ROOT = os.path.join('~', '.mxnet', 'models')
+INSTALLED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
 
 
 def register(entry: Build) -> Build:
@@ -34,6 +40,8 @@ def register_family(network: type[gluon.HybridBlock], members: Mapping[str, Mapp
 
     for name, row in members.items():
         register(entry_point(name, row))
+        if 'classes' in row:
+            CLASSES[name] = row['classes']
 
 
 def find(name: str) -> Build:
@@ -50,23 +58,41 @@ def find(name: str) -> Build:
     return entry
 
 
-def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Context] = mx.cpu(),
-              pretrained: bool = False, root: str = os.path.join('~', '.mxnet', 'models'),
-              **kwargs: Any) -> gluon.HybridBlock:
+def pretrained_path(name: str, root: str = ROOT) -> str:
+    """The file of a model's pretrained parameters: `root`/`name`.params, else the one that is installed with bmx.
+
+    Raises
+    ------
+    ValueError
+        There is no such model.
+    FileNotFoundError
+        There is neither; the message says where the file belongs.
+    """
+    name = find(name).__name__
+    paths = [os.path.join(folder, name + '.params') for folder in (os.path.expanduser(root), INSTALLED)]
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    raise FileNotFoundError(f'no pretrained parameters of {name} at {paths[0]}: train it with train_imagenet.py and '
+                            'put its .params there, or give root=')
+
+
+def get_model(name: str, classes: int | None = None, ctx: mx.Context | Sequence[mx.Context] = mx.cpu(),
+              pretrained: bool = False, root: str = ROOT, **kwargs: Any) -> gluon.HybridBlock:
     """Build a model by its name.
 
     Parameters
     ----------
     name : str
         A name of `MODELS`, in any case.
-    classes : int
-        Outputs of the classifier.
+    classes : int, optional
+        Outputs of the classifier; by default the model's own number, 1000 but for a model that says another.
     ctx : Context or list of Context
         Where pretrained parameters go.
     pretrained : bool
-        Load `root`/`name`.params; nothing is downloaded.
+        Load `root`/`name`.params, or what is installed with bmx; nothing is downloaded.
     root : str
-        Folder of parameter files.
+        Folder of parameter files, looked into first.
     **kwargs
         Keywords of the model, for example stem='thumbnail'. `activation` and `weight` may name quantizers for its
         layers, as in the scope `bmx.nn.config`.
@@ -85,6 +111,8 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
         `pretrained` without a parameter file.
     """
     entry = find(name)
+    if classes is None:
+        classes = CLASSES.get(entry.__name__, 1000)
     settings = {key: _own_number(value) for key, value in dict(kwargs, classes=classes).items()}
     quantized_by = {key: settings.pop(key) for key in ROLES if names_quantizer(settings.get(key))}
     # The model hands shorthand to its layers, where it goes before the names, even what is the default.
@@ -101,11 +129,7 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     net.model_name = entry.__name__
     net.model_kwargs = settings
     if pretrained:
-        path = os.path.join(os.path.expanduser(root), entry.__name__ + '.params')
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f'no pretrained parameters of {entry.__name__} at {path}: train it with '
-                                    'train_imagenet.py and put its .params there, or give root=')
-        net.load_parameters(path, ctx=ctx)
+        net.load_parameters(pretrained_path(name, root), ctx=ctx, cast_dtype=True)
     return net
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     'export': 'convert trained parameters to a packed, verified model',
     'verify': "check a deployed model's files, and its results against the float network",
     'predict': 'top-5 of images by a deployed model',
+    'pretrained': 'the trained networks that are there; adds one',
     'paper': 'the tables of a paper, each printed number beside ours',
     'bench': 'speed of kernels, layers, models and training steps',
 }

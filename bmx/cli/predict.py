@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 import mxnet as mx
 import numpy as np
@@ -11,20 +12,32 @@ from .. import deploy
 from ..io.description import preprocessing
 from ..io.preprocess import load_inputs
 from ..io.storage import LoadError
+from ..models import INSTALLED
 from .output import tell
+
+# The deployed model that comes with bmx.
+_DEMO = os.path.join(INSTALLED, 'meliusnet13')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('prefix')
+    parser.usage = '%(prog)s [-h] [--json] {PREFIX | --demo} IMAGE [IMAGE ...]'
+    parser.add_argument('prefix', nargs='?', metavar='PREFIX', help='of the files of a deployed model')
+    parser.add_argument('--demo', action='store_true', help='in its place the small trained network that comes with '
+                        'bmx, which tells ten things apart')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--json', action='store_true', help='machine-readable output')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    deployed, metadata = deploy.load(arguments.prefix)
+    prefix, images = arguments.prefix, arguments.images
+    if arguments.demo:
+        prefix, images = _DEMO, images if prefix is None else [prefix] + images
+    elif prefix is None:
+        arguments.parser.error('give the PREFIX of a deployed model and images, or --demo and images')
+    deployed, metadata = deploy.load(prefix)
     settings = preprocessing(metadata)
     rows, unreadable = [], []
-    for path in arguments.images:
+    for path in images:
         try:
             inputs = next(load_inputs([path], settings))
         except OSError as error:
@@ -32,10 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         scores = deployed(inputs)
         if not isinstance(scores, mx.nd.NDArray) or scores.ndim != 2:
-            raise LoadError(f'{arguments.prefix} is no classifier: its output is no array of (images, classes)')
+            raise LoadError(f'{prefix} is no classifier: its output is no array of (images, classes)')
         classes = metadata.classes or [str(index) for index in range(scores.shape[1])]
         if len(classes) != scores.shape[1]:
-            raise LoadError(f'{arguments.prefix} is damaged: it names {len(classes)} classes of {scores.shape[1]}')
+            raise LoadError(f'{prefix} is damaged: it names {len(classes)} classes of {scores.shape[1]}')
         probabilities = mx.nd.softmax(scores)[0].asnumpy()
         best = np.argsort(-probabilities, kind='stable')[:5]
         rows.append({'image': path, 'top': [

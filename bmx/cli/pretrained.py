@@ -1,0 +1,63 @@
+"""`bmx pretrained`: the trained networks that are there, and what makes one of a training."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from ..io.text import read_lines, table
+from ..models import INSTALLED, MODELS, ROOT, pretrained_path
+from ..train import pretrained
+from ..train.data import find_data
+from .output import tell
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        'List the trained networks that get_model(NAME, pretrained=True) and --use-pretrained find, or add one. '
+        f'Nothing is ever downloaded: they are looked for in {ROOT}, then among those that are installed with bmx.')
+    parser.add_argument('--root', metavar='FOLDER', default=ROOT, help='where they are looked for first, and added '
+                        '(default: %(default)s)')
+    parser.add_argument('--add', metavar='PARAMS', help='make the files of a trained network of the best parameters of '
+                        'a training, MODEL-best.params, without what it does not compute with; they replace those of '
+                        'the same model')
+    parser.add_argument('--data-dir', help='with --add: the data that it was trained with; on its validation images '
+                        'the deployed network is verified and measured')
+    parser.add_argument('--class-names', metavar='FILE', help="with --add: a name a line (default: the training's)")
+    parser.add_argument('--json', action='store_true', help='machine-readable output')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    root = os.path.expanduser(arguments.root)
+    if arguments.add is None:
+        if arguments.data_dir or arguments.class_names:
+            arguments.parser.error('--data-dir and --class-names go with --add')
+        _list(root, arguments.json)
+        return
+    if arguments.data_dir is None:
+        arguments.parser.error('--add needs --data-dir, the data that the network was trained with')
+    classes = read_lines(arguments.class_names) if arguments.class_names else None
+    path, accuracy = pretrained.add(arguments.add, root, find_data(arguments.data_dir), classes)
+    if arguments.json:
+        print(json.dumps(pretrained.known([path]), indent=1))
+    else:
+        tell(f'{path} and the files beside it; deployed: top-1 {accuracy.top1:.2f} %, top-5 {accuracy.top5:.2f} % of '
+             f'{accuracy.images} validation images of {accuracy.data}')
+
+
+def _list(root: str, as_json: bool) -> None:
+    paths = []
+    for name in sorted(MODELS):
+        try:
+            paths.append(pretrained_path(name, root))
+        except FileNotFoundError:
+            continue
+    rows = pretrained.known(paths)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    if rows:
+        tell(table(list(rows[0]), [list(row.values()) for row in rows]))
+    tell(f'Others belong to {os.path.join(root, "MODEL.params")}, with their description, MODEL.json, beside it: '
+         'bmx pretrained --add makes both of a training. Those of the same model hide what is in '
+         f'{INSTALLED}.')
