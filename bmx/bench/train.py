@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from typing import Any, Callable, Mapping
 
 import mxnet as mx
 from mxnet import autograd, gluon
 
 from .. import ops
+from ..deploy import in_memory
 from ..io.text import table
 from ..models import get_model
 from ..nn import config
@@ -27,31 +29,38 @@ STEP, EVALUATION = 'step', 'evaluation'
 
 
 def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
-    """Time both networks in turns: forward, backward and update, all finished, and the forward pass of an evaluation.
+    """Time both networks in turns: forward, backward and update, all finished, and an evaluation as trainings do it.
 
     Returns
     -------
     (list of dict, str)
-        Rows with the fields measured (`STEP` or `EVALUATION`), optimizer, size, ratio (to bits=32) and, of steps,
-        peak_bytes; the table.
+        Rows with the fields measured (`STEP` or `EVALUATION`), optimizer, size, ratio (to bits=32); of steps,
+        peak_bytes; of evaluations, conversion_ms, what comes once before a validation's first batch; the table.
     """
     recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
     optimizer, _ = recipes.optimizer(recipe, 'float32')
-    contestants = {}
+    contestants, conversion = {}, {}
     for implementation, bits in _BITS.items():
         progress(f'preparing {model}, {implementation}')
-        step, evaluation = _prepare(model, bits, batch, size)
-        contestants.update({(STEP, implementation): step, (EVALUATION, implementation): evaluation})
+        net, step = _prepare(model, bits, batch, size)
+        step()  # settles the running statistics
+        begin = time.perf_counter()
+        evaluated = in_memory(net, (batch, 3, size, size)) or net
+        conversion[implementation] = 1e3 * (time.perf_counter() - begin)
+        contestants.update({(STEP, implementation): step,
+                            (EVALUATION, implementation): _evaluation(evaluated, batch, size)})
     seconds, _ = interleave(contestants, rounds)
     rows = []
     for (measured, implementation), times in seconds.items():
         reference = seconds[measured, 'bits=32']
         entry = row(model, implementation, batch, times, isa=ops.isa() if implementation == 'binary' else None,
                     measured=measured, reference='bits=32', ratio=min(times) / min(reference), optimizer=optimizer,
-                    size=size, peak_bytes=None)
+                    size=size, peak_bytes=None, conversion_ms=None)
         if measured == STEP:
             progress(f'memory of {implementation}')
             entry.update(peak_bytes=_peak(model, _BITS[implementation], batch, size))
+        else:
+            entry.update(conversion_ms=conversion[implementation])
         rows.append(entry)
     rows.sort(key=lambda entry: entry['measured'] != STEP)
     peaks = {entry['implementation']: entry['peak_bytes'] for entry in rows if entry['peak_bytes']}
@@ -59,22 +68,26 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
                  [[f'{entry["name"]} {entry["implementation"]}', entry['measured'], entry['min_ms'], entry['median_ms'],
                    entry['ratio'], entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20,
                    entry['peak_bytes'] and entry['peak_bytes'] / peaks['bits=32']] for entry in rows])
-    return rows, f'{text}\ninput {size}x{size}, optimizer {optimizer}'
+    return rows, (f'{text}\ninput {size}x{size}, optimizer {optimizer}; before a validation converted in '
+                  f'{conversion["binary"]:.0f} ms')
 
 
 def _prepare(model, bits, batch, size):
-    """Functions that train a network for a step and that evaluate it."""
+    """A network, and a function that trains it for a step."""
     recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
     with config(bits=bits):
         net = get_model(model)
     regularizers.set_decays(net, recipe)
-    step = training_step(net, batch, size, *recipes.optimizer(recipe, 'float32'))
+    return net, training_step(net, batch, size, *recipes.optimizer(recipe, 'float32'))
+
+
+def _evaluation(net, batch, size):
     x = mx.nd.random.normal(shape=(batch, 3, size, size))
 
     def evaluation():
         net(x)
         mx.nd.waitall()
-    return step, evaluation
+    return evaluation
 
 
 def _peak(model, bits, batch, size):
@@ -107,4 +120,4 @@ def training_step(net: gluon.HybridBlock, batch: int, size: int, optimizer: str,
 if __name__ == '__main__':
     _name, *_numbers = sys.argv[1:5]
     with config(**json.loads(sys.argv[5])):
-        print(growth(lambda: _prepare(_name, *map(int, _numbers))[0]))
+        print(growth(lambda: _prepare(_name, *map(int, _numbers))[1]))

@@ -119,11 +119,11 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
     classes = None if classes is None else list(map(str, classes))
     if classes is not None and len(classes) != outputs:
         raise ExportError(f'{len(classes)} names of classes for {outputs} outputs')
-    exact = exact or not any(is_binary(node, graph) for node in graph.nodes)
+    exact = exact or not _has_binary_layers(graph)
     metadata = _metadata(net, data_shape, model, classes, preprocess, exact)
     traced, trained = graph.copy(), params
-    params, rows = lower(graph, params, shapes, exact)
-    params = store(graph, fuse(graph, params, graph.infer_shapes(), exact))
+    params, rows = _convert(graph, params, exact)
+    params = store(graph, params)
     own = None if exact else OwnNetwork(traced, trained, rows)
     if inputs is None:
         inputs = np.random.RandomState(0).normal(size=(4,) + data_shape[1:])
@@ -146,6 +146,43 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
         with _naming(prefix):
             files.move(candidate, prefix)
     return Export(prefix, rows, verification, size)
+
+
+def in_memory(net: mx.gluon.HybridBlock, data_shape: Sequence[int]) -> mx.gluon.SymbolBlock | None:
+    """The network as `export` would deploy it now, in memory and not verified: evaluates trainings between epochs.
+
+    Parameters
+    ----------
+    net : gluon.HybridBlock
+        As `export` takes it.
+    data_shape : tuple of int
+        Shape of an input, batch first; inputs may have other numbers of them.
+
+    Returns
+    -------
+    gluon.SymbolBlock or None
+        On the CPU. None of a network without binary layers, which gains nothing.
+
+    Raises
+    ------
+    ExportError
+        The network cannot be converted faithfully.
+    """
+    graph, params = trace(net, data_shape)
+    if not _has_binary_layers(graph):
+        return None
+    params, _ = _convert(graph, params, exact=False)
+    return files.block(graph, params)
+
+
+def _has_binary_layers(graph):
+    return any(is_binary(node, graph) for node in graph.nodes)
+
+
+def _convert(graph, params, exact):
+    """Lower and fuse a traced graph in place; returns its parameters, and what became of its layers."""
+    params, rows = lower(graph, params, graph.infer_shapes(), exact)
+    return fuse(graph, params, graph.infer_shapes(), exact), rows
 
 
 @contextlib.contextmanager

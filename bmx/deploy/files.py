@@ -299,14 +299,18 @@ def _network(graph: Graph, params: bytes, prefix: str | os.PathLike, ctx: mx.Con
             shape = node.attr('__shape__') if node.name in arrays else None
             if shape and not _compatible(shape, arrays[node.name].shape):
                 raise ValueError(f'parameter {node.name} has shape {arrays[node.name].shape}, not {shape}')
-        arrays = expand(graph, arrays)
-        graph.variable_shapes = {name: array.shape for name, array in arrays.items()}
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
-            net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
-        net.collect_params().load_dict(arrays, ctx, cast_dtype=True, dtype_source='saved')
+        return block(graph, expand(graph, arrays), ctx)
     except (mx.MXNetError, AssertionError, ValueError) as error:
         raise LoadError(f'{params_path(prefix)} does not fit {symbol_path(prefix)}: {sentence(error)}') from None
+
+
+def block(graph: Graph, params: Mapping[str, mx.nd.NDArray], ctx: mx.Context | None = None) -> gluon.SymbolBlock:
+    """The Gluon block of a graph and its parameters; `ctx` None: the CPU."""
+    graph.variable_shapes = {name: array.shape for name, array in params.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
+        net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
+    net.collect_params().load_dict(dict(params), ctx, cast_dtype=True, dtype_source='saved')
     return net
 
 

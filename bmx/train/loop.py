@@ -13,6 +13,7 @@ import numpy as np
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
+from ..deploy import ExportError, in_memory
 from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_arrays
 from ..nn import binary_parameters
 from . import recipes, regularizers, sign_flips, states
@@ -191,9 +192,11 @@ class Training:
 
     def try_one_step(self) -> None:
         """One step of training and one of validation; saves nothing."""
-        for batches, use in ((self.data.train_batches(0), self._train_step),
-                             (self.data.val_batches(), lambda batch: self._evaluate(batch, Totals()))):
-            use(next(batch for batch in batches if len(batch.label)))
+        def first(batches):
+            return next(batch for batch in batches if len(batch.label))
+
+        self._train_step(first(self.data.train_batches(0)))
+        self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
 
     def _train_epoch(self, stop):
         with self._bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
@@ -263,10 +266,10 @@ class Training:
         return share * hot + (1 - share) * hot[::-1]
 
     def _validate(self, stop):
-        totals = Totals()
+        totals, net = Totals(), self._evaluated_net()
         with self._bar('validation', self.data.val_size) as bar:
             for batch in self.data.val_batches():
-                self._evaluate(batch, totals)
+                self._evaluate(net, batch, totals)
                 bar.update(len(batch.label) + batch.skipped)
                 if stop.count:
                     raise Interrupted(self._save())
@@ -274,11 +277,21 @@ class Training:
             raise TrainingError(f'none of the {self.data.val_size} validation images can be read')
         return totals
 
-    def _evaluate(self, batch, totals):
+    def _evaluated_net(self):
+        """What computes the validation: on the CPU the network as it would be deployed, which is some times as fast."""
+        if self._contexts != [mx.cpu()] or self._options.dtype != 'float32':
+            return self.net
+        try:
+            return in_memory(self.net, (1,) + self.data.image_shape) or self.net
+        except ExportError as error:
+            logger.debug('validated without binary operators: %s', error)
+            return self.net
+
+    def _evaluate(self, net, batch, totals):
         totals.skipped += batch.skipped
         if len(batch.label):
             for x, label in zip(self._split(batch.data), self._split(batch.label)):
-                scores = self.net(x.astype(self._options.dtype, copy=False)).astype('float32')
+                scores = net(x.astype(self._options.dtype, copy=False)).astype('float32')
                 totals.add(scores.asnumpy(), label.asnumpy(), float(self._val_loss(scores, label).sum().asscalar()))
 
     def _finish_epoch(self, validation):
