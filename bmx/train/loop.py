@@ -4,14 +4,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import shutil
 import time
 from typing import Sequence
 
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
-from tqdm import tqdm
 
 from ..deploy import ExportError, in_memory
 from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_arrays
@@ -21,7 +19,7 @@ from .checkpoint import Checkpoint, CheckpointStore, check_same_training
 from .data import ImageData
 from .errors import TrainingError
 from .options import TrainingOptions
-from .progress import COLUMNS, draw_curves, duration, logger, write_metrics
+from .progress import COLUMNS, TRAINING, VALIDATION, draw_curves, duration, logger, progress_bar, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
@@ -199,8 +197,8 @@ class Training:
         self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
 
     def _train_epoch(self, stop):
-        with self._bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
-            bar.update(self._totals.images + self._totals.skipped)
+        with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size, TRAINING,
+                          self._totals.images + self._totals.skipped) as bar:
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
                 # One image for each device at least; of the last batch of an epoch there may be fewer.
@@ -267,7 +265,7 @@ class Training:
 
     def _validate(self, stop):
         totals, net = Totals(), self._evaluated_net()
-        with self._bar('validation', self.data.val_size) as bar:
+        with progress_bar('validation', self.data.val_size, VALIDATION) as bar:
             for batch in self.data.val_batches():
                 self._evaluate(net, batch, totals)
                 bar.update(len(batch.label) + batch.skipped)
@@ -346,19 +344,12 @@ class Training:
         contexts = self._contexts[:len(array)]
         return gluon.utils.split_and_load(array, contexts, even_split=False)
 
-    @staticmethod
-    def _bar(title, images):
-        # Only on a terminal; the log lines do the same elsewhere.
-        # A terminal that does not know its size says 0, and tqdm would draw nothing.
-        columns, rows = shutil.get_terminal_size()
-        return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None, ncols=columns, nrows=rows)
-
     def _report_step(self, bar, images):
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
-        bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, training ends in '
-                            f'{left}', refresh=False)
+        bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, {left} left',
+                            refresh=False)
         bar.update(images)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0

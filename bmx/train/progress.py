@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 from typing import Any, Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -86,6 +88,20 @@ def configure_logging(path: str | None = None) -> None:
         logger.addHandler(file)
 
 
+# What stands in a bar, in less than 80 columns: of a training with its time left, which the postfix has, to the last
+# epoch; of a validation with its own.
+TRAINING = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}'
+VALIDATION = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left'
+
+
+def progress_bar(title: str, images: int, layout: str, done: int = 0) -> tqdm:
+    """A bar of so many images, some of them done already; only on a terminal: the log lines tell the same elsewhere."""
+    # A terminal that does not know its size says 0, and tqdm would draw nothing.
+    columns, rows = shutil.get_terminal_size()
+    return tqdm(desc=title, total=images, initial=done, unit=' images', leave=False, disable=None, ncols=columns,
+                nrows=rows, bar_format=layout)
+
+
 def write_metrics(path: str, history: Sequence[Mapping[str, Any]]) -> None:
     """Write all rows (dicts with the keys `COLUMNS`) of a training as CSV."""
     write_csv(path, [{key: row[key] for key in COLUMNS} for row in history], COLUMNS)
@@ -107,12 +123,18 @@ def draw_curves(path: str, history: Sequence[Mapping[str, Any]], title: str) -> 
             if key == 'val_top5' and min(values) == 100:
                 continue
             axes.plot(epochs, values, label=f'{name} ({values[-1]:.4g})', marker='.')
-        axes.set(xlabel='epoch', ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel(label)
+        count_epochs(axes)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
     save_picture(path, figure)
+
+
+def count_epochs(axes: Axes) -> None:
+    """Whole epochs on the axis, however few."""
+    axes.set_xlabel('epoch')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def duration(seconds: float) -> str:
