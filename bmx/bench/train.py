@@ -9,7 +9,7 @@ import dataclasses
 import json
 import sys
 import time
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import mxnet as mx
 from mxnet import autograd, gluon
@@ -28,8 +28,9 @@ _BITS = {'binary': 1, 'bits=32': 32}
 STEP, EVALUATION = 'step', 'evaluation'
 
 
-def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[str, Any]], str]:
-    """Time both networks in turns: forward, backward and update, all finished, and an evaluation as trainings do it.
+def measure(models: Sequence[str], batch: int, size: int,
+            rounds: int) -> tuple[list[dict[str, Any]], str]:
+    """Time a network and its twin in turns: forward, backward and update, all finished, and an evaluation.
 
     Returns
     -------
@@ -37,6 +38,21 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
         Rows with the fields measured (`STEP` or `EVALUATION`), optimizer, size, ratio (to bits=32); of steps,
         peak_bytes; of evaluations, conversion_ms, what comes once before a validation's first batch; the table.
     """
+    rows = [entry for model in models for entry in _rows(model, batch, size, rounds)]
+    rows.sort(key=lambda entry: entry['measured'] != STEP)
+    twins = {entry['name']: entry['peak_bytes'] for entry in rows if entry['implementation'] == 'bits=32'
+             and entry['peak_bytes']}
+    text = table(['network', 'measured', 'min ms', 'median ms', 'of bits=32', 'peak MiB', 'of bits=32', 'converted ms'],
+                 [[f'{entry["name"]} {entry["implementation"]}', entry['measured'], entry['min_ms'], entry['median_ms'],
+                   entry['ratio'], entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20,
+                   entry['peak_bytes'] and entry['peak_bytes'] / twins[entry['name']], entry['conversion_ms']]
+                  for entry in rows])
+    optimizers = ', '.join(dict.fromkeys(entry['optimizer'] for entry in rows))
+    return rows, f'{text}\ninput {size}x{size}, optimizer {optimizers}'
+
+
+def _rows(model, batch, size, rounds):
+    """The rows of one network and its twin, in turns in this process."""
     recipe = recipes.resolve(model, 'folder', {'batch_size': batch})
     optimizer, _ = recipes.optimizer(recipe, 'float32')
     contestants, conversion = {}, {}
@@ -45,12 +61,11 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
         net, step = _prepare(model, bits, batch, size)
         step()  # settles the running statistics
         begin = time.perf_counter()
-        evaluated = in_memory(net, (batch, 3, size, size)) or net
-        conversion[implementation] = 1e3 * (time.perf_counter() - begin)
+        deployed = in_memory(net, (batch, 3, size, size))
+        conversion[implementation] = None if deployed is None else 1e3 * (time.perf_counter() - begin)
         contestants.update({(STEP, implementation): step,
-                            (EVALUATION, implementation): _evaluation(evaluated, batch, size)})
+                            (EVALUATION, implementation): _evaluation(deployed or net, batch, size)})
     seconds, _ = interleave(contestants, rounds)
-    rows = []
     for (measured, implementation), times in seconds.items():
         reference = seconds[measured, 'bits=32']
         entry = row(model, implementation, batch, times, isa=ops.isa() if implementation == 'binary' else None,
@@ -61,15 +76,7 @@ def measure(model: str, batch: int, size: int, rounds: int) -> tuple[list[dict[s
             entry.update(peak_bytes=_peak(model, _BITS[implementation], batch, size))
         else:
             entry.update(conversion_ms=conversion[implementation])
-        rows.append(entry)
-    rows.sort(key=lambda entry: entry['measured'] != STEP)
-    peaks = {entry['implementation']: entry['peak_bytes'] for entry in rows if entry['peak_bytes']}
-    text = table(['network', 'measured', 'min ms', 'median ms', 'of bits=32', 'peak MiB', 'of bits=32'],
-                 [[f'{entry["name"]} {entry["implementation"]}', entry['measured'], entry['min_ms'], entry['median_ms'],
-                   entry['ratio'], entry['peak_bytes'] and entry['peak_bytes'] / 2 ** 20,
-                   entry['peak_bytes'] and entry['peak_bytes'] / peaks['bits=32']] for entry in rows])
-    return rows, (f'{text}\ninput {size}x{size}, optimizer {optimizer}; before a validation converted in '
-                  f'{conversion["binary"]:.0f} ms')
+        yield entry
 
 
 def _prepare(model, bits, batch, size):

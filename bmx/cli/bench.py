@@ -34,6 +34,7 @@ _DEPLOYED = 'names', dict(nargs='*', metavar='NETWORK', help='a model of this pa
                           f'{" ".join(runtime.DEFAULT)})')
 _BMX_RUN = '--bmx-run', dict(metavar='PATH', help='the command bmx-run (default: the one in PATH, else none)')
 _MODEL = 'model', dict(metavar='MODEL', help='one of: ' + ', '.join(sorted(MODELS)))
+_MODELS = 'models', dict(nargs='+', metavar='MODEL', help=_MODEL[1]['help'])
 _EXACT = '--exact', dict(action='store_true', help="also networks that keep MXNet's float operators")
 _THREADS = '--threads', dict(type=positive, metavar='N', help='threads that compute (default: 1)')
 _SIZE = '--size', dict(type=positive, default=224, metavar='N', help='height and width of an image (default: 224)')
@@ -84,8 +85,8 @@ SUBJECTS = {
         split.measure, (_MODEL, _THREADS, _batch(1), _SIZE, _BINARIZATIONS, *_QUANTIZERS,
                         _isa('the fastest of this CPU'))),
     'train': Subject(
-        'a training step (forward, backward, update) beside the same network with bits=32',
-        train.measure, (_MODEL, _THREADS, _batch(8), _SIZE, _BINARIZATIONS, *_QUANTIZERS)),
+        'a training step (forward, backward, update) and an evaluation beside the same network with bits=32',
+        train.measure, (_MODELS, _THREADS, _batch(8), _SIZE, _BINARIZATIONS, *_QUANTIZERS)),
 }
 
 
