@@ -5,9 +5,9 @@ import argparse
 import json
 import os
 
-from ..io.text import read_lines, table
+from ..io.text import table
 from ..models import INSTALLED, MODELS, ROOT, pretrained_path
-from ..train import pretrained
+from ..train import TrainingError, pretrained
 from ..train.data import find_data
 from .output import tell
 
@@ -23,21 +23,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         'the same model')
     parser.add_argument('--data-dir', help='with --add: the data that it was trained with; on its validation images '
                         'the deployed network is verified and measured')
-    parser.add_argument('--class-names', metavar='FILE', help="with --add: a name a line (default: the training's)")
     parser.add_argument('--json', action='store_true', help='machine-readable output')
 
 
 def run(arguments: argparse.Namespace) -> None:
     root = os.path.expanduser(arguments.root)
     if arguments.add is None:
-        if arguments.data_dir or arguments.class_names:
-            arguments.parser.error('--data-dir and --class-names go with --add')
+        if arguments.data_dir is not None:
+            arguments.parser.error('--data-dir goes with --add')
         _list(root, arguments.json)
         return
     if arguments.data_dir is None:
         arguments.parser.error('--add needs --data-dir, the data that the network was trained with')
-    classes = read_lines(arguments.class_names) if arguments.class_names else None
-    path, accuracy = pretrained.add(arguments.add, root, find_data(arguments.data_dir), classes)
+    try:
+        path, accuracy = pretrained.add(arguments.add, root, find_data(arguments.data_dir))
+    except TrainingError as error:
+        raise ValueError(str(error)) from None
     if arguments.json:
         print(json.dumps(pretrained.known([path]), indent=1))
     else:

@@ -1,4 +1,4 @@
-"""Text for people, on a terminal, and by them."""
+"""Text for people, on a terminal."""
 from __future__ import annotations
 
 from typing import Iterable, Sequence
@@ -28,12 +28,3 @@ def cell_text(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f'{value:.3f}' if value < 10 else f'{value:.1f}'
-
-
-def read_lines(path: str) -> list[str]:
-    """The lines of a text file: UTF-8, with or without a byte-order mark; else a ValueError."""
-    try:
-        with open(path, encoding='utf-8-sig') as stream:
-            return [line.rstrip('\n') for line in stream]
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not UTF-8 ({error}): save it as UTF-8') from None

@@ -92,7 +92,7 @@ def condense(net: mx.gluon.HybridBlock) -> dict[str, mx.nd.NDArray]:
     return arrays
 
 
-def add(params: str, folder: str, source: Source, classes: Sequence[str] | None = None) -> tuple[str, Accuracy]:
+def add(params: str, folder: str, source: Source) -> tuple[str, Accuracy]:
     """Make the files of a pretrained network of a training's best parameters.
 
     Parameters
@@ -103,8 +103,6 @@ def add(params: str, folder: str, source: Source, classes: Sequence[str] | None 
         Receives the files; made if it is missing.
     source : Source
         The data that it was trained with: on its validation images the deployed network is verified and measured.
-    classes : sequence of str, optional
-        Names for people in the place of the description's, in the same order.
 
     Returns
     -------
@@ -128,9 +126,6 @@ def add(params: str, folder: str, source: Source, classes: Sequence[str] | None 
     if data.classes != description.classes or data.preprocess != description.preprocess:
         raise TrainingError(f'{params} was trained with other data: its {len(description.classes)} classes or its '
                             'preprocessing are not those of this data')
-    names = description.classes if classes is None else list(classes)
-    if len(names) != len(description.classes):
-        raise TrainingError(f'{len(names)} names of classes for {len(description.classes)} classes')
     net = build(description)
     load_parameters(net, params)
     condensed = condense(net)
@@ -139,17 +134,17 @@ def add(params: str, folder: str, source: Source, classes: Sequence[str] | None 
     target = prefix + '.params'
     save_arrays(target, condensed)
     load_parameters(net, target)  # what is deployed is what the file holds
-    write_description(target, net, names, data.preprocess)
+    write_description(target, net, data.classes, data.preprocess)
     deploy.export(net, prefix, (1,) + data.image_shape, (mx.nd.array(batch.data) for batch in data.val_batches()
                                                          if len(batch.label)),
-                  classes=names, preprocess=data.preprocess)
+                  classes=data.classes, preprocess=data.preprocess)
     deployed, _ = deploy.load(prefix)
     totals = Totals()
     for batch in data.val_batches():
         if len(batch.label):
             totals.add(deployed(mx.nd.array(batch.data)).asnumpy(), np.asarray(batch.label), 0.0)
-    accuracy = Accuracy(os.path.basename(os.path.abspath(str(source.location))), totals.images,
-                        100 * totals.mean('top1'), 100 * totals.mean('top5'))
+    name = os.path.basename(os.path.abspath(source.location)) if isinstance(source.location, str) else source.kind
+    accuracy = Accuracy(name, totals.images, 100 * totals.mean('top1'), 100 * totals.mean('top5'))
     write_json(accuracy_path(target), dataclasses.asdict(accuracy))
     return target, accuracy
 
