@@ -45,7 +45,7 @@ lint: $(BIN)/installed-lint
 	cd runtime/python && $(abspath $(BIN))/mypy
 
 test: $(BIN)/installed
-	$(BIN)/python -m pytest -q $(TESTS)
+	$(BIN)/python -m pytest -q --numprocesses auto --dist loadfile $(TESTS)
 
 # Everything, the large matrices of shapes included.
 test-full: $(BIN)/installed

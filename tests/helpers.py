@@ -1,5 +1,6 @@
 """What several tests share."""
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -43,6 +44,13 @@ def write_cifar10(path, train=20, test=10):
         records[:, 0] = np.arange(count) % 10
         records.tofile(str(path / name))
     return path
+
+
+def data_options(**given):
+    """How the tests of data read it."""
+    from bmx.train import DataOptions
+    settings = dict(batch_size=4, num_workers=2, augmentation='paper', seed=7, input_size=16, crop_ratio=0.875)
+    return DataOptions(**dict(settings, **given))
 
 
 # Trainings ------------------------------------------------------------------------------------------------------------
@@ -257,9 +265,16 @@ def build_runtime(target):
     if shutil.which('cmake') is None:
         pytest.skip('needs cmake to build the runtime (Debian, Ubuntu: apt-get install cmake)')
     folder = RUNTIME.parent / 'build' / 'runtime'  # that of `make runtime-test`: what is there is not compiled again
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'tests.lock', 'w') as lock:  # other processes of tests build it, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _build(folder, target)
+    return folder
+
+
+def _build(folder, target):
     for command in (['-S', RUNTIME, '-B', folder],
                     ['--build', folder, '--parallel', os.cpu_count(), '--target', target]):
         done = subprocess.run(['cmake', *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True)
         assert done.returncode == 0, done.stdout
-    return folder

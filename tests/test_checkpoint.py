@@ -202,7 +202,7 @@ def hit_at(owner, name):
     setattr(owner, name, wrapped)
 
 if event == 'step':
-    hit_at(loop.Training, '_train_step')
+    hit_at(loop.Training, 'train_step')
 elif event == 'evaluate':
     hit_at(loop.Training, '_evaluate')
 elif event == 'write':  # before the files of a checkpoint

@@ -1,7 +1,5 @@
 """Data sets: what is found, what is refused, what is drawn, what is skipped."""
-import io
 import logging
-import struct
 import subprocess
 import sys
 
@@ -12,16 +10,12 @@ from PIL import Image
 
 from bmx.io import images as image_files
 from bmx.io import preprocess
-from bmx.train import DataOptions, TrainingError
+from bmx.train import TrainingError
 from bmx.train import data as train_data
-from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, recordio, samples
+from bmx.train.data import AUGMENTATIONS, Source, find_data, open_data, samples
 from bmx.train.data.transforms import augment
+from helpers import data_options as options
 from helpers import write_cifar10, write_folder
-
-
-def options(**given):
-    settings = dict(batch_size=4, num_workers=2, augmentation='paper', seed=7, input_size=16, crop_ratio=0.875)
-    return DataOptions(**dict(settings, **given))
 
 
 @pytest.fixture(scope='module')
@@ -31,14 +25,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def records(tmp_path_factory, folder):
-    """RecordIO files made by MXNet's own tool."""
+    """RecordIO files made by MXNet's own tool, three of each part."""
     target = tmp_path_factory.mktemp('records')
     for part in ('train', 'val'):
         tool = [sys.executable, '-m', 'mxnet.tools.im2rec']
-        subprocess.run(tool + ['--list', '--recursive', str(target / part), str(folder / part)], check=True)
-        subprocess.run(tool + [str(target / (part + '.lst')), str(folder / part)], check=True)
-    return {name: str(target / (name.replace('_idx', '') + ('.idx' if '_idx' in name else '.rec')))
-            for name in ('train', 'train_idx', 'val', 'val_idx')}
+        subprocess.run(tool + ['--list', '--recursive', '--chunks', '3', str(target / part), str(folder / part)],
+                       check=True)
+        subprocess.run(tool + [str(target / part), str(folder / part)], check=True)
+    return {part: [str(target / (part + '_*.rec'))] for part in ('train', 'val')}
 
 
 @pytest.fixture
@@ -250,234 +244,6 @@ def test_bad_folders(tmp_path, spoil, message):
     spoil(path)
     with pytest.raises(TrainingError, match=message):
         open_data(find_data(str(path)), options())
-
-
-# RecordIO -------------------------------------------------------------------------------------------------------------
-
-MAGIC = 0xced7230a
-
-
-def picture(index, form='JPEG', shape=(40, 40, 3)):
-    """A flat picture as the content of a file; its value is 20 * index."""
-    data = io.BytesIO()
-    Image.fromarray(np.full(shape, 20 * index, np.uint8)).save(data, form)
-    return data.getvalue()
-
-
-def record(label=0., image=b'', flag=0, more=b''):
-    """The content of a record: IRHeader, more labels, image."""
-    return struct.pack('<IfQQ', flag, label, 0, 0) + more + image
-
-
-def framed(content, kind=0, magic=MAGIC, length=None):
-    return (struct.pack('<II', magic, kind << 29 | (len(content) if length is None else length)) + content
-            + b'\0' * (-len(content) % 4))
-
-
-def write_records(folder, parts, index=None, name='val'):
-    """Write framed records and their index; returns what `find_data` takes, the same for both parts."""
-    offsets = np.cumsum([0] + [len(part) for part in parts])[:-1]
-    lines = [f'{index}\t{offset}' for index, offset in enumerate(offsets)]
-    (folder / (name + '.rec')).write_bytes(b''.join(parts))
-    (folder / (name + '.idx')).write_text('\n'.join(lines if index is None else index(lines)) + '\n')
-    found = {'train': str(folder / (name + '.rec')), 'train_idx': str(folder / (name + '.idx'))}
-    return dict(found, val=found['train'], val_idx=found['train_idx'])
-
-
-def good_records(count=6):
-    return [framed(record(index % 3, picture(index))) for index in range(count)]
-
-
-def read_records(files, **given):
-    data = open_data(find_data(records=files), options(**dict({'augmentation': 'none'}, **given)))
-    return data, list(data.val_batches())
-
-
-@pytest.mark.parametrize('label', [np.float32(2), [2], np.array([2.])])
-def test_labels_by_number_and_by_array(label, tmp_path):
-    """As `pack` and `pack_img` of MXNet write them."""
-    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / 'x.idx'), str(tmp_path / 'x.rec'), 'w')
-    for index, each in enumerate(([0], 1., label)):
-        writer.write_idx(index, mx.recordio.pack(mx.recordio.IRHeader(0, each, index, 0), picture(index, 'PNG')))
-    writer.close()
-    data, (batch,) = read_records({name: str(tmp_path / ('x.idx' if 'idx' in name else 'x.rec'))
-                                   for name in ('train', 'train_idx', 'val', 'val_idx')})
-    assert batch.label.tolist() == [0, 1, 2] and len(data.classes) == 3 and batch.skipped == 0
-    assert [round(float(image[0, 0, 0] * 0.229 + 0.485) * 255) for image in batch.data] == [0, 20, 40]
-
-
-def test_a_record_in_parts(tmp_path):
-    """Where its content holds a magic number, the writer of MXNet splits a record there."""
-    image = picture(5, 'BMP')
-    start = (24 + len(image)) // 8 * 4 - 24
-    image = image[:start] + struct.pack('<I', MAGIC) + image[start + 4:]
-    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / 'val.idx'), str(tmp_path / 'val.rec'), 'w')
-    writer.write_idx(0, record(0., image))
-    writer.close()
-    content = (tmp_path / 'val.rec').read_bytes()
-    assert struct.unpack_from('<I', content, 4)[0] >> 29 == 1  # the first of several parts
-    files = {name: str(tmp_path / ('val.idx' if 'idx' in name else 'val.rec'))
-             for name in ('train', 'train_idx', 'val', 'val_idx')}
-    _, (batch,) = read_records(files, input_size=40, crop_ratio=1.0)
-    expected = np.asarray(Image.open(io.BytesIO(image)).convert('RGB')).transpose(2, 0, 1)
-    mean, std = (np.array(values)[:, None, None] for values in (preprocess.IMAGENET_MEAN, preprocess.IMAGENET_STD))
-    np.testing.assert_array_equal((255 * (batch.data[0] * std + mean)).round(), expected)
-
-
-def test_an_index_may_leave_records_out(tmp_path):
-    for kept in ([0, 1, 2, 4, 5], [5, 4, 3, 2, 1, 0], [2]):
-        files = write_records(tmp_path, good_records(), lambda lines: [lines[index] for index in kept])
-        data, batches = read_records(files, batch_size=10)
-        assert data.val_size == len(kept) and batches[0].label.tolist() == [index % 3 for index in kept]
-
-
-NAN, INF = float('nan'), float('inf')
-# What stands in the place of one record, and what is said of it before the training.
-BAD_RECORDS = {
-    'no magic number': (framed(record(), magic=1), 'val.rec has no record at byte'),
-    'longer than the file': (framed(record(), length=1 << 28), 'val.rec has no record at byte'),
-    'a later part first': (framed(record(), kind=2), 'val.rec has no record at byte'),
-    'a kind that is none': (framed(record(), kind=5), 'val.rec has no record at byte'),
-    'a part without the next': (framed(b'', kind=1), 'val.rec has no part of a record at byte'),
-    'empty': (framed(b''), 'too short for a label'),
-    'short': (framed(b'x' * 10), 'too short for a label'),
-    'no label behind the header': (framed(record(flag=1)), 'too short for a label'),
-    'two labels': (framed(record(flag=2, more=struct.pack('<ff', 1, 2))), 'has 2 labels: there must be one'),
-    'too many labels': (framed(record(flag=0xffffffff)), 'has 4294967295 labels'),
-    'label NaN': (framed(record(NAN)), 'has the label nan: labels are whole numbers from 0'),
-    'label NaN in an array': (framed(record(flag=1, more=struct.pack('<f', NAN))), 'has the label nan'),
-    'label inf': (framed(record(INF)), 'has the label inf'),
-    'label 1e9': (framed(record(1e9)), r'has the label 1e\+09'),
-    'label -1': (framed(record(-1.)), 'has the label -1'),
-    'label 0.5': (framed(record(0.5)), 'has the label 0.5'),
-}
-
-
-@pytest.mark.parametrize('name', BAD_RECORDS)
-def test_bad_records_are_told_before_the_training(name, tmp_path):
-    bad, message = BAD_RECORDS[name]
-    parts = good_records()
-    files = write_records(tmp_path, parts[:4] + [bad] + parts[5:])
-    with pytest.raises(TrainingError, match=message + '.*leave the record out of .*val.idx'):
-        read_records(files)
-    _, batches = read_records(write_records(tmp_path, parts[:4] + [bad] + parts[5:],
-                                            lambda lines: lines[:4] + lines[5:]))
-    assert np.concatenate([batch.label for batch in batches]).tolist() == [0, 1, 2, 0, 2]
-
-
-@pytest.mark.parametrize('name', BAD_RECORDS)
-def test_bad_records_that_were_not_checked_are_skipped(name, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(recordio, 'CHECK_SECONDS', -1)
-    monkeypatch.setattr(logging.getLogger('bmx.train'), 'propagate', True)
-    parts = good_records()
-    (tmp_path / 'train').mkdir()
-    train = write_records(tmp_path / 'train', parts[:4] + [BAD_RECORDS[name][0]] + parts[5:])
-    files = dict(write_records(tmp_path, parts), train=train['train'], train_idx=train['train_idx'])
-    with caplog.at_level(logging.INFO, 'bmx.train'):
-        data = open_data(find_data(records=files), options())
-    assert 'the first 1 of 6 records of ' in caplog.text and 'skipped where they are damaged' in caplog.text
-    batches = list(data.train_batches(0))
-    assert sum(len(batch.label) for batch in batches) == 5 and sum(batch.skipped for batch in batches) == 1
-
-
-JPEG = picture(4)
-BAD_IMAGES = {'none': b'', 'text': b'no image at all', 'zeros': bytes(500), 'header of a JPEG': JPEG[:30],
-              'half a JPEG': JPEG[:len(JPEG) // 2], 'half a PNG': picture(4, 'PNG')[:60],
-              'EPS': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n'}
-
-
-@pytest.mark.parametrize('name', BAD_IMAGES)
-@pytest.mark.parametrize('augmentation', ['paper', 'crop', 'none'])
-def test_records_without_an_image_are_skipped(name, augmentation, tmp_path):
-    """MXNet's own reader ends the process at most of these, and reads half a JPEG as a whole one."""
-    parts = good_records()
-    files = write_records(tmp_path, parts[:4] + [framed(record(1., BAD_IMAGES[name]))] + parts[5:])
-    data, val = read_records(files, augmentation=augmentation)
-    for batches in (val, list(data.train_batches(0))):
-        assert sum(len(batch.label) for batch in batches) == 5 and sum(batch.skipped for batch in batches) == 1
-
-
-@pytest.mark.parametrize('form', ['PNG', 'BMP', 'GIF', 'PPM', 'WEBP'])
-def test_records_of_any_format(form, tmp_path):
-    _, batches = read_records(write_records(tmp_path, [framed(record(index, picture(index, form)))
-                                                       for index in range(3)]))
-    assert batches[0].label.tolist() == [0, 1, 2] and batches[0].skipped == 0
-
-
-BAD_INDICES = {
-    'text': (lambda lines: ['what is this'], 'is not the index of a RecordIO file'),
-    'nothing': (lambda lines: [], 'lists no records'),
-    'keys that are no numbers': (lambda lines: ['a' + line for line in lines], 'is not the index'),
-    'fractions': (lambda lines: [line + '.5' for line in lines], 'is not the index'),
-    'three columns': (lambda lines: [line + '\tx' for line in lines], 'is not the index'),
-    'one column': (lambda lines: lines[:2] + ['7'], 'is not the index'),
-    'negative': (lambda lines: lines + ['9\t-4'], 'is not the index'),
-    'huge': (lambda lines: lines + ['9\t' + '9' * 30], 'is not the index'),
-    'huger': (lambda lines: lines + ['9\t' + '9' * 5000], 'is not the index'),
-    'not ASCII': (lambda lines: lines + ['\u20ac\t1'], 'is not the index'),
-    'beyond the end': (lambda lines: lines + ['9\t1000000'], 'val.rec has no record at byte 1000000: it is damaged, or '
-                       '.*val.idx belongs to another file'),
-    'inside of a record': (lambda lines: lines + ['9\t4'], 'val.rec has no record at byte 4'),
-}
-
-
-@pytest.mark.parametrize('name', BAD_INDICES)
-def test_bad_indices(name, tmp_path):
-    index, message = BAD_INDICES[name]
-    with pytest.raises(TrainingError, match=message):
-        read_records(write_records(tmp_path, good_records(), index))
-
-
-def test_bad_files_of_records(records, tmp_path):
-    with pytest.raises(TrainingError, match=r'no such RecordIO file: --rec-val-idx .*nowhere.idx'):
-        find_data(records=dict(records, val_idx=str(tmp_path / 'nowhere.idx')))
-    files = write_records(tmp_path, good_records())
-    content = (tmp_path / 'val.rec').read_bytes()
-    for length in (0, 6, len(content) - 5, len(content) - 300):
-        (tmp_path / 'val.rec').write_bytes(content[:length])
-        with pytest.raises(TrainingError, match='val.rec has no record at byte'):
-            read_records(files)
-
-
-def test_training_labels_beyond_the_validation_labels(records, tmp_path):
-    """im2rec numbers class by class."""
-    first = tmp_path / 'first.idx'
-    with open(records['val_idx']) as lines:
-        first.write_text(''.join(line for line in lines if int(line.split()[0]) < 3))
-    with pytest.raises(TrainingError, match='train.rec has the label 1: labels are whole numbers from 0 to 0, those of '
-                                            '.*val.rec'):
-        open_data(find_data(records=dict(records, val_idx=str(first))), options())
-
-
-LISTED = ['0\t0\tcat/1.jpg', '1\t1\tn01440764/1.jpg', '2\t2\towl/1.jpg', '3\t0\tcat/2.jpg']
-NUMBERS = ['0', '1', '2']
-LISTS = {
-    'plain': ('\n'.join(LISTED), ['cat', 'tench', 'owl']),
-    'comments and blank lines': ('# made by hand\n\n' + '\n\n'.join(LISTED) + '\n  \n', ['cat', 'tench', 'owl']),
-    'latin-1': ('\n'.join(LISTED).replace('cat', 'ch\u00e2t').encode('latin-1'), NUMBERS),
-    'UTF-8': ('\n'.join(LISTED).replace('cat', 'ch\u00e2t').encode('utf-8'), ['ch\u00e2t', 'tench', 'owl']),
-    'one column': ('cat\nowl\n', NUMBERS),
-    'labels that are no numbers': ('\n'.join(LISTED).replace('\t0\t', '\tcat\t'), NUMBERS),
-    'NaN': ('\n'.join(LISTED + ['4\tnan\tx/1.jpg']), NUMBERS),
-    'inf': ('\n'.join(LISTED + ['4\tinf\tx/1.jpg']), NUMBERS),
-    'no folders': ('\n'.join(LISTED).replace('/', '-'), NUMBERS),
-    'two folders of a label': ('\n'.join(LISTED + ['4\t0\tdog/1.jpg']), NUMBERS),
-    'two labels of a folder': ('\n'.join(LISTED).replace('owl', 'cat'), NUMBERS),
-    'classes that no record has': ('\n'.join(LISTED + ['4\t3\tdog/1.jpg']), NUMBERS),
-    'nothing': ('', NUMBERS),
-    'bytes': (bytes(range(256)), NUMBERS),
-}
-
-
-@pytest.mark.parametrize('name', LISTS)
-def test_names_from_lists(name, tmp_path, monkeypatch, caplog):
-    content, expected = LISTS[name]
-    files = write_records(tmp_path, good_records())
-    (tmp_path / 'val.lst').write_bytes(content if isinstance(content, bytes) else content.encode())
-    monkeypatch.setattr(logging.getLogger('bmx.train'), 'propagate', True)
-    data, _ = read_records(files)
-    assert data.classes == expected
-    assert ('val.lst does not tell the names of the 3 classes' in caplog.text) == (expected == NUMBERS)
 
 
 # Where data is --------------------------------------------------------------------------------------------------------

@@ -395,6 +395,28 @@ def test_report_of_whatever_is_there(study, tmp_path, capsys, accuracies):
     assert 'rate' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('trained, expected', [
+    ('base high', {'rate': ['base', 'high']}), ('high base plain', {'rate': ['base', 'high'], 'plain': ['plain']}),
+    ('base', {'base': ['base']}), ('deep plain', {'plain, deep': ['plain', 'deep']}),
+    ('base high deep', {'rate': ['base', 'high'], 'size': ['base', 'deep']})])
+def test_what_is_not_trained_is_not_shown(study, tmp_path, capsys, monkeypatch, trained, expected):
+    text = STUDY.replace('rate = base, high', 'rate = base, high\nfloat = plain\nsize = base, deep\n')
+    path = study(text + '[plain]\nlr = 0.1\n[deep]\nlr = 0.3\n')
+    found, figures = read_study(path), []
+    for name in trained.split():
+        write_run(tmp_path / 'runs', found.variants[name], 0, [0.5, 0.6])
+    assert comparison.shown(found, trained.split()) == expected
+    monkeypatch.setattr(comparison, 'save_picture', lambda _, figure: figures.append(figure))
+    assert run_study([path, '--save-dir', str(tmp_path / 'runs'), '--report']) == 0
+    panels = figures[0].axes[::3]
+    assert [panel.get_title(loc='left') for panel in panels] == list(expected)
+    assert [[label.get_text().split('\n')[0] for label in panel.get_yticklabels()] for panel in panels] == list(
+        expected.values())
+    assert all(('(baseline)' in panel.get_yticklabels()[0].get_text()) == (title in ('rate', 'size'))
+               for panel, title in zip(panels, expected))
+    assert set(capsys.readouterr().out.split()) & set(found.variants) == set(trained.split())
+
+
 def without_sign_flips(directory):
     """Make the files of a run those of a version that did not count."""
     (directory / 'sign_flips.csv').unlink()

@@ -92,7 +92,7 @@ def test_pushes_weights_apart(folder, tmp_path):
         batches = list(training.data.train_batches(0))
         for _ in range(10):
             for batch in batches:
-                training._train_step(batch)
+                training.train_step(batch)
         found[bipolar] = np.abs(bmx.nn.binary_parameters(training.net)[0].data().asnumpy())
     assert found['0'].mean() < 0.5 < 0.95 < found['100'].mean() and found['100'].max() == 1
 
@@ -113,7 +113,7 @@ def test_clipping(folder, tmp_path, monkeypatch, devices, clip):
     for parameter in (binary, other):
         parameter.set_data(parameter.data(contexts[0]) * 30)
     for batch in batches[:2]:
-        training._train_step(batch)
+        training.train_step(batch)
         copies = [array.asnumpy() for array in binary.list_data()]
         assert len(copies) == devices and (np.abs(copies[0]).max() == 1) == clip
         assert all((copy == copies[0]).all() for copy in copies)

@@ -99,8 +99,8 @@ def test_of_a_training(folder, tmp_path, no_pictures, monkeypatch, bits):
     training = prepare(arguments(folder, tmp_path, '--bits', bits, '--lr', '0.05', '--no-export'))
     weight = bmx.nn.quantized_layers(training.net)[0].weight
     weights = [weight.data().asnumpy()]
-    step = training._train_step
-    monkeypatch.setattr(training, '_train_step', lambda batch: step(batch) or weights.append(weight.data().asnumpy()))
+    step = training.train_step
+    monkeypatch.setattr(training, 'train_step', lambda batch: step(batch) or weights.append(weight.data().asnumpy()))
     training.run()
     changed = [100 * np.mean((before >= 0) != (after >= 0)) for before, after in zip(weights, weights[1:])]
     expected = [np.mean(changed[:3]), np.mean(changed[3:])]
@@ -188,6 +188,21 @@ def test_picture(tmp_path, layers, epochs):
     sign_flips.draw(path, {f'stage{layer}_conv0': 9 for layer in range(layers)}, rows, 'a title')
     image = Image.open(path)
     assert image.width >= 900 and len(image.convert('L').getcolors()) > 20
+
+
+@pytest.mark.parametrize('layers', [5, 20, 60])
+@pytest.mark.parametrize('epochs', [1, 3, 5, 12])
+def test_the_legend_is_inside_of_the_picture(layers, epochs, monkeypatch):
+    figures = []
+    monkeypatch.setattr(sign_flips, 'save_picture', lambda _, figure: figures.append(figure))
+    sign_flips.draw('', {f'stage{layer}_conv0': 9 for layer in range(layers)}, history(layers, epochs), 'a title')
+    figure, = figures
+    figure.canvas.draw()
+    axes, = figure.axes
+    legend, (width, height) = axes.get_legend().get_window_extent(), figure.canvas.get_width_height()
+    assert len(axes.get_legend().get_texts()) == min(epochs, 5)
+    assert 0 <= legend.x0 and legend.x1 <= width and 0 <= legend.y0 and legend.y1 <= height
+    assert axes.get_window_extent().width > 0.8 * width
 
 
 @pytest.mark.parametrize('names, expected', [

@@ -1,4 +1,6 @@
 """The training script in-process, with a tiny network on tiny data."""
+import io
+import re
 import shlex
 import sys
 
@@ -11,8 +13,8 @@ from PIL import Image
 import bmx
 from bmx import cli
 from bmx.cli.training import plan_of
-from bmx.train import Interrupted, Training, TrainingError, recipes
-from bmx.train.loop import Totals
+from bmx.train import Interrupted, Training, TrainingError, progress, recipes
+from bmx.train.totals import Totals
 from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 
 pytestmark = pytest.mark.usefixtures('tiny_model')
@@ -179,7 +181,7 @@ def test_nan_keeps_parameters_and_checkpoint(folder, tmp_path, spoil, what):
     spoil(training.net, batch)
     with pytest.raises(TrainingError, match=what + ' in epoch 2, batch 1; the update was not made. '
                                                    'The last checkpoint is .*checkpoint-0001'):
-        training._train_step(batch)
+        training.train_step(batch)
     np.testing.assert_array_equal(training.net[0].weight.data().asnumpy(), before)
 
 
@@ -311,3 +313,40 @@ def test_gluoncv_style_resume(folder, tmp_path):
     whole = read_metrics(tmp_path / 'run')[1]
     for key in ('epoch', 'lr', 'train_loss', 'val_loss'):
         assert row[key] == pytest.approx(whole[key], rel=1e-4)
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('epochs', [1, 3, 5, 12])
+def test_curves_have_whole_epochs(epochs, monkeypatch):
+    figures = []
+    monkeypatch.setattr(progress, 'save_picture', lambda _, figure: figures.append(figure))
+    progress.draw_curves('', [dict(dict.fromkeys(progress.COLUMNS, 0.5), epoch=epoch + 1) for epoch in range(epochs)],
+                         'a title')
+    for axes in figures[0].axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks and all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
+
+
+@pytest.mark.parametrize('columns', [80, 200])
+def test_bars_fit_the_terminal(columns, monkeypatch):
+    """Every number of a long training is whole, with a bar beside it."""
+    monkeypatch.setattr(progress.shutil, 'get_terminal_size', lambda: (columns, 24))
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    with progress.progress_bar('epoch 100/120', 1281167, progress.TRAINING_BAR, done=640000) as bar:
+        bar.start_t -= 600
+        bar.set_postfix_str('loss 6.9078, top-1 0.1234, 10:12:34 left', refresh=False)
+        bar.update(640000)
+        bar.refresh()
+    with progress.progress_bar('validation', 50000) as bar:
+        bar.start_t -= 30
+        bar.update(25000)
+        bar.refresh()
+    shown = [line for line in terminal.getvalue().split('\r') if line.strip()]
+    assert all(len(line) <= columns for line in shown)
+    training = [line for line in shown if line.startswith('epoch 100/120 100%|')][-1]
+    assert re.search(r'\|[^|]+\| 1066\.\d\d images/s, loss 6\.9078, top-1 0\.1234, 10:12:34 left$', training.rstrip())
+    assert any(re.match(r'validation  50%\|[^|]+\| 833\.\d\d images/s, 00:\d\d left', line) for line in shown)

@@ -13,7 +13,8 @@ import sys
 from ..deploy import ExportError
 from ..io.description import write_description
 from ..io.storage import LoadError
-from ..train import CheckpointStore, Interrupted, Training, TrainingError, configure_logging
+from ..threads import physical_cores
+from ..train import CheckpointStore, Interrupted, Training, TrainingError, configure_logging, throughput
 from ..train.data import ImageData
 from ..train.plan import Plan, begin, describe, export_best
 from ..train.progress import logger
@@ -57,10 +58,14 @@ def _train(arguments, store):
     _check_save_dir(arguments, store)
     plan = plan_of(arguments)
     data = plan.open_data(arguments.num_workers)
-    if arguments.dry_run:
+    if arguments.dry_run or arguments.benchmark_input:
         describe(data, plan.recipe)
-        start(arguments, plan, data, store).try_one_step()
-        logger.info('dry run: one step of training and one of validation went through; nothing was written')
+        training = start(arguments, plan, data, store)
+        if arguments.dry_run:
+            training.try_one_step()
+            logger.info('dry run: one step of training and one of validation went through; nothing was written')
+        else:
+            logger.info('%s', throughput.report(throughput.measure(training, plan.contexts), data, physical_cores()))
         return
     with store.locked():
         _check_save_dir(arguments, store)  # another training may have ended meanwhile
@@ -96,7 +101,7 @@ def _check_save_dir(arguments, store):
     newest = store.newest
     if arguments.resume and not os.path.isdir(arguments.save_dir):
         raise TrainingError(f'nothing to resume: there is no --save-dir {arguments.save_dir}')
-    if newest and not (arguments.resume or arguments.dry_run):
+    if newest and not (arguments.resume or arguments.dry_run or arguments.benchmark_input):
         raise TrainingError(f'{arguments.save_dir} already has {os.path.basename(newest)} of a training: add --resume '
                             'to continue it, or choose another --save-dir')
 

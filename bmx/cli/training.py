@@ -12,8 +12,9 @@ from ..train.schedule import LR_MODES
 from . import types
 from .network import add_network_options, network_options
 
-_RECORDS = {name: os.path.join(DEFAULT_DIR, 'rec', name.replace('_idx', '') + ('.idx' if '_idx' in name else '.rec'))
-            for name in ('train', 'train_idx', 'val', 'val_idx')}
+# The RecordIO files of both parts; their indices are beside them.
+_RECORDS = {'train': [os.path.join(DEFAULT_DIR, 'rec', 'train.rec')], 'train_idx': None,
+            'val': [os.path.join(DEFAULT_DIR, 'rec', 'val.rec')], 'val_idx': None}
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +23,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--data-dir', help='folder with train/ and val/, or with the .bin files of CIFAR-10; default: '
                        f'{DEFAULT_DIR} if it is there, else the bundled digits')
     group.add_argument('--use-rec', action='store_true', help='read RecordIO files')
-    for name, path in _RECORDS.items():
-        group.add_argument('--rec-' + name.replace('_', '-'), default=path, help='default: %(default)s')
+    for name, paths in _RECORDS.items():
+        group.add_argument('--rec-' + name.replace('_', '-'), default=paths, nargs='+', metavar='FILE', help=(
+            f'files or patterns, as im2rec --chunks names them: {name}_*.rec; default: {paths[0]}' if paths else
+            'their indices, in the same order; default: NAME.idx for each NAME.rec'))
     group.add_argument('--input-size', type=types.positive, help="height and width of the network's input")
     group.add_argument('--crop-ratio', type=types.fraction, help='share of the resized image that evaluation keeps')
     group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
@@ -76,7 +79,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--resume-states', help='optimizer states to load')
     group.add_argument('--log-interval', type=types.natural, default=50, help='batches between log lines (default: 50)')
     group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
-    group.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    trial = group.add_mutually_exclusive_group()
+    trial.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
+    trial.add_argument('--benchmark-input', action='store_true', help='measure for two minutes how fast images are '
+                       'read and how fast they are trained on, and say which of the two limits; writes nothing')
     group.add_argument('--no-export', action='store_true', help='do not export the trained network')
 
 

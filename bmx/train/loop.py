@@ -8,7 +8,6 @@ import time
 from typing import Sequence
 
 import mxnet as mx
-import numpy as np
 from mxnet import autograd, gluon
 
 from ..deploy import ExportError, in_memory
@@ -16,14 +15,15 @@ from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_a
 from ..nn import binary_parameters
 from . import recipes, regularizers, sign_flips, states
 from .checkpoint import Checkpoint, CheckpointStore, check_same_training
-from .data import ImageData
+from .data import Batch, ImageData
 from .errors import TrainingError
 from .options import TrainingOptions
-from .progress import COLUMNS, TRAINING, VALIDATION, draw_curves, duration, logger, progress_bar, write_metrics
+from .progress import COLUMNS, TRAINING_BAR, draw_curves, duration, logger, progress_bar, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
 from .signals import StopSignals
+from .totals import Totals
 
 # Seconds between two log lines at most.
 MAX_SILENCE = 60
@@ -35,36 +35,6 @@ class Interrupted(Exception):
     def __init__(self, checkpoint: str) -> None:
         super().__init__(f'stopped; saved {checkpoint}')
         self.checkpoint = checkpoint
-
-
-class Totals:
-    """Sums over the images of one epoch so far; plain numbers, so that a checkpoint can hold them."""
-
-    def __init__(self, images: int = 0, loss: float = 0.0, top1: int = 0, top5: int = 0, skipped: int = 0,
-                 seconds: float = 0.0) -> None:
-        self.images = images
-        self.loss = loss
-        self.top1 = top1
-        self.top5 = top5
-        self.skipped = skipped
-        self.seconds = seconds
-
-    def add(self, scores: np.ndarray, label: np.ndarray, loss: float) -> None:
-        """Count one batch: scores (N, classes) and labels (N,) as NumPy arrays, the sum of its losses."""
-        best = np.argsort(-scores, axis=1)[:, :5]
-        hits = best == label.astype(int)[:, None]
-        self.images += len(label)
-        self.loss += loss
-        self.top1 += int(hits[:, 0].sum())
-        self.top5 += int(hits.sum())
-
-    def mean(self, name: str) -> float:
-        """Mean over the images; NaN of no images."""
-        return getattr(self, name) / self.images if self.images else math.nan
-
-    @property
-    def images_per_s(self) -> float:
-        return self.images / self.seconds if self.seconds else 0.0
 
 
 class Training:
@@ -193,17 +163,18 @@ class Training:
         def first(batches):
             return next(batch for batch in batches if len(batch.label))
 
-        self._train_step(first(self.data.train_batches(0)))
+        self.train_step(first(self.data.train_batches(0)))
         self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
 
     def _train_epoch(self, stop):
-        with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size, TRAINING,
+        with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size, TRAINING_BAR,
                           self._totals.images + self._totals.skipped) as bar:
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
+                self._totals.waited += time.time() - tic
                 # One image for each device at least; of the last batch of an epoch there may be fewer.
                 if len(batch.label) >= len(self._contexts):
-                    self._train_step(batch)
+                    self.train_step(batch)
                 self._totals.skipped += batch.skipped
                 self._batch += 1
                 tic, elapsed = time.time(), time.time() - tic
@@ -214,7 +185,8 @@ class Training:
         if self._totals.images == 0:
             raise TrainingError(f'none of the {self.data.train_size} training images can be read')
 
-    def _train_step(self, batch):
+    def train_step(self, batch: Batch) -> None:
+        """One update by the images of a batch: at least one for each device."""
         options, epoch = self._options, self._epoch
         random = stream(options.seed, 'step', epoch, self._batch)
         mx.random.seed(int(random.randint(2 ** 31)))
@@ -265,7 +237,7 @@ class Training:
 
     def _validate(self, stop):
         totals, net = Totals(), self._evaluated_net()
-        with progress_bar('validation', self.data.val_size, VALIDATION) as bar:
+        with progress_bar('validation', self.data.val_size) as bar:
             for batch in self.data.val_batches():
                 self._evaluate(net, batch, totals)
                 bar.update(len(batch.label) + batch.skipped)
@@ -303,8 +275,10 @@ class Training:
                'sign_flips_of_layers': flips_of_layers}
         self.history.append(row)
         text = ('epoch %(epoch)d: lr %(lr).3g, train loss %(train_loss).4f top-1 %(train_top1).4f, validation loss '
-                '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s')
-        logger.info(text if flips is None else text + ', %(sign_flips).3g %% of the signs change in a step', row)
+                '%(val_loss).4f top-1 %(val_top1).4f top-5 %(val_top5).4f, %(images_per_s).1f images/s, '
+                '%(waiting).0f %% of the time waiting for images')
+        logger.info(text if flips is None else text + ', %(sign_flips).3g %% of the signs change in a step',
+                    dict(row, waiting=100 * train.waiting))
         if row['skipped_images']:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
         if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer

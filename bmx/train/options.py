@@ -49,7 +49,7 @@ class DataOptions:
     Attributes
     ----------
     batch_size : int
-        Images of a step, on all devices.
+        Images of a step, on all devices of one worker.
     input_size : int
         Height and width of the network's input.
     crop_ratio : float
@@ -60,6 +60,10 @@ class DataOptions:
         Decides order and augmentation.
     num_workers : int
         Threads that read images.
+    num_parts : int
+        Workers of a distributed training, among which each step's images are divided.
+    part_index : int
+        Which of them this one is, from 0.
     """
     batch_size: int
     input_size: int
@@ -67,3 +71,5 @@ class DataOptions:
     augmentation: str
     seed: int = 0
     num_workers: int = 4
+    num_parts: int = 1
+    part_index: int = 0

@@ -22,8 +22,8 @@ from ..nn import config, quantized_layers
 from ..nn.quantizers import ApproxSign, Sign
 from .data import Source, open_data
 from .errors import TrainingError
-from .loop import Totals
 from .options import DataOptions
+from .totals import Totals
 
 # Images of a step.
 _BATCH = 50

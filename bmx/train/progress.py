@@ -88,18 +88,21 @@ def configure_logging(path: str | None = None) -> None:
         logger.addHandler(file)
 
 
-# What stands in a bar, in less than 80 columns: of a training with its time left, which the postfix has, to the last
-# epoch; of a validation with its own.
-TRAINING = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}'
-VALIDATION = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left'
+# What stands in a bar, in less than 80 columns: with its own time left, or with that of the whole training, which its
+# postfix tells.
+_BAR = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left'
+TRAINING_BAR = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}'
 
 
-def progress_bar(title: str, images: int, layout: str, done: int = 0) -> tqdm:
-    """A bar of so many images, some of them done already; only on a terminal: the log lines tell the same elsewhere."""
+def progress_bar(title: str, images: int | None, layout: str = _BAR, done: int = 0) -> tqdm:
+    """A progress bar over so many images, some of them done already, or over an unknown number.
+
+    Only on a terminal; the log lines do the same elsewhere.
+    """
     # A terminal that does not know its size says 0, and tqdm would draw nothing.
     columns, rows = shutil.get_terminal_size()
     return tqdm(desc=title, total=images, initial=done, unit=' images', leave=False, disable=None, ncols=columns,
-                nrows=rows, bar_format=layout)
+                nrows=rows, bar_format=None if images is None else layout)
 
 
 def write_metrics(path: str, history: Sequence[Mapping[str, Any]]) -> None:

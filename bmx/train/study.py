@@ -8,7 +8,7 @@ from .errors import TrainingError
 
 # What run_recipes.py itself decides for each training.
 RESERVED = ('data-dir', 'save-dir', 'seed', 'resume', 'resume-epoch', 'resume-params', 'resume-states', 'dry-run',
-            'logging-file')
+            'benchmark-input', 'logging-file')
 
 # What run_recipes.py writes beside the folders of the variants.
 RESULT_FILES = ('results.csv', 'summary.csv', 'results.png', 'sign-flips.png')

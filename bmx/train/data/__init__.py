@@ -4,12 +4,12 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
-from typing import Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import TrainingError
 from ..options import DataOptions
 from .base import Batch, ImageData
-from .recordio import open_records
+from .recordio import find_records, open_records
 from .samples import open_cifar10, open_digits, open_folder
 from .transforms import AUGMENTATIONS
 
@@ -18,12 +18,15 @@ DEFAULT_DIR = os.path.join('~', '.mxnet', 'datasets', 'imagenet')
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set that was found: its kind (key of `recipes.DATASETS`) and its place (path, files or None)."""
+    """A data set that was found: its kind (key of `recipes.DATASETS`) and its place.
+
+    The latter is a path, the files of RecordIO as `recordio.find_records` returns them, or None.
+    """
     kind: str
-    location: str | dict[str, str] | None
+    location: Any
 
 
-def find_data(data_dir: str | None = None, records: Mapping[str, str] | None = None) -> Source:
+def find_data(data_dir: str | None = None, records: Mapping[str, Sequence[str] | None] | None = None) -> Source:
     """Find the data set a user means.
 
     Parameters
@@ -32,7 +35,7 @@ def find_data(data_dir: str | None = None, records: Mapping[str, str] | None = N
         Folder with ``train/`` and ``val/``, or with CIFAR-10's ``.bin`` files. None looks at GluonCV's default place
         for ImageNet and takes the bundled digits if nothing is there.
     records : dict, optional
-        Paths ``train, train_idx, val, val_idx`` of RecordIO files; used instead of `data_dir`.
+        RecordIO files, as `recordio.find_records` takes them; used instead of `data_dir`.
 
     Returns
     -------
@@ -44,13 +47,7 @@ def find_data(data_dir: str | None = None, records: Mapping[str, str] | None = N
         A place that was named does not hold what it should.
     """
     if records is not None:
-        records = {name: os.path.expanduser(path) for name, path in records.items()}
-        missing = [f'--rec-{name.replace("_", "-")} {path}' for name, path in records.items()
-                   if not os.path.isfile(path)]
-        if missing:
-            raise TrainingError(f'no such RecordIO file: {", ".join(missing)} (make it with: python -m '
-                                'mxnet.tools.im2rec)')
-        return Source('recordio', records)
+        return Source('recordio', find_records(records))
     if data_dir is None:
         default = os.path.expanduser(DEFAULT_DIR)
         return Source('folder', default) if os.path.isdir(os.path.join(default, 'train')) else Source('digits', None)

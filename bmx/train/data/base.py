@@ -49,9 +49,14 @@ class ImageData:
         return (3,) + tuple(self.preprocess['size'])
 
     @property
+    def step_size(self) -> int:
+        """Images of a step, of all workers."""
+        return self.options.batch_size * self.options.num_parts
+
+    @property
     def num_train_batches(self) -> int:
-        """Batches of an epoch; the last one may be smaller."""
-        return -(-self.train_size // self.options.batch_size)
+        """Batches of an epoch, the same number for each worker; the last one may be smaller."""
+        return -(-self.train_size // self.step_size)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -60,7 +65,10 @@ class ImageData:
                 'classes': list(self.classes)}
 
     def train_batches(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Iterator over the `Batch` es of one epoch, from `start_batch` on: always the same for the same arguments."""
+        """Iterator over the `Batch` es of one epoch, from `start_batch` on: always the same for the same arguments.
+
+        Of several workers, each gets its part of what one with batches of `step_size` would get; it may be empty.
+        """
         raise NotImplementedError
 
     def val_batches(self) -> Iterator[Batch]:

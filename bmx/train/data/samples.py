@@ -95,10 +95,11 @@ class SampleData(ImageData):
                        self.preprocess)
 
     def _batches(self, reader, order, epoch, start_batch):
-        size = self.options.batch_size
-        keys = [[(epoch, int(index)) for index in order[start:start + size]]
-                for start in range(start_batch * size, len(order), size)]
-        workers = self.options.num_workers
+        size, options = self.step_size, self.options
+        parts = [np.array_split(order[start:start + size], options.num_parts)[options.part_index]
+                 for start in range(start_batch * size, len(order), size)]
+        keys = [[(epoch, int(index)) for index in part] for part in parts]
+        workers = options.num_workers
         return iter(gluon.data.DataLoader(reader, batch_sampler=keys, batchify_fn=_batchify, num_workers=workers,
                                           prefetch=workers, thread_pool=True, timeout=3600))
 
