@@ -58,7 +58,9 @@ def _list(root: str, as_json: bool) -> None:
         print(json.dumps(rows, indent=1))
         return
     if rows:
-        tell(table(list(rows[0]), [list(row.values()) for row in rows]))
+        columns = [name for name in rows[0] if name != 'parameters']
+        tell(table(columns, [[row[name] for name in columns] for row in rows]))
+        tell('\n'.join(['', *paths, '']))
     tell(f'Others belong to {os.path.join(root, "MODEL.params")}, with their description, MODEL.json, beside it: '
          'bmx pretrained --add makes both of a training. Those of the same model hide what is in '
          f'{INSTALLED}.')
