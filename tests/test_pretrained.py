@@ -92,9 +92,13 @@ def test_demo(tmp_path, capsys, monkeypatch):
     assert [row['image'] for row in found] == ['a.png', 'b.jpg']
     assert all(guess['class'] in read_description(SHIPPED).classes for row in found for guess in row['top'])
     assert main(['predict', '--demo', 'a.png']) == 0 and capsys.readouterr().out.startswith('a.png\n')
-    with pytest.raises(SystemExit):
-        main(['predict', 'a.png'])
-    assert '--demo' in capsys.readouterr().err
+    for arguments in ([], ['a.png'], ['--json', 'a.png'], ['net', '--demo', 'a.png'], ['--demo']):
+        with pytest.raises(SystemExit):
+            main(['predict'] + arguments)
+        assert '--demo' in capsys.readouterr().err
+    assert main(['predict', '--demo', 'b.jpg', 'none.png']) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith('b.jpg\n') and 'none.png' in printed.err
 
 
 @pytest.mark.skipif(not os.path.isdir(IMAGENETTE), reason='without the photographs')

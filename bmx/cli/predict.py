@@ -20,19 +20,19 @@ _DEMO = os.path.join(INSTALLED, 'meliusnet13')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.usage = '%(prog)s [-h] [--json] {PREFIX | --demo} IMAGE [IMAGE ...]'
-    parser.add_argument('prefix', nargs='?', metavar='PREFIX', help='of the files of a deployed model')
-    parser.add_argument('--demo', action='store_true', help='in its place the small trained network that comes with '
-                        'bmx, which tells ten things apart')
-    parser.add_argument('images', nargs='+', metavar='IMAGE')
+    parser.usage = ('%(prog)s [-h] [--json] PREFIX IMAGE [IMAGE ...]\n'
+                    '       %(prog)s [-h] [--json] --demo IMAGE [IMAGE ...]')
+    for positional in (parser.add_argument('prefix', metavar='PREFIX', help='of the files of a deployed model'),
+                       parser.add_argument('images', nargs='+', metavar='IMAGE')):
+        positional.required = False  # argparse has no better way to say that an option takes the place of both
+    parser.add_argument('--demo', nargs='+', metavar='IMAGE', help='images for the small trained network that comes '
+                        'with bmx, which tells ten things apart')
     parser.add_argument('--json', action='store_true', help='machine-readable output')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    prefix, images = arguments.prefix, arguments.images
-    if arguments.demo:
-        prefix, images = _DEMO, images if prefix is None else [prefix] + images
-    elif prefix is None:
+    prefix, images = (arguments.prefix, arguments.images) if arguments.demo is None else (_DEMO, arguments.demo)
+    if not images or arguments.demo is not None and arguments.prefix is not None:
         arguments.parser.error('give the PREFIX of a deployed model and images, or --demo and images')
     deployed, metadata = deploy.load(prefix)
     settings = preprocessing(metadata)
