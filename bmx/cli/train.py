@@ -81,7 +81,8 @@ def _train(arguments, store):
 
 def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: CheckpointStore) -> Training:
     """The training, at the epoch where it has to go on."""
-    training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval)
+    training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval,
+                     tensorboard=arguments.tensorboard)
     if arguments.resume:
         checkpoint = store.latest()
         if checkpoint is None:

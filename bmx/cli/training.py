@@ -37,6 +37,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
     add_network_options(group)
     group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
+    group.add_argument('--last-gamma', action='store_true', help='begin with a gamma of 0 in the last batch '
+                       'normalisation of each residual block')
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
     group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
     group.add_argument('--num-gpus', type=types.natural, default=0, help='0 (default): the CPU')
@@ -66,6 +68,14 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--mixup-alpha', type=types.fraction, default=0.2)
     group.add_argument('--mixup-off-epoch', type=types.natural, default=0, help='last epochs without mixup')
     group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
+    group.add_argument('--teacher', metavar='MODEL', help='learn the answers of this trained model of bmx or GluonCV, '
+                       'too')
+    group.add_argument('--teacher-params', metavar='FILE', help="the teacher's parameters (default: those in "
+                       '~/.mxnet/models); MODEL-best.params of a training tell the model themselves')
+    group.add_argument('--temperature', type=types.deviation, default=20.0, help="divides the teacher's scores and the "
+                       'own before their softmax (default: 20)')
+    group.add_argument('--hard-weight', type=types.share, default=0.5, help='share of the labels in the loss, beside '
+                       'the teacher (default: 0.5)')
     group.add_argument('--seed', type=types.natural, default=0, help='everything random follows from it (default: 0)')
 
     group = parser.add_argument_group('progress')
@@ -79,6 +89,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--resume-states', help='optimizer states to load')
     group.add_argument('--log-interval', type=types.natural, default=50, help='batches between log lines (default: 50)')
     group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
+    group.add_argument('--tensorboard', action='store_true', help='write events for TensorBoard to '
+                       'SAVE_DIR/tensorboard')
     trial = group.add_mutually_exclusive_group()
     trial.add_argument('--dry-run', action='store_true', help='one step of training and validation; writes nothing')
     trial.add_argument('--benchmark-input', action='store_true', help='measure for two minutes how fast images are '
@@ -119,4 +131,6 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         model=arguments.model, model_kwargs=settings, use_pretrained=arguments.use_pretrained, dtype=arguments.dtype,
         num_gpus=arguments.num_gpus, mixup=arguments.mixup, mixup_alpha=arguments.mixup_alpha,
         mixup_off_epoch=arguments.mixup_off_epoch, label_smoothing=arguments.label_smoothing, no_wd=arguments.no_wd,
-        seed=arguments.seed), given)
+        seed=arguments.seed, last_gamma=arguments.last_gamma, teacher=arguments.teacher,
+        teacher_params=arguments.teacher_params, temperature=arguments.temperature,
+        hard_weight=arguments.hard_weight), given)

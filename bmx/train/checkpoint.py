@@ -18,6 +18,7 @@ from typing import Any, Iterable, Iterator, Mapping
 
 from ..io.storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
+from .options import TrainingOptions
 from .recipes import Recipe
 
 FORMAT = 2
@@ -192,8 +193,9 @@ class CheckpointStore:
 
 def _defaults(arguments):
     """What a checkpoint is taken to have of some arguments where it lacks them, because it is older."""
-    recipe = dataclasses.asdict(Recipe())
-    return json.loads(json.dumps({name: recipe[name] for name in arguments if name in recipe}))
+    known = {field.name: field.default for kind in (Recipe, TrainingOptions) for field in dataclasses.fields(kind)
+             if field.default is not dataclasses.MISSING}
+    return json.loads(json.dumps({name: known[name] for name in arguments if name in known}))
 
 
 def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> None:

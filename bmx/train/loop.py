@@ -16,13 +16,17 @@ from ..nn import binary_parameters
 from . import recipes, regularizers, sign_flips, states
 from .checkpoint import Checkpoint, CheckpointStore, check_same_training
 from .data import Batch, ImageData
+from .devices import average_statistics
+from .distillation import Teacher
 from .errors import TrainingError
+from .gradients import LossScale, all_finite
 from .options import TrainingOptions
 from .progress import COLUMNS, TRAINING_BAR, draw_curves, duration, logger, progress_bar, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
 from .signals import StopSignals
+from .tensorboard import Events
 from .totals import Totals
 
 # Seconds between two log lines at most.
@@ -51,10 +55,15 @@ class Training:
     contexts : list of mx.Context
     log_interval : int
         Batches between two log lines; 0: none.
+    teacher : distillation.Teacher, optional
+        Whose answers are learned beside the labels.
+    tensorboard : bool
+        Whether events for TensorBoard are written.
     """
 
     def __init__(self, net: gluon.HybridBlock, data: ImageData, *, recipe: recipes.Recipe, options: TrainingOptions,
-                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50) -> None:
+                 store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50,
+                 teacher: Teacher | None = None, tensorboard: bool = False) -> None:
         self.net = net
         self.data = data
         self.history = []
@@ -67,20 +76,27 @@ class Training:
         self._options = options
         # What decides the result and has to be the same on resuming.
         self._arguments = dict(dataclasses.asdict(recipe), data=data.identity, **dataclasses.asdict(options))
+        self._arguments['teacher_params'] = teacher and teacher.digest  # wherever the file is
         self._store = store
         self._contexts = contexts
         self._log_interval = log_interval
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
         self._clipped = binary_parameters(net) if recipe.clip_weights else []
-        # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped.
+        self._scale = LossScale(options.dtype)
+        # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped, and sums of
+        # scaled gradients cannot be looked at.
         self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype),
-                                      update_on_kvstore=False if self._clipped else None)
+                                      update_on_kvstore=False if self._clipped or self._scale.dynamic else None)
         self._sign_flips = SignFlips(net)
-        parameters = [each for each in net.collect_params().values() if each.grad_req != 'null']
-        self._gradients = list(zip(*(each.list_grad() for each in parameters)))  # for each device
+        self._gradients = [gradient for each in net.collect_params().values() if each.grad_req != 'null'
+                           for gradient in each.list_grad()]
         self._dense_labels = options.label_smoothing or options.mixup
-        self._train_loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels)
+        self._teacher = teacher
+        self._train_loss = (gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels) if teacher is None
+                            else teacher.loss(sparse_labels=not self._dense_labels))
         self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self._events = Events(os.path.join(store.directory, 'tensorboard') if tensorboard else None,
+                              data.num_train_batches)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
@@ -97,6 +113,7 @@ class Training:
             if not len(flips) == len(self._sign_flips.layers) == len(history[-1]['sign_flips_of_layers'] if history
                                                                      else flips):
                 raise ValueError(f'sign_flips of {len(flips)} layers')
+            self._scale.restore(state.get('loss_scale'))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f'{checkpoint.path} is damaged ({error!r}): start anew in another --save-dir') from None
         self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
@@ -119,7 +136,7 @@ class Training:
     def _save(self):
         state = {'seed': self._options.seed, 'step': self._epoch * self.data.num_train_batches + self._batch,
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
-                 'sign_flips': self._sign_flips.state, 'history': self.history}
+                 'sign_flips': self._sign_flips.state, 'loss_scale': self._scale.state, 'history': self.history}
         return self._store.save(self._epoch, self._batch, state, {
             'net.params': array_chunks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
 
@@ -142,11 +159,13 @@ class Training:
         OSError
             A checkpoint cannot be written, for example on a full disk.
         """
-        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop:
+        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop, \
+                self._events.opened(self._epoch, self._batch):
             if self.history:  # of a checkpoint; the files may be lost or older
                 self._show_history()
             while self._epoch < self._recipe.num_epochs:
                 self._train_epoch(stop)
+                average_statistics(self.net.collect_params().values())
                 validation = self._validate(stop)
                 self._finish_epoch(validation)
                 checkpoint = self._save()
@@ -198,34 +217,43 @@ class Training:
             share = random.beta(options.mixup_alpha, options.mixup_alpha) if mixing else 1.0
             images = [share * x + (1 - share) * x[::-1] for x in images]
             targets = [self._dense(y, share) for y in labels]
+        soft_targets = [[self._teacher(x)] if self._teacher else [] for x in images]
         with autograd.record():
             scores = [self.net(x.astype(options.dtype, copy=False)).astype('float32') for x in images]
-            losses = [self._train_loss(score, target) for score, target in zip(scores, targets)]
-        autograd.backward(losses)
+            losses = [self._train_loss(score, target, *soft)
+                      for score, target, soft in zip(scores, targets, soft_targets)]
+        autograd.backward(losses, self._scale.head_gradients(losses))
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
-        self._check_finite(loss)
-        self._trainer.set_learning_rate(self._rate(self._batch))
-        self._trainer.step(len(batch.label))
-        regularizers.clip(self._clipped)
+        self._update(loss, len(batch.label))
         self._sign_flips.count()
         for score, label in zip(scores, labels):
             self._totals.add(score.asnumpy(), label.asnumpy(), 0.0)
         self._totals.loss += loss
 
-    def _check_finite(self, loss):
-        """Stop before an update that would spoil the parameters."""
-        problem = None
+    def _update(self, loss, images):
+        """Make the step, unless scaled gradients overflow; stop before one that would spoil the parameters."""
+        self._trainer.set_learning_rate(self._rate(self._batch))
+        if self._scale.dynamic:
+            self._trainer.allreduce_grads()
         if not math.isfinite(loss):
-            problem = f'the loss is {loss}'
+            raise self._not_finite(f'the loss is {loss}')
         # Signs turn NaN into bits, so the loss of a binary network can stay finite while gradients do not.
-        elif not all(mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients)).asscalar()
-                     for gradients in self._gradients):
-            problem = 'a gradient is not finite'
-        if problem:
-            newest = self._store.newest
-            last = f'The last checkpoint is {newest}' if newest else 'There is no checkpoint yet'
-            raise TrainingError(f'{problem} in epoch {self._epoch + 1}, batch {self._batch + 1}; the update was not '
-                                f'made. {last}. Try a lower --lr or more --warmup-epochs')
+        if not all_finite(self._gradients):
+            if not self._scale.shrink():
+                raise self._not_finite('a gradient is not finite')
+            logger.debug('epoch %d batch %d: a gradient overflows, the update is left out, the loss scale now %g',
+                         self._epoch + 1, self._batch + 1, self._scale.scale)
+            return
+        make = self._trainer.update if self._scale.dynamic else self._trainer.step
+        make(images * self._scale.scale)
+        self._scale.grow()
+        regularizers.clip(self._clipped)
+
+    def _not_finite(self, problem):
+        newest = self._store.newest
+        last = f'The last checkpoint is {newest}' if newest else 'There is no checkpoint yet'
+        return TrainingError(f'{problem} in epoch {self._epoch + 1}, batch {self._batch + 1}; the update was not '
+                             f'made. {last}. Try a lower --lr or more --warmup-epochs')
 
     def _dense(self, label, share):
         """Labels (N,) as distributions (N, classes): smoothed by 0.1, mixed with the batch in reverse order."""
@@ -281,6 +309,10 @@ class Training:
                     dict(row, waiting=100 * train.waiting))
         if row['skipped_images']:
             logger.warning('epoch %(epoch)d: skipped %(skipped_images)d unreadable images', row)
+        skipped_steps = self._scale.take_skipped()
+        if skipped_steps:
+            logger.warning('epoch %d: %d updates left out because gradients overflowed; the loss scale is %g',
+                           row['epoch'], skipped_steps, self._scale.scale)
         if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer
             self.best = row['val_top1']
             save_arrays(self.best_params, parameter_arrays(self.net))
@@ -303,6 +335,7 @@ class Training:
             draw_curves(os.path.join(directory, 'curves.png'), self.history, title)
             if layers:
                 sign_flips.draw(os.path.join(directory, 'sign_flips.png'), layers, self.history, title)
+            self._events.add_epochs(self.history, self._sign_flips.weights, os.path.join(directory, 'curves.png'))
         except OSError as error:
             if self._epoch >= self._recipe.num_epochs:
                 raise
@@ -327,6 +360,8 @@ class Training:
         bar.update(images)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0
+        if due:
+            self._events.add_loss(self._epoch, self._batch, totals.mean('loss'))
         if due or time.time() - self._reported > MAX_SILENCE:
             self._reported = time.time()
             logger.debug('epoch %d/%d batch %d/%d: lr %.3g, loss %.4f, top-1 %.4f, %.1f images/s, %s left',

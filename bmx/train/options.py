@@ -1,4 +1,6 @@
 """What a person settles beside the recipe."""
+from __future__ import annotations
+
 import dataclasses
 
 
@@ -28,6 +30,16 @@ class TrainingOptions:
         No weight decay on biases and batch normalisation either.
     seed : int
         Everything random follows from it.
+    last_gamma : bool
+        Whether the last batch normalisation before each residual sum begins with a gamma of 0.
+    teacher : str, optional
+        A model of bmx or GluonCV whose answers are learned, too.
+    teacher_params : str, optional
+        Path of its parameters; if a description is beside them, `teacher` need not be given. None: ~/.mxnet/models.
+    temperature : float
+        Divides the scores of teacher and student before their softmax.
+    hard_weight : float
+        Share of the labels in the loss; the rest is the teacher's.
     """
     model: str
     model_kwargs: dict = dataclasses.field(default_factory=dict)
@@ -40,6 +52,11 @@ class TrainingOptions:
     label_smoothing: bool = False
     no_wd: bool = False
     seed: int = 0
+    last_gamma: bool = False
+    teacher: str | None = None
+    teacher_params: str | None = None
+    temperature: float = 20.0
+    hard_weight: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

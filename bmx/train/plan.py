@@ -15,6 +15,7 @@ from ..nn import Config, binary_parameters
 from . import recipes, regularizers
 from .checkpoint import CheckpointStore
 from .data import DEFAULT_DIR, ImageData, Source, open_data
+from .distillation import load_teacher
 from .errors import TrainingError
 from .loop import Training
 from .options import DataOptions, TrainingOptions
@@ -60,7 +61,7 @@ class Plan:
     @property
     def batch_size(self) -> int:
         """Images of a step, on all devices."""
-        return self.recipe.batch_size * max(1, self.options.num_gpus)
+        return self.recipe.batch_size * len(self.contexts)
 
     def open_data(self, num_workers: int = 4) -> ImageData:
         """The `ImageData`, read by so many threads."""
@@ -98,6 +99,9 @@ def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -
         raise TrainingError('the data decides the number of classes: leave out --set classes')
     if options.dtype == 'float16' and options.num_gpus == 0:
         raise TrainingError('MXNet computes float16 on GPUs only: give --num-gpus, or --dtype float32')
+    if options.last_gamma and options.use_pretrained:
+        raise TrainingError('--last-gamma is how a training begins from nothing, --use-pretrained begins elsewhere: '
+                            'leave out one')
     recipe = recipes.resolve(options.model, source.kind, given)
     if recipe.clip_weights and options.dtype == 'float16':
         raise TrainingError('with --dtype float16 the optimizer keeps the weights in float32, where they cannot be '
@@ -142,6 +146,8 @@ def build_net(plan: Plan, classes: int, contexts: Sequence[mx.Context], hybridiz
     mx.random.seed(integer(options.seed, 'init'))
     try:
         net = plan.network.build(classes=classes, ctx=contexts, pretrained=options.use_pretrained)
+        if options.last_gamma:
+            _zero_last_gammas(net)
         if not options.use_pretrained:
             net.initialize(mx.init.create(recipe.initializer), ctx=contexts)
         net.cast(options.dtype)
@@ -160,12 +166,29 @@ def build_net(plan: Plan, classes: int, contexts: Sequence[mx.Context], hybridiz
     return net
 
 
+def _zero_last_gammas(net: mx.gluon.HybridBlock) -> None:
+    """Have residual blocks begin as their shortcuts; a ValueError where there are none."""
+    norms = []
+
+    def collect(block: mx.gluon.Block) -> None:
+        norm = getattr(block, 'residual_norm', None)
+        if norm is not None:
+            norms.append(norm)
+
+    net.apply(collect)
+    if not norms:
+        raise ValueError('nothing of it is normalised and then added to a shortcut: leave out --last-gamma')
+    for norm in norms:
+        norm.gamma.init = mx.init.Zero()
+
+
 def begin(plan: Plan, data: ImageData, store: CheckpointStore, hybridize: bool = True,
-          log_interval: int = 50) -> Training:
+          log_interval: int = 50, tensorboard: bool = False) -> Training:
     """The `Training` at its beginning; of the arguments `build_net` and `Training` tell."""
     net = build_net(plan, len(data.classes), plan.contexts, hybridize)
+    teacher = load_teacher(plan.options, data.classes, plan.input_shape, plan.contexts)
     return Training(net, data, recipe=plan.recipe, options=plan.options, store=store, contexts=plan.contexts,
-                    log_interval=log_interval)
+                    log_interval=log_interval, teacher=teacher, tensorboard=tensorboard)
 
 
 def export_best(training: Training, prefix: str) -> Export:

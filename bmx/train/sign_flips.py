@@ -40,6 +40,8 @@ class SignFlips:
     ----------
     layers : dict
         Name of a layer, without the net's prefix, to its number of weights, in the order of the net's blocks.
+    weights : dict
+        The same to its weights, a `gluon.Parameter`.
     """
 
     def __init__(self, net: gluon.Block) -> None:
@@ -47,15 +49,15 @@ class SignFlips:
         for layer in quantized_layers(net):
             by_weight.setdefault(layer.weight.name, layer)  # shared weights count for their first layer
         layers = by_weight.values()
-        self._weights = [layer.weight for layer in layers]
-        self.layers = {without_prefix(layer.name, net.prefix): int(np.prod(layer.weight.shape)) for layer in layers}
+        self.weights = {without_prefix(layer.name, net.prefix): layer.weight for layer in layers}
+        self.layers = {name: int(np.prod(weight.shape)) for name, weight in self.weights.items()}
         self.restart()
 
     def restart(self, steps: int = 0, flips: Sequence[int] | None = None) -> None:
         """Go on from a `state`, or from nothing, with the weights as they are now."""
         self._steps = steps
-        self._flips = list(flips or [0] * len(self._weights))
-        self._negative = [self._signs(weight) for weight in self._weights]
+        self._flips = list(flips or [0] * len(self.weights))
+        self._negative = [self._signs(weight) for weight in self.weights.values()]
 
     @staticmethod
     def _signs(weight):
@@ -69,7 +71,7 @@ class SignFlips:
     def count(self) -> None:
         """Count what a step has changed."""
         self._steps += 1
-        for index, weight in enumerate(self._weights):
+        for index, weight in enumerate(self.weights.values()):
             before, now = self._negative[index], self._signs(weight)
             self._flips[index] += int(np.count_nonzero(before != now))
             self._negative[index] = now
