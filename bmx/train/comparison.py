@@ -125,10 +125,10 @@ def write(study: Study, runs: Sequence[Run], directory: str) -> str:
     if flips:
         sign_flips.draw_comparisons(flips_path, {title: {name: flips[name] for name in names} for title, names
                                                  in shown(study, flips).items()}, _title(study, runs))
-    trained = {row['variant'] for row in results}
+    rows = [row for _, rows in _shown_rows(study, summary, results) for row in rows]
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
     return table(columns, [['' if row[key] is None else f'{row[key]:.2f}' if isinstance(row[key], float) else row[key]
-                            for key in columns] for row in summary if row['variant'] in trained])
+                            for key in columns] for row in rows])
 
 
 def shown(study: Study, trained: Collection[str]) -> dict[str, list[str]]:
@@ -142,6 +142,14 @@ def shown(study: Study, trained: Collection[str]) -> dict[str, list[str]]:
     compared = {name for names in found.values() for name in names}
     alone = [name for name in study.variants if name in trained and name not in compared]
     return {**found, ', '.join(alone): alone} if alone else found
+
+
+def _shown_rows(study, summary, results):
+    """Of the comparisons that are `shown`: (title, rows of the summary), a variant that is alone under this title."""
+    by_place = {(row['comparison'], row['variant']): row for row in summary}
+    by_variant = {row['variant']: row for row in reversed(summary)}
+    return [(title, [by_place.get((title, name), dict(by_variant[name], comparison=title)) for name in names])
+            for title, names in shown(study, {row['variant'] for row in results}).items()]
 
 
 def _sign_flips(names, runs):
@@ -171,19 +179,16 @@ _CURVES = (('val_top1', 100, 'validation top-1 / %'), ('train_loss', 1, 'trainin
 def draw(path: str, study: Study, runs: Sequence[Run], results: Sequence[Mapping[str, Any]],
          summary: Sequence[Mapping[str, Any]]) -> None:
     """Draw a row of panels for each comparison that is `shown`: the best accuracies, then the curves."""
-    panels = shown(study, {run.variant.name for run in runs})
-    heights = [max(2.8, 1.2 + 0.42 * len(names)) for names in panels.values()]
+    panels = _shown_rows(study, summary, results)
+    heights = [max(2.8, 1.2 + 0.42 * len(rows)) for _, rows in panels]
     figure = Figure(figsize=(20, 1.3 + sum(heights)), dpi=110, constrained_layout=True)
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(panels), 1 + len(_CURVES), squeeze=False, gridspec_kw={'height_ratios': heights})
-    by_variant = {row['variant']: row for row in reversed(summary)}
-    for (left, *others), (title, names) in zip(grid, panels.items()):
-        rows = {row['variant']: row for row in summary if row['comparison'] == title}
-        _draw_accuracies(left, [rows.get(name, by_variant[name]) for name in names], results,
-                         study.comparisons.get(title, [None])[0])
+    for (left, *others), (title, rows) in zip(grid, panels):
+        _draw_accuracies(left, rows, results, study.comparisons.get(title, [None])[0])
         left.set_title(title, loc='left', fontweight='bold')
         for axes, (key, scale, label) in zip(others, _CURVES):
-            _draw_curves(axes, [study.variants[name] for name in names], runs, key, scale)
+            _draw_curves(axes, [study.variants[row['variant']] for row in rows], runs, key, scale)
             axes.set_ylabel(label)
     figure.suptitle(_title(study, runs), fontsize=12)
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
