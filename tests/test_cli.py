@@ -403,7 +403,7 @@ def test_help_of_every_command(command, capsys):
 
 def test_every_module_of_a_command_is_in_the_table():
     modules = {name for _, name, _ in pkgutil.iter_modules(bmx.cli.__path__)}
-    assert {name for name in modules
+    assert {name.replace('_', '-') for name in modules
             if hasattr(importlib.import_module('bmx.cli.' + name), 'run')} == set(COMMANDS)
 
 

@@ -42,7 +42,7 @@ def options(command):
         return found
 
     parser = argparse.ArgumentParser()
-    importlib.import_module('bmx.cli.' + command).add_options(parser)
+    importlib.import_module('bmx.cli.' + command.replace('-', '_')).add_options(parser)
     return of(parser)
 
 

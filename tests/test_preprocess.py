@@ -251,7 +251,7 @@ before = state()
 import importlib
 import bmx, bmx.train, bmx.cli
 for name in bmx.cli.COMMANDS:
-    importlib.import_module('bmx.cli.' + name)
+    importlib.import_module('bmx.cli.' + name.replace('-', '_'))
 after = state()
 print(json.dumps({key: [before[key], after[key]] for key in before if before[key] != after[key]}))
 '''

@@ -39,7 +39,8 @@ def value_of(role, quantizer, x, learned):
         for term in quantizer.quantize_weight(x, **learned):
             scale = 1 if term.scale is None else term.scale.reshape((-1, 1, 1, 1))
             total = total + mx.nd.broadcast_mul(term.values, scale * term.step * mx.nd.ones((1, 1, 1, 1)))
-        return quantizer.finish(total, 2, **learned)
+        channels_second = (1, 0, 2, 3)  # as in a product
+        return quantizer.finish(total.transpose(channels_second), 2, x, **learned).transpose(channels_second)
     found = quantizer.quantize_activation(x, **learned)
     if not quantizer.has_scales:
         return found

@@ -20,10 +20,12 @@ from .output import complain, end_output
 # The commands: the name of a module, what it does.
 COMMANDS = {
     'train': 'train a network on images, and export it packed',
+    'launch': 'start the processes of a distributed training',
     'recipes': 'train the variants of a study with several seeds, and compare them',
     'summary': 'operations and size of a model, layer by layer',
     'plot': "draw a model's structure, block by block",
     'export': 'convert trained parameters to a packed, verified model',
+    'import-bmxnet': 'make a model that BMXNet trained a deployed one',
     'verify': "check a deployed model's files, and its results against the float network",
     'predict': 'top-5 of images by a deployed model',
     'pretrained': 'the trained networks that are there; adds one',
@@ -50,7 +52,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if not self._complete:
-            module = importlib.import_module('.' + self._command, __package__)
+            module = importlib.import_module('.' + self._command.replace('-', '_'), __package__)
             module.add_options(self)
             self.set_defaults(run=module.run, parser=self)
             self._complete = True

@@ -9,6 +9,7 @@ from .. import deploy
 from ..io import preprocess
 from ..io.description import Description, description_path, read_description
 from ..io.storage import load_parameters
+from ..io.text import read_lines
 from ..network import NetworkOptions, images_fit
 from ..nn import Config, config
 from . import types
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings, skipped=skipped)
     classes = described.classes if described else None
     if arguments.class_names:
-        classes = _read_lines(arguments.class_names)
+        classes = read_lines(arguments.class_names)
     shape = (1, 3) + tuple(settings['size'])
     with images_fit(net, shape):
         result = deploy.export(net, arguments.out, shape, inputs, classes=classes, preprocess=settings,
@@ -84,12 +85,3 @@ def _as_described(options: NetworkOptions, described: Description, path: str) ->
             built = f'{key}={trained[key]}' if key in trained else 'the default'
             raise ValueError(f'{key}={value} contradicts {path}: the network was built with {built}')
     return dataclasses.replace(options, model=described.model, settings=described.settings)
-
-
-def _read_lines(path: str) -> list[str]:
-    """The lines of a text file: UTF-8, with or without a byte-order mark."""
-    try:
-        with open(path, encoding='utf-8-sig') as stream:
-            return [line.rstrip('\n') for line in stream]
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not UTF-8 ({error}): save it as UTF-8') from None

@@ -36,7 +36,7 @@ TRAIN = [sys.executable, '-m', 'bmx', 'train']
 # Of the options of a training what may differ between two runs of one: where things are, and how fast. The data is
 # compared by what it holds.
 IRRELEVANT = ('parser', 'data_dir', 'use_rec', 'rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx', 'num_workers',
-              'mode', 'save_dir', 'save_frequency', 'log_interval', 'no_export', 'tensorboard')
+              'mode', 'kvstore', 'save_dir', 'save_frequency', 'log_interval', 'no_export', 'tensorboard')
 
 
 def add_options(parser: CommandParser) -> None:

@@ -5,6 +5,8 @@ The flags are those of GluonCV's script train_imagenet.py. What is not given com
 
     bmx train --model meliusnet22 --data-dir ~/imagenette --input-size 128 --save-dir runs/meliusnet22
 """
+from __future__ import annotations
+
 import argparse
 import os
 import shlex
@@ -14,7 +16,8 @@ from ..deploy import ExportError
 from ..io.description import write_description
 from ..io.storage import LoadError
 from ..threads import physical_cores
-from ..train import CheckpointStore, Interrupted, Training, TrainingError, configure_logging, throughput
+from ..train import CheckpointStore, Interrupted, Training, TrainingError, Workers, configure_logging, throughput
+from ..train.checkpoint import shared
 from ..train.data import ImageData
 from ..train.plan import Plan, begin, describe, export_best
 from ..train.progress import logger
@@ -40,9 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _logged(arguments):
     """Train, and log how it ended; returns the exit code."""
     try:
-        _train(arguments, CheckpointStore(arguments.save_dir, arguments.save_frequency))
+        with Workers(arguments.kvstore) as workers:
+            _train(arguments, CheckpointStore(arguments.save_dir, arguments.save_frequency), workers)
     except Interrupted as stop:
-        logger.info('%s; continue with:\n%s', stop, _resume_command(arguments.argv))
+        logger.info('%s; continue with:\n%s', stop, _resume_command(arguments) if workers.count == 1 else
+                    'the same command and --resume')
         return 130
     except KeyboardInterrupt:
         logger.info('stopped without saving')
@@ -53,25 +58,31 @@ def _logged(arguments):
     return 0
 
 
-def _train(arguments, store):
+def _train(arguments, store, workers):
     """Train, and export the result."""
-    _check_save_dir(arguments, store)
+    if not workers.leads:
+        configure_logging(quiet=True)
+    if workers.leads:
+        _check_save_dir(arguments, store)
     plan = plan_of(arguments)
-    data = plan.open_data(arguments.num_workers)
+    data = plan.open_data(arguments.num_workers, workers)
     if arguments.dry_run or arguments.benchmark_input:
-        describe(data, plan.recipe)
-        training = start(arguments, plan, data, store)
+        describe(data, plan.recipe, workers)
+        training = start(arguments, plan, data, store, workers)
         if arguments.dry_run:
             training.try_one_step()
             logger.info('dry run: one step of training and one of validation went through; nothing was written')
         else:
             logger.info('%s', throughput.report(throughput.measure(training, plan.contexts), data, physical_cores()))
         return
+    if not workers.leads:
+        start(arguments, plan, data, store, workers).run()
+        return
     with store.locked():
         _check_save_dir(arguments, store)  # another training may have ended meanwhile
         configure_logging(arguments.logging_file or os.path.join(arguments.save_dir, 'train.log'))
-        describe(data, plan.recipe)
-        training = start(arguments, plan, data, store)
+        describe(data, plan.recipe, workers)
+        training = start(arguments, plan, data, store, workers)
         write_description(training.best_params, training.net, data.classes, data.preprocess)
         training.run()
         logger.info('best validation top-1: %.4f', training.best)
@@ -79,19 +90,20 @@ def _train(arguments, store):
             logger.info('%s', export_best(training, os.path.join(arguments.save_dir, arguments.model)).report)
 
 
-def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: CheckpointStore) -> Training:
+def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: CheckpointStore,
+          workers: Workers | None = None) -> Training:
     """The training, at the epoch where it has to go on."""
+    workers = workers or Workers()
     training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval,
-                     tensorboard=arguments.tensorboard)
-    if arguments.resume:
-        checkpoint = store.latest()
+                     tensorboard=arguments.tensorboard, workers=workers)
+    if not arguments.resume:
+        training.load(arguments.resume_params, arguments.resume_states, arguments.resume_epoch)
+        return training
+    with shared(store.latest() if workers.leads else None, workers) as checkpoint:
         if checkpoint is None:
             logger.info('no checkpoint in %s yet: starting from the beginning', arguments.save_dir)
         else:
             training.restore(checkpoint)
-            logger.info('resuming %s', checkpoint.path)
-    else:
-        training.load(arguments.resume_params, arguments.resume_states, arguments.resume_epoch)
     return training
 
 
@@ -107,7 +119,7 @@ def _check_save_dir(arguments, store):
                             'to continue it, or choose another --save-dir')
 
 
-def _resume_command(argv):
+def _resume_command(arguments):
     """The command line which continues this training."""
     program = ['-m', 'bmx'] if os.path.basename(sys.argv[0]) == '__main__.py' else [sys.argv[0]]
-    return shlex.join([sys.executable] + program + argv + ([] if '--resume' in argv else ['--resume']))
+    return shlex.join([sys.executable] + program + arguments.argv + ([] if arguments.resume else ['--resume']))

@@ -9,6 +9,7 @@ from ..train import TrainingError, TrainingOptions, recipes
 from ..train.data import AUGMENTATIONS, DEFAULT_DIR, find_data
 from ..train.plan import Plan, settle
 from ..train.schedule import LR_MODES
+from ..train.workers import KVSTORES
 from . import types
 from .network import add_network_options, network_options
 
@@ -42,6 +43,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
     group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
     group.add_argument('--num-gpus', type=types.natural, default=0, help='0 (default): the CPU')
+
+    group.add_argument('--kvstore', choices=KVSTORES, default='device', help="MXNet's store of gradients; those that "
+                       'begin with dist are for several processes, see the command launch (default: device)')
 
     group = parser.add_argument_group('training')
     group.add_argument('--batch-size', type=types.positive, help='images per device and step')

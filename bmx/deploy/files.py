@@ -310,6 +310,8 @@ def block(graph: Graph, params: Mapping[str, mx.nd.NDArray], ctx: mx.Context | N
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Cannot decide type')  # of data; it is settled by the first call
         net = gluon.SymbolBlock(graph.to_symbol(), mx.sym.var('data'))
+    for name, parameter in net.collect_params().items():
+        parameter.shape = params[name].shape
     net.collect_params().load_dict(dict(params), ctx, cast_dtype=True, dtype_source='saved')
     return net
 

@@ -287,6 +287,20 @@ def _scalar_factor(builder: Builder, node: Node) -> list[Slice]:
     return _same_factor(builder, node, node.attr('scalar'), [])
 
 
+def _halves(node: Node, context: Context) -> bool:
+    # by a power of two, of which the reciprocal is exact
+    return math.frexp(abs(node.attr('scalar')))[0] == 0.5
+
+
+def _scalar_divisor(builder: Builder, node: Node) -> list[Slice]:
+    return _same_factor(builder, node, 1 / node.attr('scalar'), [])
+
+
+def _scalar_summand(builder: Builder, node: Node) -> list[Slice]:
+    values = np.full(builder.channels(node), node.attr('scalar'), np.float32)
+    return builder.step(node, 'add', builder.constant(node.name + '_channels', values, []))
+
+
 def _same_factor(builder: Builder, node: Node, factor: float, sources: Sequence[Node]) -> list[Slice]:
     values = np.full(builder.channels(node), factor, np.float32)
     return builder.step(node, 'mul', builder.constant(node.name + '_channels', values, sources))
@@ -344,6 +358,8 @@ OPERATORS = {
     'Pooling': Operator(_is_pooling, _pooling, pixelwise=False),
     'channel_shuffle': Operator(_always, _shuffle),
     '_mul_scalar': Operator(_always, _scalar_factor),
+    '_div_scalar': Operator(_halves, _scalar_divisor),
+    '_plus_scalar': Operator(_always, _scalar_summand),
     'broadcast_mul': Operator(_broadcasts_channels, _broadcast('mul')),
     'broadcast_add': Operator(_broadcasts_channels, _broadcast('add')),
 }

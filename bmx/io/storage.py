@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 import tempfile
-from typing import BinaryIO, Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Callable, Iterable, Iterator, Mapping, Sequence
 
 import mxnet as mx
 
@@ -222,8 +222,28 @@ def sentence(error: Exception) -> str:
     return (named or lines)[-1]
 
 
+def read_arrays(path: str) -> dict[str, mx.nd.NDArray]:
+    """The arrays of a file of `mx.nd.save` by name, without the `arg:` and `aux:` of symbols; of a list, none.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    LoadError
+        The file is damaged.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'parameter file {path} does not exist')
+    try:
+        found = mx.nd.load(path)
+    except (mx.MXNetError, ValueError) as error:
+        raise LoadError(f'{path} is damaged or not a parameter file of MXNet: {sentence(error)}') from None
+    return {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
 def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
-                    ctx: mx.Context | Sequence[mx.Context] | None = None) -> None:
+                    ctx: mx.Context | Sequence[mx.Context] | None = None,
+                    rename: Callable[[str], str] | None = None) -> None:
     """Load trained parameters into a network, with errors that say what is wrong with the file.
 
     Parameters
@@ -232,6 +252,8 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
     path : str or os.PathLike
         Written by `save_parameters` for a network of the same structure, with or without `deduplicate`.
     ctx : Context or list of Context, optional
+    rename : callable, optional
+        Gives the network's name of a parameter, of the file's.
 
     Raises
     ------
@@ -241,14 +263,9 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         The file is damaged, or belongs to another model.
     """
     path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'parameter file {path} does not exist')
-    try:
-        found = mx.nd.load(path)
-    except (mx.MXNetError, ValueError) as error:
-        raise LoadError(f'{path} is damaged or not a parameter file of MXNet: {sentence(error)}') from None
-    expected = net._collect_params_with_prefix()
-    found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
+    expected, found = net._collect_params_with_prefix(), read_arrays(path)
+    if rename is not None:
+        found = {rename(name): value for name, value in found.items()}
     given = {expected[name] for name in found if name in expected}  # of a shared one, one name is enough
     missing = sorted(name for name in expected if expected[name] not in given)
     extra = sorted(set(found) - set(expected))

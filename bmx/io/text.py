@@ -1,4 +1,4 @@
-"""Text for people, on a terminal."""
+"""Text for people, on a terminal, and from their files."""
 from __future__ import annotations
 
 from typing import Iterable, Sequence
@@ -28,3 +28,12 @@ def cell_text(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f'{value:.3f}' if value < 10 else f'{value:.1f}'
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file: UTF-8, with or without a byte-order mark."""
+    try:
+        with open(path, encoding='utf-8-sig') as stream:
+            return [line.rstrip('\n') for line in stream]
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8 ({error}): save it as UTF-8') from None

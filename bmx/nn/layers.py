@@ -147,7 +147,7 @@ class _QuantizedLayer(_Learns):
             if step != 1:
                 part = part * step
             total = part if total is None else total + part
-        return quantizer.finish(total, axes, **learned)
+        return quantizer.finish(total, axes, weight, **learned)
 
     def _finish(self, F: Any, product: Tensor, bias: Tensor | None, channel_shape: tuple[int, ...]) -> Tensor:
         """Shift, activate."""

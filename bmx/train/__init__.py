@@ -10,3 +10,4 @@ from .loop import Interrupted, Training
 from .options import DataOptions, TrainingOptions
 from .plan import Plan
 from .progress import configure_logging
+from .workers import Workers

@@ -20,6 +20,7 @@ from ..io.storage import TEMPORARY, digest, flush, lock_folder, write_file
 from .errors import TrainingError
 from .options import TrainingOptions
 from .recipes import Recipe
+from .workers import Workers
 
 FORMAT = 2
 _NAME = re.compile(r'checkpoint-(\d{4,})(?:-(\d{6,}))?$')
@@ -189,6 +190,38 @@ class CheckpointStore:
             if digest(os.path.join(path, name)) != expected:
                 raise ValueError(f'{name} is not what was written')
         return state
+
+
+@contextlib.contextmanager
+def shared(checkpoint: Checkpoint | None, workers: Workers) -> Iterator[Checkpoint | None]:
+    """What rank 0 has found, for all workers, which must all call it: the others get a copy, in a temporary folder.
+
+    So nobody but rank 0 needs to see its directory.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint or None
+        That of rank 0; whatever the others pass does not matter.
+    workers : Workers
+    """
+    if not workers.distributed:
+        yield checkpoint
+        return
+    head = json.loads(workers.broadcast(json.dumps(checkpoint and dataclasses.astuple(checkpoint)).encode()))
+    if head is None:
+        yield None
+        return
+    path, epoch, batch, state = head
+    with tempfile.TemporaryDirectory(prefix='bmx-') as folder:
+        for name in sorted(state['files']):
+            content = b''
+            if workers.leads:
+                with open(os.path.join(path, name), 'rb') as file:
+                    content = file.read()
+            content = workers.broadcast(content)
+            if not workers.leads:
+                write_file(os.path.join(folder, name), [content])
+        yield Checkpoint(path if workers.leads else folder, epoch, batch, state)
 
 
 def _defaults(arguments):

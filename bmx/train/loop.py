@@ -1,11 +1,12 @@
 """The training loop: epochs of steps and a validation, checkpoints, and an orderly stop."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import time
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import mxnet as mx
 from mxnet import autograd, gluon
@@ -28,6 +29,7 @@ from .sign_flips import SignFlips
 from .signals import StopSignals
 from .tensorboard import Events
 from .totals import Totals
+from .workers import Workers
 
 # Seconds between two log lines at most.
 MAX_SILENCE = 60
@@ -59,11 +61,13 @@ class Training:
         Whose answers are learned beside the labels.
     tensorboard : bool
         Whether events for TensorBoard are written.
+    workers : Workers, optional
+        Those of a distributed training; `data` is this one's part.
     """
 
     def __init__(self, net: gluon.HybridBlock, data: ImageData, *, recipe: recipes.Recipe, options: TrainingOptions,
                  store: CheckpointStore, contexts: Sequence[mx.Context], log_interval: int = 50,
-                 teacher: Teacher | None = None, tensorboard: bool = False) -> None:
+                 teacher: Teacher | None = None, tensorboard: bool = False, workers: Workers | None = None) -> None:
         self.net = net
         self.data = data
         self.history = []
@@ -83,19 +87,25 @@ class Training:
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
         self._clipped = binary_parameters(net) if recipe.clip_weights else []
         self._scale = LossScale(options.dtype)
+        self._workers = workers or Workers()
         # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped, and sums of
         # scaled gradients cannot be looked at.
-        self._trainer = gluon.Trainer(net.collect_params(), *recipes.optimizer(recipe, options.dtype),
-                                      update_on_kvstore=False if self._clipped or self._scale.dynamic else None)
+        self._trainer = self._workers.trainer(
+            net.collect_params(), recipe, options.dtype, batch_size=data.options.batch_size,
+            batches=data.num_train_batches, update_here=bool(self._clipped) or self._scale.dynamic)
         self._sign_flips = SignFlips(net)
-        self._gradients = [gradient for each in net.collect_params().values() if each.grad_req != 'null'
-                           for gradient in each.list_grad()]
+        self._trained = [each for each in net.collect_params().values() if each.grad_req != 'null']
+        self._statistics = [each for each in net.collect_params().values() if each.grad_req == 'null']
+        self._gradients = [gradient for each in self._trained for gradient in each.list_grad()]
+        self._stop = StopSignals(most=1, heard=self._tell_stop)
+        self._stopping = False  # whether a worker is asked to stop, as all of them know since they last added up
         self._dense_labels = options.label_smoothing or options.mixup
         self._teacher = teacher
         self._train_loss = (gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels) if teacher is None
                             else teacher.loss(sparse_labels=not self._dense_labels))
         self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
-        self._events = Events(os.path.join(store.directory, 'tensorboard') if tensorboard else None,
+        self._events = Events(os.path.join(store.directory, 'tensorboard')
+                              if tensorboard and self._workers.leads else None,
                               data.num_train_batches)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
@@ -114,12 +124,25 @@ class Training:
                                                                      else flips):
                 raise ValueError(f'sign_flips of {len(flips)} layers')
             self._scale.restore(state.get('loss_scale'))
+            workers = state.get('workers', 1) + 0
+            with_optimizer = 'trainer.states' in state['files'] and not self._workers.asynchronous
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f'{checkpoint.path} is damaged ({error!r}): start anew in another --save-dir') from None
-        self.load(os.path.join(checkpoint.path, 'net.params'), os.path.join(checkpoint.path, 'trainer.states'))
+        self.load(os.path.join(checkpoint.path, 'net.params'),
+                  os.path.join(checkpoint.path, 'trainer.states') if with_optimizer else None)
         self._sign_flips.restart(steps, flips)
-        self._epoch, self._batch, self._totals = checkpoint.epoch, checkpoint.batch, totals
+        self._epoch, self._batch = checkpoint.epoch, checkpoint.batch * workers // self._workers.count
+        self._totals = totals if self._workers.leads or not self._workers.asynchronous else Totals()
         self.best, self.history = best, history
+        logger.info('resuming %s', checkpoint.path)
+        if workers != self._workers.count:
+            logger.info('%s was saved by a training of %d workers, now there are %d: a step has %g times as many '
+                        'images, and what follows is not what it would have been', checkpoint.path, workers,
+                        self._workers.count, self._workers.count / workers)
+        if not with_optimizer:
+            logger.info("the state of the optimizer begins anew: on dist_async's servers it cannot be saved")
+        if self._workers.asynchronous:
+            self._trainer.optimizer.first_step = self._step
 
     def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0) -> None:
         """Load parameters and optimizer states from single files and start at `epoch`."""
@@ -127,6 +150,8 @@ class Training:
             load_parameters(self.net, params, ctx=self._contexts)
             self._sign_flips.restart()
         if optimizer is not None:
+            if self._workers.asynchronous:
+                raise TrainingError("dist_async has the optimizer's state on the servers: leave out --resume-states")
             states.load(self._trainer, optimizer)
             self._trainer.optimizer.wd = 1.0  # the recipe's, whatever the file says
         if epoch >= self._recipe.num_epochs:
@@ -134,11 +159,19 @@ class Training:
         self._epoch = epoch
 
     def _save(self):
-        state = {'seed': self._options.seed, 'step': self._epoch * self.data.num_train_batches + self._batch,
+        """Save a checkpoint; no worker goes on before it is there."""
+        path = self._write_checkpoint() if self._workers.leads else self._store.directory
+        self._add_up(Totals())
+        return path
+
+    def _write_checkpoint(self):
+        state = {'seed': self._options.seed, 'step': self._step, 'workers': self._workers.count,
                  'arguments': self._arguments, 'best': self.best, 'totals': vars(self._totals),
                  'sign_flips': self._sign_flips.state, 'loss_scale': self._scale.state, 'history': self.history}
-        return self._store.save(self._epoch, self._batch, state, {
-            'net.params': array_chunks(parameter_arrays(self.net)), 'trainer.states': [states.dump(self._trainer)]})
+        contents: dict[str, Iterable[bytes]] = {'net.params': array_chunks(parameter_arrays(self.net))}
+        if not self._workers.asynchronous:
+            contents['trainer.states'] = [states.dump(self._trainer)]
+        return self._store.save(self._epoch, self._batch, state, contents)
 
     @property
     def best_params(self) -> str:
@@ -159,18 +192,17 @@ class Training:
         OSError
             A checkpoint cannot be written, for example on a full disk.
         """
-        with self._store.locked(), StopSignals(most=1, heard=self._tell_stop) as stop, \
+        with self._store.locked() if self._workers.leads else contextlib.nullcontext(), self._stop, \
                 self._events.opened(self._epoch, self._batch):
             if self.history:  # of a checkpoint; the files may be lost or older
                 self._show_history()
             while self._epoch < self._recipe.num_epochs:
-                self._train_epoch(stop)
-                average_statistics(self.net.collect_params().values())
-                validation = self._validate(stop)
+                self._train_epoch()
+                validation = self._validate()
                 self._finish_epoch(validation)
                 checkpoint = self._save()
                 self._show_history()
-                if stop.count:
+                if self._stopping:
                     raise Interrupted(checkpoint)
 
     @staticmethod
@@ -185,29 +217,52 @@ class Training:
         self.train_step(first(self.data.train_batches(0)))
         self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
 
-    def _train_epoch(self, stop):
+    def _train_epoch(self):
         with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size, TRAINING_BAR,
                           self._totals.images + self._totals.skipped) as bar:
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
                 self._totals.waited += time.time() - tic
-                # One image for each device at least; of the last batch of an epoch there may be fewer.
-                if len(batch.label) >= len(self._contexts):
-                    self.train_step(batch)
-                self._totals.skipped += batch.skipped
+                self.train_step(batch)
                 self._batch += 1
                 tic, elapsed = time.time(), time.time() - tic
                 self._totals.seconds += elapsed
-                self._report_step(bar, len(batch.label) + batch.skipped)
-                if stop.count:
-                    raise Interrupted(self._save())
+                self._report_step(bar)
+                if self._stopping:
+                    break
+        if self._workers.asynchronous:
+            self._workers.pull(self._trainer)
+            counts = self._add_up(self._totals)
+            self._totals = Totals(seconds=self._totals.seconds, waited=self._totals.waited)
+            self._totals.include(counts)
+        average_statistics(self._statistics)
+        self._workers.average(self._statistics)
+        if self._stopping:
+            raise Interrupted(self._save())
         if self._totals.images == 0:
             raise TrainingError(f'none of the {self.data.train_size} training images can be read')
 
     def train_step(self, batch: Batch) -> None:
-        """One update by the images of a batch: at least one for each device."""
+        """One update by the images of a batch, and by those that the other workers have."""
+        counted = Totals(skipped=batch.skipped)
+        # One image for each device at least; of the last batch of an epoch there may be fewer.
+        if len(batch.label) >= len(self._contexts):
+            self._find_gradients(batch, counted)
+        elif self._workers.distributed:
+            self._workers.no_gradients(self._trained)
+        if self._workers.asynchronous:  # they add up at the end of the epoch
+            counts, self._stopping = counted.counts, self._stop.count > 0
+        else:
+            counts = self._add_up(counted)
+        images, loss = counts[:2]
+        if images:
+            self._update(loss, images)
+            self._sign_flips.count()
+        self._totals.include(counts)
+
+    def _find_gradients(self, batch, counted):
         options, epoch = self._options, self._epoch
-        random = stream(options.seed, 'step', epoch, self._batch)
+        random = stream(options.seed, 'step', epoch, self._batch, *self._workers.position)
         mx.random.seed(int(random.randint(2 ** 31)))
         images = self._split(batch.data)
         labels = self._split(batch.label)
@@ -224,11 +279,15 @@ class Training:
                       for score, target, soft in zip(scores, targets, soft_targets)]
         autograd.backward(losses, self._scale.head_gradients(losses))
         loss = sum(float(loss.sum().asscalar()) for loss in losses)
-        self._update(loss, len(batch.label))
-        self._sign_flips.count()
         for score, label in zip(scores, labels):
-            self._totals.add(score.asnumpy(), label.asnumpy(), 0.0)
-        self._totals.loss += loss
+            counted.add(score.asnumpy(), label.asnumpy(), 0.0)
+        counted.loss = loss
+
+    def _add_up(self, totals):
+        """The `counts` of totals, summed over the workers, which also hear whether one of them is asked to stop."""
+        *counts, asked = self._workers.sum([*totals.counts, self._stop.count])
+        self._stopping = asked > 0
+        return counts
 
     def _update(self, loss, images):
         """Make the step, unless scaled gradients overflow; stop before one that would spoil the parameters."""
@@ -245,7 +304,7 @@ class Training:
                          self._epoch + 1, self._batch + 1, self._scale.scale)
             return
         make = self._trainer.update if self._scale.dynamic else self._trainer.step
-        make(images * self._scale.scale)
+        make(1 if self._workers.asynchronous else images * self._scale.scale)  # OnServers divides by a batch's images
         self._scale.grow()
         regularizers.clip(self._clipped)
 
@@ -263,13 +322,15 @@ class Training:
         hot = label.one_hot(classes, on_value=on, off_value=rest)
         return share * hot + (1 - share) * hot[::-1]
 
-    def _validate(self, stop):
+    def _validate(self):
         totals, net = Totals(), self._evaluated_net()
         with progress_bar('validation', self.data.val_size) as bar:
             for batch in self.data.val_batches():
-                self._evaluate(net, batch, totals)
-                bar.update(len(batch.label) + batch.skipped)
-                if stop.count:
+                counted = Totals()
+                self._evaluate(net, batch, counted)
+                totals.include(self._add_up(counted))
+                bar.update(totals.images + totals.skipped - bar.n)
+                if self._stopping:
                     raise Interrupted(self._save())
         if totals.images == 0:
             raise TrainingError(f'none of the {self.data.val_size} validation images can be read')
@@ -315,7 +376,8 @@ class Training:
                            row['epoch'], skipped_steps, self._scale.scale)
         if row['val_top1'] >= self.best:  # of equal ones the later, which was trained longer
             self.best = row['val_top1']
-            save_arrays(self.best_params, parameter_arrays(self.net))
+            if self._workers.leads:
+                save_arrays(self.best_params, parameter_arrays(self.net))
         self._epoch, self._batch, self._totals = self._epoch + 1, 0, Totals()
         self._sign_flips.restart()
 
@@ -324,6 +386,8 @@ class Training:
 
         They can be made from a checkpoint, so what cannot be written ends no training but one that is complete.
         """
+        if not self._workers.leads:
+            return
         directory, layers = self._store.directory, self._sign_flips.layers
         height, width = self.data.image_shape[1:]
         title = (f'{self._options.model}: {self.data.train_size} images in {len(self.data.classes)} classes, '
@@ -343,6 +407,11 @@ class Training:
 
     # Helpers --------------------------------------------------------------------------------------------------------
 
+    @property
+    def _step(self):
+        """How many steps there were."""
+        return self._epoch * self.data.num_train_batches + self._batch
+
     def _rate(self, batch):
         """The learning rate of a batch of this epoch."""
         return self._learning_rate(self._epoch * self.data.num_train_batches + batch, self.history)
@@ -351,13 +420,13 @@ class Training:
         contexts = self._contexts[:len(array)]
         return gluon.utils.split_and_load(array, contexts, even_split=False)
 
-    def _report_step(self, bar, images):
+    def _report_step(self, bar):
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
         bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, {left} left',
                             refresh=False)
-        bar.update(images)
+        bar.update(totals.images + totals.skipped - bar.n)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0
         if due:

@@ -21,6 +21,7 @@ from .loop import Training
 from .options import DataOptions, TrainingOptions
 from .progress import logger
 from .randomness import integer
+from .workers import Workers
 
 # Validation images on which the exported network is compared with the float network.
 VERIFIED_IMAGES = 1000
@@ -63,13 +64,14 @@ class Plan:
         """Images of a step, on all devices."""
         return self.recipe.batch_size * len(self.contexts)
 
-    def open_data(self, num_workers: int = 4) -> ImageData:
-        """The `ImageData`, read by so many threads."""
+    def open_data(self, num_workers: int = 4, workers: Workers | None = None) -> ImageData:
+        """The `ImageData`, read by so many threads; of several workers this one's part of each step."""
         recipe = self.recipe
         return open_data(self.source, DataOptions(
             batch_size=self.batch_size, input_size=recipe.input_size,
             crop_ratio=recipe.crop_ratio, augmentation=recipe.augmentation, seed=self.options.seed,
-            num_workers=num_workers))
+            num_workers=num_workers, num_parts=workers.count if workers else 1,
+            part_index=workers.rank if workers else 0))
 
 
 def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -> Plan:
@@ -111,13 +113,20 @@ def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -
     return Plan(source, recipe, options)
 
 
-def describe(data: ImageData, recipe: recipes.Recipe) -> None:
+def describe(data: ImageData, recipe: recipes.Recipe, workers: Workers) -> None:
     """Log what is trained on, and how."""
     if data.kind == 'digits':
         logger.info('no --data-dir given and no ImageNet in %s: training on the bundled handwritten digits',
                     DEFAULT_DIR)
     logger.info('data: %s, %d training and %d validation images in %d classes', data.kind, data.train_size,
                 data.val_size, len(data.classes))
+    if workers.asynchronous:
+        logger.info('workers: %d by dist_async: each updates by its own %d images, at the learning rate of the '
+                    'epoch', workers.count, data.options.batch_size)
+    elif workers.distributed:
+        logger.info('workers: %d by %s: a step has %d x %d = %d images, an epoch %d steps; learning rate and weight '
+                    'decay are those of such a step', workers.count, workers.kvstore.type, workers.count,
+                    data.options.batch_size, data.step_size, data.num_train_batches)
     logger.info('recipe: %s', ', '.join(f'{key}={value}' for key, value in sorted(dataclasses.asdict(recipe).items())))
 
 
@@ -183,12 +192,12 @@ def _zero_last_gammas(net: mx.gluon.HybridBlock) -> None:
 
 
 def begin(plan: Plan, data: ImageData, store: CheckpointStore, hybridize: bool = True,
-          log_interval: int = 50, tensorboard: bool = False) -> Training:
+          log_interval: int = 50, tensorboard: bool = False, workers: Workers | None = None) -> Training:
     """The `Training` at its beginning; of the arguments `build_net` and `Training` tell."""
     net = build_net(plan, len(data.classes), plan.contexts, hybridize)
     teacher = load_teacher(plan.options, data.classes, plan.input_shape, plan.contexts)
     return Training(net, data, recipe=plan.recipe, options=plan.options, store=store, contexts=plan.contexts,
-                    log_interval=log_interval, teacher=teacher, tensorboard=tensorboard)
+                    log_interval=log_interval, teacher=teacher, tensorboard=tensorboard, workers=workers)
 
 
 def export_best(training: Training, prefix: str) -> Export:

@@ -62,7 +62,7 @@ class _Console(_Lasting, logging.StreamHandler):
             self.handleError(record)
 
 
-def configure_logging(path: str | None = None) -> None:
+def configure_logging(path: str | None = None, quiet: bool = False) -> None:
     """Log to the console and to a file.
 
     The file gets every line. A terminal shows a progress bar, so the lines within an epoch (level DEBUG) go to the
@@ -72,6 +72,8 @@ def configure_logging(path: str | None = None) -> None:
     ----------
     path : str, optional
         Log file, appended to.
+    quiet : bool
+        Only warnings and errors go to the console.
     """
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -79,7 +81,7 @@ def configure_logging(path: str | None = None) -> None:
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     console = _Console(sys.stdout)
-    console.setLevel(logging.INFO if sys.stderr.isatty() else logging.DEBUG)
+    console.setLevel(logging.WARNING if quiet else logging.INFO if sys.stderr.isatty() else logging.DEBUG)
     console.setFormatter(_Formatter())
     logger.addHandler(console)
     if path is not None:

@@ -66,6 +66,10 @@ def load(trainer: mx.gluon.Trainer, path: str | os.PathLike) -> None:
 
 def _updaters(trainer):
     """What holds the states of a trainer: one for all devices, or one for each."""
+    if not isinstance(trainer._kvstore_params['kvstore'], str):
+        # The store of a distributed training begins with the first step: it cannot take weights in the layout in which
+        # convolutions of oneDNN leave them when they do not train.
+        return trainer._updaters
     if not trainer._kv_initialized:
         trainer._init_kvstore()
     if trainer._params_to_init:

@@ -7,6 +7,7 @@ operators, as all others are everywhere.
 """
 from .abc import ABC
 from .base import QUANTIZERS, Float, Quantizer, Term, names, names_quantizer, parse_quantizer, register
+from .bmxnet import BMXNet
 from .circulant import Circulant
 from .dorefa import DoReFa, k_bit_activation, k_bit_weight
 from .hwgq import HWGQ
@@ -21,7 +22,7 @@ from .twn import TWN
 from .xnor import Xnor
 from .xnor_pp import XnorPlusPlus
 
-__all__ = ['ABC', 'approx_sign', 'ApproxSign', 'BINARIZATIONS', 'Circulant', 'DoReFa', 'ESTIMATORS', 'Float', 'HWGQ',
-           'k_bit_activation', 'k_bit_weight', 'LQ', 'names', 'names_quantizer', 'parse_quantizer', 'Quantizer',
+__all__ = ['ABC', 'approx_sign', 'ApproxSign', 'BINARIZATIONS', 'BMXNet', 'Circulant', 'DoReFa', 'ESTIMATORS', 'Float',
+           'HWGQ', 'k_bit_activation', 'k_bit_weight', 'LQ', 'names', 'names_quantizer', 'parse_quantizer', 'Quantizer',
            'QUANTIZERS', 'register', 'Residual', 'residual_sign', 'RSign', 'SCALINGS', 'Sign', 'SQBWN', 'ste_sign',
            'SYQ', 'Term', 'TTQ', 'TWN', 'Xnor', 'XnorPlusPlus']

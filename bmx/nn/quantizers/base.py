@@ -141,9 +141,9 @@ class Quantizer:
             total = plane if total is None else total + plane
         return total
 
-    def finish(self, product: Tensor, axes: int, **learned: Tensor) -> Tensor:
+    def finish(self, product: Tensor, axes: int, weight: Tensor, **learned: Tensor) -> Tensor:
         """What becomes of the sum of the products with all terms of a weight: (N, O, ...) with so many axes behind the
-        channels, or (..., O) where `axes` is 0; given the parameters of `weight_parameters`."""
+        channels, or (..., O) where `axes` is 0; given the weight and the parameters of `weight_parameters`."""
         return product
 
     @classmethod

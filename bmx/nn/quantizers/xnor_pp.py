@@ -48,7 +48,7 @@ class XnorPlusPlus(Quantizer):
     def quantize_weight(self, weight: Tensor, **learned: Tensor) -> list[Term]:
         return [Term(ste_sign(weight, 1.0), learned['channels'])]
 
-    def finish(self, product: Tensor, axes: int, **learned: Tensor) -> Tensor:
+    def finish(self, product: Tensor, axes: int, weight: Tensor, **learned: Tensor) -> Tensor:
         F = namespace(product)
         for name, axis in (('rows', 2), ('columns', 1 + axes)):
             if name in learned:
