@@ -13,11 +13,12 @@ from . import mxnet_import  # before all that imports MXNet
 from . import models, nn, ops, optimizers
 from .accounting import Summary, summary
 from .deploy import ExportError, export
+from .io.preprocess import prepare
 from .io.storage import LoadError, load_parameters
 from .models import get_model
 from .models.with_gluoncv import register_with_gluoncv
 
 __all__ = ['ExportError', 'LoadError', 'Summary', '__version__', 'export', 'get_model', 'load_parameters', 'models',
-           'nn', 'ops', 'optimizers', 'summary']
+           'nn', 'ops', 'optimizers', 'prepare', 'summary']
 
 register_with_gluoncv()

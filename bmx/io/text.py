@@ -1,7 +1,7 @@
 """Text for people, on a terminal."""
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from typing import Iterable, Mapping, Sequence
 
 
 def printable(text: object) -> str:
@@ -28,3 +28,8 @@ def cell_text(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f'{value:.3f}' if value < 10 else f'{value:.1f}'
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """What is counted, in the order of its names: '3 files, 1 hidden'."""
+    return ', '.join(f'{number} {kind}' for kind, number in sorted(numbers.items()))
