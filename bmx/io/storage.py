@@ -7,6 +7,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import re
 import stat
 import struct
 import tempfile
@@ -223,15 +224,19 @@ def sentence(error: Exception) -> str:
 
 
 def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
-                    ctx: mx.Context | Sequence[mx.Context] | None = None) -> None:
+                    ctx: mx.Context | Sequence[mx.Context] | None = None, skip: str | None = None) -> None:
     """Load trained parameters into a network, with errors that say what is wrong with the file.
 
     Parameters
     ----------
     net : gluon.Block
+        All that is skipped has to be initialized, before or afterwards.
     path : str or os.PathLike
         Written by `save_parameters` for a network of the same structure, with or without `deduplicate`.
     ctx : Context or list of Context, optional
+    skip : str, optional
+        The parameters that this selects (`select_parameters`) keep what they have, whatever the file holds in their
+        place: 'output' leaves the classifier of a model of the zoo as it is, for other classes.
 
     Raises
     ------
@@ -239,20 +244,21 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         No such file.
     LoadError
         The file is damaged, or belongs to another model.
+    ValueError
+        `skip` is no regular expression, or selects nothing.
     """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'parameter file {path} does not exist')
-    try:
-        found = mx.nd.load(path)
-    except (mx.MXNetError, ValueError) as error:
-        raise LoadError(f'{path} is damaged or not a parameter file of MXNet: {sentence(error)}') from None
-    expected = net._collect_params_with_prefix()
-    found = {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
+    found = _read_parameters(path)
+    skipped = set() if skip is None else set(select_parameters(net, skip))
+    expected = {name: parameter for name, parameter in net._collect_params_with_prefix().items()
+                if name not in skipped}
+    found = {name: value for name, value in found.items() if name not in skipped}
     given = {expected[name] for name in found if name in expected}  # of a shared one, one name is enough
     missing = sorted(name for name in expected if expected[name] not in given)
     extra = sorted(set(found) - set(expected))
     if missing or extra:
+        if os.fspath(path).endswith('-0000.params'):
+            raise LoadError(f'{os.fspath(path)} is no file of trained parameters, but of a deployed model, it seems, '
+                            'whose weights are packed: give those of its training, for example MODEL-best.params')
         raise LoadError(f'{path} belongs to another model than {getattr(net, "model_name", net.name)}: {len(missing)} '
                         f'of its {len(expected)} parameters are missing{_example(missing)}, {len(extra)} are '
                         f'unknown{_example(extra)}; was it built with another stem or other keywords?')
@@ -263,6 +269,43 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
                             'other classes, stem or keywords?')
     for name, value in found.items():
         expected[name]._load_init(value, ctx, cast_dtype=True)
+
+
+def parameter_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters in a file, by name; errors as of `load_parameters`."""
+    return {name: value.shape for name, value in _read_parameters(path).items()}
+
+
+def _read_parameters(path: str | os.PathLike) -> dict[str, mx.nd.NDArray]:
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'parameter file {path} does not exist')
+    try:
+        found = mx.nd.load(path)
+    except (mx.MXNetError, ValueError) as error:
+        raise LoadError(f'{path} is damaged or not a parameter file of MXNet: {sentence(error)}') from None
+    return {name.split(':', 1)[-1]: value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def select_parameters(net: mx.gluon.Block, pattern: str) -> dict[str, mx.gluon.Parameter]:
+    """The parameters of a network, by name, whose names a regular expression matches from their beginning on.
+
+    Names are those of files of parameters, for example features.0.weight: no other network in the process changes them.
+
+    Raises
+    ------
+    ValueError
+        It is no regular expression, or matches none.
+    """
+    parameters = net._collect_params_with_prefix()
+    try:
+        found = {name: parameter for name, parameter in parameters.items() if re.match(pattern, name)}
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f'{pattern!r:.100} is no regular expression: {error}') from None
+    if not found:
+        raise ValueError(f'{pattern!r:.100} matches no parameter of {getattr(net, "model_name", net.name)}: their '
+                         f'names are {", ".join(list(parameters)[:3])}, ..., {list(parameters)[-1]}')
+    return found
 
 
 def _example(names: Sequence[str]) -> str:
