@@ -162,7 +162,7 @@ def get_model(name: str, classes: int = 1000, ctx: mx.Context | Sequence[mx.Cont
     quantized_by = {key: settings.pop(key) for key in ROLES if names_quantizer(settings.get(key))}
     # The model hands shorthand to its layers, where it goes before the names, even what is the default.
     check_told_once({**settings, **dict.fromkeys(ROLES), **quantized_by}, defaults=True)
-    _check_keywords(entry.__name__, settings)
+    _check_keywords(name.lower(), settings)
     with config(**quantized_by):
         try:
             net = entry(**settings)
