@@ -19,7 +19,7 @@ comma := ,
 # How long `make fuzz` tries each target.
 SECONDS ?= 600
 
-.PHONY: demo lint test test-full coverage test-native test-clang test-neon runtime-test runtime-sanitized runtime-neon
+.PHONY: demo docs lint test test-full coverage test-native test-clang test-neon runtime-test runtime-sanitized runtime-neon
 .PHONY: fuzz clean
 
 $(BIN)/installed: setup.py pyproject.toml $(wildcard bmx/ops/src/* bmx/ops/src/mxnet/*)
@@ -36,6 +36,12 @@ demo: $(BIN)/installed
 	@mkdir -p $(DEMO)
 	$(BIN)/python train_imagenet.py --model meliusnet29 --save-dir $(DEMO) --resume
 	$(BIN)/python -m bmx verify $(DEMO)/meliusnet29 --params $(DEMO)/meliusnet29-best.params
+
+# The site, in build/site. The tutorial is executed; its runtime lies beside the environment, not in it.
+docs: $(BIN)/installed-docs
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/docs/runtime ./runtime/python
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=$(abspath build/docs/runtime) NO_MKDOCS_2_WARNING=1 \
+	  $(BIN)/python -W ignore -m mkdocs build --strict
 
 # What reads the sources alone: mistakes, lines and imports; the form of the C++; types.
 lint: $(BIN)/installed-lint

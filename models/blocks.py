@@ -87,6 +87,8 @@ def _transition(index, channels, groups):
 class GrowingNet(gluon.HybridBlock):
     """A stem, stages whose blocks append channels, transitions between them, and a float classifier.
 
+    Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
+
     Parameters
     ----------
     blocks : sequence of int
@@ -105,8 +107,6 @@ class GrowingNet(gluon.HybridBlock):
     bits : int
         Of the binary layers: 1, 2 to 8, or 32 for the float network of the same structure; None takes the scope's, as
         in every layer.
-
-    Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
     """
 
     def __init__(self, blocks: Sequence[int], reductions: Sequence[float], groups: int = 1, stem: str = 'grouped',

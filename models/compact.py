@@ -40,6 +40,8 @@ ALEXNET_WHOLE = tuple(dict(layer, groups=1) if layer['kind'] == 'conv' else laye
 class CompactNet(gluon.HybridBlock):
     """A float convolution, binary layers one after the other, and a classifier that may be binary.
 
+    Inputs: (N, 3, H, W). Outputs: (N, classes).
+
     Parameters
     ----------
     layers : sequence of dict
@@ -62,8 +64,6 @@ class CompactNet(gluon.HybridBlock):
         global pooling follows.
     bits : int
         See `bmx.nn.Config`; None takes the scope's.
-
-    Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
     def __init__(self, layers: Sequence[Mapping[str, Any]], width: float = 1, binary_classifier: bool = True,

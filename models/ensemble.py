@@ -20,6 +20,8 @@ class Ensemble(gluon.HybridBlock):
     training data drawn with replacement, or on data weighted by what the members before it got wrong. Trained as a
     whole, the members learn together, from the loss of the average.
 
+    Inputs: (N, 3, H, W). Outputs: (N, classes).
+
     Parameters
     ----------
     network : str
@@ -28,8 +30,6 @@ class Ensemble(gluon.HybridBlock):
         How many.
     **kwargs
         Those of each member: classes, stem, bits, ...
-
-    Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
     def __init__(self, network: str, members: int = 6, prefix: str | None = None,

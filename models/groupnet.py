@@ -63,14 +63,14 @@ class SoftConnection(gluon.HybridBlock):
 class Bases(gluon.HybridBlock):
     """A float convolution as the scaled sum of binary ones (section 3.2.1, layer-wise decomposition).
 
+    Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
+
     Parameters
     ----------
     bases : int
         How many.
     *args, **kwargs
         Those of `bmx.nn.BinaryConv`.
-
-    Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
     """
 
     def __init__(self, bases: int, *args: Any, prefix: str | None = None, params: gluon.ParameterDict | None = None,
@@ -102,6 +102,8 @@ class GroupStage(gluon.HybridBlock):
     Between stages the branches are one: where the resolution changes all of them begin with the sum, whose float
     shortcut they share. (That is how the operations and sizes come out that the MeliusNet paper prints.)
 
+    Inputs: (N, in_channels, H, W). Outputs: (N, channels, H / strides, W / strides), rounded up.
+
     Parameters
     ----------
     groups : int
@@ -112,8 +114,6 @@ class GroupStage(gluon.HybridBlock):
         Branches.
     bits : int
         See `bmx.nn.Config`.
-
-    Inputs: (N, in_channels, H, W). Outputs: (N, channels, H / strides, W / strides), rounded up.
     """
 
     def __init__(self, groups: int, in_channels: int, channels: int, strides: int, bases: int, bits: int | None = None,
@@ -157,6 +157,8 @@ class GroupStage(gluon.HybridBlock):
 class GroupNet(ResNetE):
     """A stem, four stages of binary branches, and a float classifier.
 
+    Inputs: (N, 3, H, W), with four stages H and W of at least 5 (thumbnail) or 17. Outputs: (N, classes).
+
     Parameters
     ----------
     bases : int
@@ -167,8 +169,6 @@ class GroupNet(ResNetE):
     **kwargs
         Those of `ResNetE` but preactivation, convolutions and shortcut. `layers` counts convolutions; decomposed by
         groups they are even numbers.
-
-    Inputs: (N, 3, H, W), with four stages H and W of at least 5 (thumbnail) or 17. Outputs: (N, classes).
     """
 
     def __init__(self, bases: int = 5, decomposition: str = 'group', **kwargs: Any) -> None:

@@ -16,6 +16,8 @@ from .registry import register_family
 class ImprovementBlock(gluon.HybridBlock):
     """Add the result of a binary convolution to the newest channels (section 3.1, Figure 1, below).
 
+    Inputs and outputs: (N, in_channels, H, W).
+
     Parameters
     ----------
     in_channels : int
@@ -23,8 +25,6 @@ class ImprovementBlock(gluon.HybridBlock):
         How many channels, from the last, are improved. With all of them it is an ordinary residual connection.
     bits : int
         See `bmx.nn.Config`.
-
-    Inputs and outputs: (N, in_channels, H, W).
     """
 
     def __init__(self, in_channels: int, improved: int, bits: int | None = None, prefix: str | None = None,
@@ -46,6 +46,8 @@ class ImprovementBlock(gluon.HybridBlock):
 class MeliusNet(GrowingNet):
     """Stages of dense and improvement blocks in pairs.
 
+    Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
+
     Parameters
     ----------
     improve : str
@@ -53,8 +55,6 @@ class MeliusNet(GrowingNet):
         feature map, the naive residual connection that the paper decides against (section 3.1).
     **kwargs
         Those of `GrowingNet`: blocks, reductions, groups, stem, classes, growth, bits.
-
-    Inputs: (N, 3, H, W), with four stages H and W of at least 8 (thumbnail) or 29. Outputs: (N, classes).
     """
 
     def __init__(self, improve: str = 'newest', **kwargs: Any) -> None:

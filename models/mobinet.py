@@ -53,6 +53,8 @@ POOLS = {
 class Segment(gluon.HybridBlock):
     """Sign, binary convolution, activation, batch normalisation, around which a skip connection may go (Figure 2).
 
+    Inputs: (N, in_channels, H, W). Outputs: (N, channels, H, W).
+
     Parameters
     ----------
     channels, kernel_size, groups, in_channels
@@ -63,8 +65,6 @@ class Segment(gluon.HybridBlock):
         'prelu' (one slope) or 'relu'.
     bits, scaling
         See `bmx.nn.Config`.
-
-    Inputs: (N, in_channels, H, W). Outputs: (N, channels, H, W).
     """
 
     def __init__(self, channels: int, kernel_size: int, groups: int, in_channels: int, skip: bool, activation: str,
@@ -91,6 +91,8 @@ class Segment(gluon.HybridBlock):
 class MoBiNet(gluon.HybridBlock):
     """A stem, MobileNet-v1's thirteen blocks made of binary convolutions, and a float classifier.
 
+    Inputs: (N, 3, H, W). Outputs: (N, classes).
+
     Parameters
     ----------
     block : str
@@ -115,8 +117,6 @@ class MoBiNet(gluon.HybridBlock):
         See `bmx.nn.Config`; None takes the scope's.
     scaling : str
         See `bmx.nn.Config`. None: 'gradient', the paper's Equation 5, where the scope names no quantizer of weights.
-
-    Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
     def __init__(self, block: str, k: int = 3, skip: bool = True, activation: str = 'prelu', pool: str = 'avg',

@@ -17,13 +17,13 @@ from .registry import register_family
 class QuickNetBlock(gluon.HybridBlock):
     """A 3x3 binary convolution, ReLU and batch normalisation, with a shortcut around them.
 
+    Inputs and outputs: (N, channels, H, W).
+
     Parameters
     ----------
     channels : int
     bits, clip_threshold, pad_value
         See `bmx.nn.Config`.
-
-    Inputs and outputs: (N, channels, H, W).
     """
 
     def __init__(self, channels: int, bits: int | None = None, clip_threshold: float | None = None,
@@ -69,6 +69,8 @@ class QuickNet(gluon.HybridBlock):
     TensorFlow pads an even edge behind its end only where a convolution has stride 2, as those of the stem; here both
     ends are padded, as everywhere in MXNet.
 
+    Inputs: (N, 3, H, W). Outputs: (N, classes).
+
     Parameters
     ----------
     layers : sequence of int
@@ -83,8 +85,6 @@ class QuickNet(gluon.HybridBlock):
         Outputs of the classifier.
     bits : int
         See `bmx.nn.Config`; None takes the scope's.
-
-    Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
     def __init__(self, layers: Sequence[int] = (4, 4, 4, 4), channels: Sequence[int] = (64, 128, 256, 512),

@@ -26,6 +26,8 @@ class Segment(gluon.HybridBlock):
     Where the channels are doubled, the paper puts two convolutions of the same signs side by side and the shortcut
     around each of them: that is one convolution with all filters, and a shortcut of the input beside itself.
 
+    Inputs: (N, in_channels, H, W). Outputs: (N, channels, H / strides, W / strides), rounded up.
+
     Parameters
     ----------
     in_channels, channels : int
@@ -37,8 +39,6 @@ class Segment(gluon.HybridBlock):
         one for each time that `in_channels` go into `channels`.
     bits : int
         See `bmx.nn.Config`.
-
-    Inputs: (N, in_channels, H, W). Outputs: (N, channels, H / strides, W / strides), rounded up.
     """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, strides: int = 1, groups: int | None = None,
@@ -76,6 +76,8 @@ class Segment(gluon.HybridBlock):
 class ReActNet(gluon.HybridBlock):
     """A float convolution, MobileNet-v1's thirteen blocks made of binary 3x3 and 1x1 convolutions, a float classifier.
 
+    Inputs: (N, 3, H, W). Outputs: (N, classes).
+
     Parameters
     ----------
     groups : int, optional
@@ -92,8 +94,6 @@ class ReActNet(gluon.HybridBlock):
         Outputs of the classifier.
     bits : int
         See `bmx.nn.Config`; None takes the scope's.
-
-    Inputs: (N, 3, H, W). Outputs: (N, classes).
     """
 
     def __init__(self, groups: int | None = None, channels: Sequence[int] = CHANNELS, halving: Sequence[int] = HALVING,

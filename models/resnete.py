@@ -33,6 +33,9 @@ def make_shortcut(in_channels: int, channels: int, strides: int, norm: bool = Tr
 class ResidualBlock(gluon.HybridBlock):
     """3x3 binary convolutions, most often one, with a shortcut around them.
 
+    Inputs: (N, in_channels, H, W), and if it is given the shortcut's result. Outputs: (N, channels, H / strides,
+    W / strides), rounded up.
+
     Parameters
     ----------
     in_channels, channels : int
@@ -47,9 +50,6 @@ class ResidualBlock(gluon.HybridBlock):
     shortcut : str
         Where the shape changes: 'float' (`make_shortcut`); 'binary': a binary 1x1 convolution with the strides;
         'given': the block is called with what the shortcut makes of the input.
-
-    Inputs: (N, in_channels, H, W), and if it is given the shortcut's result. Outputs: (N, channels, H / strides,
-    W / strides), rounded up.
     """
 
     def __init__(self, in_channels: int, channels: int, strides: int, preactivation: bool = False,
@@ -96,6 +96,9 @@ class ResidualBlock(gluon.HybridBlock):
 class ResNetE(gluon.HybridBlock):
     """A stem, four stages of residual blocks, and a float classifier.
 
+    Inputs: (N, 3, H, W), with four stages and float shortcuts H and W of at least 5 (thumbnail) or 17. Outputs: (N,
+    classes).
+
     Parameters
     ----------
     layers : sequence of int
@@ -120,9 +123,6 @@ class ResNetE(gluon.HybridBlock):
     bits : int
         Of the binary layers: 1, 2 to 8, or 32 for the float network of the same structure; None takes the scope's, as
         in every layer.
-
-    Inputs: (N, 3, H, W), with four stages and float shortcuts H and W of at least 5 (thumbnail) or 17. Outputs: (N,
-    classes).
     """
 
     def __init__(self, layers: Sequence[int], channels: Sequence[int] = (64, 128, 256, 512), width: float = 1,

@@ -1,5 +1,6 @@
 """What the documents name exists: links, files, names of bmx, commands and their options."""
 import argparse
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -13,10 +14,12 @@ import pytest
 
 import bmx  # noqa: F401  (its operators are named)
 from bmx.cli import COMMANDS, CommandParser
+from bmx.models import MODELS
+from bmx.train.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [
-    *ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('benchmarks/*.md')])
+    *ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('benchmarks/*.md')])
 PRESENT = [name for name in DOCUMENTS if name != 'CHANGELOG.md']  # that one names what is gone, too
 FOLDERS = ('bmx', 'models', 'runtime', 'docs', 'tests', 'recipes', 'benchmarks', '.ci')
 TOP = [path.name for path in ROOT.iterdir() if path.is_file()]
@@ -61,14 +64,14 @@ def spans(text):
 
 
 def words(line):
-    """The words of a command line, without prompt, comment and variables before it; none if it is no command."""
+    """The words of a command line up to a pipe, without prompt, comment and variables; none if it is no command."""
     try:
         found = shlex.split(line[2:] if line.startswith('$ ') else line, comments=True)
     except ValueError:
         return []
     while found and re.match(r'[A-Z_]+=', found[0]):
         found.pop(0)
-    return found
+    return found[:found.index('|')] if '|' in found else found
 
 
 def arguments(line):
@@ -185,6 +188,7 @@ def test_commands_and_options_exist(document):
         unknown += [(command, word) for word in own if re.match('--[a-z]', word)
                     and word.partition('=')[0] not in options(command)]
     known = set(re.findall(r'--[a-z]+', read('runtime/bmx_run/options.cc'))).union(*map(options, COMMANDS))
+    known |= {flag for names, _ in flags('Not here') for flag in names}
     unknown += [span for span in spans(read(document))
                 if re.match('--[a-z]', span) and re.match(r'[\w-]+', span).group() not in known]
     assert unknown == []
@@ -245,14 +249,63 @@ def test_the_glossary_is_in_order():
     assert terms == sorted(set(terms))
 
 
-def test_readme_says_where_everything_is():
-    table = spans(read('README.md').partition('## Where things are')[2])
+def test_a_page_says_where_everything_is():
+    table = spans(read('docs/architecture.md').partition('## Where things are')[2])
     rooms = runpy.run_path(str(ROOT / 'docs' / 'architecture.py'))['ROOMS'].values()
     places = {place + '/' * (ROOT / place).is_dir() for room in rooms for place in room.places}
     places -= {'bmx/__init__.py', 'bmx/__main__.py'}
     assert sorted((places | {folder + '/' for folder in FOLDERS if folder != 'bmx'}) - set(table)) == []
-    links = re.findall(r'\]\(([^)#]+)', read('README.md'))
-    assert sorted(set(DOCUMENTS) - {'README.md'} - set(links)) == []
+
+
+def test_every_page_is_in_the_navigation():
+    named = re.findall(r'(\S+\.md)$', read('mkdocs.yml').partition('\nnav:')[2], re.M)
+    assert sorted(named) == sorted(set(DOCUMENTS + ['runtime/python/README.md']))
+
+
+def test_tables_are_those_of_code_and_measurements():
+    """Else: python docs/tables.py."""
+    written = runpy.run_path(str(ROOT / 'docs' / 'tables.py'))['written']
+    assert [document for document in DOCUMENTS if written(read(document)) != read(document)] == []
+
+
+def test_models_that_a_page_describes_are_all():
+    named = {span.split(' ')[0] for span in spans(read('docs/models.md'))}
+    assert sorted(set(MODELS) - named) == []
+
+
+def test_commands_that_a_page_lists_are_all():
+    assert [span.split(' ')[1] for cells in rows('docs/start.md')[1:] for span in spans(cells[0])] == list(COMMANDS)
+
+
+def flags(*headings):
+    """Rows of docs/flags.md below headings: the flags of the first cell, the other cells."""
+    parts = re.split(r'^## (.*)\n', read('docs/flags.md'), flags=re.M)
+    lines = [line for heading in headings for line in parts[parts.index(heading) + 1].splitlines()]
+    return [(spans(cells[0]), cells[1:]) for line in lines if line.startswith('| `-')
+            for cells in [[cell.strip() for cell in line[1:-1].split(' | ')]]]
+
+
+def test_flags_hold_every_option_of_trainings():
+    shown = [flag for names, _ in flags('The same', 'Another default, or another meaning', 'Only here')
+             for flag in names]
+    assert sorted(shown) == sorted(options('train') - {'-h', '--help'})
+    assert not set(shown) & {flag for names, _ in flags('Not here') for flag in names}
+
+
+def test_defaults_of_flags_are_those_that_the_table_says():
+    parser = argparse.ArgumentParser()
+    importlib.import_module('bmx.cli.train').add_options(parser)
+    defaults = {option: action.default for action in parser._actions for option in action.option_strings}
+    recipe = {'--' + field.name.replace('_', '-'): field.default for field in dataclasses.fields(Recipe)}
+    wrong = []
+    for names, (default, *_) in flags('The same'):
+        for name in names:
+            value = recipe.get(name) if defaults[name] is None else defaults[name]
+            text = {'None': 'none', 'False': 'off'}.get(
+                str(value), ','.join(map(str, value)) if isinstance(value, tuple)
+                else f'{value:g}' if isinstance(value, float) else str(value))
+            wrong += [(name, text)] if default != text else []
+    assert wrong == []
 
 
 @pytest.mark.parametrize('name', ['bmx/deploi/x.py', 'nowhere.cc', 'docs/none.md', 'operation_NAME.h.cc'])

@@ -82,6 +82,21 @@ def test_another_python_is_found(find_python, tmp_path, monkeypatch, capsys):
     assert out == f'{tmp_path}/python3.9\n' and f'using {tmp_path}/python3.9' in err
 
 
+def test_the_source_distribution_holds_what_its_documents_link(tmp_path):
+    done = subprocess.run([sys.executable, '-W', 'ignore', 'setup.py', '-q', 'egg_info', '--egg-base', str(tmp_path)],
+                          cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout.decode()
+    metadata, = tmp_path.glob('*.egg-info')  # an old setuptools does not read the package's name
+    held = set((metadata / 'SOURCES.txt').read_text().splitlines())
+    documents = [path for path in held if path.endswith('.md')]
+    assert {'README.md', 'docs/semantics.md'} < set(documents)
+    linked = {(path, os.path.normpath(os.path.join(os.path.dirname(path), target)))
+              for path in documents for target in re.findall(r'\]\(([^)#\s]+)', open(os.path.join(ROOT, path)).read())
+              if not re.match(r'\w+:', target)}
+    assert sorted(link for link in linked if link[1] not in held) == []
+    assert not [path for path in held if path.endswith(('.pyc', '.so'))]
+
+
 @pytest.mark.parametrize('version', ['3.12', '3.13'])
 def test_setup_says_which_python_it_needs(version):
     python = shutil.which('python' + version)
@@ -180,6 +195,8 @@ def test_version(capsys):
 def test_changelog_speaks_of_versions():
     with open(os.path.join(ROOT, 'CHANGELOG.md')) as stream:
         headings = [line[3:].rstrip('\n') for line in stream if line.startswith('## ')]
+    if headings[0] == 'Unreleased':  # the version in the making
+        del headings[0]
     versions = [re.fullmatch(r'(\d+)\.(\d+)\.(\d+)( \([^)]*\))?', heading) for heading in headings]
     assert all(versions), headings
     numbers = [tuple(map(int, version.groups()[:3])) for version in versions]

@@ -1,7 +1,5 @@
 """Every quantizer of the registry: its values and gradients by the papers' formulas, and its way through a layer, from
 hybridized training to the deployed network."""
-import importlib.util
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -16,7 +14,6 @@ from bmx.nn.quantizers import names
 from helpers import initialized, own, random, sequential
 from quantizer_cases import CASES, circulant, sign
 
-METHODS = Path(__file__).resolve().parent.parent / 'docs' / 'methods.py'
 ACTIVATIONS, WEIGHTS, SHAPE = (2, 4, 5, 6), (8, 4, 3, 3), (2, 8, 9, 8)  # the last: of a network's input
 
 ALL = [(role, text) for role, cases in CASES.items() for text in cases]
@@ -406,14 +403,6 @@ def test_keywords_of_a_model():
     with bmx.nn.config(**net.layer_defaults):
         again = bmx.get_model(net.model_name, **net.model_kwargs)
     assert bmx.nn.quantized_layers(again)[0].quantization == layer.quantization
-
-
-def test_the_table_in_the_documents_is_that_of_the_registry():
-    spec = importlib.util.spec_from_file_location('methods', METHODS)
-    methods = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(methods)
-    page = methods.PAGE.read_text()
-    assert methods.written(page) == page
 
 
 class Function(mx.gluon.HybridBlock):

@@ -41,12 +41,12 @@ class Scale(gluon.HybridBlock):
 
     Behind a binary classifier it brings sums of as many +1 and -1 as there are inputs to the range of a softmax.
 
+    Inputs and outputs: (N, C, ...).
+
     Parameters
     ----------
     initial : float
         What it begins with.
-
-    Inputs and outputs: (N, C, ...).
     """
 
     def __init__(self, initial: float = 0.001, prefix: str | None = None,
@@ -64,12 +64,8 @@ class Scale(gluon.HybridBlock):
 class PReLU(nn.PReLU):
     """PReLU (He et al. 2015): x where x > 0, else a learned slope times x.
 
-    Parameters
-    ----------
-    alpha_initializer : Initializer
-        Of the slopes; 0.25 by default.
-    in_channels : int
-        1 for one slope, or the number of channels for one each.
+    Of its parent's arguments `alpha_initializer` is that of the slopes, 0.25 by default; `in_channels` is 1 for one
+    slope, or the number of channels for one each.
 
     Inputs and outputs: (N, C, ...).
     """

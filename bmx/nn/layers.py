@@ -40,6 +40,10 @@ class _Learns(gluon.HybridBlock):
 class QActivation(_Learns):
     """Quantize activations: few values in the forward pass, an estimator in the backward pass.
 
+    Inputs: data of any shape. Outputs: +1 or -1, or whatever the quantizer makes of it, of the same shape, but for the
+    border, and dtype. A quantizer that has scales, (N, C, ...) only, has two outputs for the layer that follows: the
+    values, those of m planes (m * N, C, ...), and the scales, then (m, N).
+
     Parameters
     ----------
     bits : int
@@ -51,10 +55,6 @@ class QActivation(_Learns):
         convolution that follows: it costs nothing here and a copy of the features there. Of signs only.
     in_channels : int
         Channels of the data, for quantizers that learn something of each.
-
-    Inputs: data of any shape. Outputs: +1 or -1, or whatever the quantizer makes of it, of the same shape, but for the
-    border, and dtype. A quantizer that has scales, (N, C, ...) only, has two outputs for the layer that follows: the
-    values, those of m planes (m * N, C, ...), and the scales, then (m, N).
     """
 
     def __init__(self, bits: int | None = None, quantizer: str | None = None, clip_threshold: float | None = None,
@@ -315,14 +315,14 @@ class BinaryConv(gluon.HybridBlock):
 
     With activations of 32 bits a ReLU stands in the sign's place, as in the float networks they are compared with.
 
+    Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
+
     Parameters
     ----------
     channels, kernel_size, strides, padding, dilation, groups, in_channels, weight_initializer
         Those of `QConv2D`.
     bits, quantizer, clip_threshold, scaling, pad_value, activation_bits, binarizations, activation, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
-
-    Inputs: (N, C, H, W). Outputs: (N, channels, H', W').
     """
 
     def __init__(self, channels: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = (1, 1),
@@ -361,14 +361,14 @@ class BinaryDense(gluon.HybridBlock):
 
     With activations of 32 bits a ReLU stands in the sign's place.
 
+    Inputs: (N, ...). Outputs: (N, units); without `flatten` (..., units).
+
     Parameters
     ----------
     units, use_bias, flatten, in_units, weight_initializer
         Those of `QDense`.
     bits, quantizer, clip_threshold, scaling, activation_bits, binarizations, activation, weight
         See `bmx.nn.Config`; what is None comes from the scope `bmx.nn.config`.
-
-    Inputs: (N, ...). Outputs: (N, units); without `flatten` (..., units).
     """
 
     def __init__(self, units: int, use_bias: bool = False, flatten: bool = True, in_units: int = 0,

@@ -16,14 +16,14 @@ class Shift(gluon.HybridBlock):
 
     Before a `BinaryConv` of any quantizer it makes of signs what the quantizer `rsign` is.
 
+    Inputs and outputs: (N, C, H, W).
+
     Parameters
     ----------
     in_channels : int
         C.
     initializer : str or Initializer
         Of the shifts.
-
-    Inputs and outputs: (N, C, H, W).
     """
 
     def __init__(self, in_channels: int, initializer: str | mx.init.Initializer = 'zeros', prefix: str | None = None,
@@ -41,12 +41,12 @@ class RPReLU(nn.HybridSequential):
     """PReLU with a slope for each channel between two shifts (Equation 2): x - gamma + zeta where x > gamma, else
     beta (x - gamma) + zeta.
 
+    Inputs and outputs: (N, C, H, W).
+
     Parameters
     ----------
     in_channels : int
         C.
-
-    Inputs and outputs: (N, C, H, W).
     """
 
     def __init__(self, in_channels: int, prefix: str | None = None, params: gluon.ParameterDict | None = None) -> None:

@@ -12,12 +12,12 @@ from .tensors import Tensor, clip
 class ChannelShuffle(gluon.HybridBlock):
     """Interleave the channels of groups (ShuffleNet): channel i of group j becomes channel i * groups + j.
 
+    Inputs and outputs: (N, C, H, W).
+
     Parameters
     ----------
     groups : int
         Must divide the number of channels.
-
-    Inputs and outputs: (N, C, H, W).
     """
 
     def __init__(self, groups: int, prefix: str | None = None, params: gluon.ParameterDict | None = None) -> None:
@@ -69,12 +69,12 @@ class _Stem(nn.HybridSequential):
 class GroupedStem(_Stem):
     """Three 3x3 convolutions, two of them grouped, and max pooling (MeliusNet, section 3.2, Figure 3b).
 
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
+
     Parameters
     ----------
     channels : int
         Output channels; the first two convolutions have half of them.
-
-    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
     """
 
     def __init__(self, channels: int = 64, prefix: str | None = None,
@@ -128,12 +128,12 @@ class MobileNetStem(ThumbnailStem):
 class QuickNetStem(_Stem):
     """A 3x3 convolution, a depthwise one and one of 1x1 (QuickNet), the first two with stride 2.
 
+    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
+
     Parameters
     ----------
     channels : int
         Output channels; the convolutions before the last have a quarter of them.
-
-    Inputs: (N, 3, H, W). Outputs: (N, channels, H/4, W/4).
     """
 
     def __init__(self, channels: int = 64, prefix: str | None = None,

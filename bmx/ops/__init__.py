@@ -104,7 +104,7 @@ def use_kernel(name: str) -> None:
     Parameters
     ----------
     name : str
-        One of :func:`kernels`.
+        One of `kernels`.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def use_kernel(name: str) -> None:
 
 
 def supported_kernels() -> tuple[str, ...]:
-    """Those of :func:`kernels` that this CPU supports.
+    """Those of `kernels` that this CPU supports.
 
     Returns
     -------

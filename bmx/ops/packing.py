@@ -45,12 +45,12 @@ def pack_weights(weight: np.ndarray) -> np.ndarray:
 
 
 def unpack_weights(packed: np.ndarray, channels: int) -> np.ndarray:
-    """Inverse of :func:`pack_weights` up to the sign.
+    """Inverse of `pack_weights` up to the sign.
 
     Parameters
     ----------
     packed : numpy.ndarray
-        uint8, as :func:`pack_weights` returns it.
+        uint8, as `pack_weights` returns it.
     channels : int
         Input channels of a group, C/groups.
 
@@ -102,7 +102,7 @@ def interleave_weights(packed: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     packed : numpy.ndarray
-        uint8, shape (O, kh, kw, B), as :func:`pack_weights` returns it; O a multiple of 64 in each group.
+        uint8, shape (O, kh, kw, B), as `pack_weights` returns it; O a multiple of 64 in each group.
 
     Returns
     -------
@@ -116,12 +116,12 @@ def interleave_weights(packed: np.ndarray) -> np.ndarray:
 
 
 def deinterleave_weights(interleaved: np.ndarray, kernel: tuple[int, ...], channels: int) -> np.ndarray:
-    """Inverse of :func:`interleave_weights`.
+    """Inverse of `interleave_weights`.
 
     Parameters
     ----------
     interleaved : numpy.ndarray
-        uint8, as :func:`interleave_weights` returns it.
+        uint8, as `interleave_weights` returns it.
     kernel : tuple of int
         (kh, kw).
     channels : int
@@ -175,12 +175,12 @@ def pack_float_weights(weight: np.ndarray, groups: int = 1) -> np.ndarray:
 
 
 def unpack_float_weights(packed: np.ndarray, filters: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Inverse of :func:`pack_float_weights`.
+    """Inverse of `pack_float_weights`.
 
     Parameters
     ----------
     packed : numpy.ndarray
-        float32, as :func:`pack_float_weights` returns it.
+        float32, as `pack_float_weights` returns it.
     filters : int
         O, of all groups.
     shape : tuple of int
@@ -194,7 +194,7 @@ def unpack_float_weights(packed: np.ndarray, filters: int, shape: tuple[int, ...
     Raises
     ------
     ValueError
-        `packed` is not what :func:`pack_float_weights` returns for weights of that shape.
+        `packed` is not what `pack_float_weights` returns for weights of that shape.
     """
     packed, shape = np.asarray(packed), tuple(shape)
     groups = len(packed) if packed.ndim else 0
@@ -220,7 +220,7 @@ _MOST_BITS = 8
 
 
 def level_bytes(shape: Sequence[int], bits: int, by: Sequence[int]) -> int | None:
-    """Bytes of weights as :func:`pack_levels` stores them.
+    """Bytes of weights as `pack_levels` stores them.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def level_bytes(shape: Sequence[int], bits: int, by: Sequence[int]) -> int | Non
         Of the weights, filters first.
     bits : int
     by : tuple of int
-        As :func:`pack_levels` takes it.
+        As `pack_levels` takes it.
 
     Returns
     -------

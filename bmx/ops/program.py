@@ -162,7 +162,7 @@ class Convolution(Instruction):
 class Conv(Convolution):
     """A binary convolution; the fields mean what the inputs and attributes of `xnor_popcount` mean.
 
-    The weights are packed, or as :func:`bmx.ops.interleave_weights` orders them.
+    The weights are packed, or as `bmx.ops.interleave_weights` orders them.
     """
     threshold: int | None = None
     pad_value: int = -1
@@ -209,7 +209,7 @@ class Conv(Convolution):
 class FloatConv(Convolution):
     """A float convolution, of what `before` makes of the sources; padding is +0.
 
-    The weights are as :func:`bmx.ops.pack_float_weights` makes them. An output is one chain of fused multiply-adds in
+    The weights are as `bmx.ops.pack_float_weights` makes them. An output is one chain of fused multiply-adds in
     float32: from +0 on, for each channel of the group, row and column of the window.
     """
     before: tuple[Step, ...] = ()

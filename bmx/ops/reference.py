@@ -20,14 +20,14 @@ def xnor_popcount(data: np.ndarray, weight: np.ndarray, threshold: np.ndarray | 
 
     With several planes the sum of b_i * (the sum of a_j * D_ij over the planes j of activations) over the planes i of
     weights, D_ij being the product of planes j and i; in float32, in the order of j and of i. With several
-    binarizations plane j holds the signs H_j of :func:`residual_binarize`, and a_j is alpha_j of the sample.
+    binarizations plane j holds the signs H_j of `residual_binarize`, and a_j is alpha_j of the sample.
 
     Parameters
     ----------
     data : numpy.ndarray
         float32, shape (N, C, H, W), (N, C, W), or (N, C) for a dense layer.
     weight : numpy.ndarray
-        uint8, as :func:`bmx.ops.pack_weights` makes it, plane after plane.
+        uint8, as `bmx.ops.pack_weights` makes it, plane after plane.
     threshold : numpy.ndarray, optional
         float32, shape (2, C): thresholds t and directions d, +1 or -1. Channel c is +1 where ``d*x >= d*t``.
         Default t = 0, d = +1. With several planes (T, 2, C), T such comparisons.
@@ -187,13 +187,13 @@ def expand_weights(levels: np.ndarray, codes: np.ndarray, shape: Sequence[int], 
     Parameters
     ----------
     levels, codes : numpy.ndarray
-        As :func:`bmx.ops.pack_levels` makes them.
+        As `bmx.ops.pack_levels` makes them.
     shape : tuple of int
         Of the weights, filters first.
     bits : int
         Of a code.
     groups : int
-        0: the result has that shape; else it is what :func:`bmx.ops.pack_float_weights` makes of it.
+        0: the result has that shape; else it is what `bmx.ops.pack_float_weights` makes of it.
 
     Returns
     -------
@@ -209,14 +209,14 @@ def expand_weights(levels: np.ndarray, codes: np.ndarray, shape: Sequence[int], 
 
 def channelwise_gradients(gradient: np.ndarray, data: np.ndarray, values: np.ndarray,
                           kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The gradients of :func:`channelwise` that arise of one of its result.
+    """The gradients of `channelwise` that arise of one of its result.
 
     Parameters
     ----------
     gradient : numpy.ndarray
         Of the result, and of its shape and dtype.
     data, values, kind
-        As of :func:`channelwise`.
+        As of `channelwise`.
 
     Returns
     -------
@@ -248,7 +248,7 @@ def float_convolution(data: np.ndarray, weight: np.ndarray, num_filter: int, ker
     data : numpy.ndarray
         float32, shape (N, C, H, W).
     weight : numpy.ndarray
-        float32, as :func:`bmx.ops.pack_float_weights` makes it.
+        float32, as `bmx.ops.pack_float_weights` makes it.
     num_filter, kernel, stride, pad, dilate, num_group
         As in MXNet's Convolution; padding is +0.
 
@@ -288,7 +288,7 @@ def _fma(x, w, total):
 
 def binary_subgraph(program: str, data: Sequence[np.ndarray], parameters: Sequence[np.ndarray],
                     num_outputs: int = 1) -> list[np.ndarray]:
-    """Run a program: a chain of convolutions and elementwise maps (:mod:`bmx.ops.program`).
+    """Run a program: a chain of convolutions and elementwise maps (`bmx.ops.program`).
 
     Parameters
     ----------

@@ -29,5 +29,5 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.RandomState:
 
 
 def integer(seed: int, purpose: str, *position: int) -> int:
-    """One integer in [0, 2**31) from :func:`stream`, to seed a generator that is not NumPy's."""
+    """One integer in [0, 2**31) from `stream`, to seed a generator that is not NumPy's."""
     return int(stream(seed, purpose, *position).randint(2 ** 31))

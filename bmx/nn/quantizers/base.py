@@ -39,7 +39,7 @@ class Quantizer:
     """A method: how activations, or weights, or both become numbers of few bits, and their gradient.
 
     A subclass is frozen and has the method's settings as fields; it overrides `quantize_activation`,
-    `quantize_weight` or both. Its text, `dorefa(2)`, is what :func:`parse_quantizer` makes it of again.
+    `quantize_weight` or both. Its text, `dorefa(2)`, is what `parse_quantizer` makes it of again.
 
     Attributes
     ----------

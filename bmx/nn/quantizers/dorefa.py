@@ -42,7 +42,7 @@ def k_bit_weight(x: Tensor, bits: int) -> Tensor:
     """Weights of several bits (DoReFa-Net, Zhou et al. 2016, section 2.3).
 
     2 quantize_k(tanh(x) / (2 m) + 1/2) - 1 with m = max |tanh(x)| over the whole array and the quantize_k of
-    :func:`k_bit_activation`. The gradient takes quantize_k for the identity and is otherwise the true one: of tanh, and
+    `k_bit_activation`. The gradient takes quantize_k for the identity and is otherwise the true one: of tanh, and
     of the quotient, m included, so that the largest weight also receives what it does to all others. Weights which are
     all 0 are divided by 1.
 
@@ -75,7 +75,7 @@ class DoReFa(Quantizer):
     ----------
     k : int
         Bits, 1 to 8. With 1 activations are 0 or 1, and weights signs times alpha = mean |w| of the whole layer, whose
-        gradient passes through unchanged; with more they are :func:`k_bit_activation` and :func:`k_bit_weight`.
+        gradient passes through unchanged; with more they are `k_bit_activation` and `k_bit_weight`.
     """
     name: ClassVar[str] = 'dorefa'
     source: ClassVar[str] = 'DoReFa-Net (Zhou et al. 2016), Equations 5 to 11'

@@ -75,7 +75,7 @@ def approx_sign(x: Tensor, clip_threshold: float | None = None, composed: bool =
     """Sign with the gradient of a piecewise polynomial (Bi-Real-Net, Liu et al., ECCV 2018).
 
     The gradient is 2 + 2x where -1 <= x < 0, 2 - 2x where 0 <= x <= 1, else 0. `clip_threshold` is ignored: the
-    polynomial ends at 1. All else is as of :func:`ste_sign`.
+    polynomial ends at 1. All else is as of `ste_sign`.
     """
     return _sign('approx_sign', x, clip_threshold, composed, padding, pad_value)
 

@@ -61,7 +61,7 @@ def find_data(data_dir: str | None = None, records: Mapping[str, Sequence[str] |
 
 
 def open_data(source: Source, options: DataOptions) -> ImageData:
-    """Open what :func:`find_data` found.
+    """Open what `find_data` found.
 
     Parameters
     ----------
