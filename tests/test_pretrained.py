@@ -10,6 +10,7 @@ from PIL import Image
 import bmx
 from bmx import deploy
 from bmx.cli import main
+from bmx.cli.network import trained_network
 from bmx.deploy.files import params_path
 from bmx.io.description import read_description, write_description
 from bmx.io.preprocess import load_inputs
@@ -64,9 +65,7 @@ def test_get_model_finds_what_comes_with_bmx(tmp_path):
 
 
 def pretrained_network(path):
-    net = pretrained.build(read_description(path))
-    load_parameters(net, path)
-    return net
+    return trained_network(path).net
 
 
 def test_the_deployed_files_are_those_of_the_parameters(tmp_path):
@@ -173,7 +172,7 @@ def test_refused(tmp_path, data, capsys):
     for place, message in ((other, 'was trained with other data'), (str(tmp_path / 'none'), 'does not exist')):
         assert main(command + [place]) == 1 and message in capsys.readouterr().err
     os.unlink(params[:-len('.params')] + '.json')
-    assert main(command + [data]) == 1 and 'tells how the network was built' in capsys.readouterr().err
+    assert main(command + [data]) == 1 and 'the description that a training leaves' in capsys.readouterr().err
     assert not root.exists()
     for arguments in (['--add', params], ['--data-dir', data]):
         with pytest.raises(SystemExit):
@@ -191,10 +190,10 @@ def test_damaged_accuracy(text, tmp_path):
 
 
 def test_a_training_begins_with_them(tmp_path, monkeypatch):
-    """`--use-pretrained` finds what comes with bmx, and begins with it."""
+    """`--use-pretrained` finds what comes with bmx, and begins with it: of other classes with all but the classifier."""
     monkeypatch.setenv('HOME', str(tmp_path))
     data = str(write_folder(tmp_path / 'data', train=1, val=1, classes=[f'class{index}' for index in range(10)]))
     training = prepare(['--model', NAME, '--data-dir', data, '--input-size', '32', '--use-pretrained', '--save-dir',
                         str(tmp_path / 'run'), '--batch-size', '2'])
     x = random((2, 3, 32, 32))
-    assert (training.net(x) == bmx.get_model(NAME, pretrained=True)(x)).asnumpy().all()
+    assert (training.net.features(x) == bmx.get_model(NAME, pretrained=True).features(x)).asnumpy().all()

@@ -97,7 +97,7 @@ def read(path):
     (('lr = 0.2', 'help'), [], r'\[high\]: leave out the flag for help'),
     (('', ''), ['--', '-h'], r'\[base\]: leave out the flag for help'),
     (('', ''), ['--', '--dry'], r'\[base\]: unrecognized arguments: --dry'),
-    (('lr = 0.2', 'lr = fast'), [], r'\[high\]: argument --lr: invalid'),
+    (('lr = 0.2', 'lr = fast'), [], r'\[high\]: argument --lr: must be a finite number'),
     (('lr = 0.2', 'model = resnet1000'), [], r'\[high\]: .*unknown model'),
     (('lr = 0.2', 'set = blocks=(1,1,1)'), [], r'\[high\]: '),
     (('lr = 0.2', 'set = colour=red'), [], r'\[high\]: cannot build meliusnet22'),

@@ -257,7 +257,13 @@ def test_small_images_imply_their_stem(dataset, tmp_path, monkeypatch, capsys):
 
 ERRORS = [
     (('--model', 'nonsense'), "cannot build nonsense: unknown model 'nonsense'; choose from "),
-    (('--set', 'colour=3'), 'cannot build tiny: '),
+    (('--set', 'colour=3'), "cannot build tiny: tiny has no keyword 'colour': its keywords are channels, "),
+    (('--set', 'channels=x'), "cannot build tiny: channels of tiny must be a number, as 8 is, got 'x'"),
+    (('--freeze', '9'), "--freeze '9' matches no parameter of tiny: their names are 0.weight, "),
+    (('--freeze', '('), "--freeze '(' is no regular expression: "),
+    (('--freeze', ''), '--freeze  leaves nothing to train'),
+    (('--extend',), 'nothing to extend: there is no checkpoint in --save-dir '),
+    (('--use-pretrained',), '--use-pretrained: no pretrained parameters of tiny at '),
     (('--data-dir', 'nowhere'), '--data-dir nowhere does not exist'),
     (('--optimizer', 'magic'), "unknown --optimizer 'magic': choose one of "),
     (('--lr-mode', 'plateau', '--lr-decay', '1'), '--lr-mode plateau multiplies the rate by --lr-decay, 1, which'),
@@ -294,7 +300,9 @@ def test_nothing_readable(folder, tmp_path, capsys, part):
 
 
 @pytest.mark.parametrize('more', [('--batch-size', '0'), ('--seed', '-1'), ('--set', 'novalue'), ('--num-epochs', '0'),
-                                  ('--resume', '--resume-epoch', '3'), ('--augmentation', 'wild'), ('--bipolar', '-1'),
+                                  ('--augmentation', 'wild'), ('--bipolar', '-1'), ('--seed', '4294967296'),
+                                  ('--lr', 'inf'), ('--wd', 'nan'), ('--batch-size', '1.5'), ('-j', '100000'),
+                                  ('--input-size', '100000'), ('--num-epochs', '10000000000'),
                                   ('--binary-wd', '-0.1'), ('--clip-weights', 'maybe'), ('--clip-weights',),
                                   ('--lr-mode', 'cliff')], ids=' '.join)
 def test_bad_command_lines(folder, tmp_path, more):

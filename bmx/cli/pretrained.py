@@ -8,7 +8,8 @@ import os
 from ..io.text import table
 from ..models import INSTALLED, MODELS, ROOT, pretrained_path
 from ..train import TrainingError, pretrained
-from ..train.data import find_data
+from ..train.data import find_data, open_validation
+from .network import trained_network
 from .output import tell
 
 
@@ -35,8 +36,17 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.data_dir is None:
         arguments.parser.error('--add needs --data-dir, the data that the network was trained with')
+    network = trained_network(arguments.add)
+    if network.kind != 'float':
+        raise ValueError(f'{arguments.add} is deployed: give the best parameters of the training, MODEL-best.params')
     try:
-        path, accuracy = pretrained.add(arguments.add, root, find_data(arguments.data_dir))
+        source = find_data(arguments.data_dir)
+        data = open_validation(source, network.preprocess, batch_size=50, num_workers=1)
+        if list(data.classes) != network.classes:
+            raise TrainingError(f'{arguments.add} was trained with other data: its classes are not those of '
+                                f'{arguments.data_dir}')
+        name = os.path.basename(os.path.abspath(str(arguments.data_dir)))
+        path, accuracy = pretrained.add(network.net, root, data, name)
     except TrainingError as error:
         raise ValueError(str(error)) from None
     if arguments.json:

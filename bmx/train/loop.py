@@ -85,7 +85,8 @@ class Training:
         self._contexts = contexts
         self._log_interval = log_interval
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
-        self._clipped = binary_parameters(net) if recipe.clip_weights else []
+        self._clipped = [each for each in binary_parameters(net) if each.grad_req != 'null'] \
+            if recipe.clip_weights else []
         self._scale = LossScale(options.dtype)
         self._workers = workers or Workers()
         # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped, and sums of
@@ -110,11 +111,11 @@ class Training:
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go to where a `Checkpoint` was saved."""
+    def restore(self, checkpoint: Checkpoint, extend: bool = False) -> None:
+        """Go to where a `Checkpoint` was saved; `extend` allows one of fewer epochs than are to be trained now."""
         state = checkpoint.state
         try:
-            check_same_training(checkpoint, self._arguments)
+            check_same_training(checkpoint, self._arguments, extend)
             totals = Totals(**{name: value + 0 for name, value in state['totals'].items()})
             best, history = state['best'] + 0, [dict(row) for row in state['history']]
             for row in history:
@@ -143,11 +144,16 @@ class Training:
             logger.info("the state of the optimizer begins anew: on dist_async's servers it cannot be saved")
         if self._workers.asynchronous:
             self._trainer.optimizer.first_step = self._step
+        before = state['arguments'].get('num_epochs')
+        if before not in (None, self._recipe.num_epochs):
+            logger.info('extended from %d to %d epochs: the learning rate goes on where a training of so many epochs '
+                        'has it, at %.3g', before, self._recipe.num_epochs, self._rate(self._batch))
 
-    def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0) -> None:
-        """Load parameters and optimizer states from single files and start at `epoch`."""
+    def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0,
+             skip: str | None = None) -> None:
+        """Load parameters, but for those to `skip`, and optimizer states from single files and start at `epoch`."""
         if params is not None:
-            load_parameters(self.net, params, ctx=self._contexts)
+            load_parameters(self.net, params, ctx=self._contexts, skip=skip)
             self._sign_flips.restart()
         if optimizer is not None:
             if self._workers.asynchronous:

@@ -14,19 +14,13 @@ import numpy as np
 
 from .. import deploy
 from ..deploy.files import params_path
-from ..io.description import Description, description_path, parse_json, read_description, write_description
+from ..io.description import parse_json, read_description, write_description
 from ..io.formats import write_json
 from ..io.storage import LoadError, load_parameters, parameter_arrays, save_arrays
-from ..network import NetworkOptions
-from ..nn import config, quantized_layers
+from ..nn import quantized_layers
 from ..nn.quantizers import ApproxSign, Sign
-from .data import Source, open_data
-from .errors import TrainingError
-from .options import DataOptions
-from .totals import Totals
-
-# Images of a step.
-_BATCH = 50
+from .data import ImageData
+from .evaluation import evaluate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +60,6 @@ def read_accuracy(params: str) -> Accuracy | None:
     return Accuracy(**content)
 
 
-def build(description: Description) -> mx.gluon.HybridBlock:
-    """The network that a description tells of, not initialized."""
-    with config(**description.layer_defaults):
-        return NetworkOptions(description.model, description.settings).build()
-
-
 def condense(net: mx.gluon.HybridBlock) -> dict[str, mx.nd.NDArray]:
     """The parameters of a network, without what it does not compute with.
 
@@ -92,17 +80,20 @@ def condense(net: mx.gluon.HybridBlock) -> dict[str, mx.nd.NDArray]:
     return arrays
 
 
-def add(params: str, folder: str, source: Source) -> tuple[str, Accuracy]:
-    """Make the files of a pretrained network of a training's best parameters.
+def add(net: mx.gluon.HybridBlock, folder: str, data: ImageData, name: str) -> tuple[str, Accuracy]:
+    """Make the files of a pretrained network.
 
     Parameters
     ----------
-    params : str
-        With its description beside it.
+    net : gluon.HybridBlock
+        A model with the best parameters of a training; it gets what the file holds of them.
     folder : str
         Receives the files; made if it is missing.
-    source : Source
-        The data that it was trained with: on its validation images the deployed network is verified and measured.
+    data : ImageData
+        What it was trained with, with the same classes in the same order: on its validation images the deployed network
+        is verified and measured.
+    name : str
+        Of the data.
 
     Returns
     -------
@@ -111,42 +102,22 @@ def add(params: str, folder: str, source: Source) -> tuple[str, Accuracy]:
 
     Raises
     ------
-    TrainingError
-        There is no description, the data has other classes, or no image of it can be read.
-    LoadError, FileNotFoundError, ExportError, OSError
-        As `load_parameters` and `bmx.export`.
+    TrainingError, ExportError, OSError
+        As `evaluate`, `bmx.export` and `write_file`.
     """
-    description = read_description(params)
-    if description is None:
-        raise TrainingError(f'there is no {description_path(params)}, which tells how the network was built: give the '
-                            'best parameters of a training')
-    size, crop_ratio = description.preprocess['size'], description.preprocess['crop_ratio']
-    data = open_data(source, DataOptions(batch_size=_BATCH, input_size=size[0], crop_ratio=crop_ratio,
-                                         augmentation='paper', seed=0, num_workers=1))
-    if data.classes != description.classes or data.preprocess != description.preprocess:
-        raise TrainingError(f'{params} was trained with other data: its {len(description.classes)} classes or its '
-                            'preprocessing are not those of this data')
-    net = build(description)
-    load_parameters(net, params)
-    condensed = condense(net)
     os.makedirs(folder, exist_ok=True)
     prefix = os.path.join(folder, net.model_name)
-    target = prefix + '.params'
-    save_arrays(target, condensed)
-    load_parameters(net, target)  # what is deployed is what the file holds
-    write_description(target, net, data.classes, data.preprocess)
+    path = prefix + '.params'
+    save_arrays(path, condense(net))
+    load_parameters(net, path)  # what is deployed is what the file holds
+    write_description(path, net, data.classes, data.preprocess)
     deploy.export(net, prefix, (1,) + data.image_shape, (mx.nd.array(batch.data) for batch in data.val_batches()
                                                          if len(batch.label)),
                   classes=data.classes, preprocess=data.preprocess)
-    deployed, _ = deploy.load(prefix)
-    totals = Totals()
-    for batch in data.val_batches():
-        if len(batch.label):
-            totals.add(deployed(mx.nd.array(batch.data)).asnumpy(), np.asarray(batch.label), 0.0)
-    name = os.path.basename(os.path.abspath(source.location)) if isinstance(source.location, str) else source.kind
+    totals = evaluate(deploy.load(prefix)[0], data.classes, data).totals
     accuracy = Accuracy(name, totals.images, 100 * totals.mean('top1'), 100 * totals.mean('top5'))
-    write_json(accuracy_path(target), dataclasses.asdict(accuracy))
-    return target, accuracy
+    write_json(accuracy_path(path), dataclasses.asdict(accuracy))
+    return path, accuracy
 
 
 def known(paths: Sequence[str]) -> list[dict]:
