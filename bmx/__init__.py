@@ -14,12 +14,13 @@ from . import models, nn, ops, optimizers
 from .accounting import Summary, summary
 from .deploy import ExportError, export, import_bmxnet
 from .io.bmxnet2 import load_bmxnet2_parameters
+from .io.preprocess import prepare
 from .io.storage import LoadError, load_parameters
 from .models import get_model
 from .models.with_gluoncv import register_with_gluoncv
 
 __all__ = ['ExportError', 'LoadError', 'Summary', '__version__', 'export', 'get_model', 'import_bmxnet',
-           'load_bmxnet2_parameters', 'load_parameters', 'models', 'nn', 'ops', 'optimizers', 'summary']
+           'load_bmxnet2_parameters', 'load_parameters', 'models', 'nn', 'ops', 'optimizers', 'prepare', 'summary']
 
 register_with_gluoncv()
 mxnet_import.serve()

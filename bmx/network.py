@@ -9,7 +9,7 @@ from typing import Any, Iterator, Sequence
 import mxnet as mx
 
 from .accounting import summary
-from .models import get_model
+from .models import get_model, pretrained_path
 from .nn import config, quantized_layers
 from .nn.configuration import ROLES
 from .nn.quantizers import names_quantizer, parse_quantizer
@@ -56,6 +56,17 @@ class NetworkOptions:
         self._check_effect(net)
         return net
 
+    @property
+    def pretrained_path(self) -> str:
+        """The file of the model's pretrained parameters.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            It is not there, or there is no such model.
+        """
+        return pretrained_path(str(self.model))
+
     def _check_effect(self, net: mx.gluon.HybridBlock) -> None:
         """Refuse settings of the layers that none of them follows."""
         layers = quantized_layers(net)
@@ -75,7 +86,7 @@ class NetworkOptions:
 
 
 @contextlib.contextmanager
-def images_fit(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> Iterator[None]:
+def images_fit(net: mx.gluon.HybridBlock, shape: Sequence[int], option: str = '--input-size') -> Iterator[None]:
     """Inside, an MXNetError becomes a ValueError that says so where images of a shape are too small for a network."""
     with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
         try:
@@ -84,7 +95,7 @@ def images_fit(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> Iterator[None
             if _has_shapes(net, shape) or not _has_shapes(net, (1, 3) + (8 * max(28, *shape[2:]),) * 2):
                 raise error from None
             raise ValueError(f'images of {shape[2]}x{shape[3]} pixels are too small for {net.model_name}: give a '
-                             'larger --input-size') from None
+                             f'larger {option}') from None
 
 
 def _has_shapes(net: mx.gluon.HybridBlock, shape: Sequence[int]) -> bool:

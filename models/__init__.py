@@ -1,5 +1,17 @@
 """The model zoo: one file a family, all of them in one registry."""
 from . import compact, densenet, ensemble, groupnet, meliusnet, mobinet, quicknet, reactnet, resnete
-from .registry import MODELS, get_model, register, register_family
+from .registry import (
+    INSTALLED,
+    MODELS,
+    ROOT,
+    family,
+    find,
+    get_model,
+    keywords,
+    pretrained_path,
+    register,
+    register_family,
+)
 
-__all__ = ['MODELS', 'get_model', 'register', 'register_family']
+__all__ = ['INSTALLED', 'MODELS', 'ROOT', 'family', 'find', 'get_model', 'keywords', 'pretrained_path', 'register',
+           'register_family']

@@ -71,6 +71,8 @@ class MeliusNet(GrowingNet):
 
 # Block numbers and channel reduction factors: Table 1 of the paper.
 MEMBERS: dict[str, dict[str, Any]] = {
+    # Not the paper's: fewer blocks, for photographs of few classes; named as the paper does, by its layers.
+    'meliusnet13': dict(blocks=(2, 2, 2, 2), reductions=(96 / 192, 96 / 224, 128 / 224), classes=10),
     'meliusnet22': dict(blocks=(4, 5, 4, 4), reductions=(160 / 320, 224 / 480, 256 / 480)),
     'meliusnet29': dict(blocks=(4, 6, 8, 6), reductions=(128 / 320, 192 / 512, 256 / 704)),
     'meliusnet42': dict(blocks=(5, 8, 14, 10), reductions=(160 / 384, 256 / 672, 416 / 1152)),

@@ -125,9 +125,6 @@ class MoBiNet(gluon.HybridBlock):
                  params: gluon.ParameterDict | None = None) -> None:
         super().__init__(prefix=prefix, params=params)
         check_counts(channels=channels, classes=classes)
-        for name, value in (('channels', channels), ('halving', halving)):
-            if not isinstance(value, (list, tuple)):
-                raise ValueError(f'{name} must be a sequence of numbers, got {value!r}')
         for name, choice, known in (('block', block, BLOCKS), ('pool', pool, POOLS)):
             if choice not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {choice!r}')

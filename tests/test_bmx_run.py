@@ -47,16 +47,26 @@ def encoded(image, format, **options):
     return stream.getvalue()
 
 
+def turned(format, orientation, order='MM'):
+    """An image whose EXIF notes an orientation, behind another entry."""
+    exif = (b'MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x03\0\0\0\x01\0\x05\0\0\x01\x12\0\x03\0\0\0\x01\0' + bytes([orientation])
+            + bytes(6)) if order == 'MM' else (
+        b'II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0' + bytes([orientation]) + bytes(7))
+    return encoded(noise('RGB', (20, 33)), format, exif=b'Exif\0\0' + exif)
+
+
 def gray16(maximum=65535):
     values = np.random.RandomState(3).randint(0, maximum + 1, (20, 30)).astype('>u2')
     return b'P5\n30 20\n%d\n' % maximum + values.tobytes()
 
 
 FILES = {
-    'JPEG': {f'{mode}{subsampling}{progressive}': encoded(noise(mode), 'JPEG', subsampling=subsampling,
-                                                          progressive=progressive)
-             for mode in ('RGB', 'L', 'CMYK') for subsampling in (0, 1, 2) for progressive in (False, True)},
-    'PNG': {**{mode: encoded(noise(mode), 'PNG') for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')},
+    'JPEG': {**{f'turned {how}': turned('JPEG', how, 'II' if how % 2 else 'MM') for how in range(10)},
+             **{f'{mode}{subsampling}{progressive}': encoded(noise(mode), 'JPEG', subsampling=subsampling,
+                                                             progressive=progressive)
+                for mode in ('RGB', 'L', 'CMYK') for subsampling in (0, 1, 2) for progressive in (False, True)}},
+    'PNG': {**{f'turned {how}': turned('PNG', how) for how in range(1, 9)},
+            **{mode: encoded(noise(mode), 'PNG') for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')},
             'few colours': encoded(noise('RGB').quantize(5), 'PNG', bits=4, transparency=1),
             '16 bits': encoded(Image.fromarray(np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)), 'PNG')},
     'PPM': {'RGB': encoded(noise('RGB'), 'PPM'), 'tall': encoded(noise('RGB', (120, 20)), 'PPM'),

@@ -18,9 +18,11 @@ from PIL import Image
 import bmx
 from bmx.cli import COMMANDS, main
 from bmx.io import preprocess
-from bmx.io.description import write_description
+from bmx.io.description import preprocessing, write_description
+from bmx.models import MODELS
 from bmx.network import NetworkOptions, images_fit
 from bmx.structure import structure
+from helpers import arguments, tiny, write_folder
 
 SMALL = ['--stem', 'thumbnail', '--set', 'classes=3', '--set', 'blocks=(1,1)', '--set', 'reductions=(0.5,)']
 
@@ -50,6 +52,17 @@ def folder(tmp_path_factory):
     params = (path / 'out-0000.params').read_bytes()
     (path / 'damaged-0000.params').write_bytes(params[:-1] + bytes([params[-1] ^ 1]))
     return path
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A network as a training of one epoch leaves it, float and deployed."""
+    path = tmp_path_factory.mktemp('trained')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, 'tiny', tiny)
+        data = str(write_folder(path / 'data', train=5, val=3))
+        assert main(['train', *arguments(data, path, '--num-epochs', '1')]) == 0
+        yield path / 'run'
 
 
 def test_summary_json(capsys):
@@ -126,21 +139,49 @@ def test_export_verify_predict(folder, capsys):
     assert 'cat' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('preprocessing', [
-    {}, {'size': [16, 16]}, {'size': [16, 16], 'mean': [0] * 3, 'std': [1] * 3}])  # others are not exported
-def test_predict_wants_a_whole_preprocessing(preprocessing, folder, tmp_path, capsys):
-    net = bmx.nn.BinaryConv(2, 3)
-    net.initialize()
-    bmx.export(net, str(tmp_path / 'net'), (1, 3, 16, 16), preprocess=preprocessing)
-    assert main(['predict', str(tmp_path / 'net'), str(folder / 'images' / '1.png')]) == 1
-    assert 'damaged: its preprocessing cannot be' in capsys.readouterr().err
+@pytest.mark.parametrize('preprocess', [
+    None, {}, {'size': [16, 16]}, {'size': [16, 16], 'mean': [0] * 3, 'std': [1] * 3}])  # of files of elsewhere
+def test_a_whole_preprocessing_is_wanted(preprocess):
+    with pytest.raises(bmx.LoadError, match='does not say how an image' if preprocess is None else 'cannot be'):
+        preprocessing(bmx.deploy.Metadata([3, 16, 16], '', 'net', {}, {}, preprocess=preprocess))
 
 
 def test_predict_goes_on_after_a_bad_image(folder, capsys):
     good = str(folder / 'images' / '1.png')
-    assert main(['predict', str(folder / 'out'), str(folder / 'names.txt'), good, str(folder)]) == 1
+    assert main(['predict', str(folder / 'out'), str(folder / 'names.txt'), good, str(folder / 'none.png')]) == 1
     out, error = capsys.readouterr()
-    assert out.startswith(good) and 'names.txt cannot be decoded' in error and 'is a folder, not an image' in error
+    assert out.startswith(good) and 'skipped: ' in error and 'names.txt cannot be decoded' in error
+    assert error.endswith('left out: 2 of 3 images, which cannot be read\n')
+
+
+def test_predict_of_folders(folder, tmp_path, capsys):
+    (tmp_path / 'more').mkdir()
+    (tmp_path / 'more' / 'a.pgm').write_bytes(b'P5 2 2 255 abcd')
+    (tmp_path / 'more' / 'notes.txt').write_text('')
+    (tmp_path / 'more' / '.hidden').write_text('')
+    table = tmp_path / 'guesses.csv'
+    assert main(['predict', str(folder / 'out'), str(folder / 'images'), str(tmp_path / 'more'), '--top', '2', '--json',
+                 '--csv', str(table)]) == 0
+    out, error = capsys.readouterr()
+    rows = json.loads(out)
+    assert [os.path.basename(row['image']) for row in rows] == ['0.png', '1.png', '2.png', 'a.pgm']
+    assert all(len(row['top']) == 2 for row in rows)
+    assert re.match(f'left out of {tmp_path}/more: 1 files that are no images .*, 1 hidden\n$', error)
+    lines = table.read_text().splitlines()
+    assert lines[0] == 'image,rank,class,probability' and len(lines) == 9
+    assert lines[2].startswith(f'{rows[0]["image"]},2,{rows[0]["top"][1]["class"]},')
+    with pytest.raises(SystemExit):
+        main(['predict', str(folder / 'out'), str(folder / 'images'), '--top', '0'])
+
+
+def test_predict_by_a_float_network(trained, folder, capsys):
+    """As the deployed one."""
+    found = []
+    for network in (str(trained / 'tiny'), str(trained / 'tiny-best.params')):
+        assert main(['predict', network, str(folder / 'images'), '--json']) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    for one, other in zip(*found):
+        assert [guess['class'] for guess in one['top']] == [guess['class'] for guess in other['top']]
 
 
 def _export(folder, out, *more):
@@ -193,7 +234,7 @@ def test_a_terminal_gets_no_escape_sequences(folder, tmp_path, capsys):
     assert main(['predict', str(tmp_path / 'net'), str(image), str(tmp_path / 'b\x1b[31m\n.png')]) == 1
     out, error = capsys.readouterr()
     assert r'\x1b]0;title\x07cat' in out and r'dog\x9b31m' in out and r'\u202efish' in out and r'a\x1b[31m.png' in out
-    assert error.endswith(f'no such image: {tmp_path}/b\\x1b[31m\\n.png\n')
+    assert f'no such image: {tmp_path}/b\\x1b[31m\\n.png\n' in error
     assert all(each.isprintable() or each == '\n' for each in out + error)
     assert main(['predict', str(tmp_path / 'net'), str(image), '--json']) == 0  # a program gets what it is
     assert json.loads(capsys.readouterr().out)[0]['image'] == str(image)
@@ -288,7 +329,30 @@ ERRORS = {
     'one option of files': (['plot', '{}/out', '--clip-threshold', '1'], 'leave out --clip-threshold\n$'),
     'image too small for files': (['summary', '{}/out', '--input-size', '1'],
                                   'images of 1x1 pixels are too small for meliusnet22: give a larger --input-size'),
-    'unknown keyword': (['summary', 'meliusnet22', '--set', 'depth=3'], 'does not take these settings.*depth'),
+    'unknown keyword': (['summary', 'meliusnet22', '--set', 'depth=3'], "meliusnet22 has no keyword 'depth': its "
+                        'keywords are bits, blocks, classes, groups, growth, improve, reductions, stem\n$'),
+    'a misspelt keyword': (['summary', 'meliusnet22', '--set', 'block=(1,1)'], r'\(did you mean blocks\?\)'),
+    'a keyword of a member': (['summary', 'ensemble_resnete18', '--set', 'basis=3'], 'keywords are .*members, network'),
+    'a name for a number': (['summary', 'meliusnet22', '--set', 'growth=x'], 'growth of meliusnet22 must be a number, '
+                            "as 64 is, got 'x'"),
+    'a word for a truth': (['summary', 'mobinet_mid', '--set', 'skip=no'], "skip of mobinet_mid must be True or False"),
+    'a file of two to predict': (['predict', '{}/out-symbol.json', 'x'], 'names one file of a deployed model: give its '
+                                 'PREFIX, .*/out\n$'),
+    'parameters of two to predict': (['predict', '{}/out-0000.params', 'x'], 'give its PREFIX, .*/out\n$'),
+    'a file of two to verify': (['verify', '{}/out-0000.params'], 'give its PREFIX, .*/out\n$'),
+    'a file of two to evaluate': (['evaluate', '{}/out-symbol.json'], 'give its PREFIX, .*/out\n$'),
+    'deployed parameters': (['export', '--model', 'meliusnet22', '--params', '{}/out-0000.params', '--out', '{}/x'],
+                            'no file of trained parameters, but of a deployed model'),
+    'a symbol for parameters': (['export', '--params', '{}/out-symbol.json', '--out', '{}/x'],
+                                'is no file of parameters: give the .params file'),
+    'a file of two to write': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out',
+                                '{}/x-symbol.json', *SMALL], 'give their PREFIX, .*/x\n$'),
+    'a folder without images': (['predict', '{}/out', '{}/broken/none'], 'left out: 1 of 1 images, which cannot be'),
+    'no description': (['evaluate', '{}/net.params'], 'net.json is missing: of a network that is not deployed'),
+    'no classes to evaluate': (['evaluate', '{}/out', '--data-dir', '{}'], 'does not know 2 of the 2 classes'),
+    'no images to evaluate': (['evaluate', '{}/out', '--data-dir', '{}/broken'], 'holds no images'),
+    'no records to evaluate': (['evaluate', '{}/out', '--rec-val', '{}/x.rec'], 'no such RecordIO file'),
+    'an unknown model to list': (['models', 'nets'], "unknown model 'nets'"),
     'unknown stem': (['summary', 'meliusnet22', '--set', 'stem=big'], "unknown stem 'big'"),
     'a role told twice': (['summary', 'resnete18', '--bits', '2', '--weight', 'sign'],
                           "bits=2 and weight='sign' both tell how weights are quantized"),
@@ -325,10 +389,10 @@ ERRORS = {
                              'reductions must be shares'),
     'a layer without a kind': (['summary', 'nin_binary', '--set', 'layers=({1:2},)'],
                                r"nin_binary does not take these settings \(layers=\({1: 2},\)\): 'kind'"),
-    'a number for a sequence': (['summary', 'meliusnet22', '--set', 'blocks=5'], r'these settings \(blocks=5\)'),
+    'a number for a sequence': (['summary', 'meliusnet22', '--set', 'blocks=5'], 'blocks of meliusnet22 must be a '
+                                r'sequence, as \(4, 5, 4, 4\) is, got 5\n$'),
     'a value full of escapes': (['summary', 'meliusnet22', '--set', 'stem=\x1b[31m'], r"unknown stem '\\x1b\[31m'"),
     'an escape in a path': (['verify', '{}/no\x1b[31mthing\n2'], r'no\\x1b\[31mthing\\n2-symbol.json is missing'),
-    'a folder': (['predict', '{}/out', '{}/images'], 'images is a folder, not an image'),
     'no name': (['predict', '{}/out', ''], 'no such image: '),
     'names in latin-1': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x',
                           '--class-names', '{}/latin-1.txt'] + SMALL, 'latin-1.txt is not UTF-8 .*: save it as UTF-8'),
@@ -362,12 +426,14 @@ def test_options_that_argparse_refuses(arguments, capsys):
 
 
 @pytest.mark.parametrize('option, value', [('--mean', 'nan'), ('--mean', 'inf'), ('--mean', '1e39'), ('--std', '0'),
-                                           ('--std', '-1'), ('--std', 'nan'), ('--std', 'inf'), ('--std', '1e-50')])
+                                           ('--std', '-1'), ('--std', 'nan'), ('--std', 'inf'), ('--std', '1e-50'),
+                                           ('--mean', '123.68'), ('--std', '58.4')])
 def test_preprocessing_that_argparse_refuses(option, value, folder, capsys):
     with pytest.raises(SystemExit):
         main(['export', '--model', 'meliusnet22', '--params', str(folder / 'net.params'), '--out', str(folder / 'x'),
               option, '0.5', value, '0.5'] + SMALL)
-    assert f'argument {option}: must be' in capsys.readouterr().err
+    assert re.search(f'argument {option}: (mean|std) .* is not on the scale of values from 0 to 1',
+                     capsys.readouterr().err)
 
 
 @pytest.mark.parametrize('shape, size', [((20, 30), (16, 16)), ((16, 16), (16, 16)), ((5, 90), (12, 20)),
@@ -401,6 +467,22 @@ def test_help_of_every_command(command, capsys):
     assert stop.value.code == 0 and capsys.readouterr().out.startswith(f'usage: bmx {command} ')
 
 
+def test_models(capsys):
+    assert main(['models', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == list(MODELS)
+    assert found['meliusnet_b']['keywords'] == {'improve': 'newest', 'blocks': [4, 6, 8, 6], 'groups': 2, 'bits': None,
+                                                'reductions': [160 / 320, 224 / 544, 320 / 736], 'stem': 'grouped',
+                                                'classes': 1000, 'growth': 64}
+    assert found['mobinet_post']['recipe']['lr_decay_epoch'] == [15, 45]
+    assert {'network', 'members', 'layers', 'stem'} <= set(found['ensemble_resnete18']['keywords'])
+    assert main(['models', 'resnete18', 'resnet18_binary']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('ResNetE: A stem') and '  resnete18: as these' in lines
+    assert lines[-2:] == ["  resnet18_binary: layers=(2, 2, 2, 2), convolutions=2, shortcut='binary'",
+                          "    recipe: optimizer='adam', lr=0.001, warmup_epochs=5"]
+
+
 def test_every_module_of_a_command_is_in_the_table():
     modules = {name for _, name, _ in pkgutil.iter_modules(bmx.cli.__path__)}
     assert {name.replace('_', '-') for name in modules
@@ -418,7 +500,7 @@ finally:
 
 
 @pytest.mark.parametrize('arguments, loaded', [(['--help'], "['output']"), (['predict', 'nothing', 'nothing'],
-                                                                            "['output', 'predict']")])
+                                                "['output', 'types', 'network', 'predict']")])
 def test_commands_that_are_not_called_are_not_loaded(arguments, loaded):
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', _LOADED] + arguments, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, text=True)

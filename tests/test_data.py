@@ -268,7 +268,8 @@ def test_what_a_folder_holds(tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, 'bmx.train'):
         data = open_data(find_data(str(path)), options(batch_size=100))
     assert [line for line in caplog.messages if 'left out' in line] == [
-        f'left out of {path / part}: 1 files that are no images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .webp), 1 '
+        f'left out of {path / part}: 1 files that are no images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .pgm, '
+        '.pbm, .pnm, .webp), 1 '
         'folders inside of class folders, 2 hidden, 1 outside of the class folders' for part in ('train', 'val')]
     assert data.classes == ['ape', 'tench', 'zebra'] and data.train_size == len(names) + 10
     batch, = data.val_batches()

@@ -231,11 +231,12 @@ def test_without_the_library_mxnet_names_the_operator(tmp_path):
 
 def test_metadata(tmp_path):
     prefix = str(tmp_path / 'net')
-    bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess={'size': [8, 8]})
+    view = {'size': [8, 8], 'crop_ratio': 0.875, 'mean': [0.5] * 3, 'std': [0.25] * 3}
+    bmx.export(small_net(), prefix, (1, 3, 8, 8), model='tiny', classes=list('abcd'), preprocess=view)
     _, metadata = deploy.load(prefix)
     assert (metadata.format, metadata.bit_order, metadata.model) == (4, 'lsb-first', 'tiny')
     assert (metadata.settings, metadata.layer_defaults) == ({}, {})
-    assert (metadata.input_shape, metadata.classes, metadata.preprocess) == ([3, 8, 8], list('abcd'), {'size': [8, 8]})
+    assert (metadata.input_shape, metadata.classes, metadata.preprocess) == ([3, 8, 8], list('abcd'), view)
 
 
 class PythonOperator(gluon.HybridBlock):

@@ -187,7 +187,8 @@ def two_images(images, tmp_path_factory):
     return str(folder)
 
 
-@pytest.mark.parametrize('kvstore, more', [('dist_sync', ()), ('dist_async', ('--clip-weights', 'no')),
+@pytest.mark.parametrize('kvstore, more', [('dist_async', ('--clip-weights', 'no')),
+                                           pytest.param('dist_sync', (), marks=pytest.mark.full),
                                            pytest.param('dist_sync', ('--dry-run',), marks=pytest.mark.full)])
 def test_workers_without_an_image(two_images, tmp_path, kvstore, more):
     """Whichever of them ps-lite chooses to begin the store."""

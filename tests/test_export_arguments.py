@@ -14,6 +14,7 @@ from bmx.io.description import read_description, write_description
 from helpers import small_net
 
 SHAPE = (1, 3, 8, 8)
+VIEW = {'size': [8, 8], 'crop_ratio': 0.875, 'mean': [0.5] * 3, 'std': [0.25] * 3}
 IMAGES = np.random.RandomState(0).normal(size=(4, 3, 8, 8))
 DATASET = gluon.data.ArrayDataset(IMAGES.astype('float32'), np.zeros(4))
 
@@ -64,10 +65,19 @@ REFUSED = {
     'no shape': (dict(data_shape=None), 'must be whole numbers of at least 1, the batch first, got None'),
     'any batch': (dict(data_shape=(None, 3, 8, 8)), 'must be whole numbers of at least 1'),
     'three names': (dict(classes=np.arange(3)), '3 names of classes for 4 outputs'),
-    'a mean that is none': (dict(preprocess={'mean': [0, np.nan, 0]}), 'preprocess cannot be'),
-    'a size of one number': (dict(preprocess={'size': 16}), 'preprocess cannot be'),
-    'a crop of nothing': (dict(preprocess={'crop_ratio': 0}), 'preprocess cannot be'),
-    'a preprocessing that is none': (dict(preprocess=3), 'preprocess cannot be 3'),
+    'a mean that is none': (dict(preprocess=dict(VIEW, mean=[0, np.nan, 0])), 'preprocessing cannot be'),
+    'a mean of 0 to 255': (dict(preprocess=dict(VIEW, mean=[123.68, 116.8, 103.9])),
+                           'mean 123.68 is not on the scale of values from 0 to 1, where it is from 0 to 1: divide it '
+                           'by 255, that is 0.485'),
+    'a deviation of 0': (dict(preprocess=dict(VIEW, std=[0.2, 0, 0.2])),
+                         'std 0 is not on the scale of values from 0 to 1, where it is from 0.001 to 1'),
+    'a size of one number': (dict(preprocess=dict(VIEW, size=16)), 'preprocessing cannot be'),
+    'another size': (dict(preprocess=dict(VIEW, size=[16, 16])),
+                     r'preprocess makes inputs of shape \(3, 16, 16\), those of the network are \(3, 8, 8\)'),
+    'a crop of nothing': (dict(preprocess=dict(VIEW, crop_ratio=0)), 'preprocessing cannot be'),
+    'a part of a preprocessing': (dict(preprocess={'size': [8, 8]}), 'must be a dict of size, crop_ratio, mean, std'),
+    'a misspelt preprocessing': (dict(preprocess=dict(VIEW, means=1)), 'must be a dict of size, crop_ratio, mean, std'),
+    'a preprocessing that is none': (dict(preprocess=3), 'must be a dict of size, crop_ratio, mean, std, got 3'),
     'a name of control characters': (dict(model='\x1b[2J'), 'model cannot be'),
 }
 

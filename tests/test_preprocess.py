@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from bmx.io import preprocess
 from bmx.io.images import EXTENSIONS, FORMATS, decode_image, read_image, to_rgb
@@ -117,6 +117,35 @@ def test_values_of_opened_images(name):
         found = to_rgb(image)
         assert image.info == before
     np.testing.assert_array_equal(found, decode_image(io.BytesIO(MODES[name][0]), name))
+
+
+@pytest.mark.parametrize('form, options', [('JPEG', dict(quality=100, subsampling=0)), ('PNG', {}),
+                                           ('WEBP', dict(lossless=True))])
+@pytest.mark.parametrize('orientation', range(10))
+def test_turned_as_the_camera_notes(form, options, orientation):
+    """As Pillow turns it: 1 to 8, other numbers say nothing; and not twice."""
+    exif = Image.Exif()
+    exif[0x10f], exif[0x112] = 'maker', orientation
+    content = encoded(noise(5, 7, 3), form, exif=exif.tobytes(), **options)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = ImageOps.exif_transpose(image)
+        assert expected.size == ((5, 7) if 5 <= orientation <= 8 else (7, 5))
+        found = decode_image(io.BytesIO(content), 'photograph')
+        np.testing.assert_array_equal(found, np.asarray(expected.convert('RGB')))
+        np.testing.assert_array_equal(to_rgb(expected), found)
+
+
+_UPRIGHT = b'MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0'
+
+
+@pytest.mark.parametrize('exif', [_UPRIGHT[:-size] for size in range(3, len(_UPRIGHT))] + [
+    b'MM\0*\xff\xff\xff\xff', b'II*\0' + _UPRIGHT[4:], _UPRIGHT.replace(b'\0\3\0', b'\0\4\0'), b'', b'no EXIF', 'text'])
+def test_damaged_exif_turns_nothing(exif):
+    image = Image.fromarray(noise(5, 7, 3))
+    image.info['exif'] = _UPRIGHT
+    assert to_rgb(image).shape == (7, 5, 3)
+    image.info['exif'] = exif
+    assert to_rgb(image).shape == (5, 7, 3)
 
 
 def test_floating_point_is_refused(tmp_path):

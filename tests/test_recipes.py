@@ -97,7 +97,7 @@ def read(path):
     (('lr = 0.2', 'help'), [], r'\[high\]: leave out the flag for help'),
     (('', ''), ['--', '-h'], r'\[base\]: leave out the flag for help'),
     (('', ''), ['--', '--dry'], r'\[base\]: unrecognized arguments: --dry'),
-    (('lr = 0.2', 'lr = fast'), [], r'\[high\]: argument --lr: invalid'),
+    (('lr = 0.2', 'lr = fast'), [], r'\[high\]: argument --lr: must be a finite number'),
     (('lr = 0.2', 'model = resnet1000'), [], r'\[high\]: .*unknown model'),
     (('lr = 0.2', 'set = blocks=(1,1,1)'), [], r'\[high\]: '),
     (('lr = 0.2', 'set = colour=red'), [], r'\[high\]: cannot build meliusnet22'),
@@ -392,7 +392,29 @@ def test_report_of_whatever_is_there(study, tmp_path, capsys, accuracies):
     assert len(read(str(tmp_path / 'runs' / 'results.csv'))) == sum(map(len, accuracies.values()))
     image = Image.open(str(tmp_path / 'runs' / 'results.png'))
     assert image.width > 1000 and len(image.convert('L').getcolors()) > 20
-    assert 'rate' in capsys.readouterr().out
+    assert set(accuracies) <= set(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize('trained, expected', [
+    ('base high', {'rate': ['base', 'high']}), ('high base plain', {'rate': ['base', 'high'], 'plain': ['plain']}),
+    ('base', {'base': ['base']}), ('deep plain', {'plain, deep': ['plain', 'deep']}),
+    ('base high deep', {'rate': ['base', 'high'], 'size': ['base', 'deep']})])
+def test_what_is_not_trained_is_not_shown(study, tmp_path, capsys, monkeypatch, trained, expected):
+    text = STUDY.replace('rate = base, high', 'rate = base, high\nfloat = plain\nsize = base, deep\n')
+    path = study(text + '[plain]\nlr = 0.1\n[deep]\nlr = 0.3\n')
+    found, figures = read_study(path), []
+    for name in trained.split():
+        write_run(tmp_path / 'runs', found.variants[name], 0, [0.5, 0.6])
+    assert comparison.shown(found, trained.split()) == expected
+    monkeypatch.setattr(comparison, 'save_picture', lambda _, figure: figures.append(figure))
+    assert run_study([path, '--save-dir', str(tmp_path / 'runs'), '--report']) == 0
+    panels = figures[0].axes[::3]
+    assert [panel.get_title(loc='left') for panel in panels] == list(expected)
+    assert [[label.get_text().split('\n')[0] for label in panel.get_yticklabels()] for panel in panels] == list(
+        expected.values())
+    assert all(('(baseline)' in panel.get_yticklabels()[0].get_text()) == (title in ('rate', 'size'))
+               for panel, title in zip(panels, expected))
+    assert set(capsys.readouterr().out.split()) & set(found.variants) == set(trained.split())
 
 
 def without_sign_flips(directory):

@@ -113,7 +113,7 @@ def test_operators_of_mxnet_are_refused_by_name(runtime, tmp_path):
 def test_images_become_the_inputs_of_bmx_predict(size, ratio, runtime, tmp_path):
     prefix, view = str(tmp_path / 'net'), dict(VIEW, size=size, crop_ratio=ratio)
     export(sequential(bmx.nn.QActivation(), bmx.nn.QConv2D(2, 1), nn.GlobalAvgPool2D(), nn.Dense(2)), prefix,
-           (3, 8, 8), preprocess=view)
+           (3, *size), preprocess=view)
     model, generator = runtime.Model(prefix), np.random.RandomState(0)
     for shape in [(1, 1), (1, 90), (300, 7), (8, 12), (64, 64), (500, 333), *generator.randint(1, 120, (30, 2))]:
         image = generator.randint(0, 256, (*shape, 3)).astype(np.uint8)

@@ -190,6 +190,21 @@ def test_picture(tmp_path, layers, epochs):
     assert image.width >= 900 and len(image.convert('L').getcolors()) > 20
 
 
+@pytest.mark.parametrize('layers', [5, 20, 60])
+@pytest.mark.parametrize('epochs', [1, 3, 5, 12])
+def test_the_legend_is_inside_of_the_picture(layers, epochs, monkeypatch):
+    figures = []
+    monkeypatch.setattr(sign_flips, 'save_picture', lambda _, figure: figures.append(figure))
+    sign_flips.draw('', {f'stage{layer}_conv0': 9 for layer in range(layers)}, history(layers, epochs), 'a title')
+    figure, = figures
+    figure.canvas.draw()
+    axes, = figure.axes
+    legend, (width, height) = axes.get_legend().get_window_extent(), figure.canvas.get_width_height()
+    assert len(axes.get_legend().get_texts()) == min(epochs, 5)
+    assert 0 <= legend.x0 and legend.x1 <= width and 0 <= legend.y0 and legend.y1 <= height
+    assert axes.get_window_extent().width > 0.8 * width
+
+
 @pytest.mark.parametrize('names, expected', [
     (['a_conv0', 'b_c_conv0'], ['a', 'b_c']), (['a_x_conv0', 'b_x_conv0'], ['a', 'b']), (['a_conv0'], ['a_conv0']),
     (['conv0', 'a_conv0'], ['conv0', 'a_conv0']), (['a', 'b'], ['a', 'b']), (['a_c', 'b_d'], ['a_c', 'b_d'])])

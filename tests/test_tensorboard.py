@@ -72,11 +72,11 @@ def test_resumed_writes_nothing_twice(folder, tmp_path, monkeypatch, where):
     _, batch = where
     training = prepare(command)
     if batch in (1, 2):  # the checkpoint is written by hand, as after a signal
-        monkeypatch.setattr(training, '_report_step', lambda bar, images, do=training._report_step: (
-            do(bar, images), stop_at(training, where)))
+        monkeypatch.setattr(training, '_report_step', lambda bar, do=training._report_step: (
+            do(bar), stop_at(training, where)))
     elif batch == 3:
-        monkeypatch.setattr(training, '_validate', lambda stop, do=training._validate: (
-            stop_at(training, where), do(stop))[1])
+        monkeypatch.setattr(training, '_validate', lambda do=training._validate: (
+            stop_at(training, where), do())[1])
     else:
         monkeypatch.setattr(training, '_show_history', lambda do=training._show_history: (
             stop_at(training, where), do()))

@@ -1,4 +1,5 @@
 """The training script in-process, with a tiny network on tiny data."""
+import io
 import re
 import shlex
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 import bmx
 from bmx import cli
 from bmx.cli.training import plan_of
-from bmx.train import Interrupted, Training, TrainingError, recipes
+from bmx.train import Interrupted, Training, TrainingError, progress, recipes
 from bmx.train.totals import Totals
 from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 
@@ -263,7 +264,13 @@ def test_small_images_imply_their_stem(dataset, tmp_path, monkeypatch, capsys):
 
 ERRORS = [
     (('--model', 'nonsense'), "cannot build nonsense: unknown model 'nonsense'; choose from "),
-    (('--set', 'colour=3'), 'cannot build tiny: '),
+    (('--set', 'colour=3'), "cannot build tiny: tiny has no keyword 'colour': its keywords are channels, "),
+    (('--set', 'channels=x'), "cannot build tiny: channels of tiny must be a number, as 8 is, got 'x'"),
+    (('--freeze', '9'), "--freeze '9' matches no parameter of tiny: their names are 0.weight, "),
+    (('--freeze', '('), "--freeze '(' is no regular expression: "),
+    (('--freeze', ''), '--freeze  leaves nothing to train'),
+    (('--extend',), 'nothing to extend: there is no checkpoint in --save-dir '),
+    (('--use-pretrained',), '--use-pretrained: no pretrained parameters of tiny at '),
     (('--data-dir', 'nowhere'), '--data-dir nowhere does not exist'),
     (('--optimizer', 'magic'), "unknown --optimizer 'magic': choose one of "),
     (('--lr-mode', 'plateau', '--lr-decay', '1'), '--lr-mode plateau multiplies the rate by --lr-decay, 1, which'),
@@ -300,7 +307,9 @@ def test_nothing_readable(folder, tmp_path, capsys, part):
 
 
 @pytest.mark.parametrize('more', [('--batch-size', '0'), ('--seed', '-1'), ('--set', 'novalue'), ('--num-epochs', '0'),
-                                  ('--resume', '--resume-epoch', '3'), ('--augmentation', 'wild'), ('--bipolar', '-1'),
+                                  ('--augmentation', 'wild'), ('--bipolar', '-1'), ('--seed', '4294967296'),
+                                  ('--lr', 'inf'), ('--wd', 'nan'), ('--batch-size', '1.5'), ('-j', '100000'),
+                                  ('--input-size', '100000'), ('--num-epochs', '10000000000'),
                                   ('--binary-wd', '-0.1'), ('--clip-weights', 'maybe'), ('--clip-weights',),
                                   ('--lr-mode', 'cliff')], ids=' '.join)
 def test_bad_command_lines(folder, tmp_path, more):
@@ -319,3 +328,40 @@ def test_gluoncv_style_resume(folder, tmp_path):
     whole = read_metrics(tmp_path / 'run')[1]
     for key in ('epoch', 'lr', 'train_loss', 'val_loss'):
         assert row[key] == pytest.approx(whole[key], rel=1e-4)
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('epochs', [1, 3, 5, 12])
+def test_curves_have_whole_epochs(epochs, monkeypatch):
+    figures = []
+    monkeypatch.setattr(progress, 'save_picture', lambda _, figure: figures.append(figure))
+    progress.draw_curves('', [dict(dict.fromkeys(progress.COLUMNS, 0.5), epoch=epoch + 1) for epoch in range(epochs)],
+                         'a title')
+    for axes in figures[0].axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks and all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
+
+
+@pytest.mark.parametrize('columns', [80, 200])
+def test_bars_fit_the_terminal(columns, monkeypatch):
+    """Every number of a long training is whole, with a bar beside it."""
+    monkeypatch.setattr(progress.shutil, 'get_terminal_size', lambda: (columns, 24))
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    with progress.progress_bar('epoch 100/120', 1281167, progress.TRAINING_BAR, done=640000) as bar:
+        bar.start_t -= 600
+        bar.set_postfix_str('loss 6.9078, top-1 0.1234, 10:12:34 left', refresh=False)
+        bar.update(640000)
+        bar.refresh()
+    with progress.progress_bar('validation', 50000) as bar:
+        bar.start_t -= 30
+        bar.update(25000)
+        bar.refresh()
+    shown = [line for line in terminal.getvalue().split('\r') if line.strip()]
+    assert all(len(line) <= columns for line in shown)
+    training = [line for line in shown if line.startswith('epoch 100/120 100%|')][-1]
+    assert re.search(r'\|[^|]+\| 1066\.\d\d images/s, loss 6\.9078, top-1 0\.1234, 10:12:34 left$', training.rstrip())
+    assert any(re.match(r'validation  50%\|[^|]+\| 833\.\d\d images/s, 00:\d\d left', line) for line in shown)

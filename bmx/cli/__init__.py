@@ -27,7 +27,10 @@ COMMANDS = {
     'export': 'convert trained parameters to a packed, verified model',
     'import-bmxnet': 'make a model that BMXNet trained a deployed one',
     'verify': "check a deployed model's files, and its results against the float network",
-    'predict': 'top-5 of images by a deployed model',
+    'predict': 'the likeliest classes of images, by a trained network',
+    'pretrained': 'the trained networks that are there; adds one',
+    'evaluate': 'accuracy, loss, speed and confusion matrix of a trained network',
+    'models': 'the models: their keywords and recipes',
     'paper': 'the tables of a paper, each printed number beside ours',
     'bench': 'speed of kernels, layers, models and training steps',
 }

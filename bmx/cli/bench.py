@@ -2,16 +2,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
+import io
 import os
 import sys
 from typing import Callable
 
+import mxnet as mx
+
 from .. import ops
+from ..accounting import summary
 from ..bench import frontier, kernels, layers, models, results, runtime, split, train
 from ..io.formats import refuse_picture, refuse_unwritable, write_csv, write_json
-from ..models import MODELS
+from ..models import MODELS, get_model
+from ..network import images_fit
 from ..nn import config
 from ..nn.quantizers import BINARIZATIONS
 from .types import positive
@@ -110,8 +116,13 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_picture(arguments.picture)
     subject = SUBJECTS[arguments.subject]
     with config(**{name: getattr(arguments, name) for name in _LAYERS}):
-        rows, text = subject.measure(
-            **{name: getattr(arguments, name) for name in inspect.signature(subject.measure).parameters})
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the shapes that it could not go on with
+                rows, text = subject.measure(
+                    **{name: getattr(arguments, name) for name in inspect.signature(subject.measure).parameters})
+        except (mx.MXNetError, ValueError):  # Gluon's, of shapes
+            _check_size(arguments)
+            raise
     print(results.heading(rows))
     print(text)
     if arguments.json is not None:
@@ -120,6 +131,17 @@ def run(arguments: argparse.Namespace) -> None:
         write_csv(arguments.csv, rows)
     if arguments.picture is not None:
         subject.draw(arguments.picture, rows, 'bmx ' + ' '.join(arguments.argv))
+
+
+def _check_size(arguments):
+    """Refuse, by a ValueError that says so, images that are too small for one of the networks."""
+    named = [getattr(arguments, 'model', None), *(getattr(arguments, 'names', None) or [])]
+    if 'size' in arguments:
+        for name in filter(None, named):
+            if name.split()[0].lower() in MODELS:
+                net, shape = get_model(name.split()[0]), (1, 3) + (arguments.size,) * 2
+                with images_fit(net, shape, '--size'):
+                    summary(net, shape)
 
 
 def _have_threads(threads, argv):

@@ -14,7 +14,7 @@ from ..network import NetworkOptions, images_fit
 from ..nn import Config, config
 from . import types
 from .network import add_network_options, input_size, network_options
-from .output import skipped, tell
+from .output import images_below, skipped, tell
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--input-size', type=types.side, help="height and width (default: the training's, else 224, "
                         'thumbnail 32)')
     parser.add_argument('--crop-ratio', type=types.fraction, help="default: the training's, else 0.875")
-    parser.add_argument('--mean', type=types.finite, nargs=3, help="default: the training's, else ImageNet's")
-    parser.add_argument('--std', type=types.deviation, nargs=3, help="default: the training's, else ImageNet's")
+    parser.add_argument('--mean', type=types.mean, nargs=3, metavar=('R', 'G', 'B'), help='of values from 0 to 1 '
+                        "(default: the training's, else ImageNet's)")
+    parser.add_argument('--std', type=types.std, nargs=3, metavar=('R', 'G', 'B'), help='of values from 0 to 1 '
+                        "(default: the training's, else ImageNet's)")
     parser.add_argument('--class-names', metavar='FILE', help="a name a line (default: the training's)")
     parser.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random inputs)')
     parser.add_argument('--exact', action='store_true', help="keep MXNet's float operators: equal to MXNet's float "
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = dict(settings, **{key: value for key, value in given.items() if value is not None})
     inputs = None
     if arguments.verify_on:
-        inputs = preprocess.load_inputs(preprocess.find_images(arguments.verify_on), settings, skipped=skipped)
+        inputs = preprocess.load_inputs(images_below(arguments.verify_on), settings, skipped=skipped)
     classes = described.classes if described else None
     if arguments.class_names:
         classes = read_lines(arguments.class_names)

@@ -26,9 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         'which the files do not tell: channels, height and width, for instance 3 32 32')
     parser.add_argument('--crop-ratio', type=types.fraction, default=1.0, help='share of the resized image that the '
                         'input shows (default: 1)')
-    parser.add_argument('--mean', type=types.finite, nargs=3, default=[0.0] * 3, help='of the pixels, in [0, 1], that '
+    parser.add_argument('--mean', type=types.mean, nargs=3, default=[0.0] * 3, help='of the pixels, in [0, 1], that '
                         'the network was trained on (default: 0 0 0)')
-    parser.add_argument('--std', type=types.deviation, nargs=3, default=[1 / 255] * 3, help='their deviation (default: '
+    parser.add_argument('--std', type=types.std, nargs=3, default=[1 / 255] * 3, help='their deviation (default: '
                         '1/255, with which pixels are numbers from 0 to 255)')
     parser.add_argument('--class-names', metavar='FILE', help='a name a line (default: numbers)')
     parser.add_argument('--verify-on', metavar='FOLDER', help='images to verify on (default: random ones)')

@@ -12,9 +12,11 @@ from mxnet import gluon
 
 from .. import deploy
 from ..deploy.files import params_path, symbol_path
+from ..io.description import Description, description_path, preprocessing, read_description
+from ..io.storage import load_parameters
 from ..models import MODELS
 from ..network import NetworkOptions
-from ..nn import STEMS, Config
+from ..nn import STEMS, Config, config
 from ..nn.configuration import BITS
 from ..nn.quantizers import BINARIZATIONS, ESTIMATORS, SCALINGS, names
 from . import types
@@ -130,6 +132,67 @@ def named_network(arguments: argparse.Namespace) -> tuple[gluon.HybridBlock, tup
             raise ValueError(f'{prefix} takes no images, but inputs of shape {shape[1:]}: leave out --input-size')
         shape = shape[:2] + (arguments.input_size,) * 2
     return net, shape, ['deployed'] + _settings_texts(metadata.settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with its trained parameters.
+
+    Attributes
+    ----------
+    name, model : str
+        What it was called by; the name of its model.
+    kind : str
+        'deployed' or 'float'.
+    net : gluon.HybridBlock
+    classes : list of str or None
+        Names of its outputs.
+    preprocess : dict
+        How an image becomes its input.
+    """
+    name: str
+    model: str
+    kind: str
+    net: gluon.HybridBlock
+    classes: list[str] | None
+    preprocess: Mapping[str, Any]
+
+
+def add_trained(parser: argparse.ArgumentParser) -> argparse.Action:
+    """A network with its parameters as an argument, for `trained_network`."""
+    return parser.add_argument('network', metavar='NETWORK', help='PREFIX of a deployed model, or the .params file of '
+                               'a training, for example MODEL-best.params, beside which MODEL-best.json lies')
+
+
+def trained_network(name: str) -> TrainedNetwork:
+    """The network that NETWORK names.
+
+    Raises
+    ------
+    LoadError, FileNotFoundError
+        Its files are damaged, or one of them is missing.
+    """
+    if not name.endswith('.params') or name.endswith(params_path('')):
+        net, metadata = deploy.load(name)
+        preprocess, classes, model, kind = preprocessing(metadata), metadata.classes, metadata.model, 'deployed'
+    else:
+        described = read_description(name)
+        if described is None:
+            missing = name if not os.path.isfile(name) else description_path(name)
+            raise FileNotFoundError(f'{missing} is missing: of a network that is not deployed it takes the parameters '
+                                    'and beside them the description that a training leaves; `bmx export` deploys one '
+                                    'without')
+        net = described_network(described)
+        load_parameters(net, name)
+        preprocess, classes, model, kind = described.preprocess, described.classes, described.model, 'float'
+    net.hybridize(static_alloc=True, static_shape=True)
+    return TrainedNetwork(name, model, kind, net, classes, preprocess)
+
+
+def described_network(described: Description) -> gluon.HybridBlock:
+    """The network, not initialized, that a description tells of."""
+    with config(**described.layer_defaults):
+        return NetworkOptions(described.model, described.settings).build()
 
 
 def _settings_texts(settings):

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 
-from ..io.text import printable
+from ..io.preprocess import find_images
+from ..io.text import counted, printable
 
 
 def tell(text: object) -> None:
@@ -20,6 +22,15 @@ def complain(text: object) -> None:
 def skipped(error: Exception) -> None:
     """Tell of a file that is left out."""
     complain(f'skipped: {error}')
+
+
+def images_below(folder: str) -> list[str]:
+    """The images that `find_images` finds, after telling what is left out."""
+    left_out: Counter[str] = Counter()
+    paths = find_images(folder, left_out)
+    if left_out:
+        complain(f'left out of {folder}: {counted(left_out)}')
+    return paths
 
 
 def end_output() -> OSError | None:

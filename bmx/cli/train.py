@@ -19,10 +19,11 @@ from ..threads import physical_cores
 from ..train import CheckpointStore, Interrupted, Training, TrainingError, Workers, configure_logging, throughput
 from ..train.checkpoint import shared
 from ..train.data import ImageData
+from ..train.finetuning import classifier_to_skip
 from ..train.plan import Plan, begin, describe, export_best
 from ..train.progress import logger
 from .output import end_output
-from .training import add_training_options, check, plan_of
+from .training import add_training_options, plan_of
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code: 0 trained, 1 error, 130 stopped."""
-    check(arguments)
+    if arguments.benchmark_input and arguments.kvstore.startswith('dist'):
+        arguments.parser.error('--benchmark-input measures by time, in which other workers would make other steps: '
+                               'leave out --kvstore, and start it without a launcher')
     configure_logging()
     code = _logged(arguments)
     end_output()  # of what could not be written the log has told
@@ -96,14 +99,21 @@ def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: Che
     workers = workers or Workers()
     training = begin(plan, data, store, hybridize=arguments.mode == 'hybrid', log_interval=arguments.log_interval,
                      tensorboard=arguments.tensorboard, workers=workers)
-    if not arguments.resume:
-        training.load(arguments.resume_params, arguments.resume_states, arguments.resume_epoch)
-        return training
-    with shared(store.latest() if workers.leads else None, workers) as checkpoint:
-        if checkpoint is None:
-            logger.info('no checkpoint in %s yet: starting from the beginning', arguments.save_dir)
-        else:
-            training.restore(checkpoint)
+    if arguments.resume or arguments.extend:
+        with shared(store.latest() if workers.leads else None, workers) as checkpoint:
+            if checkpoint is not None:
+                training.restore(checkpoint, arguments.extend)
+                return training
+        logger.info('no checkpoint in %s yet: starting from the beginning', arguments.save_dir)
+    params, skip = arguments.resume_params, None
+    if params is None and arguments.use_pretrained:
+        params = plan.network.pretrained_path
+    if params is not None:
+        skip = classifier_to_skip(plan.network, params, data.classes, arguments.strict)
+    elif arguments.freeze is not None:
+        logger.warning('--freeze %s keeps random initial values: give --resume-params or --use-pretrained',
+                       arguments.freeze)
+    training.load(params, arguments.resume_states, arguments.resume_epoch, skip)
     return training
 
 
@@ -114,7 +124,10 @@ def _check_save_dir(arguments, store):
     newest = store.newest
     if arguments.resume and not os.path.isdir(arguments.save_dir):
         raise TrainingError(f'nothing to resume: there is no --save-dir {arguments.save_dir}')
-    if newest and not (arguments.resume or arguments.dry_run or arguments.benchmark_input):
+    if arguments.extend and not newest:
+        raise TrainingError(f'nothing to extend: there is no checkpoint in --save-dir {arguments.save_dir}')
+    if newest and not (arguments.resume or arguments.extend or arguments.dry_run
+                       or arguments.benchmark_input):
         raise TrainingError(f'{arguments.save_dir} already has {os.path.basename(newest)} of a training: add --resume '
                             'to continue it, or choose another --save-dir')
 

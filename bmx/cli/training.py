@@ -28,16 +28,17 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument('--rec-' + name.replace('_', '-'), default=paths, nargs='+', metavar='FILE', help=(
             f'files or patterns, as im2rec --chunks names them: {name}_*.rec; default: {paths[0]}' if paths else
             'their indices, in the same order; default: NAME.idx for each NAME.rec'))
-    group.add_argument('--input-size', type=types.positive, help="height and width of the network's input")
+    group.add_argument('--input-size', type=types.side, help="height and width of the network's input")
     group.add_argument('--crop-ratio', type=types.fraction, help='share of the resized image that evaluation keeps')
     group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
-    group.add_argument('-j', '--num-data-workers', dest='num_workers', type=types.natural, default=4,
+    group.add_argument('-j', '--num-data-workers', dest='num_workers', type=types.workers, default=4,
                        help='threads that read images (default: 4)')
 
     group = parser.add_argument_group('model')
     group.add_argument('--model', required=True, help='name of a model, for example meliusnet22')
     add_network_options(group)
-    group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models')
+    group.add_argument('--use-pretrained', action='store_true', help='start from the parameters in ~/.mxnet/models, '
+                       'where the classes are others without their classifier')
     group.add_argument('--last-gamma', action='store_true', help='begin with a gamma of 0 in the last batch '
                        'normalisation of each residual block')
     group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
@@ -72,25 +73,34 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--mixup-alpha', type=types.fraction, default=0.2)
     group.add_argument('--mixup-off-epoch', type=types.natural, default=0, help='last epochs without mixup')
     group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
+    group.add_argument('--freeze', metavar='PATTERN', help='parameters that stay as they are, with the running '
+                       "statistics of batch normalisation among them: a regular expression on the beginning of names "
+                       "like features.0.weight; 'features' is all but the classifier")
     group.add_argument('--teacher', metavar='MODEL', help='learn the answers of this trained model of bmx or GluonCV, '
                        'too')
     group.add_argument('--teacher-params', metavar='FILE', help="the teacher's parameters (default: those in "
                        '~/.mxnet/models); MODEL-best.params of a training tell the model themselves')
-    group.add_argument('--temperature', type=types.deviation, default=20.0, help="divides the teacher's scores and the "
-                       'own before their softmax (default: 20)')
+    group.add_argument('--temperature', type=types.above_zero, default=20.0, help="divides the teacher's scores and "
+                       'the own before their softmax (default: 20)')
     group.add_argument('--hard-weight', type=types.share, default=0.5, help='share of the labels in the loss, beside '
                        'the teacher (default: 0.5)')
-    group.add_argument('--seed', type=types.natural, default=0, help='everything random follows from it (default: 0)')
+    group.add_argument('--seed', type=types.seed, default=0, help='everything random follows from it (default: 0)')
 
     group = parser.add_argument_group('progress')
     group.add_argument('--save-dir', default='params', help='checkpoints, metrics.csv, curves.png, the exported model '
                        '(default: params)')
     group.add_argument('--save-frequency', type=types.natural, default=10, help='every so many epochs a checkpoint is '
                        'kept, beside the newest two (default: 10; 0: none)')
-    group.add_argument('--resume', action='store_true', help='continue the newest checkpoint of --save-dir')
+    group.add_argument('--resume', action='store_true', help='continue the newest checkpoint of --save-dir; only '
+                       'where there is none the next three count')
     group.add_argument('--resume-epoch', type=types.natural, default=0, help='start at this epoch, with the next two')
-    group.add_argument('--resume-params', help='parameters to load')
-    group.add_argument('--resume-states', help='optimizer states to load')
+    group.add_argument('--resume-params', metavar='FILE', help='parameters to start from, where the classes are others '
+                       'without their classifier')
+    group.add_argument('--resume-states', metavar='FILE', help='optimizer states to load')
+    group.add_argument('--strict', action='store_true', help='refuse parameters to start from that are of other '
+                       'classes')
+    group.add_argument('--extend', action='store_true', help='as --resume, but with a larger --num-epochs than before; '
+                       'the learning rate goes on where a training of so many epochs has it')
     group.add_argument('--log-interval', type=types.natural, default=50, help='batches between log lines (default: 50)')
     group.add_argument('--logging-file', help='default: SAVE_DIR/train.log')
     group.add_argument('--tensorboard', action='store_true', help='write events for TensorBoard to '
@@ -100,16 +110,6 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     trial.add_argument('--benchmark-input', action='store_true', help='measure for two minutes how fast images are '
                        'read and how fast they are trained on, and say which of the two limits; writes nothing')
     group.add_argument('--no-export', action='store_true', help='do not export the trained network')
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Refuse options that do not go together."""
-    if arguments.resume and (arguments.resume_params or arguments.resume_states or arguments.resume_epoch):
-        arguments.parser.error('--resume finds everything itself: leave out --resume-epoch, --resume-params, '
-                               '--resume-states')
-    if arguments.benchmark_input and arguments.kvstore.startswith('dist'):
-        arguments.parser.error('--benchmark-input measures by time, in which other workers would make other steps: '
-                               'leave out --kvstore, and start it without a launcher')
 
 
 def given_recipe(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,6 +138,6 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         model=arguments.model, model_kwargs=settings, use_pretrained=arguments.use_pretrained, dtype=arguments.dtype,
         num_gpus=arguments.num_gpus, mixup=arguments.mixup, mixup_alpha=arguments.mixup_alpha,
         mixup_off_epoch=arguments.mixup_off_epoch, label_smoothing=arguments.label_smoothing, no_wd=arguments.no_wd,
-        seed=arguments.seed, last_gamma=arguments.last_gamma, teacher=arguments.teacher,
+        freeze=arguments.freeze, seed=arguments.seed, last_gamma=arguments.last_gamma, teacher=arguments.teacher,
         teacher_params=arguments.teacher_params, temperature=arguments.temperature,
         hard_weight=arguments.hard_weight), given)

@@ -5,9 +5,10 @@ import argparse
 import ast
 from typing import Any
 
-import numpy as np
+from ..io.description import NOT_KEYWORDS, scale_complaint
 
-from ..io.description import NOT_KEYWORDS
+# Whole numbers are below, of which nobody needs as many.
+MOST = 1 << 31
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -40,19 +41,41 @@ def epochs(text: str) -> tuple[int, ...]:
 def _number(kind, accepts, wanted):
     """The type of numbers of a kind (int, float) that a predicate accepts."""
     def number(text):
-        value = kind(text)
-        if not accepts(value):
-            raise argparse.ArgumentTypeError(f'must be {wanted}, got {text}')
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not accepts(value):
+            raise argparse.ArgumentTypeError(f'must be {wanted}, got {text!s:.100}')
         return value
     return number
 
 
-natural = _number(int, lambda value: value >= 0, 'at least 0')
-positive = _number(int, lambda value: value >= 1, 'at least 1')
-non_negative = _number(float, lambda value: 0 <= value < float('inf'), 'at least 0')
-fraction = _number(float, lambda value: 0 < value <= 1, 'above 0 and at most 1')
-share = _number(float, lambda value: 0 <= value <= 1, 'from 0 to 1')
-port = _number(int, lambda value: 1 <= value < 1 << 16, f'from 1 to {(1 << 16) - 1}')
-side = _number(int, lambda value: 1 <= value <= 1 << 14, f'from 1 to {1 << 14}')
-finite = _number(float, lambda value: np.isfinite(np.float32(value)), 'a finite number')
-deviation = _number(float, lambda value: 0 < np.float32(value) < np.inf, 'above 0')
+natural = _number(int, lambda value: 0 <= value < MOST, 'a whole number of at least 0')
+positive = _number(int, lambda value: 1 <= value < MOST, 'a whole number of at least 1')
+workers = _number(int, lambda value: 0 <= value <= 1024, 'a whole number from 0 to 1024')
+seed = _number(int, lambda value: 0 <= value < 1 << 32, f'a whole number from 0 to {(1 << 32) - 1}')
+non_negative = _number(float, lambda value: 0 <= value < float('inf'), 'a finite number of at least 0')
+fraction = _number(float, lambda value: 0 < value <= 1, 'a number above 0 and at most 1')
+share = _number(float, lambda value: 0 <= value <= 1, 'a number from 0 to 1')
+above_zero = _number(float, lambda value: 0 < value < float('inf'), 'a finite number above 0')
+port = _number(int, lambda value: 1 <= value < 1 << 16, f'a whole number from 1 to {(1 << 16) - 1}')
+side = _number(int, lambda value: 1 <= value <= 1 << 14, f'a whole number from 1 to {1 << 14}')
+
+
+def _channel(name):
+    """The type of a channel's 'mean' or 'std'."""
+    def channel(text):
+        try:
+            complaint, value = None, float(text)
+        except ValueError:
+            complaint = f'must be a number, got {text!s:.100}'
+        else:
+            complaint = scale_complaint(name, value)
+        if complaint:
+            raise argparse.ArgumentTypeError(complaint)
+        return value
+    return channel
+
+
+mean, std = _channel('mean'), _channel('std')

@@ -13,7 +13,7 @@ from ..io.description import preprocessing
 from ..io.storage import load_parameters
 from ..nn import config
 from .network import add_network_options, network_options
-from .output import skipped, tell
+from .output import images_below, skipped, tell
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def _batches(arguments: argparse.Namespace, metadata: deploy.Metadata) -> Iterab
     if arguments.data_dir is None:
         print('no --data-dir: comparing on random inputs')
         return [mx.nd.array(np.random.RandomState(0).normal(size=[16] + metadata.input_shape))]
-    return preprocess.load_inputs(preprocess.find_images(arguments.data_dir), preprocessing(metadata), skipped=skipped)
+    return preprocess.load_inputs(images_below(arguments.data_dir), preprocessing(metadata), skipped=skipped)
 
 
 def _compare_with_runtime(arguments: argparse.Namespace, deployed: mx.gluon.Block, metadata: deploy.Metadata) -> None:

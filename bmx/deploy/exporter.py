@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 
 from ..graph.products import is_binary
-from ..io.description import check_description, check_shape, plain
+from ..io.description import check_description, check_shape, complete_preprocess, plain
 from ..io.storage import LoadError, sentence
 from . import files
 from .arithmetic import OwnNetwork
@@ -108,6 +108,9 @@ def export(net: mx.gluon.HybridBlock, prefix: str | os.PathLike, data_shape: Seq
     prefix = os.fspath(prefix)
     if not os.path.basename(prefix):
         raise ExportError(f'prefix {prefix!r} names a folder; it must end with the name of the files')
+    meant = files.prefix_in(prefix)
+    if meant is not None:
+        raise ExportError(f'prefix {prefix!r} names one of the two files that are written: give their PREFIX, {meant}')
     graph, params = trace(net, data_shape)
     data_shape = tuple(map(int, data_shape))
     shapes = graph.infer_shapes()
@@ -196,11 +199,16 @@ def _naming(prefix):
 
 def _metadata(net, data_shape, model, classes, preprocess, exact):
     """What the files say; refused where they would not load again."""
+    if preprocess is not None:
+        try:
+            preprocess = complete_preprocess(preprocess, data_shape[1:])
+        except ValueError as error:
+            raise ExportError(str(error)) from None
     metadata = files.Metadata(input_shape=list(data_shape[1:]), params_sha256='',
                               model=str(getattr(net, 'model_name', net.name) if model is None else model),
                               settings=plain(getattr(net, 'model_kwargs', {})),
                               layer_defaults=plain(getattr(net, 'layer_defaults', {})),
-                              classes=classes, preprocess=plain(preprocess), exact=exact)
+                              classes=classes, preprocess=preprocess, exact=exact)
     try:
         check_description(dataclasses.asdict(metadata), 'what is given to describe the network')
         check_shape(metadata.input_shape, 'the shape of the data')

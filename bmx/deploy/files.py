@@ -252,7 +252,16 @@ def _youngest(graph: Graph) -> int:
     return max([1] + [formats[node.op](node) for node in graph.nodes if node.op in formats])
 
 
+def prefix_in(path: str | os.PathLike) -> str | None:
+    """The PREFIX that a path has which is that of a file of a deployed model; None of other paths."""
+    path = os.fspath(path)
+    return next((path[:-len(ending)] for ending in (symbol_path(''), params_path('')) if path.endswith(ending)), None)
+
+
 def _require_files(prefix: str | os.PathLike) -> None:
+    meant = prefix_in(prefix)
+    if meant and not os.path.isfile(symbol_path(prefix)):
+        raise FileNotFoundError(f'{os.fspath(prefix)} names one file of a deployed model: give its PREFIX, {meant}')
     for path in (symbol_path(prefix), params_path(prefix)):
         if not os.path.isfile(path):
             raise FileNotFoundError(f'{path} is missing; a deployed model is the pair {symbol_path(prefix)} and '

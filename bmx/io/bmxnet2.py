@@ -50,4 +50,4 @@ def load_bmxnet2_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         inner = '.'.join('conv' if part == 'qconv' else part for part in name.split('.'))
         return inner if name not in expected and inner in expected else name
 
-    load_parameters(net, path, ctx, rename)
+    load_parameters(net, path, ctx, rename=rename)

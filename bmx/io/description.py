@@ -10,7 +10,7 @@ import json
 import math
 import os
 import reprlib
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 from mxnet import gluon
@@ -74,6 +74,8 @@ def read_description(params: str) -> Description | None:
         It is damaged, or another file.
     """
     path = description_path(params)
+    if path == params:
+        raise LoadError(f'{params} is no file of parameters: give the .params file')
     if not os.path.isfile(path):
         return None
     with open(path, 'rb') as stream:
@@ -105,6 +107,7 @@ def parse_json(text: bytes, complaint: str) -> Any:
 
 def check_description(content: Mapping[str, Any], where: str) -> None:
     """Refuse, by a LoadError, values that cannot be those of a `Description` or of `bmx.deploy.Metadata`."""
+    _check_scale(content['preprocess'], where)
     for name, accepts in (('model', _is_name), ('settings', _are_settings), ('layer_defaults', _are_scalars),
                           ('classes', _are_names), ('preprocess', _is_part_of_preprocess)):
         if not accepts(content[name]):
@@ -122,6 +125,7 @@ def check_description(content: Mapping[str, Any], where: str) -> None:
 
 def check_preprocess(content: object, where: str) -> None:
     """Refuse, by a LoadError, what does not say how an image becomes an input of three channels."""
+    _check_scale(content, where)
     if not isinstance(content, dict) or not set(_PREPROCESS) <= set(content) or not _is_part_of_preprocess(content):
         raise _damaged(where, 'preprocessing', content)
 
@@ -132,6 +136,26 @@ def preprocessing(metadata: Any) -> Mapping[str, Any]:
         raise LoadError('the model does not say how an image becomes its input: export it again with preprocess=')
     check_preprocess(metadata.preprocess, 'the model')
     return metadata.preprocess
+
+
+def complete_preprocess(content: Any, input_shape: Sequence[int]) -> dict[str, Any]:
+    """A preprocessing that is given for inputs of a shape (without the batch), with Python's own numbers.
+
+    Raises
+    ------
+    ValueError
+        It is none, lacks something or has something else, or makes other inputs.
+    """
+    content = plain(content)
+    names = ', '.join(_PREPROCESS)
+    if not isinstance(content, dict) or set(content) != set(_PREPROCESS):
+        raise ValueError(f'preprocess must be a dict of {names}, got {reprlib.repr(content)}')
+    check_preprocess(content, 'preprocess')
+    made = [3] + content['size']
+    if made != list(input_shape):
+        raise ValueError(f'preprocess makes inputs of shape {tuple(made)}, those of the network are '
+                         f'{tuple(input_shape)}: give its size as [height, width] of data_shape')
+    return content
 
 
 def check_shape(content: object, where: str) -> None:
@@ -171,9 +195,30 @@ def _are_settings(value: object, depth: int = _DEPTH) -> bool:
     return depth < _DEPTH and (value is None or isinstance(value, (str, bool)) or _is_number(value))
 
 
-# What a preprocessing has: how many numbers, of which types, the least and the greatest.
+# What a preprocessing has: how many numbers, of which types, the least and the greatest. Mean and deviation are
+# those of values from 0 to 1.
 _PREPROCESS = {'size': (2, (int,), 1, 2 ** 14), 'crop_ratio': (1, (int, float), 1e-3, 1),
-               'mean': (3, (int, float), -1e6, 1e6), 'std': (3, (int, float), 1e-6, 1e6)}
+               'mean': (3, (int, float), 0, 1), 'std': (3, (int, float), 1e-3, 1)}
+
+
+def scale_complaint(name: str, value: float) -> str | None:
+    """What is wrong with the 'mean' or 'std' of a channel, in words that say the scale; None where nothing is."""
+    _, _, least, most = _PREPROCESS[name]
+    if _is_number(value, least, most):
+        return None
+    hint = ''
+    if _is_number(value, 1, 255):
+        hint = f': divide it by 255, that is {value / 255:.4g}'
+    return (f'{name} {value:g} is not on the scale of values from 0 to 1, where it is from {least:g} to {most:g}{hint}')
+
+
+def _check_scale(content: object, where: str) -> None:
+    for name in ('mean', 'std'):
+        numbers = content.get(name) if isinstance(content, dict) else None
+        for number in numbers if isinstance(numbers, list) else ():
+            complaint = scale_complaint(name, number) if type(number) in (int, float) and abs(number) < 1e9 else None
+            if complaint:
+                raise LoadError(f'{where} is damaged, or not from bmx: its preprocessing has {complaint}')
 
 
 def _is_part_of_preprocess(value: object) -> bool:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterable, Iterator, Mapping, Sequence, Union
 
 import mxnet as mx
 import numpy as np
 from PIL import Image
 
-from .images import EXTENSIONS, read_image
+from .description import check_preprocess, plain
+from .images import EXTENSIONS, as_pixels, read_image
+
+if TYPE_CHECKING:
+    Picture = Union[str, os.PathLike[str], BinaryIO, Image.Image, np.ndarray]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -47,17 +52,49 @@ def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) ->
     return np.stack([np.take(levels[:, channel], image[..., channel]) for channel in range(3)])
 
 
-def prepare(image: np.ndarray, preprocess: Mapping[str, Any]) -> np.ndarray:
-    """From an (H, W, 3) uint8 image to the (3, H, W) float32 input that `preprocess` describes."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f'an image must be a uint8 array (H, W, 3), got a {image.dtype} array {image.shape}')
-    return normalise(resize_and_crop(image, preprocess['size'], preprocess['crop_ratio']),
+def prepare(image: Picture, preprocess: Mapping[str, Any]) -> np.ndarray:
+    """An image as the input that a network was trained on: resized, cropped, normalised.
+
+    Parameters
+    ----------
+    image : str, path, binary file object, PIL.Image.Image or uint8 array (H, W, 3)
+        Files as `bmx.io.images.read_image` decodes them.
+    preprocess : dict
+        `size`, `crop_ratio`, `mean` and `std`, as a deployed model holds them (`bmx.deploy.load` returns them with it).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (3, height, width), without a batch: `mx.nd.array(prepared[None])` is a batch of one.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or it is no image, damaged or truncated.
+    ValueError
+        The array is no image, or `preprocess` does not say how it becomes an input.
+    """
+    if preprocess is None:
+        raise ValueError('the model does not say how an image becomes its input: export it again with preprocess=')
+    check_preprocess(plain(preprocess), 'preprocess')
+    pixels = image if isinstance(image, np.ndarray) else as_pixels(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise ValueError(f'an image must be a uint8 array (H, W, 3), got a {pixels.dtype} array {pixels.shape}')
+    return normalise(resize_and_crop(pixels, preprocess['size'], preprocess['crop_ratio']),
                      preprocess['mean'], preprocess['std'])
 
 
 def load_inputs(paths: Iterable[str | os.PathLike], preprocess: Mapping[str, Any], batch_size: int = 32,
                 skipped: Callable[[OSError], object] | None = None) -> Iterator[mx.nd.NDArray]:
-    """Yield (N, 3, H, W) NDArray batches of image files.
+    """Yield (N, 3, H, W) NDArray batches of image files; the arguments and errors are those of `load_batches`."""
+    for _, batch in load_batches(paths, preprocess, batch_size, skipped):
+        yield batch
+
+
+def load_batches(paths: Iterable[str | os.PathLike], preprocess: Mapping[str, Any], batch_size: int = 32,
+                 skipped: Callable[[OSError], object] | None = None
+                 ) -> Iterator[tuple[list[str | os.PathLike], mx.nd.NDArray]]:
+    """Yield pairs of paths and the (N, 3, H, W) NDArray of their images.
 
     Parameters
     ----------
@@ -72,21 +109,22 @@ def load_inputs(paths: Iterable[str | os.PathLike], preprocess: Mapping[str, Any
     OSError
         A file cannot be read, or none of them can.
     """
-    batch, count = [], 0
+    names, images, count = [], [], 0
     for path in paths:
         try:
-            batch.append(prepare(read_image(path), preprocess))
+            images.append(prepare(read_image(path), preprocess))
         except OSError as error:
             if skipped is None:
                 raise
             skipped(error)
             continue
+        names.append(path)
         count += 1
-        if len(batch) == batch_size:
-            yield mx.nd.array(np.stack(batch))
-            batch = []
-    if batch:
-        yield mx.nd.array(np.stack(batch))
+        if len(images) == batch_size:
+            yield names, mx.nd.array(np.stack(images))
+            names, images = [], []
+    if images:
+        yield names, mx.nd.array(np.stack(images))
     if count == 0:
         raise OSError('there is no image that can be read')
 
@@ -101,8 +139,21 @@ def is_image(name: str) -> bool:
     return not is_hidden(name) and name.lower().endswith(EXTENSIONS)
 
 
-def find_images(folder: str) -> list[str]:
+def left_out_kind(name: str, is_folder: bool) -> str:
+    """Why an entry of a folder of images is left out, in words that follow a number."""
+    if is_hidden(name):
+        return 'hidden'
+    return 'folders inside of class folders' if is_folder else f'files that are no images ({", ".join(EXTENSIONS)})'
+
+
+def find_images(folder: str, left_out: Counter[str] | None = None) -> list[str]:
     """All image files below a folder, sorted; links to folders are followed, hidden files and folders are not.
+
+    Parameters
+    ----------
+    folder : str
+    left_out : Counter, optional
+        Receives how many files and folders are left out, by why (`left_out_kind`).
 
     Raises
     ------
@@ -118,6 +169,9 @@ def find_images(folder: str) -> list[str]:
             folders.clear()
             continue
         seen.add(place)
+        if left_out is not None:
+            left_out.update(left_out_kind(name, False) for name in names if not is_image(name))
+            left_out.update(left_out_kind(name, True) for name in folders if is_hidden(name))
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         paths.extend(os.path.join(base, name) for name in names if is_image(name))
     if not paths:

@@ -7,6 +7,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import re
 import stat
 import struct
 import tempfile
@@ -222,7 +223,7 @@ def sentence(error: Exception) -> str:
     return (named or lines)[-1]
 
 
-def read_arrays(path: str) -> dict[str, mx.nd.NDArray]:
+def read_arrays(path: str | os.PathLike) -> dict[str, mx.nd.NDArray]:
     """The arrays of a file of `mx.nd.save` by name, without the `arg:` and `aux:` of symbols; of a list, none.
 
     Raises
@@ -232,6 +233,7 @@ def read_arrays(path: str) -> dict[str, mx.nd.NDArray]:
     LoadError
         The file is damaged.
     """
+    path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'parameter file {path} does not exist')
     try:
@@ -242,16 +244,20 @@ def read_arrays(path: str) -> dict[str, mx.nd.NDArray]:
 
 
 def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
-                    ctx: mx.Context | Sequence[mx.Context] | None = None,
+                    ctx: mx.Context | Sequence[mx.Context] | None = None, skip: str | None = None,
                     rename: Callable[[str], str] | None = None) -> None:
     """Load trained parameters into a network, with errors that say what is wrong with the file.
 
     Parameters
     ----------
     net : gluon.Block
+        All that is skipped has to be initialized, before or afterwards.
     path : str or os.PathLike
         Written by `save_parameters` for a network of the same structure, with or without `deduplicate`.
     ctx : Context or list of Context, optional
+    skip : str, optional
+        The parameters that this selects (`select_parameters`) keep what they have, whatever the file holds in their
+        place: 'output' leaves the classifier of a model of the zoo as it is, for other classes.
     rename : callable, optional
         Gives the network's name of a parameter, of the file's.
 
@@ -261,15 +267,21 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         No such file.
     LoadError
         The file is damaged, or belongs to another model.
+    ValueError
+        `skip` is no regular expression, or selects nothing.
     """
-    path = os.fspath(path)
-    expected, found = net._collect_params_with_prefix(), read_arrays(path)
-    if rename is not None:
-        found = {rename(name): value for name, value in found.items()}
+    skipped = set() if skip is None else set(select_parameters(net, skip))
+    expected = {name: parameter for name, parameter in net._collect_params_with_prefix().items()
+                if name not in skipped}
+    renamed = {name if rename is None else rename(name): value for name, value in read_arrays(path).items()}
+    found = {name: value for name, value in renamed.items() if name not in skipped}
     given = {expected[name] for name in found if name in expected}  # of a shared one, one name is enough
     missing = sorted(name for name in expected if expected[name] not in given)
     extra = sorted(set(found) - set(expected))
     if missing or extra:
+        if os.fspath(path).endswith('-0000.params'):
+            raise LoadError(f'{os.fspath(path)} is no file of trained parameters, but of a deployed model, it seems, '
+                            'whose weights are packed: give those of its training, for example MODEL-best.params')
         raise LoadError(f'{path} belongs to another model than {getattr(net, "model_name", net.name)}: {len(missing)} '
                         f'of its {len(expected)} parameters are missing{_example(missing)}, {len(extra)} are '
                         f'unknown{_example(extra)}; was it built with another stem or other keywords?')
@@ -280,6 +292,32 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
                             'other classes, stem or keywords?')
     for name, value in found.items():
         expected[name]._load_init(value, ctx, cast_dtype=True)
+
+
+def parameter_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters in a file, by name; errors as of `load_parameters`."""
+    return {name: value.shape for name, value in read_arrays(path).items()}
+
+
+def select_parameters(net: mx.gluon.Block, pattern: str) -> dict[str, mx.gluon.Parameter]:
+    """The parameters of a network, by name, whose names a regular expression matches from their beginning on.
+
+    Names are those of files of parameters, for example features.0.weight: no other network in the process changes them.
+
+    Raises
+    ------
+    ValueError
+        It is no regular expression, or matches none.
+    """
+    parameters = net._collect_params_with_prefix()
+    try:
+        found = {name: parameter for name, parameter in parameters.items() if re.match(pattern, name)}
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f'{pattern!r:.100} is no regular expression: {error}') from None
+    if not found:
+        raise ValueError(f'{pattern!r:.100} matches no parameter of {getattr(net, "model_name", net.name)}: their '
+                         f'names are {", ".join(list(parameters)[:3])}, ..., {list(parameters)[-1]}')
+    return found
 
 
 def _example(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Text for people, on a terminal, and from their files."""
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from typing import Iterable, Mapping, Sequence
 
 
 def printable(text: object) -> str:
@@ -37,3 +37,8 @@ def read_lines(path: str) -> list[str]:
             return [line.rstrip('\n') for line in stream]
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not UTF-8 ({error}): save it as UTF-8') from None
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """What is counted, in the order of its names: '3 files, 1 hidden'."""
+    return ', '.join(f'{number} {kind}' for kind, number in sorted(numbers.items()))

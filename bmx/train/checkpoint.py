@@ -231,7 +231,7 @@ def _defaults(arguments):
     return json.loads(json.dumps({name: known[name] for name in arguments if name in known}))
 
 
-def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> None:
+def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any], extend: bool = False) -> None:
     """Refuse to continue a training with other arguments.
 
     Parameters
@@ -239,6 +239,8 @@ def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any]) ->
     checkpoint : Checkpoint
     arguments : dict
         The arguments of this run that decide its result, with the same keys as the saved ones.
+    extend : bool
+        Allow more epochs than the saved ones.
 
     Raises
     ------
@@ -247,8 +249,17 @@ def check_same_training(checkpoint: Checkpoint, arguments: Mapping[str, Any]) ->
     """
     wanted = json.loads(json.dumps(arguments))
     saved = {**_defaults(wanted), **checkpoint.state['arguments']}
+    longer = _more(wanted.get('num_epochs'), saved.get('num_epochs'))
+    if extend and longer:
+        saved['num_epochs'] = wanted['num_epochs']
     differences = [f'{name} was {json.dumps(saved.get(name))}, is now {json.dumps(wanted.get(name))}'
                    for name in sorted(set(saved) | set(wanted)) if saved.get(name) != wanted.get(name)]
     if differences:
+        hint = '; --extend allows more epochs' if longer and not extend else ''
         raise TrainingError(f'cannot resume {checkpoint.path} with other arguments: {"; ".join(differences)}. Give the '
-                            'ones it was started with, or start anew in another --save-dir')
+                            f'ones it was started with, or start anew in another --save-dir{hint}')
+
+
+def _more(epochs: object, than: object) -> bool:
+    """Whether there are more epochs; a damaged checkpoint may hold anything in their place."""
+    return isinstance(epochs, int) and isinstance(than, int) and epochs > than

@@ -4,16 +4,16 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from typing import Any, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..io.formats import save_picture, write_csv
 from ..io.text import table
 from . import sign_flips
 from .errors import TrainingError
+from .progress import count_epochs
 from .runs import Run
 from .study import RESULT_FILES, Study
 
@@ -121,13 +121,35 @@ def write(study: Study, runs: Sequence[Run], directory: str) -> str:
     write_csv(results_path, results)
     write_csv(summary_path, summary)
     draw(picture_path, study, runs, results, summary)
-    flips = {title: _sign_flips(names, runs) for title, names in study.comparisons.items()}
-    if any(flips.values()):
-        sign_flips.draw_comparisons(flips_path, {title: found for title, found in flips.items() if found},
-                                    _title(study, runs))
+    flips = _sign_flips(study.variants, runs)
+    if flips:
+        sign_flips.draw_comparisons(flips_path, {title: {name: flips[name] for name in names} for title, names
+                                                 in shown(study, flips).items()}, _title(study, runs))
+    rows = [row for _, rows in _shown_rows(study, summary, results) for row in rows]
     columns = ('comparison', 'variant', 'seeds', 'mean', 'std', 'difference', 'standard_error', 'expected')
     return table(columns, [['' if row[key] is None else f'{row[key]:.2f}' if isinstance(row[key], float) else row[key]
-                            for key in columns] for row in summary])
+                            for key in columns] for row in rows])
+
+
+def shown(study: Study, trained: Collection[str]) -> dict[str, list[str]]:
+    """The comparisons of some variants of a study: title to their names.
+
+    Variants of which there is nothing are left out, and with them what they are compared with does not appear again and
+    again: those that no comparison has anything beside are in one together, which their names are the title of.
+    """
+    found = {title: [name for name in names if name in trained] for title, names in study.comparisons.items()}
+    found = {title: names for title, names in found.items() if len(names) > 1}
+    compared = {name for names in found.values() for name in names}
+    alone = [name for name in study.variants if name in trained and name not in compared]
+    return {**found, ', '.join(alone): alone} if alone else found
+
+
+def _shown_rows(study, summary, results):
+    """Of the comparisons that are `shown`: (title, rows of the summary), a variant that is alone under this title."""
+    by_place = {(row['comparison'], row['variant']): row for row in summary}
+    by_variant = {row['variant']: row for row in reversed(summary)}
+    return [(title, [by_place.get((title, name), dict(by_variant[name], comparison=title)) for name in names])
+            for title, names in shown(study, {row['variant'] for row in results}).items()]
 
 
 def _sign_flips(names, runs):
@@ -156,18 +178,17 @@ _CURVES = (('val_top1', 100, 'validation top-1 / %'), ('train_loss', 1, 'trainin
 
 def draw(path: str, study: Study, runs: Sequence[Run], results: Sequence[Mapping[str, Any]],
          summary: Sequence[Mapping[str, Any]]) -> None:
-    """Draw a row of panels for each comparison of which something is trained: the best accuracies, then the curves."""
-    trained = {run.variant.name for run in runs}
-    shown = {title: names for title, names in study.comparisons.items() if trained.intersection(names)}
-    heights = [max(2.8, 1.2 + 0.42 * len(names)) for names in shown.values()]
+    """Draw a row of panels for each comparison that is `shown`: the best accuracies, then the curves."""
+    panels = _shown_rows(study, summary, results)
+    heights = [max(2.8, 1.2 + 0.42 * len(rows)) for _, rows in panels]
     figure = Figure(figsize=(20, 1.3 + sum(heights)), dpi=110, constrained_layout=True)
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(shown), 1 + len(_CURVES), squeeze=False, gridspec_kw={'height_ratios': heights})
-    for (left, *others), (title, names) in zip(grid, shown.items()):
-        _draw_accuracies(left, [row for row in summary if row['comparison'] == title], results)
+    grid = figure.subplots(len(panels), 1 + len(_CURVES), squeeze=False, gridspec_kw={'height_ratios': heights})
+    for (left, *others), (title, rows) in zip(grid, panels):
+        _draw_accuracies(left, rows, results, study.comparisons.get(title, [None])[0])
         left.set_title(title, loc='left', fontweight='bold')
         for axes, (key, scale, label) in zip(others, _CURVES):
-            _draw_curves(axes, [study.variants[name] for name in names], runs, key, scale)
+            _draw_curves(axes, [study.variants[row['variant']] for row in rows], runs, key, scale)
             axes.set_ylabel(label)
     figure.suptitle(_title(study, runs), fontsize=12)
     figure.supxlabel(_LEGEND, fontsize=8, color='0.3')
@@ -187,7 +208,7 @@ def _numbers(values):
     return ' / '.join(str(value) for value in sorted(set(values)))
 
 
-def _draw_accuracies(axes, rows, results):
+def _draw_accuracies(axes, rows, results, baseline):
     axes.use_sticky_edges = False  # a margin beside bars, too
     for place, row in enumerate(rows):
         color = f'C{place % 10}'
@@ -202,10 +223,10 @@ def _draw_accuracies(axes, rows, results):
             axes.plot([row['mean']] * 2, [place - 0.3, place + 0.3], color=color, linewidth=2)
         axes.text(1.02, place, _in_numbers(row), transform=axes.get_yaxis_transform(), va='center', fontsize=8.5,
                   family='monospace')
-    if rows[0]['seeds']:
+    if rows[0]['seeds'] and rows[0]['variant'] == baseline:
         axes.axvline(rows[0]['mean'], color='C0', linestyle=':', linewidth=1)
     axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([_label(row, results, row is rows[0]) for row in rows])
+    axes.set_yticklabels([_label(row, results, row['variant'] == baseline) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.08)
     axes.set_xlabel('best validation top-1 / %')
@@ -250,7 +271,6 @@ def _draw_curves(axes, variants, runs, key, scale):
         if variant.published and key == 'val_top1':
             axes.plot(*zip(*variant.published), 'x', color=color, markersize=8, markeredgewidth=2,
                       label=variant.name + ', published')
-    axes.set_xlabel('epoch')
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    count_epochs(axes)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc='best')

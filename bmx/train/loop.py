@@ -22,7 +22,7 @@ from .distillation import Teacher
 from .errors import TrainingError
 from .gradients import LossScale, all_finite
 from .options import TrainingOptions
-from .progress import COLUMNS, draw_curves, duration, logger, progress_bar, write_metrics
+from .progress import COLUMNS, TRAINING_BAR, draw_curves, duration, logger, progress_bar, write_metrics
 from .randomness import stream
 from .schedule import learning_rate
 from .sign_flips import SignFlips
@@ -89,7 +89,8 @@ class Training:
         self._contexts = contexts
         self._log_interval = log_interval
         self._learning_rate = learning_rate(recipe, data.num_train_batches)
-        self._clipped = binary_parameters(net) if recipe.clip_weights else []
+        self._clipped = [each for each in binary_parameters(net) if each.grad_req != 'null'] \
+            if recipe.clip_weights else []
         self._scale = LossScale(options.dtype)
         self._workers = workers or Workers()
         # Otherwise several devices update the weights in a store of MXNet's, where they cannot be clipped, and sums of
@@ -99,7 +100,7 @@ class Training:
             batches=data.num_train_batches, update_here=bool(self._clipped) or self._scale.dynamic)
         self._sign_flips = SignFlips(net)
         self._trained = [each for each in net.collect_params().values() if each.grad_req != 'null']
-        self._statistics = [each for each in net.collect_params().values() if each.grad_req == 'null']
+        self._statistics = list(net.collect_params('.*running_(mean|var)').values())
         self._gradients = [gradient for each in self._trained for gradient in each.list_grad()]
         self._stop = StopSignals(most=1, heard=self._tell_stop)
         self._stopping = False  # whether a worker is asked to stop, as all of them know since they last added up
@@ -114,11 +115,11 @@ class Training:
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go to where a `Checkpoint` was saved."""
+    def restore(self, checkpoint: Checkpoint, extend: bool = False) -> None:
+        """Go to where a `Checkpoint` was saved; `extend` allows one of fewer epochs than are to be trained now."""
         state = checkpoint.state
         try:
-            check_same_training(checkpoint, self._arguments)
+            check_same_training(checkpoint, self._arguments, extend)
             totals = Totals(**{name: value + 0 for name, value in state['totals'].items()})
             best, history = state['best'] + 0, [dict(row) for row in state['history']]
             for row in history:
@@ -147,11 +148,16 @@ class Training:
             logger.info("the state of the optimizer begins anew: on dist_async's servers it cannot be saved")
         if self._workers.asynchronous:
             self._trainer.optimizer.first_step = self._step
+        before = state['arguments'].get('num_epochs')
+        if before not in (None, self._recipe.num_epochs):
+            logger.info('extended from %d to %d epochs: the learning rate goes on where a training of so many epochs '
+                        'has it, at %.3g', before, self._recipe.num_epochs, self._rate(self._batch))
 
-    def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0) -> None:
-        """Load parameters and optimizer states from single files and start at `epoch`."""
+    def load(self, params: str | None = None, optimizer: str | None = None, epoch: int = 0,
+             skip: str | None = None) -> None:
+        """Load parameters, but for those to `skip`, and optimizer states from single files and start at `epoch`."""
         if params is not None:
-            load_parameters(self.net, params, ctx=self._contexts)
+            load_parameters(self.net, params, ctx=self._contexts, skip=skip)
             self._sign_flips.restart()
         if optimizer is not None:
             if self._workers.asynchronous:
@@ -237,8 +243,8 @@ class Training:
             raise _unreadable(self.data.val_size, 'validation')
 
     def _train_epoch(self):
-        with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size) as bar:
-            bar.update(self._totals.images + self._totals.skipped)
+        with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size, TRAINING_BAR,
+                          self._totals.images + self._totals.skipped) as bar:
             tic = time.time()
             for batch in self.data.train_batches(self._epoch, self._batch):
                 self._totals.waited += time.time() - tic
@@ -444,8 +450,8 @@ class Training:
         totals, batches = self._totals, self.data.num_train_batches
         steps_left = (self._recipe.num_epochs - self._epoch) * batches - self._batch
         left = duration(steps_left * totals.seconds / self._batch)
-        bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, training ends in '
-                            f'{left}', refresh=False)
+        bar.set_postfix_str(f'loss {totals.mean("loss"):.4f}, top-1 {totals.mean("top1"):.4f}, {left} left',
+                            refresh=False)
         bar.update(totals.images + totals.skipped - bar.n)
         # Slow steps are reported even before the interval is over.
         due = self._log_interval and self._batch % self._log_interval == 0

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from .errors import TrainingError
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
@@ -28,8 +30,10 @@ class TrainingOptions:
         By 0.1.
     no_wd : bool
         No weight decay on biases and batch normalisation either.
+    freeze : str, optional
+        The parameters that this selects (`bmx.io.storage.select_parameters`) do not move.
     seed : int
-        Everything random follows from it.
+        Everything random follows from it, 0 to 2^32 - 1.
     last_gamma : bool
         Whether the last batch normalisation before each residual sum begins with a gamma of 0.
     teacher : str, optional
@@ -51,12 +55,17 @@ class TrainingOptions:
     mixup_off_epoch: int = 0
     label_smoothing: bool = False
     no_wd: bool = False
+    freeze: str | None = None
     seed: int = 0
     last_gamma: bool = False
     teacher: str | None = None
     teacher_params: str | None = None
     temperature: float = 20.0
     hard_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 32:
+            raise TrainingError(f'--seed {self.seed}: a seed is a whole number from 0 to {(1 << 32) - 1}')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .checkpoint import CheckpointStore
 from .data import DEFAULT_DIR, ImageData, Source, open_data
 from .distillation import load_teacher
 from .errors import TrainingError
+from .finetuning import freeze
 from .loop import Training
 from .options import DataOptions, TrainingOptions
 from .progress import logger
@@ -110,7 +111,13 @@ def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -
                             'clipped: give --clip-weights no, or --dtype float32')
     if recipe.stem is not None:
         options = dataclasses.replace(options, model_kwargs=dict(options.model_kwargs, stem=recipe.stem))
-    return Plan(source, recipe, options)
+    plan = Plan(source, recipe, options)
+    if options.use_pretrained:
+        try:
+            _ = plan.network.pretrained_path
+        except (ValueError, OSError) as error:
+            raise TrainingError(f'--use-pretrained: {error}') from None
+    return plan
 
 
 def describe(data: ImageData, recipe: recipes.Recipe, workers: Workers) -> None:
@@ -154,12 +161,13 @@ def build_net(plan: Plan, classes: int, contexts: Sequence[mx.Context], hybridiz
     options, recipe = plan.options, plan.recipe
     mx.random.seed(integer(options.seed, 'init'))
     try:
-        net = plan.network.build(classes=classes, ctx=contexts, pretrained=options.use_pretrained)
+        net = plan.network.build(classes=classes)
         if options.last_gamma:
             _zero_last_gammas(net)
-        if not options.use_pretrained:
-            net.initialize(mx.init.create(recipe.initializer), ctx=contexts)
+        net.initialize(mx.init.create(recipe.initializer), ctx=contexts)
         net.cast(options.dtype)
+        if options.freeze is not None:
+            freeze(net, options.freeze)
         with images_fit(net, plan.input_shape):
             for context in contexts:
                 net(mx.nd.zeros(plan.input_shape, ctx=context, dtype=options.dtype))

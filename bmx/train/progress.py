@@ -7,6 +7,7 @@ import shutil
 import sys
 from typing import Any, Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -89,14 +90,21 @@ def configure_logging(path: str | None = None, quiet: bool = False) -> None:
         logger.addHandler(file)
 
 
-def progress_bar(title: str, images: int | None) -> tqdm:
-    """A progress bar over so many images, or over an unknown number.
+# What stands in a bar, in less than 80 columns: with its own time left, or with that of the whole training, which its
+# postfix tells.
+_BAR = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left'
+TRAINING_BAR = '{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}'
+
+
+def progress_bar(title: str, images: int | None, layout: str = _BAR, done: int = 0) -> tqdm:
+    """A progress bar over so many images, some of them done already, or over an unknown number.
 
     Only on a terminal; the log lines do the same elsewhere.
     """
     # A terminal that does not know its size says 0, and tqdm would draw nothing.
     columns, rows = shutil.get_terminal_size()
-    return tqdm(desc=title, total=images, unit=' images', leave=False, disable=None, ncols=columns, nrows=rows)
+    return tqdm(desc=title, total=images, initial=done, unit=' images', leave=False, disable=None, ncols=columns,
+                nrows=rows, bar_format=None if images is None else layout)
 
 
 def write_metrics(path: str, history: Sequence[Mapping[str, Any]]) -> None:
@@ -120,12 +128,18 @@ def draw_curves(path: str, history: Sequence[Mapping[str, Any]], title: str) -> 
             if key == 'val_top5' and min(values) == 100:
                 continue
             axes.plot(epochs, values, label=f'{name} ({values[-1]:.4g})', marker='.')
-        axes.set(xlabel='epoch', ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel(label)
+        count_epochs(axes)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
     save_picture(path, figure)
+
+
+def count_epochs(axes: Axes) -> None:
+    """Whole epochs on the axis, however few."""
+    axes.set_xlabel('epoch')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def duration(seconds: float) -> str:

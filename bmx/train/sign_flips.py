@@ -197,7 +197,9 @@ def _draw_lines(axes, lines, names):
     axes.set_xticklabels(_without_common_end(names), rotation=90, fontsize=8 if len(names) <= 40 else 6)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc='lower right', bbox_to_anchor=(1, 1), ncol=_LINES, borderaxespad=0.3)
+    widest = 0.6 + 0.08 * max(len(label) for label, _, _ in lines)  # of an entry, about, in inches
+    columns = max(1, min(len(lines), int((axes.figure.get_figwidth() - 1) / widest)))
+    axes.legend(fontsize=8, loc='lower right', bbox_to_anchor=(1, 1), ncol=columns, borderaxespad=0.3)
 
 
 def _without_common_end(names):

@@ -7,8 +7,8 @@ from typing import Dict, List, Optional, Tuple
 from .errors import TrainingError
 
 # What run_recipes.py itself decides for each training.
-RESERVED = ('data-dir', 'save-dir', 'seed', 'resume', 'resume-epoch', 'resume-params', 'resume-states', 'dry-run',
-            'benchmark-input', 'logging-file')
+RESERVED = ('data-dir', 'save-dir', 'seed', 'resume', 'resume-epoch', 'resume-params', 'resume-states', 'extend',
+            'dry-run', 'benchmark-input', 'logging-file')
 
 # What run_recipes.py writes beside the folders of the variants.
 RESULT_FILES = ('results.csv', 'summary.csv', 'results.png', 'sign-flips.png')

@@ -33,7 +33,8 @@ struct DecodeError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Transparency is dropped, and of 16 bits the higher 8 are kept. A file that ends early is refused.
+// Transparency is dropped, and of 16 bits the higher 8 are kept; turned as EXIF says. A file that ends early is
+// refused.
 #ifdef BMX_WITH_JPEG
 Image decode_jpeg(Bytes bytes);
 #endif

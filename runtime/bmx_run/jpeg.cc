@@ -1,14 +1,18 @@
 #include <csetjmp>
 #include <cstdio>
+#include <cstring>
 // clang-format off
 #include <jpeglib.h>  // needs the one above
 #include <jerror.h>
 // clang-format on
 
+#include "exif.h"
 #include "images.h"
 
 namespace bmx_run {
 namespace {
+
+constexpr int kExifMarker = JPEG_APP0 + 1;
 
 // One decompression. libjpeg leaves by longjmp to `stop` when it fails; between there and its calls are no objects with
 // destructors.
@@ -47,6 +51,7 @@ class Jpeg {
     row_.resize(static_cast<size_t>(info_.image_width) * 4);
     if (setjmp(stop_)) throw_error();
     read_rows(image);
+    make_upright(image, orientation_);
   }
 
  private:
@@ -54,7 +59,13 @@ class Jpeg {
     jpeg_create_decompress(&info_);
     info_.client_data = this;
     info_.src = &source_;
+    jpeg_save_markers(&info_, kExifMarker, 0xffff);
     jpeg_read_header(&info_, TRUE);
+    for (jpeg_saved_marker_ptr marker = info_.marker_list; marker; marker = marker->next) {
+      if (marker->data_length < 6 || std::memcmp(marker->data, "Exif\0\0", 6)) continue;
+      orientation_ = exif_orientation({marker->data, marker->data_length});
+      break;
+    }
   }
 
   void read_rows(Image* image) {
@@ -96,6 +107,7 @@ class Jpeg {
   jpeg_error_mgr errors_ = {};
   jpeg_source_mgr source_ = {};
   std::jmp_buf stop_;
+  int orientation_ = 1;
   std::vector<uint8_t> row_;
 };
 

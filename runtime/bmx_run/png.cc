@@ -4,6 +4,7 @@
 #include <csetjmp>
 #include <cstring>
 
+#include "exif.h"
 #include "images.h"
 
 namespace bmx_run {
@@ -75,11 +76,24 @@ class Png {
   char message_[128] = {};
 };
 
+// The chunk eXIf, which may stand behind the pixels, too; nothing where there is none. libpng is told to leave out what
+// is not pixels.
+Bytes find_exif(Bytes bytes) {
+  for (size_t at = 8; bytes.size >= 12 && at <= bytes.size - 12;) {  // length, name, content, CRC
+    const size_t length = png_get_uint_32(bytes.data + at);
+    if (length > bytes.size - 12 - at) break;
+    if (!std::memcmp(bytes.data + at + 4, "eXIf", 4)) return {bytes.data + at + 8, length};
+    at += 12 + length;
+  }
+  return {nullptr, 0};
+}
+
 }  // namespace
 
 Image decode_png(Bytes bytes) {
   Image image;
   Png(bytes).decode(&image);
+  make_upright(&image, exif_orientation(find_exif(bytes)));
   return image;
 }
 

@@ -109,7 +109,7 @@ bool read_sides(const Json& content, bmx_preprocess* to) {
   return true;
 }
 
-// What there is of it must be right; only a whole one is of use.
+// What there is of it must be right; only a whole one is of use. Mean and deviation are those of values from 0 to 1.
 bool read_preprocess(const Json& content, Metadata* metadata) {
   if (content.is(Json::kNull)) return true;
   if (!content.is(Json::kObject)) return false;
@@ -117,7 +117,7 @@ bool read_preprocess(const Json& content, Metadata* metadata) {
              *std = content.find("std");
   bmx_preprocess* to = &metadata->preprocess;
   if ((size && !read_sides(*size, to)) || (ratio && !is_in(*ratio, 1e-3, 1)) ||
-      (mean && !read_channels(*mean, -1e6, 1e6, to->mean)) || (std && !read_channels(*std, 1e-6, 1e6, to->std))) {
+      (mean && !read_channels(*mean, 0, 1, to->mean)) || (std && !read_channels(*std, 1e-3, 1, to->std))) {
     return false;
   }
   if (ratio) to->crop_ratio = ratio->number();
@@ -179,7 +179,10 @@ Metadata parse_metadata(const std::string& text, const std::string& path) {
   check("settings", are_settings(content.at("settings"), 0));
   check("layer_defaults", are_layer_defaults(content.at("layer_defaults")));
   check("classes", read_classes(content.at("classes"), !digested, &metadata.classes));
-  check("preprocess", read_preprocess(content.at("preprocess"), &metadata));
+  if (!read_preprocess(content.at("preprocess"), &metadata)) {
+    fail(path, " is damaged, or not from bmx: its preprocess cannot be what it says; of values from 0 to 1 a mean is ",
+         "from 0 to 1, a deviation (std) from 0.001 to 1");
+  }
   check("input_shape", read_shape(content.at("input_shape"), &metadata.input_shape));
   return metadata;
 }

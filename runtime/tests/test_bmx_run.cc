@@ -7,6 +7,7 @@
 #include "bench.h"
 #include "check.h"
 #include "classify.h"
+#include "exif.h"
 #include "images.h"
 #include "options.h"
 #include "text.h"
@@ -158,6 +159,27 @@ void check_damaged(Image (*decode)(Bytes), const Pixels& file) {
   }
 }
 #endif
+
+TEST(orientation) {
+  const std::string head("Exif\0\0MM\0*\0\0\0\x08", 14), entries("\0\x01", 2);
+  const std::string entry("\x01\x12\0\x03\0\0\0\x01\0\x06\0\0", 12);
+  const auto found = [](const std::string& exif) { return exif_orientation(bytes_of(exif)); };
+  CHECK_EQUAL(found(head + entries + entry), 6);
+  CHECK_EQUAL(found((head + entries + entry).substr(6)), 6);
+  CHECK_EQUAL(found(std::string("II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0", 22)), 8);
+  for (size_t size = 0; size < head.size() + 12; ++size) {
+    CHECK_EQUAL(found((head + entries + entry).substr(0, size)), 1);
+  }
+  CHECK_EQUAL(found(head + entries + std::string("\x01\x12\0\x04\0\0\0\x01\0\0\0\x06", 12)), 1);  // another type
+  CHECK_EQUAL(found(head + entries + std::string("\x01\x12\0\x03\0\0\0\x01\0\x09\0\0", 12)), 1);
+  CHECK_EQUAL(found(std::string("MM\0*\xff\xff\xff\xff", 8)), 1);
+
+  Image image;
+  image.resize(1, 2);
+  image.pixels = {1, 2, 3, 4, 5, 6};
+  make_upright(&image, 8);
+  CHECK(image.height == 2 && image.width == 1 && image.pixels == Pixels({4, 5, 6, 1, 2, 3}));
+}
 
 #ifdef BMX_WITH_JPEG
 Pixels write_jpeg(J_COLOR_SPACE space, int channels, uint8_t value) {

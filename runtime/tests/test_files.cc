@@ -165,6 +165,7 @@ TEST(files_metadata) {
   refused(R"(\"crop_ratio\": 0.875)", R"(\"crop_ratio\": 1.5)", "its preprocess cannot be");
   refused(R"(\"size\": [8, 8])", R"(\"size\": [8.5, 8])", "its preprocess cannot be");
   refused(R"(\"std\": [0.229)", R"(\"std\": [0)", "its preprocess cannot be");
+  refused(R"(\"mean\": [0.485)", R"(\"mean\": [123.7)", "of values from 0 to 1 a mean is from 0 to 1");
   const ModelFiles unbounded = changed(pair, R"(\"layer_defaults\": {})", R"(\"layer_defaults\": {\"a\": Infinity})");
   CHECK_EQUAL(unbounded.parameters.size(), 7u);
   CHECK(!changed(pair, R"(\"size\")", R"(\"sizes\")").metadata.has_preprocess);

@@ -9,8 +9,8 @@ from typing import Any, Callable, Mapping, Sequence
 from ..errors import TrainingError
 from ..options import DataOptions
 from .base import Batch, ImageData
-from .recordio import find_records, open_records
-from .samples import open_cifar10, open_digits, open_folder
+from .recordio import find_records, open_records, open_validation_records
+from .samples import open_cifar10, open_digits, open_folder, open_validation_folder
 from .transforms import AUGMENTATIONS
 
 DEFAULT_DIR = os.path.join('~', '.mxnet', 'datasets', 'imagenet')
@@ -85,3 +85,29 @@ def open_data(source: Source, options: DataOptions) -> ImageData:
     openers: dict[str, Callable[..., ImageData]] = {'folder': open_folder, 'recordio': open_records,
                                                     'cifar10': open_cifar10}
     return openers[source.kind](source.location, options, make_preprocess)
+
+
+def open_validation(source: Source, preprocess: Mapping[str, Any], batch_size: int, num_workers: int) -> ImageData:
+    """The validation images alone of what :func:`find_data` found, as a network sees them that was trained already.
+
+    Parameters
+    ----------
+    source : Source
+        Of a folder val/ is enough, or its classes' folders themselves; of records `val` and `val_idx`.
+    preprocess : dict
+        How an image becomes the network's input, see `bmx.io.preprocess`.
+    batch_size, num_workers : int
+
+    Returns
+    -------
+    ImageData
+    """
+    options = DataOptions(batch_size=batch_size, input_size=preprocess['size'][0], num_workers=num_workers,
+                          crop_ratio=preprocess['crop_ratio'], augmentation='none')
+    if source.kind == 'folder':
+        return open_validation_folder(str(source.location), options, preprocess)
+    if source.kind == 'recordio':
+        return open_validation_records(source.location, options, preprocess)
+    if source.kind == 'cifar10':
+        return open_cifar10(str(source.location), options, lambda *_: dict(preprocess))
+    return open_digits(options, lambda *_: dict(preprocess))

@@ -201,8 +201,8 @@ def find_records(given: Mapping[str, Sequence[str] | None]) -> dict[str, list[tu
     Parameters
     ----------
     given : dict
-        ``train``, ``val``: paths or glob patterns of RecordIO files; ``train_idx``, ``val_idx``: of their indices in
-        the same order, or None for those beside the files.
+        ``train``, ``val``, or one of them: paths or glob patterns of RecordIO files; ``train_idx``, ``val_idx``: of
+        their indices in the same order, or None for those beside the files.
 
     Returns
     -------
@@ -215,7 +215,8 @@ def find_records(given: Mapping[str, Sequence[str] | None]) -> dict[str, list[tu
     TrainingError
         A file is missing, or given twice, or without an index of its own.
     """
-    return {part: _find(f'--rec-{part}', given[part], given.get(part + '_idx')) for part in ('train', 'val')}
+    return {part: _find(f'--rec-{part}', given[part], given.get(part + '_idx')) for part in ('train', 'val')
+            if part in given}
 
 
 def _find(option, records, indices):
@@ -289,3 +290,13 @@ def open_records(files: Mapping[str, Sequence[tuple[str, str]]], options: DataOp
                      'skipped where they are damaged', checked, len(train), train.name)
     names = _folder_names([path for path, _ in files['val']], num_classes) or list(map(str, range(num_classes)))
     return SampleData('recordio', train, val, names, make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
+
+
+def open_validation_records(files: Mapping[str, Sequence[tuple[str, str]]], options: DataOptions,
+                            preprocess: Mapping[str, Any]) -> SampleData:
+    """The validation images alone."""
+    val = RecordSamples(files['val'])
+    num_classes = max(val.labels()) + 1
+    val.limit(num_classes, '')
+    names = _folder_names([path for path, _ in files['val']], num_classes) or list(map(str, range(num_classes)))
+    return SampleData('recordio', [], val, names, preprocess, options)

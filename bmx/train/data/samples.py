@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from ...io.images import EXTENSIONS, read_image
-from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, prepare
+from ...io.preprocess import IMAGENET_MEAN, IMAGENET_STD, is_hidden, is_image, left_out_kind, prepare
+from ...io.text import counted
 from ..errors import TrainingError
 from ..options import DataOptions
 from ..randomness import stream
@@ -120,14 +121,12 @@ def _class_folders(directory):
             continue
         for entry in _entries(folder.path):
             if entry.is_dir() or not is_image(entry.name):
-                left_out['hidden' if is_hidden(entry.name) else 'folders inside of class folders' if entry.is_dir()
-                         else f'files that are no images ({", ".join(EXTENSIONS)})'] += 1
+                left_out[left_out_kind(entry.name, entry.is_dir())] += 1
                 continue
             items.append((entry.path, len(classes)))
         classes.append(folder.name)
     if left_out:
-        _logger.info('left out of %s: %s', directory, ', '.join(f'{count} {kind}'
-                                                                for kind, count in sorted(left_out.items())))
+        _logger.info('left out of %s: %s', directory, counted(left_out))
     return classes, items
 
 
@@ -153,6 +152,16 @@ def open_folder(path: str, options: DataOptions, make_preprocess: Callable[..., 
         raise TrainingError(f'train/ and val/ of {path} have different class folders: {"; ".join(only)}')
     return SampleData('folder', FileSamples(train), FileSamples(val), class_names(classes),
                       make_preprocess(IMAGENET_MEAN, IMAGENET_STD), options)
+
+
+def open_validation_folder(path: str, options: DataOptions, preprocess: Mapping[str, Any]) -> SampleData:
+    """``path/val/CLASS/*.jpg``, or ``path/CLASS/*.jpg`` where there is no val/, without images to train on."""
+    directory = os.path.join(path, 'val')
+    directory = directory if os.path.isdir(directory) else path
+    classes, items = _class_folders(directory)
+    if not items:
+        raise TrainingError(f'{directory} holds no images: looked for CLASS/*{", *".join(EXTENSIONS)}')
+    return SampleData('folder', FileSamples([]), FileSamples(items), class_names(classes), preprocess, options)
 
 
 def class_names(folders: Iterable[str]) -> list[str]:

@@ -235,8 +235,8 @@ class Model:
         ----------
         image : str, path, binary file object, PIL.Image.Image or uint8 array (H, W, 3)
             All but the array need Pillow. Files are JPEG, PNG, BMP, GIF, PPM, PGM or WebP. Transparency is dropped, of
-            16 bits a channel the higher 8 are kept, and of several images the first. The orientation that a camera
-            notes (EXIF) is not applied.
+            16 bits a channel the higher 8 are kept, and of several images the first. They are turned as the orientation
+            says that a camera has noted (EXIF); an array is taken as it is.
 
         Returns
         -------
@@ -318,20 +318,10 @@ class _Session:
 
 def _decode(image: str | os.PathLike[str] | BinaryIO | Image) -> NDArray[np.uint8]:
     try:
-        from PIL.Image import Image
-
         from . import _images
     except ImportError as error:
         raise ImportError(f"images need Pillow ({error}): pip install 'bmx-runtime[images]'") from None
-    if isinstance(image, (str, os.PathLike)):
-        return _images.read_image(image)
-    if isinstance(image, Image):
-        return _images.to_rgb(image)
-    if hasattr(image, 'read'):
-        name = getattr(image, 'name', None)  # of temporary files the number of the descriptor
-        return _images.decode_image(image, name if name and isinstance(name, str) else 'the file')
-    raise TypeError(f'an image must be a path, a binary file, a PIL.Image.Image or an array, got '
-                    f'{type(image).__name__}')
+    return _images.as_pixels(image)
 
 
 def _hint(shape: tuple[int, ...]) -> str:
