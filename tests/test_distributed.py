@@ -402,13 +402,23 @@ def _job_of(command):
     return (*Job(command, 1, 0, (), '127.0.0.1', 9, 1, lambda line: None).run(), None)
 
 
-def test_ctrl_c_twice(job):
-    """The first is for the worker, which does not mind."""
+def _press(times):
     def press():
-        for _ in range(2):
+        for _ in range(times):
             time.sleep(2)
             os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=press).start()
+
+
+def test_ctrl_c_at_the_beginning(job):
+    """Workers that do not yet listen are ended by it, which is no failure."""
+    _press(1)
+    assert job('import time\ntime.sleep(100)') == (launcher.STOPPED, None, [])
+
+
+def test_ctrl_c_twice(job):
+    """The first is for the worker, which does not mind."""
+    _press(2)
     code, _, lines = job('import signal, time\nsignal.signal(15, lambda *_: print("heard", flush=True))\n'
                          'while True: time.sleep(0.1)', workers=1)
     assert code == launcher.STOPPED and lines == ['[worker 0] heard']

@@ -193,7 +193,9 @@ class Job:
                 failed = self._watch(stop)
             finally:
                 self._end()
-        if failed is not None and failed.code != STOPPED:
+        # What does not yet listen to signals, as it has just begun, is killed by the one that asks it to stop.
+        stopped = (STOPPED, 128 + signal.SIGTERM) if stop.count else (STOPPED,)
+        if failed is not None and failed.code not in stopped:
             return failed.code or 1, failed.failure
         return (STOPPED if failed or stop.count else 0), None
 
