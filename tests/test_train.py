@@ -13,7 +13,8 @@ from PIL import Image
 import bmx
 from bmx import cli
 from bmx.cli.training import plan_of
-from bmx.train import Interrupted, Training, TrainingError, progress, recipes
+from bmx.train import Interrupted, Training, TrainingError, TrainingOptions, progress, recipes
+from bmx.train.objective import Objective
 from bmx.train.totals import Totals
 from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 
@@ -137,10 +138,9 @@ def test_modes_compute_the_same(folder, tmp_path):
     (True, 1.0, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]]),
     (False, 0.75, [[0.25, 0, 0.75, 0], [0.75, 0, 0.25, 0]]),
 ])
-def test_dense_labels(folder, tmp_path, smoothing, share, expected):
-    training = prepare(arguments(folder, tmp_path, *(['--label-smoothing'] if smoothing else [])))
-    training.data.classes = list('abcd')
-    np.testing.assert_allclose(training._dense(mx.nd.array([2, 0]), share).asnumpy(), expected, rtol=1e-6)
+def test_dense_labels(smoothing, share, expected):
+    objective = Objective(None, TrainingOptions('tiny', label_smoothing=smoothing), 4, [mx.cpu()])
+    np.testing.assert_allclose(objective._dense(mx.nd.array([2, 0]), share).asnumpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize('classes', [2, 5, 20])
