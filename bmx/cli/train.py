@@ -107,6 +107,9 @@ def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: Che
         params = plan.network.pretrained_path
     if params is not None:
         skip = classifier_to_skip(plan.network, params, data.classes, arguments.strict)
+    elif arguments.strict:
+        raise TrainingError('--strict is about parameters to start from: give --resume-params or --use-pretrained, or '
+                            'leave it out')
     elif arguments.freeze is not None:
         logger.warning('--freeze %s keeps random initial values: give --resume-params or --use-pretrained',
                        arguments.freeze)
