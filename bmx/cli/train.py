@@ -22,7 +22,7 @@ from ..train.data import ImageData
 from ..train.finetuning import classifier_to_skip
 from ..train.plan import Plan, begin, describe, export_best
 from ..train.progress import logger
-from .output import end_output
+from .output import end_output, error_text
 from .training import add_training_options, plan_of
 
 
@@ -53,7 +53,7 @@ def _logged(arguments):
         logger.info('stopped without saving')
         return 130
     except (TrainingError, ExportError, LoadError, OSError) as error:
-        logger.error('error: %s', error)
+        logger.error('error: %s', error_text(error))
         return 1
     return 0
 
