@@ -204,7 +204,7 @@ def hit_at(owner, name):
 if event == 'step':
     hit_at(loop.Training, 'train_step')
 elif event == 'evaluate':
-    hit_at(loop.Training, '_evaluate')
+    hit_at(loop.Objective, 'evaluate')
 elif event == 'write':  # before the files of a checkpoint
     hit_at(bmx.train.loop.states, 'dump')
 elif event == 'file':  # between them

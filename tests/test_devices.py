@@ -106,7 +106,7 @@ def test_resumed_on_two_devices(folder, tmp_path, on, monkeypatch, more):
     alone, totals = prepare(arguments(folder, tmp_path / 'c', *command)), Totals()
     alone.load(str(tmp_path / 'a' / 'run' / 'checkpoint-0002' / 'net.params'))
     for batch in alone.data.val_batches():
-        alone._evaluate(alone.net, batch, totals)
+        alone._objective.evaluate(alone.net, batch, totals)
     assert totals.mean('top1') == row['val_top1']
     np.testing.assert_allclose(totals.mean('loss'), row['val_loss'], rtol=1e-4, atol=1e-6)
 

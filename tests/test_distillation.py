@@ -70,17 +70,17 @@ def test_a_student_comes_to_the_teacher(taught, tmp_path, more):
                                  '--hard-weight', '0', '--lr', '0.03', *more))
     batch = next(training.data.val_batches())
     x = mx.nd.array(batch.data)
-    before = [parameter.data().asnumpy() for parameter in training._teacher._net.collect_params().values()]
+    before = [parameter.data().asnumpy() for parameter in training._objective.teacher._net.collect_params().values()]
 
     def distance():
         answers = mx.nd.softmax(training.net(x) / 2)
-        return float((training._teacher(x) - answers).abs().mean().asscalar())
+        return float((training._objective.teacher(x) - answers).abs().mean().asscalar())
     first = distance()
     for epoch in range(6):
         for images in training.data.train_batches(epoch):
             training.train_step(images)
     assert distance() < 0.75 * first
-    for parameter, value in zip(training._teacher._net.collect_params().values(), before):  # it learns nothing
+    for parameter, value in zip(training._objective.teacher._net.collect_params().values(), before):  # as it was
         assert parameter.grad_req == 'null' and (parameter.data().asnumpy() == value).all()
 
 
@@ -124,9 +124,10 @@ def test_models_of_gluoncv(folder, tmp_path, monkeypatch):
     for where in ((), ('--teacher-params', str(path))):
         training = prepare(arguments(folder, tmp_path, '--teacher', 'CIFAR_ResNet20_v1', *where))
         x = mx.nd.random.normal(shape=(2, 3, 16, 16))
-        np.testing.assert_allclose(training._teacher(x).asnumpy(), softmax(teacher(x).asnumpy() / 20), rtol=1e-4)
+        found = training._objective.teacher(x).asnumpy()
+        np.testing.assert_allclose(found, softmax(teacher(x).asnumpy() / 20), rtol=1e-4)
     assert prepare(arguments(folder, tmp_path, '--teacher', 'cifar_resnet20_v1', '--hard-weight', '1')
-                   )._teacher is None
+                   )._objective.teacher is None
 
 
 @pytest.mark.parametrize('more, message', [

@@ -108,6 +108,11 @@ def test_what_is_frozen_does_not_move(first, folder, tmp_path, mode, more):
     assert {name for name in found if not np.array_equal(found[name], before[name])} == CLASSIFIER
 
 
+def test_workers_average_no_frozen_weights(folder, tmp_path):
+    training = prepare(arguments(folder, tmp_path, '--freeze', '[0-5]'))
+    assert {each.name.rpartition('_running_')[2] for each in training._statistics} == {'mean', 'var'}
+
+
 def test_only_statistics_that_are_frozen_stay(folder, tmp_path):
     assert train(arguments(folder, tmp_path, '--freeze', r'1\.(gamma|beta)', '--no-export')) == 0
     found = saved(tmp_path / 'run' / 'checkpoint-0002' / 'net.params')

@@ -50,7 +50,7 @@ def test_a_training_validates_what_it_exports(folder, tmp_path):
     net, _ = load(tmp_path / 'run' / 'tiny')
     totals, training = loop.Totals(), prepare(command)
     for batch in training.data.val_batches():
-        training._evaluate(net, batch, totals)
+        training._objective.evaluate(net, batch, totals)
     row, = read_metrics(tmp_path / 'run')
     assert row['val_loss'] == pytest.approx(totals.mean('loss'), rel=1e-5)
 

@@ -190,7 +190,7 @@ def test_damaged_accuracy(text, tmp_path):
 
 
 def test_a_training_begins_with_them(tmp_path, monkeypatch):
-    """`--use-pretrained` finds what comes with bmx, and begins with it: of other classes with all but the classifier."""
+    """`--use-pretrained` finds what comes with bmx, and begins with it: of other classes all but the classifier."""
     monkeypatch.setenv('HOME', str(tmp_path))
     data = str(write_folder(tmp_path / 'data', train=1, val=1, classes=[f'class{index}' for index in range(10)]))
     training = prepare(['--model', NAME, '--data-dir', data, '--input-size', '32', '--use-pretrained', '--save-dir',

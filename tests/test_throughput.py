@@ -57,6 +57,12 @@ def test_one_of_both_trials(folder, tmp_path, tiny_model):
         train(arguments(folder, tmp_path, '--benchmark-input', '--dry-run'))
 
 
+def test_not_of_several_workers(folder, tmp_path, tiny_model, capsys):
+    with pytest.raises(SystemExit):
+        train(arguments(folder, tmp_path, '--benchmark-input', '--kvstore', 'dist_sync'))
+    assert '--benchmark-input measures by time, in which other workers' in capsys.readouterr().err
+
+
 ADVICE = {
     'training': (Throughput(100., 25., 20., 0.1), 'folder', {}, ['training limits: reading alone is 4 times as fast'],
                  ['What helps', '-j ']),

@@ -13,7 +13,8 @@ from PIL import Image
 import bmx
 from bmx import cli
 from bmx.cli.training import plan_of
-from bmx.train import Interrupted, Training, TrainingError, progress, recipes
+from bmx.train import Interrupted, Training, TrainingError, TrainingOptions, progress, recipes
+from bmx.train.objective import Objective
 from bmx.train.totals import Totals
 from helpers import arguments, parse, prepare, read_metrics, train, write_cifar10
 
@@ -137,10 +138,9 @@ def test_modes_compute_the_same(folder, tmp_path):
     (True, 1.0, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]]),
     (False, 0.75, [[0.25, 0, 0.75, 0], [0.75, 0, 0.25, 0]]),
 ])
-def test_dense_labels(folder, tmp_path, smoothing, share, expected):
-    training = prepare(arguments(folder, tmp_path, *(['--label-smoothing'] if smoothing else [])))
-    training.data.classes = list('abcd')
-    np.testing.assert_allclose(training._dense(mx.nd.array([2, 0]), share).asnumpy(), expected, rtol=1e-6)
+def test_dense_labels(smoothing, share, expected):
+    objective = Objective(None, TrainingOptions('tiny', label_smoothing=smoothing), 4, [mx.cpu()])
+    np.testing.assert_allclose(objective._dense(mx.nd.array([2, 0]), share).asnumpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize('classes', [2, 5, 20])
@@ -236,6 +236,13 @@ def test_the_command_that_goes_on(folder, tmp_path, monkeypatch, capsys, program
     assert (cli.script('train', command) if len(called) == 1 else train(command)) == 130
     assert capsys.readouterr().out.splitlines()[-1] == shlex.join(
         [sys.executable] + called + command + ([] if more else ['--resume']))
+
+
+def test_dry_run_without_images(folder, tmp_path, capsys):
+    for path in (tmp_path / 'data' / 'train').glob('*/*.jpg'):
+        path.write_bytes(b'broken')
+    assert train(arguments(folder, tmp_path, '--dry-run')) == 1
+    assert re.search(r'error: none of the \d+ training images can be read', capsys.readouterr().out)
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, capsys):

@@ -135,7 +135,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _check_size(arguments):
     """Refuse, by a ValueError that says so, images that are too small for one of the networks."""
-    named = [getattr(arguments, 'model', None), *(getattr(arguments, 'names', None) or [])]
+    named = [getattr(arguments, 'model', None)] + [name for option in ('names', 'models')
+                                                  for name in getattr(arguments, option, None) or []]
     if 'size' in arguments:
         for name in filter(None, named):
             if name.split()[0].lower() in MODELS:

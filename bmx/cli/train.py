@@ -34,6 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code: 0 trained, 1 error, 130 stopped."""
+    if arguments.benchmark_input and arguments.kvstore.startswith('dist'):
+        arguments.parser.error('--benchmark-input measures by time, in which other workers would make other steps: '
+                               'leave out --kvstore, and start it without a launcher')
     configure_logging()
     code = _logged(arguments)
     end_output()  # of what could not be written the log has told

@@ -9,7 +9,7 @@ import time
 from typing import Iterable, Sequence
 
 import mxnet as mx
-from mxnet import autograd, gluon
+from mxnet import gluon
 
 from ..deploy import ExportError, in_memory
 from ..io.storage import array_chunks, load_parameters, parameter_arrays, save_arrays
@@ -21,6 +21,7 @@ from .devices import average_statistics
 from .distillation import Teacher
 from .errors import TrainingError
 from .gradients import LossScale, all_finite
+from .objective import Objective
 from .options import TrainingOptions
 from .progress import COLUMNS, TRAINING_BAR, draw_curves, duration, logger, progress_bar, write_metrics
 from .randomness import stream
@@ -41,6 +42,10 @@ class Interrupted(Exception):
     def __init__(self, checkpoint: str) -> None:
         super().__init__(f'stopped; saved {checkpoint}')
         self.checkpoint = checkpoint
+
+
+def _unreadable(size, kind):
+    return TrainingError(f'none of the {size} {kind} images can be read')
 
 
 class Training:
@@ -96,15 +101,11 @@ class Training:
             batches=data.num_train_batches, update_here=bool(self._clipped) or self._scale.dynamic)
         self._sign_flips = SignFlips(net)
         self._trained = [each for each in net.collect_params().values() if each.grad_req != 'null']
-        self._statistics = [each for each in net.collect_params().values() if each.grad_req == 'null']
+        self._statistics = list(net.collect_params('.*running_(mean|var)').values())
         self._gradients = [gradient for each in self._trained for gradient in each.list_grad()]
         self._stop = StopSignals(most=1, heard=self._tell_stop)
         self._stopping = False  # whether a worker is asked to stop, as all of them know since they last added up
-        self._dense_labels = options.label_smoothing or options.mixup
-        self._teacher = teacher
-        self._train_loss = (gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=not self._dense_labels) if teacher is None
-                            else teacher.loss(sparse_labels=not self._dense_labels))
-        self._val_loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self._objective = Objective(net, options, len(data.classes), contexts, teacher)
         self._events = Events(os.path.join(store.directory, 'tensorboard')
                               if tensorboard and self._workers.leads else None,
                               data.num_train_batches)
@@ -216,12 +217,27 @@ class Training:
         logger.info('stopping after this step; once more stops at once, without saving')
 
     def try_one_step(self) -> None:
-        """One step of training and one of validation; saves nothing."""
+        """One step of training and one of validation; saves nothing.
+
+        Raises
+        ------
+        TrainingError
+            The loss is not finite, or no image can be read.
+        """
         def first(batches):
-            return next(batch for batch in batches if len(batch.label))
+            for batch in batches:
+                if len(batch.label):
+                    break
+            return batch  # of a worker without an image an empty one
 
         self.train_step(first(self.data.train_batches(0)))
-        self._evaluate(self._evaluated_net(), first(self.data.val_batches()), Totals())
+        validation = Totals()
+        self._objective.evaluate(self._evaluated_net(), first(self.data.val_batches()), validation)
+        trained, validated = self._workers.sum([self._totals.images, validation.images])
+        if trained == 0:
+            raise _unreadable(self.data.train_size, 'training')
+        if validated == 0:
+            raise _unreadable(self.data.val_size, 'validation')
 
     def _train_epoch(self):
         with progress_bar(f'epoch {self._epoch + 1}/{self._recipe.num_epochs}', self.data.train_size, TRAINING_BAR,
@@ -246,14 +262,17 @@ class Training:
         if self._stopping:
             raise Interrupted(self._save())
         if self._totals.images == 0:
-            raise TrainingError(f'none of the {self.data.train_size} training images can be read')
+            raise _unreadable(self.data.train_size, 'training')
 
     def train_step(self, batch: Batch) -> None:
         """One update by the images of a batch, and by those that the other workers have."""
+        self._trainer.begin()  # whether or not this worker has an image
         counted = Totals(skipped=batch.skipped)
         # One image for each device at least; of the last batch of an epoch there may be fewer.
         if len(batch.label) >= len(self._contexts):
-            self._find_gradients(batch, counted)
+            random = stream(self._options.seed, 'step', self._epoch, self._batch, *self._workers.position)
+            mixes = self._epoch < self._recipe.num_epochs - self._options.mixup_off_epoch
+            self._objective.backward(batch, counted, random, mixes, self._scale)
         elif self._workers.distributed:
             self._workers.no_gradients(self._trained)
         if self._workers.asynchronous:  # they add up at the end of the epoch
@@ -265,29 +284,6 @@ class Training:
             self._update(loss, images)
             self._sign_flips.count()
         self._totals.include(counts)
-
-    def _find_gradients(self, batch, counted):
-        options, epoch = self._options, self._epoch
-        random = stream(options.seed, 'step', epoch, self._batch, *self._workers.position)
-        mx.random.seed(int(random.randint(2 ** 31)))
-        images = self._split(batch.data)
-        labels = self._split(batch.label)
-        targets = labels
-        if self._dense_labels:
-            mixing = options.mixup and epoch < self._recipe.num_epochs - options.mixup_off_epoch
-            share = random.beta(options.mixup_alpha, options.mixup_alpha) if mixing else 1.0
-            images = [share * x + (1 - share) * x[::-1] for x in images]
-            targets = [self._dense(y, share) for y in labels]
-        soft_targets = [[self._teacher(x)] if self._teacher else [] for x in images]
-        with autograd.record():
-            scores = [self.net(x.astype(options.dtype, copy=False)).astype('float32') for x in images]
-            losses = [self._train_loss(score, target, *soft)
-                      for score, target, soft in zip(scores, targets, soft_targets)]
-        autograd.backward(losses, self._scale.head_gradients(losses))
-        loss = sum(float(loss.sum().asscalar()) for loss in losses)
-        for score, label in zip(scores, labels):
-            counted.add(score.asnumpy(), label.asnumpy(), 0.0)
-        counted.loss = loss
 
     def _add_up(self, totals):
         """The `counts` of totals, summed over the workers, which also hear whether one of them is asked to stop."""
@@ -320,26 +316,18 @@ class Training:
         return TrainingError(f'{problem} in epoch {self._epoch + 1}, batch {self._batch + 1}; the update was not '
                              f'made. {last}. Try a lower --lr or more --warmup-epochs')
 
-    def _dense(self, label, share):
-        """Labels (N,) as distributions (N, classes): smoothed by 0.1, mixed with the batch in reverse order."""
-        classes = len(self.data.classes)
-        rest = 0.1 / classes if self._options.label_smoothing else 0.0
-        on = 1 - 0.1 + rest if self._options.label_smoothing else 1.0
-        hot = label.one_hot(classes, on_value=on, off_value=rest)
-        return share * hot + (1 - share) * hot[::-1]
-
     def _validate(self):
         totals, net = Totals(), self._evaluated_net()
         with progress_bar('validation', self.data.val_size) as bar:
             for batch in self.data.val_batches():
                 counted = Totals()
-                self._evaluate(net, batch, counted)
+                self._objective.evaluate(net, batch, counted)
                 totals.include(self._add_up(counted))
                 bar.update(totals.images + totals.skipped - bar.n)
                 if self._stopping:
                     raise Interrupted(self._save())
         if totals.images == 0:
-            raise TrainingError(f'none of the {self.data.val_size} validation images can be read')
+            raise _unreadable(self.data.val_size, 'validation')
         return totals
 
     def _evaluated_net(self):
@@ -351,13 +339,6 @@ class Training:
         except ExportError as error:
             logger.debug('validated without binary operators: %s', error)
             return self.net
-
-    def _evaluate(self, net, batch, totals):
-        totals.skipped += batch.skipped
-        if len(batch.label):
-            for x, label in zip(self._split(batch.data), self._split(batch.label)):
-                scores = net(x.astype(self._options.dtype, copy=False)).astype('float32')
-                totals.add(scores.asnumpy(), label.asnumpy(), float(self._val_loss(scores, label).sum().asscalar()))
 
     def _finish_epoch(self, validation):
         train = self._totals
@@ -421,10 +402,6 @@ class Training:
     def _rate(self, batch):
         """The learning rate of a batch of this epoch."""
         return self._learning_rate(self._epoch * self.data.num_train_batches + batch, self.history)
-
-    def _split(self, array):
-        contexts = self._contexts[:len(array)]
-        return gluon.utils.split_and_load(array, contexts, even_split=False)
 
     def _report_step(self, bar):
         totals, batches = self._totals, self.data.num_train_batches

@@ -81,9 +81,9 @@ class SignFlips:
         """Mean percentage of weights that change sign in a step: of all (None of no layers), and a list by layer."""
         if not self.layers:
             return None, []
-        sizes = list(self.layers.values())
-        return (100 * sum(self._flips) / (self._steps * sum(sizes)),
-                [100 * flips / (self._steps * size) for flips, size in zip(self._flips, sizes)])
+        sizes, steps = list(self.layers.values()), max(1, self._steps)  # a worker may have had no image
+        return (100 * sum(self._flips) / (steps * sum(sizes)),
+                [100 * flips / (steps * size) for flips, size in zip(self._flips, sizes)])
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

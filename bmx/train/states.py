@@ -67,8 +67,7 @@ def load(trainer: mx.gluon.Trainer, path: str | os.PathLike) -> None:
 def _updaters(trainer):
     """What holds the states of a trainer: one for all devices, or one for each."""
     if not isinstance(trainer._kvstore_params['kvstore'], str):
-        # The store of a distributed training begins with the first step: it cannot take weights in the layout in which
-        # convolutions of oneDNN leave them when they do not train.
+        # The store of a distributed training holds none that can be reached, and begins when all workers have it begin.
         return trainer._updaters
     if not trainer._kv_initialized:
         trainer._init_kvstore()

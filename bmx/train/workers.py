@@ -93,7 +93,7 @@ class Workers:
         return (self.rank,) if self.rank else ()
 
     def trainer(self, parameters: gluon.ParameterDict, recipe: Recipe, dtype: str, *, update_here: bool,
-                batch_size: int, batches: int) -> gluon.Trainer:
+                batch_size: int, batches: int) -> Trainer:
         """A trainer whose gradients are those of all workers.
 
         Parameters
@@ -115,8 +115,8 @@ class Workers:
         """
         name, arguments = optimizer(recipe, dtype)
         if not self.asynchronous:
-            return gluon.Trainer(parameters, name, arguments, kvstore=self.kvstore,
-                                 update_on_kvstore=False if update_here or self.distributed else None)
+            return Trainer(parameters, name, arguments, kvstore=self.kvstore,
+                           update_on_kvstore=False if update_here or self.distributed else None)
         if recipe.clip_weights:
             raise TrainingError('dist_async keeps the weights on the servers, where they cannot be clipped: give '
                                 '--clip-weights no, or --kvstore dist_sync')
@@ -129,8 +129,8 @@ class Workers:
         ordered = [parameters[key] for key in sorted(parameters)]  # as the trainer numbers them
         inner.set_lr_mult({index: each.lr_mult for index, each in enumerate(ordered)})
         inner.set_wd_mult({index: each.wd_mult for index, each in enumerate(ordered)})
-        return gluon.Trainer(parameters, OnServers(inner, recipe, batches, self.count), kvstore=self.kvstore,
-                             update_on_kvstore=True)
+        return Trainer(parameters, OnServers(inner, recipe, batches, self.count), kvstore=self.kvstore,
+                       update_on_kvstore=True)
 
     def no_gradients(self, parameters: Iterable[gluon.Parameter]) -> None:
         """Set gradients to 0, as of no images."""
@@ -138,8 +138,9 @@ class Workers:
             nothing = [0 * array for each in parameters for array in each.list_data()]
         autograd.backward(nothing)
 
-    def pull(self, trainer: gluon.Trainer) -> None:
+    def pull(self, trainer: Trainer) -> None:
         """Take the servers' parameters when all workers have pushed their gradients."""
+        trainer.begin()  # a training may go on at the end of an epoch, without a step before this
         self._wait()
         for index, parameter in enumerate(trainer._params):
             if parameter.grad_req != 'null':
@@ -198,6 +199,28 @@ class Workers:
         for each, value, part in zip(parameters, values, np.split(means, np.cumsum([v.size for v in values])[:-1])):
             for array in each.list_data():
                 array[:] = part.reshape(value.shape)
+
+
+class Trainer(gluon.Trainer):
+    """A trainer whose store can begin at any time, whatever the network has computed before."""
+
+    _params_to_init: Any
+
+    def begin(self) -> None:
+        """Begin the store with the parameters; of a distributed training all workers must, before the first step."""
+        if not self._kv_initialized:
+            self._init_kvstore()
+        if self._params_to_init:
+            self._init_params()
+
+    def _init_params(self) -> None:
+        # Of copies: the store cannot read weights in the layout in which convolutions of oneDNN leave them when they
+        # do not train, and its error comes too late to be heard: a server that is asked for them aborts.
+        for each in self._params_to_init if self._kvstore else ():
+            value = each.list_data()[0].asnumpy()
+            self._kvstore.broadcast(self._param2idx[each.name], mx.nd.array(value, dtype=value.dtype),
+                                    each.list_data())
+        self._params_to_init = []
 
 
 class OnServers(mx.optimizer.Optimizer):
