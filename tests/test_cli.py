@@ -392,6 +392,8 @@ ERRORS = {
     'a number for a sequence': (['summary', 'meliusnet22', '--set', 'blocks=5'], 'blocks of meliusnet22 must be a '
                                 r'sequence, as \(4, 5, 4, 4\) is, got 5\n$'),
     'a value full of escapes': (['summary', 'meliusnet22', '--set', 'stem=\x1b[31m'], r"unknown stem '\\x1b\[31m'"),
+    'a folder for a prefix': (['predict', '{}', 'x'], 'is missing; .*; in the folder .* are the models .*/out'),
+    'a folder without models': (['verify', '{}/images'], 'is missing; .*; in the folder .*/images is no model\n$'),
     'an escape in a path': (['verify', '{}/no\x1b[31mthing\n2'], r'no\\x1b\[31mthing\\n2-symbol.json is missing'),
     'no name': (['predict', '{}/out', ''], 'no such image: '),
     'names in latin-1': (['export', '--model', 'meliusnet22', '--params', '{}/net.params', '--out', '{}/x',
@@ -423,6 +425,33 @@ def test_options_that_argparse_refuses(arguments, capsys):
     with pytest.raises(SystemExit):
         main(['summary', 'meliusnet22'] + arguments)
     assert len(capsys.readouterr().err) < 2000
+
+
+def test_evaluate_says_that_it_takes_the_digits(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert main(['evaluate', str(folder / 'out')]) == 1
+    assert re.match(r'no --data-dir given .* bundled handwritten digits\n.* does not know 10 of the 10 classes',
+                    capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['train', '--model', 'meliusnet22', '--data_dir', 'x'], r'--data_dir x \(did you mean --data-dir\?\)'),
+    (['evaluate', 'x', '--pictures=x', '--cvs', 'x'], r'--pictures=x --cvs x \(did you mean --picture, --csv\?\)'),
+    (['plot', 'meliusnet22', 'x'], 'x'),
+    (['launch', '-n', '2', 'bmx', 'train'], r'bmx train \(what is after -- goes on: -- bmx train\)'),
+])
+def test_options_that_no_command_has(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith(f'usage: bmx {arguments[0]} ')
+    assert re.search(f'bmx {arguments[0]}: error: unrecognized arguments: {message}\n$', error)
+
+
+def test_errors_of_the_operating_system_name_the_file_first(tmp_path, capsys):
+    path = str(tmp_path / 'none.ini')
+    assert main(['recipes', path, '--save-dir', str(tmp_path)]) == 1
+    assert capsys.readouterr().out == f'error: {path}: No such file or directory\n'
 
 
 @pytest.mark.parametrize('option, value', [('--mean', 'nan'), ('--mean', 'inf'), ('--mean', '1e39'), ('--std', '0'),

@@ -276,6 +276,19 @@ def test_what_a_folder_holds(tmp_path, monkeypatch, caplog):
     assert batch.skipped == 0 and batch.label.tolist() == [0] * len(names) + [1] * 3 + [2] * 3
 
 
+@pytest.mark.parametrize('empty, names', [(['ape'], 'ape'), ([f'ape{i}' for i in range(7)],
+                                                             'ape0, ape1, ape2, ape3, ape4, ... (7 in all)')])
+def test_classes_without_images_are_told_of(empty, names, tmp_path, caplog):
+    path = write_folder(tmp_path)
+    for part in ('train', 'val'):
+        for name in empty:
+            (path / part / name).mkdir()
+    (path / 'val' / empty[0] / '0.jpg').write_bytes(b'')
+    assert len(open_data(find_data(str(path)), options()).classes) == 2 + len(empty)
+    assert caplog.messages[0] == f'classes of {path}/train without an image: {names}'
+    assert len(caplog.messages) == (2 if empty[1:] else 1)
+
+
 def test_order_and_labels_of_folders_are_those_of_gluon(folder):
     """So that trainings of before go on."""
     expected = mx.gluon.data.vision.ImageFolderDataset(str(folder / 'train'))

@@ -36,6 +36,12 @@ def softmax(x):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.parametrize('option', [('--temperature', '3'), ('--hard-weight', '0.1')])
+def test_options_without_a_teacher(option, folder, tmp_path, capsys):
+    assert train(arguments(folder, tmp_path, '--dry-run', *option)) == 1
+    assert 'are about a teacher: give --teacher or --teacher-params' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('sparse', [True, False])
 @pytest.mark.parametrize('hard', [0.0, 0.3, 1.0])
 def test_loss(sparse, hard):

@@ -53,6 +53,11 @@ def test_all_but_the_classifier_is_loaded(first, folder, tmp_path, capsys, with_
     assert 'is of a network of 3 classes, the data has 2: leave out --strict' in capsys.readouterr().out
 
 
+def test_strict_without_parameters(folder, tmp_path, capsys):
+    assert train(arguments(folder, tmp_path, '--dry-run', '--strict')) == 1
+    assert '--strict is about parameters to start from' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('classes, skipped', [('abc', False), ('acb', True), ('xyz', True)])
 def test_other_names_are_other_classes(first, classes, skipped):
     assert (classifier_to_skip(NetworkOptions('tiny'), str(first), list(classes)) is not None) == skipped

@@ -190,6 +190,16 @@ def test_picture(tmp_path, layers, epochs):
     assert image.width >= 900 and len(image.convert('L').getcolors()) > 20
 
 
+def test_percentages_are_plain_numbers(monkeypatch):
+    figures = []
+    monkeypatch.setattr(sign_flips, 'save_picture', lambda _, figure: figures.append(figure))
+    row = {'epoch': 1, 'sign_flips': 0.3, 'sign_flips_of_layers': [0.2, 0.4]}
+    sign_flips.draw('', {'a': 9, 'b': 9}, [row], 'a title')
+    figures[0].canvas.draw()
+    axis = figures[0].axes[0].yaxis
+    assert {'0.2', '0.3', '0.4'} <= {label.get_text() for label in axis.get_ticklabels(which='both')}
+
+
 @pytest.mark.parametrize('layers', [5, 20, 60])
 @pytest.mark.parametrize('epochs', [1, 3, 5, 12])
 def test_the_legend_is_inside_of_the_picture(layers, epochs, monkeypatch):

@@ -6,6 +6,7 @@ command is called. `arguments` have its options, its `parser`, and as `argv` the
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import sys
@@ -15,7 +16,7 @@ import mxnet as mx
 
 from .. import __version__
 from ..io.storage import sentence
-from .output import complain, end_output
+from .output import complain, end_output, error_text
 
 # The commands: the name of a module, what it does.
 COMMANDS = {
@@ -62,7 +63,21 @@ class CommandParser(argparse.ArgumentParser):
             at = args.index('--') if '--' in args else len(args)
             self.set_defaults(**{self.forwarded: args[at + 1:]})
             args = args[:at]
-        return super().parse_known_args(args, namespace)
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # told here, because the parser above knows neither usage nor options
+            self.error(f'unrecognized arguments: {" ".join(unknown)}{self._advice(unknown)}')
+        return namespace, unknown
+
+    def _advice(self, unknown: Sequence[str]) -> str:
+        """What unknown arguments may have been meant to be."""
+        options = sorted(self._option_string_actions)
+        close = [name for argument in unknown if argument.startswith('--')
+                 for name in difflib.get_close_matches(argument.split('=')[0], options, 1)]
+        if close:
+            return f' (did you mean {", ".join(close)}?)'
+        if self.forwarded is not None and not unknown[0].startswith('-'):
+            return f' (what is after -- goes on: -- {" ".join(unknown)})'
+        return ''
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,7 +123,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except mx.MXNetError as error:
         message = sentence(error)
     except (OSError, ValueError) as error:
-        message = str(error)
+        message = error_text(error)
     except MemoryError:
         message = 'there is not enough memory'
     except KeyboardInterrupt:

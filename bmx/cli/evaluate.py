@@ -10,7 +10,7 @@ from ..train.data import DEFAULT_DIR, Source, find_data, open_validation
 from ..train.evaluation import evaluate
 from . import types
 from .network import add_trained, trained_network
-from .output import tell
+from .output import complain, tell
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_picture(arguments.picture)
     network = trained_network(arguments.network)
     try:
-        data = open_validation(_source(arguments), network.preprocess, arguments.batch_size, arguments.num_workers)
+        source = _source(arguments)
+        if source.kind == 'digits':
+            complain(f'no --data-dir given and no ImageNet in {DEFAULT_DIR}: evaluating on the bundled handwritten '
+                     'digits')
+        data = open_validation(source, network.preprocess, arguments.batch_size, arguments.num_workers)
         found = evaluate(network.net, network.classes, data)
     except TrainingError as error:
         raise ValueError(str(error)) from None

@@ -20,10 +20,10 @@ from .output import images_below, skipped, tell
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Convert trained parameters to a packed model, verified against the float network. If X.json lies beside '
-        'X.params, as train_imagenet.py leaves it, it gives what is not given here. Without it, repeat every option '
+        'X.params, as a training leaves it, it gives what is not given here. Without it, repeat every option '
         'that the network was trained with: parameters do not tell, and verification cannot know.')
     parser.add_argument('--model')
-    parser.add_argument('--params', required=True, help='written by save_parameters or train_imagenet.py')
+    parser.add_argument('--params', required=True, help='written by save_parameters or a training')
     parser.add_argument('--out', required=True, metavar='PREFIX', help='writes PREFIX-symbol.json and '
                         'PREFIX-0000.params')
     add_network_options(parser)

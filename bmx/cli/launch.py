@@ -1,6 +1,6 @@
 """Start the processes of a distributed training: workers, servers, and the scheduler of MXNet's KVStore.
 
-    bmx launch -n 2 -- python train_imagenet.py --model meliusnet22 --kvstore dist_sync --save-dir runs/meliusnet22
+    bmx launch -n 2 -- bmx train --model meliusnet22 --kvstore dist_sync --save-dir runs/meliusnet22
 
 What they write is printed with their name before it. When one fails, all are ended; Ctrl-C has a training save a
 checkpoint and stop, a second one stops at once. docs/distributed.md says more.

@@ -63,7 +63,8 @@ def _texts(names: list[str]) -> list[str]:
         recipes = {name: dataclasses.asdict(resolve(name, 'folder', {})) for name in members}
         shared, trained = _usual(keys.values()), _usual(recipes.values())
         title, documented = (network, find(network)) if isinstance(network, str) else (network.__name__, network)
-        lines = [f'{title}: {_first_line(documented)}', *_wrapped('keywords: ', shared),
+        text = _first_line(documented)
+        lines = [f'{title}: {text}' if text else title, *_wrapped('keywords: ', shared),
                  *_wrapped('recipe: ', _other(trained, usual), 'the default one')]
         for name in members:
             lines += _wrapped(f'{name}: ', _other(keys[name], shared)) if len(members) > 1 else []

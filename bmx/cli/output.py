@@ -19,6 +19,13 @@ def complain(text: object) -> None:
     print(printable(text).replace('\n', '\\n'), file=sys.stderr)
 
 
+def error_text(error: Exception) -> str:
+    """The text of an error; of one of the operating system about a file first which, and no number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{error.filename}: {error.strerror}'
+    return str(error)
+
+
 def skipped(error: Exception) -> None:
     """Tell of a file that is left out."""
     complain(f'skipped: {error}')

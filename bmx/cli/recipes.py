@@ -26,7 +26,7 @@ from ..train.progress import logger
 from ..train.runs import Run, facts, find_runs, train
 from ..train.study import RESERVED, Study, read_study
 from . import CommandParser
-from .output import end_output
+from .output import end_output, error_text
 from .training import given_recipe, plan_of
 from .types import natural, positive
 
@@ -44,7 +44,7 @@ def add_options(parser: CommandParser) -> None:
     parser.allow_abbrev = False
     parser.forwarded = 'training'
     parser.add_argument('study', metavar='FILE', help='for example recipes/photographs.ini')
-    parser.add_argument('--data-dir', help='as for train_imagenet.py')
+    parser.add_argument('--data-dir', help='as for bmx train')
     parser.add_argument('--save-dir', required=True, help='receives VARIANT/seedN/ of every training, and the results')
     parser.add_argument('--seeds', type=natural, nargs='+', default=[0], metavar='N', help='default: 0')
     parser.add_argument('--only', nargs='+', metavar='VARIANT', help='train these variants only')
@@ -86,7 +86,7 @@ def _logged(arguments):
             return 1 if damaged else 0
         failed, stopped = train(prepare(study, arguments), TRAIN, arguments.jobs, threads, write_results)
     except (TrainingError, OSError) as error:
-        logger.error('error: %s', error)
+        logger.error('error: %s', error_text(error))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -22,7 +22,7 @@ from ..train.data import ImageData
 from ..train.finetuning import classifier_to_skip
 from ..train.plan import Plan, begin, describe, export_best
 from ..train.progress import logger
-from .output import end_output
+from .output import end_output, error_text
 from .training import add_training_options, plan_of
 
 
@@ -56,7 +56,7 @@ def _logged(arguments):
         logger.info('stopped without saving')
         return 130
     except (TrainingError, ExportError, LoadError, OSError) as error:
-        logger.error('error: %s', error)
+        logger.error('error: %s', error_text(error))
         return 1
     return 0
 
@@ -110,6 +110,9 @@ def start(arguments: argparse.Namespace, plan: Plan, data: ImageData, store: Che
         params = plan.network.pretrained_path
     if params is not None:
         skip = classifier_to_skip(plan.network, params, data.classes, arguments.strict)
+    elif arguments.strict:
+        raise TrainingError('--strict is about parameters to start from: give --resume-params or --use-pretrained, or '
+                            'leave it out')
     elif arguments.freeze is not None:
         logger.warning('--freeze %s keeps random initial values: give --resume-params or --use-pretrained',
                        arguments.freeze)

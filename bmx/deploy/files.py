@@ -265,7 +265,17 @@ def _require_files(prefix: str | os.PathLike) -> None:
     for path in (symbol_path(prefix), params_path(prefix)):
         if not os.path.isfile(path):
             raise FileNotFoundError(f'{path} is missing; a deployed model is the pair {symbol_path(prefix)} and '
-                                    f'{params_path(prefix)}')
+                                    f'{params_path(prefix)}{_models_in(prefix)}')
+
+
+def _models_in(folder: str | os.PathLike) -> str:
+    """What to give in the place of a folder; empty where it is none."""
+    if not os.path.isdir(folder):
+        return ''
+    found = sorted(filter(None, (prefix_in(name) for name in os.listdir(folder) if name.endswith(symbol_path('')))))
+    return f'; in the folder {os.fspath(folder)} ' + (
+        f'is the model {os.path.join(folder, found[0])}' if len(found) == 1 else
+        f'are the models {", ".join(os.path.join(folder, name) for name in found[:5])}' if found else 'is no model')
 
 
 def _compatible(declared: Sequence[int], found: Sequence[int]) -> bool:

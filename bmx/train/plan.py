@@ -105,6 +105,10 @@ def settle(source: Source, options: TrainingOptions, given: Mapping[str, Any]) -
     if options.last_gamma and options.use_pretrained:
         raise TrainingError('--last-gamma is how a training begins from nothing, --use-pretrained begins elsewhere: '
                             'leave out one')
+    if options.teacher is None and options.teacher_params is None and (options.temperature, options.hard_weight) != (
+            TrainingOptions.temperature, TrainingOptions.hard_weight):
+        raise TrainingError('--temperature and --hard-weight are about a teacher: give --teacher or --teacher-params, '
+                            'or leave them out')
     recipe = recipes.resolve(options.model, source.kind, given)
     if recipe.clip_weights and options.dtype == 'float16':
         raise TrainingError('with --dtype float16 the optimizer keeps the weights in float32, where they cannot be '

@@ -14,6 +14,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from mxnet import gluon
 
 from ..graph import without_prefix
@@ -180,6 +181,13 @@ def draw_comparisons(path: str, comparisons: Mapping[str, Mapping[str, Sequence[
     save_picture(path, figure)
 
 
+class _PlainLogFormatter(LogFormatter):
+    """Labels where `LogFormatter` has some, but 0.3 and not 3e-1."""
+
+    def __call__(self, x, pos=None):
+        return f'{x:g}' if super().__call__(x, pos) else ''
+
+
 def _figure(panels, layers):
     figure = Figure(figsize=(min(22, max(9, 2 + 0.16 * layers)), 0.5 + 5 * panels), dpi=110, constrained_layout=True)
     FigureCanvasAgg(figure)
@@ -192,6 +200,8 @@ def _draw_lines(axes, lines, names):
         axes.plot(range(len(values)), [value or math.nan for value in values], label=label, marker='o', markersize=3,
                   linewidth=1, **style)
     axes.set_yscale('log')
+    axes.yaxis.set_major_formatter(_PlainLogFormatter())
+    axes.yaxis.set_minor_formatter(_PlainLogFormatter())
     axes.set_ylabel('weights that change sign\nin a step / %')
     axes.set_xticks(range(len(names)))
     axes.set_xticklabels(_without_common_end(names), rotation=90, fontsize=8 if len(names) <= 40 else 6)

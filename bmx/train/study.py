@@ -1,4 +1,4 @@
-"""Studies: trainings to compare, each a set of train_imagenet.py's flags, as data in a file (docs/recipes.md)."""
+"""Studies: trainings to compare, each a set of bmx train's flags, as data in a file (docs/recipes.md)."""
 import configparser
 import dataclasses
 import re
@@ -25,7 +25,7 @@ class Variant:
     ----------
     name : str
     flags : list of str
-        Arguments for train_imagenet.py.
+        Arguments for bmx train.
     expected : float or None
         Published top-1 in %.
     published : list of (int, float)
@@ -86,8 +86,8 @@ def read_study(path: str) -> Study:
     common = sections.pop('DEFAULT', {})
     comparisons = sections.pop('comparisons', None)
     if not sections:
-        raise TrainingError(f'{path} has no variants: each is a section like [baseline] with flags of '
-                            'train_imagenet.py')
+        raise TrainingError(f'{path} has no variants: each is a section like [baseline] with flags of bmx '
+                            'train')
     variants = {name: _variant(f'{path}, [{name}]', name, dict(common, **section))
                 for name, section in sections.items()}
     return Study(path, variants, _comparisons(path, variants, comparisons))

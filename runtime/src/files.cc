@@ -70,7 +70,9 @@ void require_file(const std::string& path, const std::string& prefix) {
     }
   }
   const char* empty = prefix.empty() ? "PREFIX is empty: " : "";
-  throw NotFoundError(empty + path + " is missing; a deployed model is the pair " + symbol + " and " + params);
+  const bool folder = stat(prefix.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
+  throw NotFoundError(empty + path + " is missing; a deployed model is the pair " + symbol + " and " + params +
+                      (folder ? "; PREFIX is how both names begin, not the folder " + prefix : ""));
 }
 
 Contents read_file(const std::string& path) {

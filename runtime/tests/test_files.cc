@@ -96,6 +96,7 @@ TEST(files_missing) {
   CHECK_ERROR(read_files(folder / "net-symbol.json"), "give PREFIX without -symbol.json: " + folder / "net");
   CHECK_ERROR(read_files(folder / "net-0000.params"), "give PREFIX without -0000.params: " + folder / "net");
   CHECK_ERROR(read_files(""), "PREFIX is empty: -symbol.json is missing");
+  CHECK_ERROR(read_files(folder / ""), "PREFIX is how both names begin, not the folder " + folder / "");
   folder.write("net-symbol.json", pair.symbol);
   bool missing = false;
   try {

@@ -127,6 +127,11 @@ def _class_folders(directory):
         classes.append(folder.name)
     if left_out:
         _logger.info('left out of %s: %s', directory, counted(left_out))
+    filled = {label for _, label in items}
+    empty = [name for label, name in enumerate(classes) if label not in filled]
+    if items and empty:
+        _logger.warning('classes of %s without an image: %s%s', directory, ', '.join(empty[:5]),
+                        f', ... ({len(empty)} in all)' if empty[5:] else '')
     return classes, items
 
 
