@@ -1,7 +1,7 @@
 """bmx: binary neural networks for stock Apache MXNet 1.9.1 and Gluon."""
 import os
 
-__version__ = '0.4.0'  # the one place that says it
+__version__ = '0.5.0'  # the one place that says it
 
 _folder = os.path.dirname(os.path.abspath(__file__))
 if not os.path.isdir(os.path.join(_folder, 'models')):  # in a clone the model zoo lies beside this folder

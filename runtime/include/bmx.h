@@ -71,7 +71,7 @@ typedef struct bmx_shape {
   int64_t sizes[BMX_MAX_DIMS];
 } bmx_shape;
 
-/* The version of the library, "0.4.0" for instance, and the youngest format of model files that it reads. */
+/* The version of the library, "0.5.0" for instance, and the youngest format of model files that it reads. */
 BMX_API const char* bmx_version(void);
 BMX_API int bmx_format_version(void);
 
