@@ -30,7 +30,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
             'their indices, in the same order; default: NAME.idx for each NAME.rec'))
     group.add_argument('--input-size', type=types.side, help="height and width of the network's input")
     group.add_argument('--crop-ratio', type=types.fraction, help='share of the resized image that evaluation keeps')
-    group.add_argument('--augmentation', choices=list(AUGMENTATIONS))
+    group.add_argument('--augmentation', choices=list(AUGMENTATIONS), help='how training images vary, see '
+                       'docs/recipes.md')
     group.add_argument('-j', '--num-data-workers', dest='num_workers', type=types.workers, default=4,
                        help='threads that read images (default: 4)')
 
@@ -41,19 +42,20 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
                        'where the classes are others without their classifier')
     group.add_argument('--last-gamma', action='store_true', help='begin with a gamma of 0 in the last batch '
                        'normalisation of each residual block')
-    group.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
-    group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid')
+    group.add_argument('--dtype', choices=('float32', 'float16'), default='float32', help='of what is computed; '
+                       'float16 on GPUs only (default: float32)')
+    group.add_argument('--mode', choices=('hybrid', 'imperative'), default='hybrid', help='whole graphs at once, or '
+                       'one operator after the other, which is slower (default: hybrid)')
     group.add_argument('--num-gpus', type=types.natural, default=0, help='0 (default): the CPU')
-
     group.add_argument('--kvstore', choices=KVSTORES, default='device', help="MXNet's store of gradients; those that "
                        'begin with dist are for several processes, see the command launch (default: device)')
 
     group = parser.add_argument_group('training')
     group.add_argument('--batch-size', type=types.positive, help='images per device and step')
-    group.add_argument('--num-epochs', type=types.positive)
+    group.add_argument('--num-epochs', type=types.positive, help='how often all images are trained on')
     group.add_argument('--optimizer', help='any MXNet optimizer, or radam')
-    group.add_argument('--lr', type=types.non_negative)
-    group.add_argument('--momentum', type=types.non_negative)
+    group.add_argument('--lr', type=types.non_negative, help='learning rate, after the warm-up')
+    group.add_argument('--momentum', type=types.non_negative, help='of the optimizers sgd and nag')
     group.add_argument('--wd', type=types.non_negative, help='weight decay of all but binary weights')
     group.add_argument('--binary-wd', type=types.non_negative, help='weight decay of binary weights')
     group.add_argument('--bipolar', type=types.non_negative, metavar='LAMBDA', help='draws binary weights to -1 and '
@@ -61,17 +63,19 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--clip-weights', type=types.yes_or_no, metavar='{yes,no}', help='after each step clip binary '
                        'weights to [-1, 1]')
     group.add_argument('--no-wd', action='store_true', help='no weight decay on biases and batch normalisation either')
-    group.add_argument('--lr-mode', choices=LR_MODES)
+    group.add_argument('--lr-mode', choices=LR_MODES, help='how the learning rate falls')
     group.add_argument('--lr-decay', type=types.non_negative, help='factor of the modes step and plateau, the '
                        'latter after each epoch whose training loss is not the lowest so far')
     group.add_argument('--lr-decay-period', type=types.natural,
                        help='epochs from one step to the next; 0: --lr-decay-epoch')
     group.add_argument('--lr-decay-epoch', type=types.epochs, help='epochs of the steps, for example 40,60')
     group.add_argument('--warmup-lr', type=types.non_negative, help='learning rate at the beginning of the warm-up')
-    group.add_argument('--warmup-epochs', type=types.natural)
-    group.add_argument('--mixup', action='store_true')
-    group.add_argument('--mixup-alpha', type=types.fraction, default=0.2)
-    group.add_argument('--mixup-off-epoch', type=types.natural, default=0, help='last epochs without mixup')
+    group.add_argument('--warmup-epochs', type=types.natural, help='epochs in which the learning rate rises to --lr')
+    group.add_argument('--mixup', action='store_true', help='mix each image with another one of its batch')
+    group.add_argument('--mixup-alpha', type=types.fraction, default=0.2, help='both parameters of the beta '
+                       'distribution of their shares (default: 0.2)')
+    group.add_argument('--mixup-off-epoch', type=types.natural, default=0, help='last epochs without mixup '
+                       '(default: 0)')
     group.add_argument('--label-smoothing', action='store_true', help='smooth labels by 0.1')
     group.add_argument('--freeze', metavar='PATTERN', help='parameters that stay as they are, with the running '
                        "statistics of batch normalisation among them: a regular expression on the beginning of names "
