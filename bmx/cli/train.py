@@ -49,8 +49,8 @@ def _logged(arguments):
         with Workers(arguments.kvstore) as workers:
             _train(arguments, CheckpointStore(arguments.save_dir, arguments.save_frequency), workers)
     except Interrupted as stop:
-        logger.info('%s; continue with:\n%s', stop, _resume_command(arguments) if workers.count == 1 else
-                    'the same command and --resume')
+        logger.info('%s; continue with%s', stop, ':\n' + _resume_command(arguments) if workers.count == 1 else
+                    ' the same command and --resume')
         return 130
     except KeyboardInterrupt:
         logger.info('stopped without saving')
