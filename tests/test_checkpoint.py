@@ -381,9 +381,9 @@ def test_in_the_background_only_sigterm_stops(uninterrupted):
 
 # Limits of the size of any file, in bytes; exit code, what is said last, newest checkpoint.
 FULL = [
-    (6500, 1, 'error: [Errno 27] File too large; the checkpoint was not saved, --resume goes on from the one before',
+    (6500, 1, 'checkpoint-0001: File too large; the checkpoint was not saved, --resume goes on from the one before',
      None),
-    (12000, 1, 'error: [Errno 27] File too large: ', 'checkpoint-0003'),  # but no picture
+    (12000, 1, 'curves.png: File too large', 'checkpoint-0003'),  # but no picture
 ]
 
 

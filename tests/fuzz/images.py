@@ -95,7 +95,8 @@ def attempt(state, random, folder):
             out.write(content)
     use = ('predict', 'predict', 'verify', 'train')[random.randint(4)]
     if use == 'predict':
-        found = commands.bmx('predict', state['prefix'], '--json', *(os.path.join(images, each) for each in files))
+        found = commands.bmx('predict', state['prefix'], '--json', *(os.path.join(images, each) for each in files),
+                             lines=2)
         rows = {os.path.basename(row['image']): row['top'] for row in json.loads(found.out)}
         assert all(rows[each] == state['answers'][each] for each in untouched), 'other answers'
         assert (name in rows) == (found.code == 0), found
