@@ -378,9 +378,3 @@ def test_parts_of_an_epoch_are_drawn_by_seed_epoch_and_part(tmp_path):
 def test_a_worker_continues_in_the_middle(tmp_path):
     data, _ = read_records(both(write_parts(tmp_path) / 'x_*.rec'), batch_size=1, num_parts=2, part_index=1)
     assert values(data.train_batches(3, 1)) == values(list(data.train_batches(3))[1:])
-
-
-def test_a_folder_and_records_are_not_both_given(tmp_path):
-    records = write_records(tmp_path, good_records())
-    with pytest.raises(TrainingError, match='--data-dir and RecordIO files are both given'):
-        find_data(str(tmp_path), records)

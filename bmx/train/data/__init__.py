@@ -35,7 +35,7 @@ def find_data(data_dir: str | None = None, records: Mapping[str, Sequence[str] |
         Folder with ``train/`` and ``val/``, or with CIFAR-10's ``.bin`` files. None looks at GluonCV's default place
         for ImageNet and takes the bundled digits if nothing is there.
     records : dict, optional
-        RecordIO files, as `recordio.find_records` takes them; then without `data_dir`.
+        RecordIO files, as `recordio.find_records` takes them; used instead of `data_dir`.
 
     Returns
     -------
@@ -47,8 +47,6 @@ def find_data(data_dir: str | None = None, records: Mapping[str, Sequence[str] |
         A place that was named does not hold what it should.
     """
     if records is not None:
-        if data_dir is not None:
-            raise TrainingError('--data-dir and RecordIO files are both given: leave out one of them')
         return Source('recordio', find_records(records))
     if data_dir is None:
         default = os.path.expanduser(DEFAULT_DIR)
