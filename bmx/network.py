@@ -9,6 +9,7 @@ from typing import Any, Iterator, Sequence
 import mxnet as mx
 
 from .accounting import summary
+from .io.description import Description
 from .models import get_model, pretrained_path
 from .nn import config, quantized_layers
 from .nn.configuration import ROLES
@@ -83,6 +84,16 @@ class NetworkOptions:
                 raise ValueError(f'{net.model_name} itself says that its layers have '
                                  f'{name}={" and ".join(map(str, sorted(found)))}, --{name} {given} has no effect: '
                                  f'give --{name} {max(found)}, or --set {name}={given} to change them')
+
+
+def described_network(described: Description) -> mx.gluon.HybridBlock:
+    """The network, not initialized, that a description tells of.
+
+    Its layers' settings are the scope of that time, of which a model may have said otherwise: they are not checked as
+    options are.
+    """
+    with config(**described.layer_defaults):
+        return NetworkOptions(described.model, described.settings).build()
 
 
 @contextlib.contextmanager

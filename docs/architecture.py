@@ -38,7 +38,7 @@ ROOMS = {
     'plot': Room(('bmx/plot',), 'the picture of a network', ('io', 'structure'), (5.4, 4)),
     'papers': Room(('bmx/papers',), 'what papers print', ('accounting', 'io', 'nn'), (0, 3)),
     'deploy': Room(('bmx/deploy',), 'lower, fuse, write, verify', ('graph', 'io', 'ops'), (3.2, 3)),
-    'network': Room(('bmx/network.py',), 'a network from options', ('accounting', 'models', 'nn'), (1.2, 3)),
+    'network': Room(('bmx/network.py',), 'a network from options', ('accounting', 'io', 'models', 'nn'), (1.2, 3)),
     'structure': Room(('bmx/structure',), 'the blocks of a network', ('accounting', 'graph', 'ops'), (5.4, 3)),
     'accounting': Room(('bmx/accounting.py',), 'operations and size', ('graph', 'ops'), (4.3, 2)),
     'models': Room(('models',), 'the model zoo', ('nn',), (0.6, 2)),

@@ -9,7 +9,8 @@ from gluoncv import model_zoo
 
 import bmx
 from bmx.cli.training import plan_of
-from bmx.train import distillation
+from bmx.io.description import write_description
+from bmx.train import TrainingOptions, distillation
 from bmx.train.plan import build_net
 from helpers import arguments, parse, prepare, train, write_folder
 
@@ -186,3 +187,17 @@ def test_last_gamma(folder, tmp_path, model, more):
 def test_last_gamma_where_it_means_nothing(folder, tmp_path, capsys, model, more, message):
     assert train(arguments(folder, tmp_path, '--model', model, '--last-gamma', *more)) == 1
     assert message in capsys.readouterr().out
+
+
+def test_a_teacher_may_say_itself_what_its_layers_do(tmp_path):
+    """Of a model whose keywords go before the scope that it was built in."""
+    path, classes = str(tmp_path / 'meliusnet22-best.params'), ['a', 'b']
+    net = bmx.get_model('meliusnet22', classes=2, stem='thumbnail', bits=2)
+    assert net.layer_defaults['bits'] == 1
+    net.initialize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(path)
+    write_description(path, net, classes, {'size': [32, 32], 'crop_ratio': 1.0, 'mean': [0.5] * 3, 'std': [0.5] * 3})
+    options = TrainingOptions('tiny', teacher_params=path)
+    images = mx.nd.zeros((1, 3, 32, 32))
+    assert distillation.load_teacher(options, classes, images.shape, [mx.cpu()])(images).shape == (1, 2)

@@ -12,11 +12,11 @@ from mxnet import gluon
 
 from .. import deploy
 from ..deploy.files import params_path, symbol_path
-from ..io.description import Description, description_path, preprocessing, read_description
+from ..io.description import description_path, preprocessing, read_description
 from ..io.storage import load_parameters
 from ..models import MODELS
-from ..network import NetworkOptions
-from ..nn import STEMS, Config, config
+from ..network import NetworkOptions, described_network
+from ..nn import STEMS, Config
 from ..nn.configuration import BITS
 from ..nn.quantizers import BINARIZATIONS, ESTIMATORS, SCALINGS, names
 from . import types
@@ -187,12 +187,6 @@ def trained_network(name: str) -> TrainedNetwork:
         preprocess, classes, model, kind = described.preprocess, described.classes, described.model, 'float'
     net.hybridize(static_alloc=True, static_shape=True)
     return TrainedNetwork(name, model, kind, net, classes, preprocess)
-
-
-def described_network(described: Description) -> gluon.HybridBlock:
-    """The network, not initialized, that a description tells of."""
-    with config(**described.layer_defaults):
-        return NetworkOptions(described.model, described.settings).build()
 
 
 def _settings_texts(settings):

@@ -294,11 +294,6 @@ def load_parameters(net: mx.gluon.Block, path: str | os.PathLike,
         expected[name]._load_init(value, ctx, cast_dtype=True)
 
 
-def parameter_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
-    """The shapes of the parameters in a file, by name; errors as of `load_parameters`."""
-    return {name: value.shape for name, value in read_arrays(path).items()}
-
-
 def select_parameters(net: mx.gluon.Block, pattern: str) -> dict[str, mx.gluon.Parameter]:
     """The parameters of a network, by name, whose names a regular expression matches from their beginning on.
 

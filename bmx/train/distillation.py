@@ -13,7 +13,7 @@ import mxnet as mx
 
 from ..io.description import Description, description_path, read_description
 from ..io.storage import digest, load_parameters, sentence
-from ..network import NetworkOptions, images_fit
+from ..network import described_network, images_fit
 from .errors import TrainingError
 from .options import TrainingOptions
 from .progress import logger
@@ -133,7 +133,7 @@ def _build(name: str | None, described: Description | None, path: str, classes: 
         if list(described.classes) != list(classes):
             logger.warning('the teacher names its classes otherwise than the data: %s, ... against %s, ...',
                            described.classes[0], classes[0])
-        return NetworkOptions(described.model, described.settings, described.layer_defaults).build()
+        return described_network(described)
     if name is None:
         raise ValueError(f'there is no {description_path(path)} that says what network it is: give --teacher, too')
     known = gluoncv.model_zoo.model_zoo._models  # those of bmx.models among them

@@ -7,7 +7,7 @@ from typing import Sequence
 import mxnet as mx
 
 from ..io.description import description_path, read_description
-from ..io.storage import parameter_shapes, select_parameters
+from ..io.storage import read_arrays, select_parameters
 from ..network import NetworkOptions
 from .errors import TrainingError
 from .progress import logger
@@ -42,7 +42,7 @@ def classifier_to_skip(network: NetworkOptions, path: str, classes: Sequence[str
     FileNotFoundError, LoadError
         As `load_parameters`; the description is damaged.
     """
-    found, count = parameter_shapes(path), len(classes)
+    found, count = read_arrays(path), len(classes)
     one, other = (network.build(classes=size)._collect_params_with_prefix() for size in (count, count + 1))
     classifier = [name for name in one if one[name].shape != other[name].shape]
     described = read_description(path)
@@ -51,7 +51,7 @@ def classifier_to_skip(network: NetworkOptions, path: str, classes: Sequence[str
             return None
         number = len(described.classes)
     else:
-        numbers = {found[name][0] for name in classifier if name in found and found[name]}
+        numbers = {found[name].shape[0] for name in classifier if name in found and found[name].shape}
         if numbers in (set(), {count}) or len(numbers) > 1:  # the same, or of another network: load_parameters tells
             return None
         number, = numbers
